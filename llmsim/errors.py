@@ -1,0 +1,427 @@
+"""One tree of errors, and the one table that gives the words of ``on:`` lists their meaning.
+
+::
+
+    LlmsimError
+    ├── ScenarioError                 a scenario file or an override is wrong (all problems at once)
+    ├── EngineError
+    │   ├── DeadlockError             nothing left to happen, tasks still waiting
+    │   ├── EventBudgetError          more events than the run was allowed
+    │   ├── VirtualTimeError          real time, threads or sockets inside a simulation
+    │   └── SimulationInterrupted     stopped by the user; says what had to be abandoned
+    ├── PolicyError                   a policy broke its contract (names the policy and the user's line)
+    └── GatewayError                  what a caller of the gateway can see
+        ├── RateLimited               429, try later            ├── QuotaExhausted  429, do not try later
+        ├── ServerError               5xx                       │   └── Overloaded  503 / 529
+        ├── ConnectionFailed          no answer at all
+        ├── TimedOut (TimeoutError)   ── TtftTimeout, StreamStalled, TotalTimeout
+        ├── StreamBroken              the stream ended early    ├── DeadlineExceeded
+        ├── CircuitOpen               ├── Rejected              ├── BudgetExceeded
+        ├── BadRequest                ── ContextTooLong, ContentFiltered
+        ├── AuthError                 ├── BadOutput
+        └── AllUpstreamsFailed        .causes, in the order they happened
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+__all__ = [
+    "AllUpstreamsFailed",
+    "AuthError",
+    "BadOutput",
+    "BadRequest",
+    "BudgetExceeded",
+    "CircuitOpen",
+    "ConnectionFailed",
+    "ContentFiltered",
+    "ContextTooLong",
+    "DeadlineExceeded",
+    "DeadlockError",
+    "ERROR_WORDS",
+    "EngineError",
+    "EventBudgetError",
+    "GatewayError",
+    "LlmsimError",
+    "Overloaded",
+    "PolicyError",
+    "Problem",
+    "QuotaExhausted",
+    "RateLimited",
+    "Rejected",
+    "ScenarioError",
+    "ServerError",
+    "SimulationInterrupted",
+    "StreamBroken",
+    "StreamStalled",
+    "TimedOut",
+    "TotalTimeout",
+    "TtftTimeout",
+    "VirtualTimeError",
+    "error_matcher",
+    "outcome_word",
+]
+
+
+class LlmsimError(Exception):
+    """Root of everything llmsim raises on purpose."""
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong in a scenario file: where it stands and what to type instead."""
+
+    message: str
+    path: str = ""  #: dotted key path, ``gateway.policies[2].retry.max_attempts``
+    line: int | None = None  #: 1-based
+    column: int | None = None  #: 1-based
+    hint: str = ""  #: what to type instead
+
+
+class ScenarioError(LlmsimError):
+    """A scenario (file, mapping or ``--set`` override) is wrong. Carries every problem found.
+
+    Parameters
+    ----------
+    problems
+        All problems, in file order.
+    source
+        What the user called the input: a file name, ``"--set"``.
+    """
+
+    def __init__(self, problems: Sequence[Problem] | str, source: str = "") -> None:
+        self.problems: list[Problem] = [Problem(problems)] if isinstance(problems, str) else list(problems)
+        self.source = source
+        super().__init__(self.render())
+
+    def render(self) -> str:
+        """One line a problem: ``file:line:column: key: message. hint``."""
+        lines = []
+        for problem in self.problems:
+            where = self.source or "scenario"
+            if problem.line is not None:
+                where += f":{problem.line}:{problem.column or 1}"
+            key = f" {problem.path}:" if problem.path else ""
+            hint = f" {problem.hint}" if problem.hint else ""
+            lines.append(f"{where}:{key} {problem.message}{hint}")
+        return "\n".join(lines)
+
+
+class EngineError(LlmsimError):
+    """The simulation itself could not go on."""
+
+
+class DeadlockError(EngineError):
+    """Nothing is left in the event queue, and tasks still wait: they would wait for ever."""
+
+
+class EventBudgetError(EngineError):
+    """The run processed more events than its budget: usually a loop that sleeps zero seconds."""
+
+
+class VirtualTimeError(EngineError):
+    """Code inside a simulation touched the real world: a thread, a socket, a blocking sleep."""
+
+
+class SimulationInterrupted(EngineError):
+    """The user stopped the run. ``abandoned`` says what would not stop, ``partial`` is the run so far."""
+
+    def __init__(self, message: str, *, abandoned: str = "", partial: Any = None) -> None:
+        super().__init__(message)
+        self.abandoned = abandoned
+        self.partial = partial
+
+
+class PolicyError(LlmsimError):
+    """A policy broke its contract: wrong return type, leaked stream, an exception of its own.
+
+    Parameters
+    ----------
+    message
+        What it did and what it should do instead.
+    policy
+        The name the policy goes by in the gateway.
+    where
+        ``file:line`` of the user's code, as far as it is known.
+    """
+
+    def __init__(self, message: str, *, policy: str = "", where: str = "") -> None:
+        self.policy = policy
+        self.where = where
+        place = f" ({where})" if where else ""
+        super().__init__(f"policy {policy!r}{place}: {message}" if policy else message + place)
+
+
+class GatewayError(LlmsimError):
+    """A request or an attempt failed in a way the gateway's caller can see.
+
+    Parameters
+    ----------
+    message
+        What happened, in the upstream's words where it gave any.
+    upstream
+        Name of the upstream that answered (empty: the gateway itself).
+    status
+        HTTP status, where there was one.
+    headers, body
+        What the upstream sent, unparsed, so that a policy can look for itself.
+    retry_after_s
+        Seconds the upstream asked to wait.
+    """
+
+    word: ClassVar[str] = "error"  #: the name of this failure in tables, metrics and ``on:`` lists
+    default_status: ClassVar[int | None] = None
+    retryable: ClassVar[bool] = False  #: can the same call to the same upstream be expected to succeed later?
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        upstream: str = "",
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message or self.word)
+        self.upstream = upstream
+        self.status = self.default_status if status is None else status
+        self.headers: Mapping[str, str] = headers if headers is not None else {}
+        self.body = body
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(GatewayError):
+    """429: too fast. ``retry_after_s`` where the upstream said how long to wait."""
+
+    word = "rate_limited"
+    default_status = 429
+    retryable = True
+
+
+class QuotaExhausted(GatewayError):
+    """429 that waiting does not cure: credit or a daily quota is gone."""
+
+    word = "quota_exhausted"
+    default_status = 429
+
+
+class ServerError(GatewayError):
+    """5xx from an upstream."""
+
+    word = "server_error"
+    default_status = 500
+    retryable = True
+
+
+class Overloaded(ServerError):
+    """503 or 529: the upstream sheds load."""
+
+    word = "overloaded"
+    default_status = 503
+
+
+class ConnectionFailed(GatewayError):
+    """No HTTP answer: refused, reset before the first byte, unknown host."""
+
+    word = "connection_failed"
+    retryable = True
+
+
+class TimedOut(GatewayError, TimeoutError):
+    """A per-attempt time limit passed. Also a builtin ``TimeoutError``."""
+
+    word = "timeout"
+    retryable = True
+
+
+class TtftTimeout(TimedOut):
+    """No first chunk in time."""
+
+    word = "ttft_timeout"
+
+
+class _AfterTokens(GatewayError):
+    """A failure that can come after some of the answer was delivered."""
+
+    def __init__(self, message: str = "", *, tokens_delivered: int = 0, **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.tokens_delivered = tokens_delivered
+
+
+class StreamStalled(_AfterTokens, TimedOut):
+    """The stream fell silent for longer than the inter-token limit."""
+
+    word = "stream_stalled"
+
+
+class TotalTimeout(_AfterTokens, TimedOut):
+    """The whole call took longer than its limit."""
+
+    word = "total_timeout"
+
+
+class StreamBroken(_AfterTokens):
+    """The stream ended before its end: connection cut, error event after the 200, no finish reason."""
+
+    word = "stream_broken"
+    retryable = True
+
+
+class DeadlineExceeded(_AfterTokens):
+    """The request's own deadline passed; no attempt can help any more."""
+
+    word = "deadline_exceeded"
+
+
+class CircuitOpen(GatewayError):
+    """The circuit breaker of this upstream is open; nothing was sent."""
+
+    word = "circuit_open"
+
+
+class Rejected(GatewayError):
+    """The gateway itself turned the request away (admission, load shedding, waiting room full)."""
+
+    word = "rejected"
+
+
+class BudgetExceeded(GatewayError):
+    """A spending limit would be passed."""
+
+    word = "budget_exceeded"
+
+
+class BadRequest(GatewayError):
+    """400: sending the same again gives the same answer."""
+
+    word = "bad_request"
+    default_status = 400
+
+
+class ContextTooLong(BadRequest):
+    """The prompt does not fit the model."""
+
+    word = "context_too_long"
+
+
+class ContentFiltered(BadRequest):
+    """Refused by a content filter."""
+
+    word = "content_filtered"
+
+
+class AuthError(GatewayError):
+    """401 or 403."""
+
+    word = "auth_error"
+    default_status = 401
+
+
+class BadOutput(GatewayError):
+    """The model answered, but not in the form that was asked for."""
+
+    word = "bad_output"
+    retryable = True
+
+
+class AllUpstreamsFailed(GatewayError):
+    """Every upstream of a fallback order failed; ``causes`` holds each one's error, in order."""
+
+    word = "all_upstreams_failed"
+
+    def __init__(self, message: str = "", *, causes: Sequence[BaseException] = (), **fields: Any) -> None:
+        super().__init__(message or _all_failed(causes), **fields)
+        self.causes = tuple(causes)
+
+
+def _all_failed(causes: Sequence[BaseException]) -> str:
+    return "every upstream failed: " + "; ".join(
+        f"{getattr(cause, 'upstream', '') or '?'}: {outcome_word(cause)}" for cause in causes
+    )
+
+
+#: What each word of an ``on:`` list catches. ``timeout`` includes the builtin TimeoutError (asyncio's own);
+#: ``server_error`` includes Overloaded. Besides these, a status (``429``) and ``5xx`` / ``4xx`` are words.
+ERROR_WORDS: dict[str, tuple[type[BaseException], ...]] = {
+    "rate_limited": (RateLimited,),
+    "quota_exhausted": (QuotaExhausted,),
+    "server_error": (ServerError,),
+    "overloaded": (Overloaded,),
+    "connection_failed": (ConnectionFailed,),
+    "timeout": (TimedOut, TimeoutError),
+    "ttft_timeout": (TtftTimeout,),
+    "stream_stalled": (StreamStalled,),
+    "total_timeout": (TotalTimeout,),
+    "stream_broken": (StreamBroken,),
+    "deadline_exceeded": (DeadlineExceeded,),
+    "circuit_open": (CircuitOpen,),
+    "rejected": (Rejected,),
+    "budget_exceeded": (BudgetExceeded,),
+    "bad_request": (BadRequest,),
+    "context_too_long": (ContextTooLong,),
+    "content_filtered": (ContentFiltered,),
+    "auth_error": (AuthError,),
+    "bad_output": (BadOutput,),
+    "all_upstreams_failed": (AllUpstreamsFailed,),
+    "any": (GatewayError, TimeoutError),
+}
+
+
+def error_matcher(words: Iterable[str | int]) -> Callable[[BaseException], bool]:
+    """Turn the words of an ``on:`` list into a test.
+
+    Parameters
+    ----------
+    words
+        Keys of `ERROR_WORDS`, HTTP statuses (``429``), or status classes (``"5xx"``).
+
+    Raises
+    ------
+    ValueError
+        For a word that is none of these; the message names the nearest known one.
+
+    Examples
+    --------
+    >>> retry_this = error_matcher(["rate_limited", 502])
+    >>> retry_this(RateLimited()), retry_this(ServerError(status=502)), retry_this(AuthError())
+    (True, True, False)
+    """
+    classes: list[type[BaseException]] = []
+    statuses: set[int] = set()
+    for word in words:
+        text = str(word)
+        if text in ERROR_WORDS:
+            classes.extend(ERROR_WORDS[text])
+        elif text in ("4xx", "5xx"):
+            statuses.update(range(int(text[0]) * 100, int(text[0]) * 100 + 100))
+        elif text.isdigit() and 400 <= int(text) <= 599:
+            statuses.add(int(text))
+        else:
+            raise ValueError(_unknown_word(text))
+    caught = tuple(classes)
+
+    def matches(error: BaseException) -> bool:
+        return isinstance(error, caught) or (bool(statuses) and getattr(error, "status", None) in statuses)
+
+    return matches
+
+
+def _unknown_word(word: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only on the error path
+
+    near = get_close_matches(word, ERROR_WORDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "known words: " + ", ".join(ERROR_WORDS)
+    return f"unknown error word {word!r}; {hint} (statuses such as 429 and 5xx work too)"
+
+
+def outcome_word(error: BaseException | None) -> str:
+    """The one word under which an outcome stands in tables.
+
+    ``ok`` for None, the word of a `GatewayError`, ``timeout`` for a bare TimeoutError, else ``internal_error``.
+    """
+    if error is None:
+        return "ok"
+    if isinstance(error, GatewayError):
+        return error.word
+    return "timeout" if isinstance(error, TimeoutError) else "internal_error"
