@@ -1,0 +1,1 @@
+"""The real code under test: asyncio only, no trace of the simulator."""

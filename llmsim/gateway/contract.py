@@ -1,0 +1,199 @@
+"""The contract between a gateway and its policies.
+
+A *spec* is a frozen description (comparable, YAML-able, sweepable). ``spec.start(run)`` makes a *handler* with
+fresh state, once per run, replica and scope. A handler holds the ``await``: it may call ``call_next`` never, once
+or often, concurrently, and a call ends when its *response* ends, not when ``call_next`` returns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from llmsim.luck import Luck
+from llmsim.pricing import FREE, TokenPrice
+from llmsim.types import CallNext, Request, Response, Usage
+
+__all__ = ["FunctionPolicy", "Handler", "PolicySpec", "Provider", "Run", "Runtime", "current_run", "policy"]
+
+Scope = Literal["gateway", "upstream"]
+
+
+class Handler(Protocol):
+    """What runs for every request: ``await call_next(request)`` goes on inwards."""
+
+    async def __call__(self, request: Request, call_next: CallNext) -> Response:
+        """Answer `request`, or raise a `GatewayError`."""
+
+
+@runtime_checkable
+class PolicySpec(Protocol):
+    """A policy as a value. Frozen dataclasses with a ``start`` are the usual form."""
+
+    def start(self, run: Run) -> Handler:
+        """Fresh state; called once per run, replica and (in upstream scope) upstream."""
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """An upstream: simulated, live, or either with faults in front. They look the same."""
+
+    name: str
+
+    async def send(self, request: Request) -> Response:
+        """Resolve at the first chunk (complete, if not ``request.stream``) or raise a `GatewayError`."""
+
+    def cancelled_usage(self, request: Request) -> Usage:
+        """Tokens billed for the latest call of this request, which was cancelled before its first chunk."""
+
+    async def aclose(self) -> None:
+        """Release connections."""
+
+
+class Runtime(Protocol):
+    """What a gateway needs from the world it runs in; one implementation in the lab, one in production."""
+
+    luck: Luck
+
+    def now(self) -> float:
+        """Seconds on the running loop's clock."""
+
+    def emit(self, kind: str, request_id: str, policy: str, upstream: str, replica: int, fields: dict[str, Any]) -> None:
+        """Record an event."""
+
+
+class Run:
+    """A policy's window on the run it belongs to: clock, luck, signals, prices. Nothing else from outside.
+
+    Attributes
+    ----------
+    name
+        What the policy goes by: its kind, or its ``name:``.
+    scope
+        ``"gateway"`` or ``"upstream"``.
+    upstream
+        The upstream this instance guards; empty in gateway scope.
+    upstreams
+        Names of all upstreams, in the order they were configured.
+    replica
+        Which gateway replica, from 0.
+    now
+        Seconds on the loop's clock.
+    """
+
+    __slots__ = ("_emit", "_luck", "name", "now", "prices", "replica", "scope", "upstream", "upstreams")
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        name: str = "",
+        scope: Scope = "gateway",
+        upstream: str = "",
+        upstreams: tuple[str, ...] = (),
+        replica: int = 0,
+        prices: Mapping[str, TokenPrice] | None = None,
+    ) -> None:
+        self.now: Callable[[], float] = runtime.now
+        self._luck = runtime.luck
+        self._emit = runtime.emit
+        self.name = name
+        self.scope: Scope = scope
+        self.upstream = upstream
+        self.upstreams = upstreams
+        self.replica = replica
+        self.prices: Mapping[str, TokenPrice] = prices or {}
+
+    def luck(self, purpose: str, request: Request, *address: object) -> float:
+        """A number in (0, 1) that belongs to this policy, purpose, request and address (say, the n-th retry).
+
+        The same whatever other policies draw and whenever it is drawn.
+        """
+        return self._luck.uniform(f"{self.name}.{purpose}", request.id, self.upstream, *address)
+
+    def emit(self, kind: str, request: Request | None = None, **fields: Any) -> None:
+        """Record that something notable happened; shows in ``result.events``."""
+        self._emit(kind, request.id if request is not None else "", self.name, self.upstream, self.replica, fields)
+
+    def cost(self, upstream: str, usage: Usage) -> float:
+        """USD for `usage` at this upstream's price."""
+        return self.prices.get(upstream, FREE).cost(usage)
+
+
+_run: ContextVar[Run] = ContextVar("llmsim_run")
+
+
+def current_run() -> Run:
+    """The `Run` of the function policy that is executing.
+
+    Raises
+    ------
+    LookupError
+        Outside of a policy made with ``@llmsim.policy``.
+    """
+    try:
+        return _run.get()
+    except LookupError:
+        raise LookupError("current_run() works inside a function decorated with @llmsim.policy, while it handles a request") from None
+
+
+PolicyFunction = Callable[[Request, CallNext], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class FunctionPolicy:
+    """A plain ``async def policy(request, call_next)`` as a policy spec. Calling it calls the function."""
+
+    function: PolicyFunction
+    name: str
+
+    def __call__(self, request: Request, call_next: CallNext) -> Awaitable[Response]:
+        return self.function(request, call_next)
+
+    def start(self, run: Run) -> Handler:
+        function = self.function
+
+        async def handle(request: Request, call_next: CallNext) -> Response:
+            token = _run.set(run)
+            try:
+                return await function(request, call_next)
+            finally:
+                _run.reset(token)
+
+        return handle
+
+
+def policy(target: Any) -> Any:
+    """Make a policy of an ``async def f(request, call_next)`` or of a class with ``start(self, run)``.
+
+    A function keeps no state of its own and reaches its `Run` through `current_run`. A class becomes a frozen,
+    keyword-only dataclass whose YAML kind is its name in snake_case.
+
+    Raises
+    ------
+    TypeError
+        For anything else, saying what is missing.
+
+    Examples
+    --------
+    >>> @policy
+    ... async def small_talk_goes_local(request, call_next):
+    ...     return await call_next(request.to("local") if request.input_tokens < 200 else request)
+    >>> small_talk_goes_local.name
+    'small_talk_goes_local'
+    """
+    if isinstance(target, type):
+        if not callable(getattr(target, "start", None)):
+            raise TypeError(f"@policy class {target.__name__} needs a method start(self, run) that returns a handler")
+        cls = target if dataclasses.is_dataclass(target) else dataclass(frozen=True, kw_only=True)(target)
+        from llmsim.gateway.registry import register  # noqa: PLC0415 - the registry imports this module
+
+        register(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", target.__name__).lower())(cls)
+        return cls
+    if not callable(target):
+        raise TypeError(f"@policy takes an async function or a class with start(run), not {target!r}")
+    return FunctionPolicy(target, getattr(target, "__name__", "policy"))

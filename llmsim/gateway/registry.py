@@ -1,0 +1,38 @@
+"""Kinds of policies by the name under which a scenario file knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+__all__ = ["kind_of", "policy_kinds", "register"]
+
+T = TypeVar("T", bound=type[Any])
+
+_KINDS: dict[str, type[Any]] = {}
+
+
+def register(kind: str) -> Callable[[T], T]:
+    """Class decorator: make a policy spec known as `kind`.
+
+    Registering a kind again replaces it, so that re-running a notebook cell works.
+    """
+
+    def add(cls: T) -> T:
+        _KINDS[kind] = cls
+        cls.kind = kind
+        return cls
+
+    return add
+
+
+def policy_kinds() -> dict[str, type[Any]]:
+    """All known kinds, sorted by name; loads the built-in ones first."""
+    import llmsim.gateway.policies  # noqa: F401, PLC0415 - its modules register themselves
+
+    return dict(sorted(_KINDS.items()))
+
+
+def kind_of(spec: Any) -> str:
+    """What a policy goes by: its ``name``, else its kind, else its class."""
+    return str(getattr(spec, "name", None) or getattr(spec, "kind", None) or type(spec).__name__)

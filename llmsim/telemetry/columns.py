@@ -1,0 +1,86 @@
+"""What is recorded: one documented row here per column of ``result.requests``, ``.attempts`` and ``.events``.
+
+Times are seconds on the scenario's clock: 0 is the end of warm-up. ``NaN`` means "did not happen".
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+__all__ = ["ATTEMPTS", "EVENTS", "REQUESTS", "TABLES", "Column"]
+
+Kind = Literal["i2", "i4", "i8", "f4", "f8", "bool", "category", "text"]
+
+
+class Column(NamedTuple):
+    """One column: its name (unit last), how it is stored, and what it means."""
+
+    name: str
+    kind: Kind
+    meaning: str
+
+
+_ADDRESS = (
+    Column("session", "i8", "which arrival of the scenario, from 0: first part of the request id"),
+    Column("step", "i4", "step of the session: second part of the request id"),
+    Column("user_retry", "i2", "times the user pressed retry before this one: third part of the request id"),
+)
+
+REQUESTS: tuple[Column, ...] = (
+    *_ADDRESS,
+    Column("arrival_s", "f8", "when it reached the gateway"),
+    Column("route", "category", "route of the traffic mix"),
+    Column("tenant", "category", "tenant"),
+    Column("user", "category", "user"),
+    Column("replica", "i2", "gateway replica that handled it"),
+    Column("outcome", "category", "ok, an error word, abandoned (the user left) or unfinished (drain ended first)"),
+    Column("served_by", "category", "upstream that answered; cache for a cached answer; empty if none did"),
+    Column("served_from", "category", "upstream, cache or empty"),
+    Column("first_choice", "category", "upstream it was first routed to; empty if it went to none"),
+    Column("attempts", "i2", "calls sent to upstreams"),
+    Column("fallbacks", "i2", "times it was routed to another upstream than its first choice"),
+    Column("ttft_s", "f8", "arrival to first chunk at the caller (whole answer, if not streamed)"),
+    Column("e2e_s", "f8", "arrival to last chunk at the caller, or to the failure"),
+    Column("max_inter_token_s", "f8", "longest gap between tokens of the answer"),
+    Column("input_tokens", "i4", "tokens of the prompt"),
+    Column("output_tokens", "i4", "tokens of the answer delivered to the caller"),
+    Column("cost_usd", "f8", "billed for all its attempts, wasted ones included"),
+    Column("saved_usd", "f8", "what an answer from the cache would have cost at its first choice's price"),
+    Column("leaked_streams", "i2", "responses neither read nor closed by the policies"),
+    Column("duplicated_tokens", "i4", "tokens delivered by an attempt that then failed and was tried again"),
+    Column("non_retryable_retries", "i2", "retries on the same upstream after an error that retrying cannot cure"),
+    Column("idle_after_last_attempt_s", "f8", "for failures: time between the last attempt's end and the error"),
+)
+
+ATTEMPTS: tuple[Column, ...] = (
+    *_ADDRESS,
+    Column("arrival_s", "f8", "arrival of its request (an attempt belongs to the window of that)"),
+    Column("attempt", "i2", "which attempt of its request, from 1"),
+    Column("cause", "category", "first, retry (same upstream again), fallback (another) or hedge (while one runs)"),
+    Column("upstream", "category", "where it was sent"),
+    Column("model", "category", "model asked for"),
+    Column("replica", "i2", "gateway replica that sent it"),
+    Column("start_s", "f8", "sent"),
+    Column("first_s", "f8", "first chunk received"),
+    Column("end_s", "f8", "ended"),
+    Column("queue_s", "f8", "waited for a slot at the upstream, where known"),
+    Column("outcome", "category", "ok, an error word, or cancelled (no longer wanted)"),
+    Column("status", "i2", "HTTP status, 0 if none"),
+    Column("won", "bool", "its answer, or part of it, went to the caller"),
+    Column("input_tokens", "i4", "input tokens billed"),
+    Column("cached_input_tokens", "i4", "of these, read from the provider's prompt cache"),
+    Column("output_tokens", "i4", "output tokens billed"),
+    Column("cost_usd", "f8", "billed"),
+)
+
+EVENTS: tuple[Column, ...] = (
+    Column("time_s", "f8", "when"),
+    Column("kind", "category", "retry, fallback, circuit_breaker, fault, … or what a user policy emitted"),
+    Column("policy", "category", "policy that emitted it"),
+    Column("upstream", "category", "upstream it is about; empty in gateway scope"),
+    Column("replica", "i2", "gateway replica"),
+    Column("request_id", "text", "request it is about; empty if none"),
+    Column("detail", "text", "its fields as JSON"),
+)
+
+TABLES: dict[str, tuple[Column, ...]] = {"requests": REQUESTS, "attempts": ATTEMPTS, "events": EVENTS}

@@ -1,0 +1,382 @@
+"""Values that every room shares: `Request`, `Response` and what streams between them.
+
+A `Response` exists from the first chunk on: ``await call_next(request)`` is the time to first token, iterating is
+generation. What supplies the chunks is a `Stream`; simulated, live and cached streams differ only there.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
+
+from llmsim.errors import GatewayError
+
+__all__ = [
+    "NO_LIMITS",
+    "CallNext",
+    "Chunk",
+    "Limits",
+    "Message",
+    "Outcome",
+    "Request",
+    "Response",
+    "Segment",
+    "Stream",
+    "Tap",
+    "Usage",
+    "WholeAnswer",
+]
+
+
+class Message(NamedTuple):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+class Usage(NamedTuple):
+    """Tokens as the upstream bills them; `cached_input_tokens` is the part of `input_tokens` read from its cache."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+
+
+class Chunk(NamedTuple):
+    """A piece of an answer as it arrives. Chunks are not tokens: one may carry several."""
+
+    text: str
+    tokens: int = 1
+
+
+class Segment(NamedTuple):
+    """Which upstream produced how much of an answer."""
+
+    upstream: str
+    model: str
+    tokens: int
+
+
+class Request(NamedTuple):
+    """What a caller asks of the gateway. Immutable; `to` and ``_replace`` give changed copies.
+
+    A NamedTuple and not a dataclass: one is made for every simulated request (0.6 µs against 3.6 µs).
+    """
+
+    id: str  #: structural: ``session/step/user-retry``; live callers may use any unique text
+    session: str = ""
+    user: str = ""
+    tenant: str = ""
+    route: str = ""
+    feature: str = ""
+    priority: int = 0  #: higher is more important
+    messages: tuple[Message, ...] | None = None
+    upstream: str | None = None  #: name of a configured upstream; None: the gateway's first
+    model: str | None = None  #: None: the upstream's own
+    input_tokens: int = 0  #: the caller's estimate
+    max_tokens: int | None = None
+    temperature: float | None = None
+    tools: tuple[str, ...] = ()
+    response_schema: str | None = None  #: JSON Schema as text
+    stream: bool = True
+    deadline_s: float | None = None  #: absolute, on the gateway's clock
+
+    def to(self, upstream: str, *, model: str | None = None) -> Request:
+        """The same request addressed to another upstream (and its own default model, unless one is named)."""
+        return self._replace(upstream=upstream, model=model)
+
+
+class Outcome(NamedTuple):
+    """How a call ended. *Cancelled* is neither success nor failure: the caller no longer wanted it."""
+
+    kind: Literal["ok", "error", "cancelled"]
+    error: BaseException | None = None
+
+
+_OK = Outcome("ok")
+_CANCELLED = Outcome("cancelled")
+
+
+class Limits(NamedTuple):
+    """What a stream must observe while it is read.
+
+    A stream that knows its own timeline (a simulated one) needs no timer to keep these; a live one arms one.
+    """
+
+    gap_s: float | None = None  #: longest silence between two chunks
+    until_s: float | None = None  #: absolute time on the loop's clock
+    late: Callable[[int], GatewayError] | None = None  #: the error when `until_s` passes, given the tokens delivered
+
+
+NO_LIMITS = Limits()
+
+
+class Stream(Protocol):
+    """The supplier of a response's chunks."""
+
+    usage: Usage  #: what has been used so far; final once the stream ended
+    finish_reason: str  #: "" until it ended cleanly
+
+    async def next(self, limits: Limits) -> Chunk | None:
+        """The next chunk, None at the clean end. Raises the `GatewayError` with which the stream broke."""
+
+    async def rest(self, limits: Limits) -> Chunk | None:
+        """Everything that is left as one chunk, in as few wake-ups as the source allows."""
+
+    def close(self) -> None:
+        """The caller no longer wants the rest. Must not block; may be called more than once."""
+
+
+class WholeAnswer:
+    """A stream whose content is there already: a cached answer, or a call that was not streamed."""
+
+    __slots__ = ("_left", "finish_reason", "usage")
+
+    def __init__(self, text: str, tokens: int, usage: Usage, finish_reason: str = "stop") -> None:
+        self._left: Chunk | None = Chunk(text, tokens)
+        self.usage = usage
+        self.finish_reason = finish_reason
+
+    async def next(self, limits: Limits) -> Chunk | None:
+        chunk, self._left = self._left, None
+        return chunk
+
+    async def rest(self, limits: Limits) -> Chunk | None:
+        return await self.next(limits)
+
+    def close(self) -> None:
+        self._left = None
+
+
+class Tap:
+    """A copy of what the reader of a response gets; complete once the response ended well."""
+
+    __slots__ = ("chunks",)
+
+    def __init__(self) -> None:
+        self.chunks: list[Chunk] = []
+
+    @property
+    def text(self) -> str:
+        """What came so far."""
+        return "".join(chunk.text for chunk in self.chunks)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens so far."""
+        return sum(chunk.tokens for chunk in self.chunks)
+
+
+OnEnd = Callable[[Outcome, Usage], Any]
+
+
+class Response:
+    """An answer from its first chunk on.
+
+    Iterate it (``async for chunk in response``), or `read` it to the end, or `aclose` it. It ends exactly
+    once: cleanly, with an error raised to its reader, or cancelled; then the `on_end` callbacks run.
+
+    Parameters
+    ----------
+    stream
+        Supplies the chunks.
+    upstream
+        Name of the upstream that answers ("cache" for a cached answer).
+    model
+        Model that answers.
+    served_from
+        ``"upstream"`` or ``"cache"``.
+    status, headers
+        Of the HTTP answer, where there was one.
+    parents
+        Responses this one was made from: they live as long as it does and are not taken for leaks.
+    queue_s
+        Seconds the call waited for a slot at the upstream, where that is known (NaN: it is not).
+    """
+
+    __slots__ = (
+        "_callbacks",
+        "_limits",
+        "_stream",
+        "_taps",
+        "_tokens",
+        "headers",
+        "model",
+        "outcome",
+        "parents",
+        "queue_s",
+        "served_from",
+        "status",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        upstream: str = "",
+        model: str = "",
+        served_from: Literal["upstream", "cache"] = "upstream",
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        parents: tuple[Response, ...] = (),
+        queue_s: float = math.nan,
+    ) -> None:
+        self._stream = stream
+        self._callbacks: list[OnEnd] | None = None
+        self._taps: list[Tap] | None = None
+        self._limits = NO_LIMITS
+        self._tokens = 0
+        self.upstream = upstream
+        self.model = model
+        self.served_from = served_from
+        self.status = status
+        self.headers = headers
+        self.parents = parents
+        self.queue_s = queue_s
+        self.outcome: Outcome | None = None  #: None while it still runs
+
+    def __repr__(self) -> str:
+        state = self.outcome.kind if self.outcome else "open"
+        return f"<Response from {self.upstream or '?'} {self.model} {state}, {self._tokens} tokens>"
+
+    @property
+    def finish_reason(self) -> str:
+        """``stop``, ``length``, …; empty until the end."""
+        return self._stream.finish_reason
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens used so far; final once ended."""
+        return self._stream.usage
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Which upstream produced which part, in order."""
+        if self.parents:
+            return tuple(segment for parent in self.parents for segment in parent.segments)
+        return (Segment(self.upstream, self.model, self._tokens),)
+
+    @property
+    def tokens_delivered(self) -> int:
+        """Tokens the reader has been given."""
+        return self._tokens
+
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        if self.outcome is not None:
+            raise StopAsyncIteration
+        try:
+            chunk = await self._stream.next(self._limits)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        if chunk is None:
+            self._end(_OK)
+            raise StopAsyncIteration
+        self._deliver(chunk)
+        return chunk
+
+    async def read(self) -> str:
+        """Wait for the end; the text that had not been delivered yet."""
+        parts = ""
+        while self.outcome is None:
+            try:
+                chunk = await self._stream.rest(self._limits)
+            except BaseException as error:
+                self._fail(error)
+                raise
+            if chunk is None:
+                self._end(_OK)
+                break
+            self._deliver(chunk)
+            parts = parts + chunk.text if parts else chunk.text
+        return parts
+
+    def _deliver(self, chunk: Chunk) -> None:
+        self._tokens += chunk.tokens
+        if self._taps is not None:
+            for tap in self._taps:
+                tap.chunks.append(chunk)
+
+    def _fail(self, error: BaseException) -> None:
+        self._stream.close()
+        # GeneratorExit and CancelledError: the reader went away, which is no failure of the upstream.
+        self._end(Outcome("error", error) if isinstance(error, Exception) else _CANCELLED)
+
+    def _end(self, outcome: Outcome) -> None:
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        callbacks, self._callbacks = self._callbacks, None
+        if callbacks is not None:
+            usage = self._stream.usage
+            for callback in callbacks:
+                _call(callback, outcome, usage)
+
+    async def aclose(self) -> None:
+        """Stop here: the rest is not wanted. Does nothing once ended."""
+        self.close()
+
+    def close(self) -> None:
+        """`aclose` without the await: closing never blocks."""
+        if self.outcome is None:
+            self._stream.close()
+            self._end(_CANCELLED)
+
+    def on_end(self, callback: OnEnd) -> None:
+        """Call ``callback(outcome, usage)`` once when this response ends; at once if it already has."""
+        if self.outcome is not None:
+            _call(callback, self.outcome, self._stream.usage)
+        elif self._callbacks is None:
+            self._callbacks = [callback]
+        else:
+            self._callbacks.append(callback)
+
+    def tap(self) -> Tap:
+        """Listen in: a `Tap` that fills with every chunk delivered from now on."""
+        tap = Tap()
+        if self._taps is None:
+            self._taps = []
+        self._taps.append(tap)
+        return tap
+
+    def limit(
+        self,
+        *,
+        gap_s: float | None = None,
+        until_s: float | None = None,
+        late: Callable[[int], GatewayError] | None = None,
+    ) -> None:
+        """Tighten what the rest of this response may take; the reader gets the error.
+
+        Parameters
+        ----------
+        gap_s
+            Longest silence between chunks, in seconds; `StreamStalled` when it is exceeded.
+        until_s
+            Absolute time on the loop's clock by which it must have ended.
+        late
+            Makes the error for `until_s` from the number of tokens delivered.
+        """
+        gap, until, old_late = self._limits
+        if gap_s is not None and (gap is None or gap_s < gap):
+            gap = gap_s
+        if until_s is not None and (until is None or until_s < until):
+            until, old_late = until_s, late
+        self._limits = Limits(gap, until, old_late)
+
+
+def _call(callback: OnEnd, outcome: Outcome, usage: Usage) -> None:
+    result = callback(outcome, usage)
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(f"on_end takes a plain function, {callback!r} is async: a call that is being closed cannot wait")
+
+
+CallNext = Callable[[Request], Awaitable[Response]]

@@ -1,0 +1,197 @@
+"""The only parser of units: ``250ms``, ``40/s``, ``2%``, ``10x``, ``4M``, ``$3/Mtok`` become plain SI and USD floats.
+
+In a scenario file the value carries the unit and the key never does; in Python a float carries it in its
+name (``timeout_s``). A `Unit` stands in ``Annotated[float, DURATION]``, where pydantic finds it and asks it
+for validation and JSON Schema; nothing here imports pydantic before that happens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+__all__ = [
+    "COUNT",
+    "DURATION",
+    "MULTIPLIER",
+    "PRICE",
+    "RATE",
+    "RATIO",
+    "Count",
+    "Duration",
+    "Multiplier",
+    "PositiveCount",
+    "PositiveDuration",
+    "PositiveRate",
+    "Price",
+    "Rate",
+    "Ratio",
+    "Unit",
+    "format_duration",
+]
+
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_PER = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "day": 86400.0}
+_SCALE = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+_NUMBER = r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+_DURATION_PART = re.compile(_NUMBER + r"\s*(us|ms|min|s|m|h|d)")
+_RATE_TEXT = re.compile(_NUMBER + r"\s*([kKMGB]?)\s*/\s*(s|min|m|h|day|d)")
+_COUNT_TEXT = re.compile(_NUMBER + r"\s*([kKMGB]?)")
+_PRICE_TEXT = re.compile(r"\$\s*" + _NUMBER + r"\s*/\s*([kKMG]?)tok(?:ens?)?")
+
+
+def _duration(text: str) -> float | None:
+    parts = list(_DURATION_PART.finditer(text))
+    if not parts or "".join(part.group(0) for part in parts) != text:
+        return None
+    return sum(float(part.group(1)) * _SECONDS[part.group(2)] for part in parts)
+
+
+def _rate(text: str) -> float | None:
+    found = _RATE_TEXT.fullmatch(text)
+    return float(found[1]) * _SCALE[found[2]] / _PER[found[3]] if found else None
+
+
+def _ratio(text: str) -> float | None:
+    found = re.fullmatch(_NUMBER + r"\s*%", text)
+    return float(found[1]) / 100 if found else None
+
+
+def _multiplier(text: str) -> float | None:
+    found = re.fullmatch(_NUMBER + r"\s*x", text)
+    return float(found[1]) if found else None
+
+
+def _count(text: str) -> float | None:
+    found = _COUNT_TEXT.fullmatch(text)
+    return float(found[1]) * _SCALE[found[2]] if found else None
+
+
+def _price(text: str) -> float | None:
+    found = _PRICE_TEXT.fullmatch(text)
+    return float(found[1]) / _SCALE[found[2]] if found else None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One kind of quantity: how it is written, and the float it becomes.
+
+    Parameters
+    ----------
+    name
+        What an error message calls it ("a duration").
+    examples
+        Correct spellings, shown in error messages and in the JSON Schema.
+    read
+        Parser of the text form; None when the text is no such quantity.
+    bare
+        Whether a bare number is understood. Where it would be ambiguous (30: seconds or minutes?) it is not.
+    low, high
+        Inclusive bounds of the value in SI; `above` makes the lower bound exclusive.
+    whole
+        The value is an integer.
+    """
+
+    name: str
+    examples: tuple[str, ...]
+    read: Callable[[str], float | None]
+    bare: bool = False
+    low: float = 0.0
+    high: float = float("inf")
+    above: bool = False
+    whole: bool = False
+
+    def parse(self, value: Any) -> float:
+        """The float (int where `whole`) that `value` stands for.
+
+        Raises
+        ------
+        ValueError
+            With what to type instead.
+
+        Examples
+        --------
+        >>> DURATION.parse("1m30s"), RATE.parse("5000/min"), RATIO.parse("2%")
+        (90.0, 83.33333333333333, 0.02)
+        """
+        number: float | None = None
+        if isinstance(value, str):
+            number = self.read(value.strip().replace("_", "").replace(",", ""))
+            if number is None and self.bare:
+                number = _plain(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool) and (self.bare or value == 0):
+            number = float(value)
+        if number is None:
+            raise ValueError(f"{value!r} is not {self.name}; write it like {' or '.join(self.examples)}")
+        if not (number > self.low if self.above else number >= self.low) or number > self.high:
+            raise ValueError(f"{value!r} is out of range: {self.name} must be {self._bounds()}")
+        if self.whole:
+            if number != int(number):
+                raise ValueError(f"{value!r} is not {self.name}: it must be a whole number")
+            return int(number)
+        return number
+
+    def _bounds(self) -> str:
+        lower = f"{'above' if self.above else 'at least'} {self.low:g}"
+        return lower if self.high == float("inf") else f"{lower} and at most {self.high:g}"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema  # noqa: PLC0415 - pydantic loads only with a scenario
+
+        return core_schema.no_info_plain_validator_function(self.parse)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        kinds = ["string", "integer" if self.whole else "number"] if self.bare else ["string"]
+        return {"type": kinds if len(kinds) > 1 else kinds[0], "description": self.name, "examples": [*self.examples]}
+
+
+def _plain(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+DURATION = Unit("a duration", ("250ms", "30s", "2m"), _duration)
+RATE = Unit("a rate", ("40/s", "5000/min"), _rate)
+RATIO = Unit("a ratio", ("2%", "0.02"), _ratio, bare=True, high=1.0)
+MULTIPLIER = Unit("a multiplier", ("10x", "0.25x"), _multiplier, bare=True)
+COUNT = Unit("a count", ("50000", "4M", "400k"), _count, bare=True, whole=True)
+PRICE = Unit("a price per token", ("$3/Mtok", "$0.15/Mtok"), _price)
+
+Duration = Annotated[float, DURATION]
+PositiveDuration = Annotated[float, Unit("a duration", ("250ms", "30s", "2m"), _duration, above=True)]
+Rate = Annotated[float, RATE]
+PositiveRate = Annotated[float, Unit("a rate", ("40/s", "5000/min"), _rate, above=True)]
+Ratio = Annotated[float, RATIO]
+Multiplier = Annotated[float, MULTIPLIER]
+Count = Annotated[int, COUNT]
+PositiveCount = Annotated[int, Unit("a count", ("3", "50000", "4M"), _count, bare=True, whole=True, low=1)]
+Price = Annotated[float, PRICE]
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as a person writes them.
+
+    Examples
+    --------
+    >>> [format_duration(s) for s in (0, 0.0305, 1.25, 90, 7200, float("inf"))]
+    ['0s', '30.5ms', '1.25s', '1m30s', '2h', 'never']
+    """
+    if seconds != seconds:
+        return "-"
+    if seconds in (float("inf"), float("-inf")):
+        return "never" if seconds > 0 else "-never"
+    if seconds < 0:
+        return "-" + format_duration(-seconds)
+    if seconds == 0:
+        return "0s"
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g}ms"
+    if seconds < 60:
+        return f"{seconds:.3g}s"
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    return "".join(f"{n}{unit}" for n, unit in ((hours, "h"), (minutes, "m"), (rest, "s")) if n)
