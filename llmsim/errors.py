@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 __all__ = [
+    "ERROR_WORDS",
     "AllUpstreamsFailed",
     "AuthError",
     "BadOutput",
@@ -39,7 +40,6 @@ __all__ = [
     "ContextTooLong",
     "DeadlineExceeded",
     "DeadlockError",
-    "ERROR_WORDS",
     "EngineError",
     "EventBudgetError",
     "GatewayError",
@@ -408,7 +408,7 @@ def error_matcher(words: Iterable[str | int]) -> Callable[[BaseException], bool]
 
 
 def _unknown_word(word: str) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - only on the error path
+    from difflib import get_close_matches
 
     near = get_close_matches(word, ERROR_WORDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "known words: " + ", ".join(ERROR_WORDS)

@@ -114,9 +114,7 @@ class Luck:
         """Luck of one replication; replications are independent of each other."""
         return cls(f"{seed}#{replication}")
 
-    def series(
-        self, purpose: str, *address: object, block: int = 4096, through: Distribution | None = None
-    ) -> Series:
+    def series(self, purpose: str, *address: object, block: int = 4096, through: Distribution | None = None) -> Series:
         """A new row of numbers at ``(seed, purpose, *address)``, through a quantile function if one is given."""
         return Series(_key((self.seed, purpose, *address)), block, through.quantile if through is not None else None)
 

@@ -376,7 +376,7 @@ def _call(callback: OnEnd, outcome: Outcome, usage: Usage) -> None:
     result = callback(outcome, usage)
     if inspect.iscoroutine(result):
         result.close()
-        raise TypeError(f"on_end takes a plain function, {callback!r} is async: a call that is being closed cannot wait")
+        raise TypeError(f"on_end takes a plain function and {callback!r} is async: a call being closed cannot wait")
 
 
 CallNext = Callable[[Request], Awaitable[Response]]

@@ -7,6 +7,7 @@ for validation and JSON Schema; nothing here imports pydantic before that happen
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ class Unit:
         return lower if self.high == float("inf") else f"{lower} and at most {self.high:g}"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema  # noqa: PLC0415 - pydantic loads only with a scenario
+        from pydantic_core import core_schema
 
         return core_schema.no_info_plain_validator_function(self.parse)
 
@@ -180,7 +181,7 @@ def format_duration(seconds: float) -> str:
     >>> [format_duration(s) for s in (0, 0.0305, 1.25, 90, 7200, float("inf"))]
     ['0s', '30.5ms', '1.25s', '1m30s', '2h', 'never']
     """
-    if seconds != seconds:
+    if math.isnan(seconds):
         return "-"
     if seconds in (float("inf"), float("-inf")):
         return "never" if seconds > 0 else "-never"

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from llmsim.gateway.exchange import Attempt
 from llmsim.luck import Luck
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.types import CallNext, Request, Response, Usage
@@ -62,8 +63,13 @@ class Runtime(Protocol):
     def now(self) -> float:
         """Seconds on the running loop's clock."""
 
-    def emit(self, kind: str, request_id: str, policy: str, upstream: str, replica: int, fields: dict[str, Any]) -> None:
+    def emit(
+        self, kind: str, request_id: str, policy: str, upstream: str, replica: int, fields: dict[str, Any]
+    ) -> None:
         """Record an event."""
+
+    def attempt_ended(self, attempt: Attempt) -> None:
+        """Record a finished call to an upstream, and set its ``cost_usd``."""
 
 
 class Run:
@@ -138,7 +144,9 @@ def current_run() -> Run:
     try:
         return _run.get()
     except LookupError:
-        raise LookupError("current_run() works inside a function decorated with @llmsim.policy, while it handles a request") from None
+        raise LookupError(
+            "current_run() works inside a function decorated with @llmsim.policy, while it handles a request"
+        ) from None
 
 
 PolicyFunction = Callable[[Request, CallNext], Awaitable[Response]]
@@ -190,7 +198,7 @@ def policy(target: Any) -> Any:
         if not callable(getattr(target, "start", None)):
             raise TypeError(f"@policy class {target.__name__} needs a method start(self, run) that returns a handler")
         cls = target if dataclasses.is_dataclass(target) else dataclass(frozen=True, kw_only=True)(target)
-        from llmsim.gateway.registry import register  # noqa: PLC0415 - the registry imports this module
+        from llmsim.gateway.registry import register
 
         register(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", target.__name__).lower())(cls)
         return cls

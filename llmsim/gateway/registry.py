@@ -28,7 +28,7 @@ def register(kind: str) -> Callable[[T], T]:
 
 def policy_kinds() -> dict[str, type[Any]]:
     """All known kinds, sorted by name; loads the built-in ones first."""
-    import llmsim.gateway.policies  # noqa: F401, PLC0415 - its modules register themselves
+    import llmsim.gateway.policies  # noqa: F401 - its modules register themselves
 
     return dict(sorted(_KINDS.items()))
 

@@ -1,0 +1,1 @@
+"""From tables to verdicts, pages and pictures; reads tables and specs, never the engine."""

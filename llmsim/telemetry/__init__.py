@@ -1,0 +1,1 @@
+"""What is recorded, in columns, and what is computed from it."""

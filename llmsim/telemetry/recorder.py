@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from llmsim.telemetry.columns import ATTEMPTS, EVENTS, REQUESTS, Column
 
-__all__ = ["ColumnData", "Recorder", "TableData", "event_hash"]
+__all__ = ["ColumnData", "Recorder", "Replication", "TableData", "event_hash"]
 
 _BLOCK = 4096
 
@@ -30,6 +30,36 @@ class ColumnData(NamedTuple):
 
 
 TableData = dict[str, ColumnData]
+
+
+class Replication(NamedTuple):
+    """What one replication left behind; travels from worker processes to the report.
+
+    Attributes
+    ----------
+    number
+        Which replication, from 0.
+    tables
+        ``requests``, ``attempts``, ``events``.
+    counters
+        Scalars such as ``max_in_flight``, ``events_processed``.
+    notes
+        Things a person should know: requests that hung, with the line; faults outside the run.
+    simulated_s
+        How far the clock got, on the scenario's clock.
+    wall_s
+        How long it took.
+    partial
+        It was interrupted.
+    """
+
+    number: int
+    tables: dict[str, TableData]
+    counters: dict[str, float]
+    notes: tuple[str, ...]
+    simulated_s: float
+    wall_s: float
+    partial: bool = False
 
 
 class _Table:
@@ -107,7 +137,9 @@ class Recorder:
         if len(rows) == _BLOCK:
             self._attempts.transpose()
 
-    def emit(self, kind: str, request_id: str, policy: str, upstream: str, replica: int, fields: dict[str, Any]) -> None:
+    def emit(
+        self, kind: str, request_id: str, policy: str, upstream: str, replica: int, fields: dict[str, Any]
+    ) -> None:
         """Append an event at the current time."""
         rows = self._events.rows
         detail = json.dumps(fields, default=str) if fields else ""
@@ -151,7 +183,9 @@ def _canonical(column: ColumnData) -> bytes:
         used = sorted(column.categories)
         rank = {name: number for number, name in enumerate(used)}
         recode = np.array([rank[name] for name in column.categories] or [0], dtype="<i4")
-        return "\x1f".join(used).encode() + recode[column.values].astype("<i4").tobytes()
+        codes: bytes = recode[column.values].astype("<i4").tobytes()
+        return "\x1f".join(used).encode() + codes
     if column.values.dtype == object:
         return "\x1f".join(column.values.tolist()).encode()
-    return column.values.astype(column.values.dtype.newbyteorder("<")).tobytes()
+    little_endian: bytes = column.values.astype(column.values.dtype.newbyteorder("<")).tobytes()
+    return little_endian

@@ -1,0 +1,195 @@
+"""What happened to one request inside the gateway: its attempts, and the bookkeeping that no policy can forget.
+
+The pipeline makes an `Exchange` per request and an `Attempt` per call to an upstream, whatever policies or user code
+made that call. From them come the attempt table, the cause of each attempt, and the safety counters.
+"""
+
+from __future__ import annotations
+
+import math
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Literal
+
+from llmsim.errors import GatewayError, outcome_word
+from llmsim.types import Outcome, Request, Response, Usage
+
+if TYPE_CHECKING:
+    from llmsim.gateway.contract import Runtime
+
+__all__ = ["Attempt", "Exchange", "current_exchange"]
+
+Cause = Literal["first", "retry", "fallback", "hedge"]
+
+_NO_USAGE = Usage()
+
+
+class Exchange:
+    """One request on its way through the gateway."""
+
+    __slots__ = (
+        "attempts",
+        "cost_usd",
+        "delivered_by_failed",
+        "duplicated_tokens",
+        "fallbacks",
+        "first_choice",
+        "in_flight",
+        "last_end_s",
+        "last_error",
+        "last_upstream",
+        "leaked",
+        "non_retryable_retries",
+        "open",
+        "replica",
+        "request",
+        "runtime",
+        "sent_to",
+    )
+
+    def __init__(self, request: Request, runtime: Runtime) -> None:
+        self.request = request
+        self.runtime = runtime
+        self.replica = 0
+        self.first_choice = ""
+        self.last_upstream = ""
+        self.sent_to = ""
+        self.last_error: BaseException | None = None
+        self.last_end_s = math.nan
+        self.fallbacks = 0
+        self.attempts = 0
+        self.in_flight = 0
+        self.cost_usd = 0.0
+        self.leaked = 0
+        self.delivered_by_failed = 0
+        self.duplicated_tokens = 0
+        self.non_retryable_retries = 0
+        self.open: list[Attempt] = []
+
+    def routed(self, upstream: str) -> None:
+        """The request was addressed to this upstream (nothing may have been sent yet: a breaker can be open)."""
+        if not self.first_choice:
+            self.first_choice = upstream
+        elif upstream != self.first_choice and upstream != self.last_upstream:
+            self.fallbacks += 1
+        self.last_upstream = upstream
+
+    def settle(self, response: Response) -> None:
+        """The gateway answers with `response`: what else is still open was forgotten by a policy."""
+        if not self.open:
+            return
+        kept = [response]
+        for one in kept:
+            kept.extend(one.parents)
+        known = False
+        for attempt in self.open:
+            if any(attempt.response is one for one in kept):
+                attempt.won = known = True
+        if known and len(self.open) > 1:
+            self._close({id(one) for one in kept})
+
+    def finish(self) -> None:
+        """The request is over: whatever is still open leaked."""
+        if self.open:
+            self._close(set())
+
+    def _close(self, keep: set[int]) -> None:
+        for attempt in tuple(self.open):
+            response = attempt.response
+            if response is not None and response.outcome is None and id(response) not in keep:
+                self.leaked += 1
+                response.close()
+
+
+class Attempt:
+    """One call to an upstream. Called with the outcome when its response ends."""
+
+    __slots__ = (
+        "cause",
+        "cost_usd",
+        "end_s",
+        "exchange",
+        "first_s",
+        "model",
+        "number",
+        "outcome",
+        "response",
+        "start_s",
+        "status",
+        "upstream",
+        "usage",
+        "won",
+    )
+
+    def __init__(self, exchange: Exchange, upstream: str, model: str, start_s: float) -> None:
+        self.exchange = exchange
+        self.upstream = upstream
+        self.model = model
+        self.start_s = start_s
+        self.first_s = math.nan
+        self.end_s = math.nan
+        self.outcome = ""
+        self.status = 0
+        self.won = False
+        self.response: Response | None = None
+        self.usage = _NO_USAGE
+        self.cost_usd = 0.0
+        exchange.attempts += 1
+        self.number = exchange.attempts
+        self.cause: Cause = "first"
+        if self.number > 1:
+            self._place(exchange)
+        exchange.sent_to = upstream
+        exchange.in_flight += 1
+
+    def _place(self, exchange: Exchange) -> None:
+        if exchange.in_flight:
+            self.cause = "hedge"
+        elif self.upstream == exchange.sent_to:
+            self.cause = "retry"
+            error = exchange.last_error
+            if isinstance(error, GatewayError) and not error.retryable:
+                exchange.non_retryable_retries += 1
+        else:
+            self.cause = "fallback"
+        if exchange.delivered_by_failed:
+            exchange.duplicated_tokens += exchange.delivered_by_failed
+            exchange.delivered_by_failed = 0
+
+    def answered(self, response: Response, now: float) -> None:
+        """The first chunk is there."""
+        self.first_s = now
+        self.response = response
+        self.status = response.status
+        self.exchange.open.append(self)
+        response.on_end(self._ended)
+
+    def _ended(self, outcome: Outcome, usage: Usage) -> None:
+        exchange = self.exchange
+        exchange.open.remove(self)
+        if outcome.kind == "error":
+            assert self.response is not None
+            exchange.delivered_by_failed = self.response.tokens_delivered
+        word = outcome.kind if outcome.kind != "error" else outcome_word(outcome.error)
+        self._close(word, outcome.error, usage)
+
+    def failed(self, error: BaseException, usage: Usage) -> None:
+        """It ended before a first chunk."""
+        if isinstance(error, Exception):
+            self.status = getattr(error, "status", None) or 0
+            self._close(outcome_word(error), error, usage)
+        else:
+            self._close("cancelled", None, usage)
+
+    def _close(self, outcome: str, error: BaseException | None, usage: Usage) -> None:
+        exchange = self.exchange
+        self.outcome = outcome
+        self.usage = usage
+        runtime = exchange.runtime
+        exchange.last_end_s = self.end_s = runtime.now()
+        exchange.last_error = error
+        exchange.in_flight -= 1
+        runtime.attempt_ended(self)
+        exchange.cost_usd += self.cost_usd
+
+
+current_exchange: ContextVar[Exchange] = ContextVar("llmsim_exchange")

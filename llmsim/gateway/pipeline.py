@@ -1,0 +1,302 @@
+"""A gateway: policies composed at two scopes in front of named upstreams, in N replicas behind a balancer."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from llmsim.errors import EngineError, GatewayError, PolicyError
+from llmsim.gateway.contract import FunctionPolicy, Handler, PolicySpec, Provider, Run, Runtime
+from llmsim.gateway.exchange import Attempt, Exchange, current_exchange
+from llmsim.gateway.registry import kind_of
+from llmsim.pricing import TokenPrice
+from llmsim.types import CallNext, Request, Response, Usage
+from llmsim.units import PositiveCount
+
+__all__ = ["Gateway", "RunningGateway", "Upstream"]
+
+GatewayFunction = Callable[[Request, Mapping[str, "Upstream"]], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What stands between callers and providers.
+
+    Parameters
+    ----------
+    policies
+        Gateway scope, outermost first: cache, deadline, fallback, retry, …
+    upstream
+        Upstream scope, outermost first; one instance per upstream: timeout, circuit breaker, …
+    replicas
+        Copies of the gateway, each with its own state unless a policy says ``shared: true``.
+    balancer
+        Which replica gets a request: ``round_robin``, ``least_in_flight``, or ``sticky`` by session.
+    stream
+        Whether upstreams are asked for a stream; None: as the caller asked.
+    entry
+        A whole gateway of one's own, ``async def gateway(request, providers)``, in place of `policies`.
+
+    Examples
+    --------
+    >>> async def mine(request, providers):
+    ...     return await providers["openai"].send(request)
+    >>> Gateway.of(mine).entry is mine
+    True
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    policies: tuple[Any, ...] = ()
+    upstream: tuple[Any, ...] = ()
+    replicas: PositiveCount = 1
+    balancer: Literal["round_robin", "least_in_flight", "sticky"] = "round_robin"
+    stream: bool | None = None
+    entry: Any = field(default=None)
+
+    @classmethod
+    def of(cls, gateway: Any) -> Gateway:
+        """A `Gateway` from one, from a list of policies, or from an ``async def gateway(request, providers)``."""
+        if isinstance(gateway, Gateway):
+            return gateway
+        if isinstance(gateway, Sequence):
+            return cls(policies=tuple(gateway))
+        if callable(gateway) and not isinstance(gateway, type | FunctionPolicy):
+            return cls(entry=gateway)
+        raise TypeError(
+            f"a gateway is a Gateway, a list of policies, or an async def gateway(request, providers); got {gateway!r}"
+        )
+
+    def start(
+        self,
+        runtime: Runtime,
+        providers: Mapping[str, Provider],
+        prices: Mapping[str, TokenPrice] | None = None,
+    ) -> RunningGateway:
+        """Fresh state in front of these providers (in order: the first is where unaddressed requests go)."""
+        if not providers:
+            raise ValueError("a gateway needs at least one provider")
+        shared: dict[tuple[int, str], Handler] = {}
+        replicas = [_Replica(self, number, runtime, providers, prices or {}, shared) for number in range(self.replicas)]
+        return RunningGateway(self, replicas, runtime)
+
+
+class Upstream:
+    """A configured upstream with its upstream-scope policies in front; what a user's own gateway calls."""
+
+    __slots__ = ("chain", "model", "name")
+
+    def __init__(self, name: str, chain: CallNext, model: str) -> None:
+        self.name = name
+        self.model = model
+        self.chain = chain
+
+    def send(self, request: Request) -> Awaitable[Response]:
+        """Address `request` here and send it on; resolves at the first chunk."""
+        if request.upstream != self.name:
+            request = request.to(self.name)
+        current_exchange.get().routed(self.name)
+        return self.chain(request)
+
+
+class _Replica:
+    """One copy of the gateway."""
+
+    __slots__ = ("_default", "_upstreams", "call", "in_flight", "number")
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        number: int,
+        runtime: Runtime,
+        providers: Mapping[str, Provider],
+        prices: Mapping[str, TokenPrice],
+        shared: dict[tuple[int, str], Handler],
+    ) -> None:
+        names = tuple(providers)
+
+        def started(spec: Any, scope: Literal["gateway", "upstream"], upstream: str) -> Handler:
+            key = (id(spec), upstream)
+            if getattr(spec, "shared", False) and key in shared:
+                return shared[key]
+            place = {"scope": scope, "upstream": upstream, "upstreams": names, "replica": number}
+            shared[key] = handler = _start(spec, Run(runtime, name=kind_of(spec), prices=prices, **place))
+            return handler
+
+        self.number = number
+        self.in_flight = 0
+        self._upstreams: dict[str, Upstream] = {}
+        for name, provider in providers.items():
+            chain: CallNext = _Terminal(provider, runtime).send
+            for spec in reversed(gateway.upstream):
+                chain = _link(started(spec, "upstream", name), chain)
+            self._upstreams[name] = Upstream(name, chain, getattr(provider, "model", ""))
+        self._default = self._upstreams[names[0]]
+        call: CallNext
+        if gateway.entry is not None:
+            function, upstreams = gateway.entry, self._upstreams
+            entry = _checked(lambda request, call_next: function(request, upstreams), _name(function), function)
+            call = _link(entry, self.route)
+        else:
+            call = self.route
+        for spec in reversed(gateway.policies):
+            call = _link(started(spec, "gateway", ""), call)
+        self.call: CallNext = call
+
+    def route(self, request: Request) -> Awaitable[Response]:
+        """Innermost of the gateway scope: on to the upstream the request is addressed to."""
+        name = request.upstream
+        if name is None:
+            return self._default.send(request)
+        upstream = self._upstreams.get(name)
+        if upstream is None:
+            raise PolicyError(f"sent a request to {name!r}; configured upstreams: {', '.join(self._upstreams)}")
+        current_exchange.get().routed(name)
+        return upstream.chain(request)
+
+    def leave(self, *_: object) -> None:
+        """A request that was handled here is over."""
+        self.in_flight -= 1
+
+
+class RunningGateway:
+    """A started gateway. `send` is all a caller needs."""
+
+    __slots__ = ("_gateway", "_next", "_replicas", "_runtime")
+
+    def __init__(self, gateway: Gateway, replicas: list[_Replica], runtime: Runtime) -> None:
+        self._gateway = gateway
+        self._replicas = replicas
+        self._runtime = runtime
+        self._next = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being handled now, in all replicas."""
+        return sum(replica.in_flight for replica in self._replicas)
+
+    async def send(self, request: Request, exchange: Exchange | None = None) -> Response:
+        """Answer a request: resolves at the first chunk, or raises a `GatewayError`."""
+        if exchange is None:
+            exchange = Exchange(request, self._runtime)
+        stream = self._gateway.stream
+        if stream is not None and request.stream is not stream:
+            request = request._replace(stream=stream)
+        replica = self._replicas[0] if len(self._replicas) == 1 else self._pick(request)
+        exchange.replica = replica.number
+        current_exchange.set(exchange)
+        replica.in_flight += 1
+        try:
+            response = await replica.call(request)
+            if not isinstance(response, Response):
+                raise PolicyError(f"the gateway returned {response!r} instead of a Response")
+        except BaseException:
+            replica.in_flight -= 1
+            exchange.finish()
+            raise
+        exchange.settle(response)
+        response.on_end(replica.leave)
+        return response
+
+    def _pick(self, request: Request) -> _Replica:
+        balancer = self._gateway.balancer
+        if balancer == "round_robin":
+            self._next = (self._next + 1) % len(self._replicas)
+            return self._replicas[self._next]
+        if balancer == "least_in_flight":
+            return min(self._replicas, key=lambda replica: replica.in_flight)
+        # Not hash(): that differs from process to process.
+        from zlib import crc32
+
+        return self._replicas[crc32((request.session or request.id).encode()) % len(self._replicas)]
+
+
+class _Terminal:
+    """The innermost link: one call to one provider, accounted for."""
+
+    __slots__ = ("_cancelled_usage", "_model", "_name", "_now", "_send")
+
+    def __init__(self, provider: Provider, runtime: Runtime) -> None:
+        self._send = provider.send
+        self._cancelled_usage = provider.cancelled_usage
+        self._name = provider.name
+        self._model: str = getattr(provider, "model", "")
+        self._now = runtime.now
+
+    async def send(self, request: Request) -> Response:
+        exchange = current_exchange.get()
+        attempt = Attempt(exchange, self._name, request.model or self._model, self._now())
+        try:
+            response = await self._send(request)
+        except BaseException as error:
+            usage = Usage() if isinstance(error, Exception) else self._cancelled_usage(request)
+            attempt.failed(error, usage)
+            raise
+        attempt.answered(response, self._now())
+        return response
+
+
+def _link(handler: Handler, call_next: CallNext) -> CallNext:
+    # A plain function that returns the handler's coroutine: one frame less than an async one.
+    return lambda request: handler(request, call_next)
+
+
+def _name(target: Any) -> str:
+    return str(getattr(target, "__name__", None) or type(target).__name__)
+
+
+def _start(spec: Any, run: Run) -> Handler:
+    """The spec's handler; code that is not ours gets a layer that names it when it breaks the contract."""
+    if not isinstance(spec, PolicySpec):
+        if callable(spec):
+            spec = FunctionPolicy(spec, _name(spec))
+        else:
+            raise PolicyError(f"{spec!r} is no policy: it needs start(run) or to be an async def f(request, call_next)")
+    handler: Handler = spec.start(run)
+    if not callable(handler):
+        raise PolicyError(f"start(run) returned {handler!r}, no async handler(request, call_next)", policy=run.name)
+    if type(spec).__module__.startswith("llmsim.gateway.policies."):
+        return handler
+    return _checked(handler, run.name, getattr(spec, "function", handler))
+
+
+def _checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
+    async def handle(request: Request, call_next: CallNext) -> Response:
+        try:
+            result = handler(request, call_next)
+            if not inspect.isawaitable(result):
+                raise PolicyError(
+                    f"returned {_short(result)}; write it as async def", policy=name, where=_where(source)
+                )
+            response = await result
+        except (GatewayError, PolicyError, EngineError, TimeoutError):
+            raise
+        except Exception as error:
+            where = _raised_at(error) or _where(source)
+            raise PolicyError(f"raised {type(error).__name__}: {error}", policy=name, where=where) from error
+        if not isinstance(response, Response):
+            raise PolicyError(f"returned {_short(response)} instead of a Response", policy=name, where=_where(source))
+        return response
+
+    return handle
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _where(source: Any) -> str:
+    code = getattr(inspect.unwrap(source), "__code__", None)
+    code = code or getattr(getattr(type(source), "__call__", None), "__code__", None)  # noqa: B004 - its code is wanted
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+
+
+def _raised_at(error: BaseException) -> str:
+    """The innermost line of the user's own code in the traceback."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "llmsim" not in Path(f.filename).parts]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""

@@ -1,0 +1,138 @@
+"""Faults of a scenario as frozen values, and which of them are active when.
+
+*Boundary* faults (abort, delay, stall, break, outage as seen from outside, sequence) wrap any provider, simulated or
+live. *Intrinsic* ones (latency, capacity, rate_limit, and an outage that loses state) change a simulated
+provider from within and are refused live.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from llmsim.distributions import Constant, DurationDistribution
+from llmsim.units import Count, Duration, Multiplier, PositiveDuration, Ratio, Unit
+
+__all__ = ["Abort", "Delay", "Fault", "Scale", "Stall", "StreamBreak"]
+
+FORBID: dict[str, Any] = {"extra": "forbid"}
+
+_STATUS = Unit("an error status", ("503", "429"), lambda text: None, bare=True, low=400, high=599, whole=True)
+Status = Annotated[int, _STATUS]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abort:
+    """Answer a share of the calls with this status instead of passing them on."""
+
+    __pydantic_config__: ClassVar = FORBID
+
+    status: Status
+    percentage: Ratio = 1.0
+    retry_after: Duration | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delay:
+    """Hold a share of the calls back before passing them on."""
+
+    __pydantic_config__: ClassVar = FORBID
+
+    time: DurationDistribution
+    percentage: Ratio = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stall:
+    """A share of the streams falls silent after this many tokens, for `time`."""
+
+    __pydantic_config__: ClassVar = FORBID
+
+    after_tokens: Count = 0
+    percentage: Ratio = 1.0
+    time: DurationDistribution = Constant(60.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamBreak:
+    """A share of the streams ends without an end after this many tokens."""
+
+    __pydantic_config__: ClassVar = FORBID
+
+    after_tokens: Count = 0
+    percentage: Ratio = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Multiply a property of the simulated provider."""
+
+    __pydantic_config__: ClassVar = FORBID
+
+    multiplier: Multiplier
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something that goes wrong with one provider for a while. Overlapping faults multiply.
+
+    Parameters
+    ----------
+    name
+        How reports call it.
+    provider
+        Name of a configured provider.
+    at, duration
+        Window on the scenario's clock (0 is the end of warm-up).
+    latency, capacity, rate_limit
+        Multipliers of TTFT and token gaps, of slots, of every rate limit (simulated providers only).
+    abort, delay, stall, break
+        Of calls and streams that start within the window.
+    outage
+        Every call is refused, and what was running is cut off.
+    sequence
+        Scripted answers to the calls in the window, in the order they come: a status, or ``ok``; then as usual.
+    sequence_per
+        ``provider``: one script for all calls; ``request``: each request starts it anew.
+    """
+
+    # ``break`` is a Python keyword: the field is ``break_``, the key in a file is ``break``.
+    __pydantic_config__: ClassVar = {**FORBID, "alias_generator": lambda name: name.rstrip("_")}
+
+    name: str
+    provider: str
+    at: Duration = 0.0
+    duration: PositiveDuration = float("inf")
+    latency: Scale | None = None
+    capacity: Scale | None = None
+    rate_limit: Scale | None = None
+    abort: Abort | None = None
+    delay: Delay | None = None
+    stall: Stall | None = None
+    break_: StreamBreak | None = None
+    outage: bool = False
+    sequence: tuple[Status | Literal["ok"], ...] = ()
+    sequence_per: Literal["provider", "request"] = "provider"
+
+    def __post_init__(self) -> None:
+        if not self.effects:
+            raise ValueError(
+                f"fault {self.name!r} does nothing; give it latency, capacity, rate_limit, abort, delay, stall, break, "
+                "outage or sequence"
+            )
+
+    @property
+    def end_s(self) -> float:
+        """End of its window."""
+        return self.at + self.duration
+
+    @property
+    def effects(self) -> tuple[str, ...]:
+        """Names of what it does."""
+        names = ("latency", "capacity", "rate_limit", "abort", "delay", "stall", "break_", "outage", "sequence")
+        return tuple(name.rstrip("_") for name in names if getattr(self, name))
+
+    @property
+    def intrinsic(self) -> bool:
+        """Whether it needs a simulated provider."""
+        return bool(self.latency or self.capacity or self.rate_limit)

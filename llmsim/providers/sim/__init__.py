@@ -1,0 +1,1 @@
+"""Simulated providers: a queueing system with an LLM's timing."""

@@ -1,0 +1,93 @@
+"""What a scenario says about a simulated provider, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from llmsim.distributions import Constant, DurationDistribution
+from llmsim.pricing import FREE, TokenPrice
+from llmsim.units import Count, PositiveCount, PositiveDuration, PositiveRate, Ratio
+
+__all__ = ["Queue", "RateLimit", "SimProvider"]
+
+FORBID: dict[str, Any] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateLimit:
+    """Token buckets with continuous refill; a call that finds too little in one of them gets a 429.
+
+    Parameters
+    ----------
+    requests
+        Calls per time.
+    tokens
+        Input plus output tokens per time.
+    input_tokens, output_tokens
+        Each kind by itself.
+    window
+        A full bucket holds this much time's worth.
+    retry_after
+        Whether the 429 says when to come back.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    requests: PositiveRate | None = None
+    tokens: PositiveRate | None = None
+    input_tokens: PositiveRate | None = None
+    output_tokens: PositiveRate | None = None
+    window: PositiveDuration = 60.0
+    retry_after: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue:
+    """The waiting room before the slots; a call that finds it full gets a 503."""
+
+    __pydantic_config__: ClassVar = FORBID
+
+    limit: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimProvider:
+    """A provider as a queueing system with an LLM's timing.
+
+    Parameters
+    ----------
+    model
+        Name of its model.
+    ttft
+        From getting a slot to the first token.
+    inter_token
+        Gaps between tokens.
+    concurrency
+        Slots; None: unlimited. A slot is held from the start of prefill to the last token.
+    queue
+        Waiting room before the slots; unlimited unless it has a `limit`.
+    rate_limit
+        Limits answered with 429.
+    error_rate
+        Share of calls that fail with a 500.
+    answer_time
+        How long an answer without any tokens (429, 5xx) takes.
+    on_cancel
+        What the slot does when the caller goes away: ``free`` at once, ``finish_prefill``, or ``continue`` to the end.
+    price
+        Per token; plain.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    model: str = ""
+    ttft: DurationDistribution = Constant(0.5)
+    inter_token: DurationDistribution = Constant(0.02)
+    concurrency: PositiveCount | None = None
+    queue: Queue = Queue()
+    rate_limit: RateLimit | None = None
+    error_rate: Ratio = 0.0
+    answer_time: DurationDistribution = Constant(0.03)
+    on_cancel: Literal["free", "finish_prefill", "continue"] = "free"
+    price: TokenPrice = FREE

@@ -1,0 +1,70 @@
+"""A scenario as a frozen value: what the YAML file says, with every default filled in."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from llmsim.gateway.pipeline import Gateway
+from llmsim.providers.faults import Fault
+from llmsim.providers.sim.spec import SimProvider
+from llmsim.traffic.spec import Traffic
+from llmsim.units import Duration, PositiveCount, PositiveDuration
+
+__all__ = ["Clock", "Scenario"]
+
+FORBID: dict[str, Any] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """Phases of a run. Time 0 is the end of warm-up.
+
+    Parameters
+    ----------
+    warm_up
+        Runs at 1x before time 0; not measured.
+    duration
+        Measured arrivals.
+    drain
+        How long requests in flight may still take after the last arrival.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    warm_up: Duration = 0.0
+    duration: PositiveDuration = 300.0
+    drain: Duration = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """Everything one simulation needs. Make changed copies with `with_gateway` or `with_values`.
+
+    Parameters
+    ----------
+    seed, replications
+        Replication *r* runs on luck ``(seed, r)``. `replications` is the most a verdict may use.
+    steady_state, slo
+        Metric (with tags) to expressions; see `llmsim.scenario.objectives`.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    version: Literal[1]
+    name: str = "scenario"
+    description: str = ""
+    seed: int = 0
+    replications: PositiveCount = 10
+    clock: Clock = field(default_factory=Clock)
+    traffic: Traffic
+    providers: dict[str, SimProvider]
+    gateway: Gateway = field(default_factory=Gateway)
+    faults: tuple[Fault, ...] = ()
+    steady_state: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    slo: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def with_gateway(self, gateway: Any) -> Scenario:
+        """The same scenario under another gateway (a `Gateway`, or an ``async def gateway(request, providers)``)."""
+        return dataclasses.replace(self, gateway=Gateway.of(gateway))

@@ -1,0 +1,165 @@
+"""What a scenario says about its users, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from llmsim.distributions import Constant, CountDistribution, DurationDistribution
+from llmsim.units import COUNT, Count, Multiplier, PositiveCount, PositiveDuration, Rate, Ratio, Unit
+
+__all__ = ["Route", "Stage", "Topics", "Traffic", "UserRetry", "Zipf"]
+
+FORBID = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Move in a straight line to `target` times the base rate within `duration` (as in k6)."""
+
+    __pydantic_config__: ClassVar = FORBID
+
+    duration: PositiveDuration
+    target: Multiplier
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One kind of request in the mix.
+
+    Parameters
+    ----------
+    route
+        Its name, by which SLOs can select it (``ttft{route:chat}``).
+    weight
+        Its share of arrivals; the weights of a mix need not add up to 1.
+    input_tokens, output_tokens
+        Distributions of prompt and answer length, in tokens.
+    max_tokens
+        Sent with the request, and the longest answer it can get.
+    expects
+        ``json`` marks a route whose answers must parse.
+    stream
+        Whether the caller asks for a stream.
+    tenant, feature, priority
+        Copied into the request.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    route: str = "default"
+    weight: Ratio = 1.0
+    input_tokens: CountDistribution = Constant(500)
+    output_tokens: CountDistribution = Constant(100)
+    max_tokens: PositiveCount | None = None
+    expects: Literal["text", "json"] = "text"
+    stream: bool = True
+    tenant: str = ""
+    feature: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zipf:
+    """Popularity of the k-th most popular of `unique` topics is proportional to ``1 / k**s``."""
+
+    __pydantic_config__: ClassVar = FORBID
+
+    s: Annotated[float, Unit("an exponent", ("1.0",), lambda text: None, bare=True, high=10.0)] = 1.0
+    unique: PositiveCount = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topics:
+    """What people ask about, which decides what a cache can hit.
+
+    Parameters
+    ----------
+    zipf
+        Popularity of topics.
+    paraphrases
+        Share of requests that ask in words of their own, and so miss an exact-match cache.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    zipf: Zipf = Zipf()
+    paraphrases: Ratio = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserRetry:
+    """What users do who lost patience or got an error.
+
+    Parameters
+    ----------
+    share
+        Share of them that presses retry.
+    after
+        Time until they do.
+    limit
+        Most times one user does so for one question.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    share: Ratio = 0.0
+    after: DurationDistribution = Constant(2.0)
+    limit: Count = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Who sends what, and when.
+
+    Parameters
+    ----------
+    executor
+        ``constant-arrival-rate`` and ``ramping-arrival-rate`` are open loops: arrivals do not wait for answers.
+        ``constant-vus`` is closed: `vus` virtual users send, wait for the end, think, and send again.
+    base_rate
+        Arrivals per second at a target of 1x (open loops).
+    arrivals
+        ``poisson`` or ``constant`` spacing.
+    stages
+        Shape of the load from the end of warm-up on; after the last stage its target holds. Warm-up runs at 1x.
+    vus, think_time
+        Closed loop: how many users, and how long each thinks after an answer.
+    patience
+        How long a user waits for the first chunk (the whole answer, if not streamed) before leaving.
+    user_retry
+        What those who left or got an error do next.
+    users
+        Number of distinct users that requests are attributed to.
+    mix
+        Routes by weight.
+    topics
+        Popularity of questions; without it every question is new.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    executor: Literal["constant-arrival-rate", "ramping-arrival-rate", "constant-vus"] = "constant-arrival-rate"
+    base_rate: Rate = 0.0
+    arrivals: Literal["poisson", "constant"] = "poisson"
+    stages: tuple[Stage, ...] = ()
+    vus: Annotated[int, COUNT] = 0
+    think_time: DurationDistribution = Constant(0.0)
+    patience: DurationDistribution | None = None
+    user_retry: UserRetry = UserRetry()
+    users: PositiveCount = 1000
+    mix: tuple[Route, ...] = (Route(),)
+    topics: Topics | None = None
+
+    def __post_init__(self) -> None:
+        if self.executor == "constant-vus":
+            if self.vus < 1:
+                raise ValueError("executor constant-vus needs vus: 1 or more (the number of virtual users)")
+        elif self.base_rate <= 0:
+            raise ValueError(f"executor {self.executor} needs a base_rate above zero, e.g. base_rate: 4/s")
+        if self.executor == "ramping-arrival-rate" and not self.stages:
+            raise ValueError("executor ramping-arrival-rate needs stages: [{duration: 2m, target: 1x}, …]")
+        if self.executor != "ramping-arrival-rate" and self.stages:
+            raise ValueError(f"stages need executor: ramping-arrival-rate, not {self.executor}")
+        if not self.mix or sum(route.weight for route in self.mix) <= 0:
+            raise ValueError("the weights of mix must add up to more than zero")
