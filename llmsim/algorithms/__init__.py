@@ -1,0 +1,13 @@
+"""The arithmetic of resilience without input or output: (state, now, event) → decision.
+
+Nothing here knows asyncio, a clock or randomness: the time and the luck are arguments. So every rule can be tested
+as a plain function, and the same code decides in a simulation, in production and in a property test.
+"""
+
+from llmsim.algorithms.backoff import Backoff
+from llmsim.algorithms.breaker import Breaker
+from llmsim.algorithms.budgets import RetryBudget
+from llmsim.algorithms.lru import LruCache
+from llmsim.algorithms.window import RollingCounts
+
+__all__ = ["Backoff", "Breaker", "LruCache", "RetryBudget", "RollingCounts"]

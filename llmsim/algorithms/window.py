@@ -1,0 +1,78 @@
+"""Counts over a sliding time window, in constant memory and time."""
+
+from __future__ import annotations
+
+__all__ = ["RollingCounts"]
+
+
+class RollingCounts:
+    """How many events of two kinds, ``all`` and ``marked`` among them, fell into the last `window_s` seconds.
+
+    The window is a ring of buckets: what it covers lies between `window_s` − one bucket and `window_s`. Exact
+    timestamps would cost memory in proportion to the rate, for nothing that a threshold could notice.
+
+    Parameters
+    ----------
+    window_s
+        Length of the window in seconds.
+    buckets
+        Into how many parts it is cut.
+
+    Examples
+    --------
+    >>> counts = RollingCounts(10.0)
+    >>> counts.add(0.0, marked=True)
+    >>> counts.add(9.9)
+    >>> counts.total, counts.marked
+    (2, 1)
+    >>> counts.expire(12.0)
+    >>> counts.total, counts.marked
+    (1, 0)
+    """
+
+    __slots__ = ("_all", "_buckets", "_index", "_marked", "_slot", "_width", "marked", "total")
+
+    def __init__(self, window_s: float, buckets: int = 10) -> None:
+        assert window_s > 0 and buckets >= 1, "a window has a length and at least one bucket"
+        self._width = window_s / buckets
+        self._buckets = buckets
+        self._all = [0] * buckets
+        self._marked = [0] * buckets
+        self._index = 0  # number of the newest bucket since time 0
+        self._slot = 0  # where it lies in the ring
+        self.total = 0  #: events in the window, as of the last `add` or `expire`
+        self.marked = 0  #: marked events in the window, as of the last `add` or `expire`
+
+    def add(self, now: float, *, marked: bool = False) -> None:
+        """Count one event at `now` (seconds; a time before the newest bucket counts into the newest)."""
+        if int(now / self._width) > self._index:
+            self.expire(now)
+        self._all[self._slot] += 1
+        self.total += 1
+        if marked:
+            self._marked[self._slot] += 1
+            self.marked += 1
+
+    def expire(self, now: float) -> None:
+        """Forget what is older than the window at `now`."""
+        index = int(now / self._width)
+        passed = index - self._index
+        if passed <= 0:
+            return
+        self._index = index
+        if passed >= self._buckets:
+            self.clear()
+            return
+        slot = self._slot
+        for _ in range(passed):
+            slot = slot + 1 if slot + 1 < self._buckets else 0
+            self.total -= self._all[slot]
+            self.marked -= self._marked[slot]
+            self._all[slot] = self._marked[slot] = 0
+        self._slot = slot
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._all = [0] * self._buckets
+        self._marked = [0] * self._buckets
+        self.total = self.marked = 0

@@ -1,0 +1,129 @@
+"""A time limit for many concurrent awaits at a fraction of the price of `asyncio.timeout`.
+
+`asyncio.timeout` arms and cancels one loop timer for every use; in a gateway nearly every one is cancelled unused. A
+`Deadlines` keeps the limits of one policy in the order in which they end, which is the order in which they
+began when all last equally long, and arms one timer for the first. On expiry it does what `asyncio.Timeout` does:
+``task.cancel()``, and on the way out ``task.uncancel()`` decides whether the cancellation was its own.
+"""
+
+from __future__ import annotations
+
+from asyncio import TimerHandle, current_task, get_running_loop
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Alarm", "Deadlines"]
+
+
+class Alarm:
+    """One await under a limit; made by `Deadlines.enter`, handed back to `Deadlines.leave`."""
+
+    __slots__ = ("cancelling", "expired", "task", "timer", "when")
+
+    def __init__(self, when: float, task: Any) -> None:
+        self.when = when
+        self.task = task  # None once left
+        self.cancelling: int = task.cancelling()
+        self.expired = False
+        self.timer: TimerHandle | None = None  # only where it did not fit into the queue
+
+
+class Deadlines:
+    """The limits of one policy instance.
+
+    ::
+
+        alarm = deadlines.enter(now() + 5.0)
+        try:
+            response = await call_next(request)
+        except BaseException as error:
+            if deadlines.leave(alarm) and isinstance(error, CancelledError):
+                raise TtftTimeout(...) from error
+            raise
+        deadlines.leave(alarm)
+
+    Parameters
+    ----------
+    now
+        Seconds on the running loop's clock.
+    """
+
+    __slots__ = ("_armed_for", "_now", "_queue", "_timer")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._queue: deque[Alarm] = deque()  # by `when`; left ones stay until they are first
+        self._timer: TimerHandle | None = None
+        self._armed_for = 0.0
+
+    def __len__(self) -> int:
+        """How many limits are running (for tests: it counts)."""
+        return sum(alarm.task is not None for alarm in self._queue)
+
+    @property
+    def armed(self) -> bool:
+        """Whether a loop timer is armed for the queue."""
+        return self._timer is not None
+
+    def enter(self, when: float) -> Alarm:
+        """Limit the current task from now until it leaves: at `when` (loop time) it is cancelled."""
+        alarm = Alarm(when, current_task())
+        queue = self._queue
+        if not queue:
+            queue.append(alarm)
+            self._arm(when)
+        elif when >= queue[-1].when:
+            queue.append(alarm)
+        else:  # ends before one that began earlier, because the caller brought a tighter limit
+            alarm.timer = get_running_loop().call_at(when, self._expire, alarm)
+        return alarm
+
+    def leave(self, alarm: Alarm) -> bool:
+        """End a limit; must be called exactly once, however the await ended.
+
+        Returns
+        -------
+        bool
+            Whether the limit passed and nobody else wants the task cancelled: a CancelledError that is on its
+            way is then this limit's own, to be replaced by the error that says so.
+        """
+        task = alarm.task
+        alarm.task = None
+        if alarm.expired:
+            return bool(task.uncancel() <= alarm.cancelling)
+        if alarm.timer is not None:
+            alarm.timer.cancel()
+            return False
+        queue = self._queue
+        if queue[0] is alarm:
+            queue.popleft()
+            while queue and queue[0].task is None:
+                queue.popleft()
+            if not queue and self._timer is not None:
+                # An armed timer would keep a simulation alive after its last request.
+                self._timer.cancel()
+                self._timer = None
+        return False
+
+    def _arm(self, when: float) -> None:
+        self._armed_for = when
+        self._timer = get_running_loop().call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        queue = self._queue
+        # A loop may call a timer up to its clock's resolution early: what it was armed for is due all the same.
+        due = max(self._armed_for, self._now())
+        while queue and (queue[0].task is None or queue[0].when <= due):
+            alarm = queue.popleft()
+            if alarm.task is not None:
+                self._expire(alarm)
+        if queue:
+            self._arm(queue[0].when)
+
+    @staticmethod
+    def _expire(alarm: Alarm) -> None:
+        alarm.expired = True
+        alarm.timer = None
+        alarm.task.cancel()

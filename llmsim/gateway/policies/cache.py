@@ -1,0 +1,166 @@
+"""Answer the same question from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from llmsim.algorithms.lru import LruCache
+from llmsim.gateway.contract import Handler, Run
+from llmsim.gateway.registry import register
+from llmsim.types import CallNext, Outcome, Request, Response, Tap, Usage, WholeAnswer
+from llmsim.units import PositiveCount, PositiveDuration
+
+__all__ = ["Cache"]
+
+_SCOPES = ("tenant", "user", "global")
+_RULES = ("unsampled", "temperature_0", "all")
+
+
+@register("cache")
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """Exact-match cache: least recently used, with a time to live.
+
+    **Protects from** paying and waiting twice for the very same request.
+
+    **Costs** memory, and freshness: an answer can be as old as `ttl`.
+
+    **Makes things worse** when answers depend on something that is not in the request (the time, the user's data):
+    then `scope`, or no cache. It lowers the load only while it is warm: an upstream that is sized for what the cache
+    lets through does not survive an empty one.
+
+    *Same* means: same tenant (see `scope`), upstream, model, messages, max_tokens, temperature, tools and response
+    schema. An answer is kept only after a clean finish: it was read to its end and its finish reason is ``stop``
+    (not one cut off by ``length``, filtered, broken, abandoned, or a tool call). Requests without messages are never
+    cached, for there is nothing to compare. Two equal requests in flight at once both go upstream.
+
+    Parameters
+    ----------
+    capacity
+        Most answers it holds.
+    ttl
+        Seconds an answer is good for, from the moment it was complete.
+    scope
+        Who may be given whose answers: ``tenant`` (default: nothing crosses tenants), ``user`` (of a tenant), or
+        ``global``.
+    cacheable
+        ``unsampled`` (default): requests with no temperature or with 0; who asks for a temperature above 0 asks for
+        variety. ``temperature_0``: only those that say 0. ``all``: whatever the temperature.
+    shared
+        One cache for all replicas of the gateway instead of one each.
+
+    Notes
+    -----
+    Emits nothing (it is on the hot path); ``served_from`` of each request says what was a hit, and the handler counts
+    ``hits``, ``misses``, ``skipped`` (not cacheable) and ``stored``.
+
+    Examples
+    --------
+    >>> Cache(capacity=1000, ttl=60.0).scope
+    'tenant'
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    capacity: PositiveCount = 50_000
+    ttl: PositiveDuration | None = 3600.0
+    scope: Literal["tenant", "user", "global"] = "tenant"
+    cacheable: Literal["unsampled", "temperature_0", "all"] = "unsampled"
+    shared: bool = False
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.capacity < 1:
+            raise ValueError(f"cache capacity must be at least 1, not {self.capacity}; leave the cache out for none")
+        if self.ttl is not None and not self.ttl > 0:
+            raise ValueError(f"cache ttl must be above 0, not {self.ttl!r}; write it like 1h")
+        if self.scope not in _SCOPES:
+            raise ValueError(f"unknown cache scope {self.scope!r}; write {', '.join(_SCOPES[:-1])} or {_SCOPES[-1]}")
+        if self.cacheable not in _RULES:
+            raise ValueError(f"unknown cacheable {self.cacheable!r}; write {', '.join(_RULES[:-1])} or {_RULES[-1]}")
+
+    def start(self, run: Run) -> Handler:
+        """Fresh state: an empty cache."""
+        return _CacheHandler(self, run)
+
+
+class _Answer(NamedTuple):
+    text: str
+    tokens: int
+    usage: Usage
+    model: str
+
+
+class _CacheHandler:
+    __slots__ = ("_any_temperature", "_none_too", "_now", "_scope", "answers", "hits", "misses", "skipped", "stored")
+
+    def __init__(self, spec: Cache, run: Run) -> None:
+        self._now = run.now
+        self._scope = spec.scope
+        self._any_temperature = spec.cacheable == "all"
+        self._none_too = spec.cacheable == "unsampled"
+        self.answers = LruCache[_Answer](spec.capacity, spec.ttl)
+        self.hits = 0
+        self.misses = 0
+        self.skipped = 0
+        self.stored = 0
+
+    async def __call__(self, request: Request, call_next: CallNext) -> Response:
+        key = self.key(request)
+        if key is None:
+            self.skipped += 1
+            return await call_next(request)
+        answer = self.answers.get(key, self._now())
+        if answer is not None:
+            self.hits += 1
+            whole = WholeAnswer(answer.text, answer.tokens, answer.usage)
+            return Response(whole, upstream="cache", model=answer.model, served_from="cache")
+        self.misses += 1
+        response = await call_next(request)
+        response.on_end(_Fill(self, key, response).ended)
+        return response
+
+    def key(self, request: Request) -> Hashable | None:
+        """Everything that changes the answer; None if the request must not be cached."""
+        temperature = request.temperature
+        if not request.messages or not (
+            self._any_temperature or temperature == 0 or (temperature is None and self._none_too)
+        ):
+            return None
+        if self._scope == "tenant":
+            owner: Hashable = request.tenant
+        else:
+            owner = None if self._scope == "global" else (request.tenant, request.user)
+        return (
+            owner,
+            request.upstream,
+            request.model,
+            request.messages,
+            request.max_tokens,
+            temperature,
+            request.tools,
+            request.response_schema,
+        )
+
+    def store(self, key: Hashable, response: Response, tap: Tap, usage: Usage) -> None:
+        """Keep a complete answer."""
+        self.stored += 1
+        self.answers.put(key, _Answer(tap.text, tap.tokens, usage, response.model), self._now())
+
+
+class _Fill:
+    """An answer on its way into the cache."""
+
+    __slots__ = ("_cache", "_key", "_response", "_tap")
+
+    def __init__(self, cache: _CacheHandler, key: Hashable, response: Response) -> None:
+        self._cache = cache
+        self._key = key
+        self._response = response
+        self._tap = response.tap()
+
+    def ended(self, outcome: Outcome, usage: Usage) -> None:
+        if outcome.kind == "ok" and self._response.finish_reason == "stop":
+            self._cache.store(self._key, self._response, self._tap, usage)
