@@ -1,0 +1,93 @@
+import pytest
+
+from llmsim.errors import ScenarioError
+from llmsim.scenario.objectives import METRICS, ObjectiveError, parse_objective, parse_objectives
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("ttft", "p(95) < 2s", ("ttft", (), "p", 95.0, "<", 2.0)),
+        ("ttft", " p( 99.9 )<=250ms ", ("ttft", (), "p", 99.9, "<=", 0.25)),
+        ("ttft{route:chat}", "p(95) < 1.5s", ("ttft", (("route", "chat"),), "p", 95.0, "<", 1.5)),
+        (
+            "e2e{tenant:acme, route:chat}",
+            "med < 3s",
+            ("e2e", (("route", "chat"), ("tenant", "acme")), "med", 50.0, "<", 3.0),
+        ),
+        ("error_rate", "value < 1%", ("error_rate", (), "value", None, "<", 0.01)),
+        ("error_rate", "rate<0.01", ("error_rate", (), "rate", None, "<", 0.01)),
+        ("retry_amplification", "max < 1.5", ("retry_amplification", (), "max", None, "<", 1.5)),
+        ("retry_amplification", "value < 1.2x", ("retry_amplification", (), "value", None, "<", 1.2)),
+        ("recovery_time", "value < 1m", ("recovery_time", (), "value", None, "<", 60.0)),
+        ("cost_per_ok", "value < $0.02", ("cost_per_ok", (), "value", None, "<", 0.02)),
+        ("goodput", "value > 240/min", ("goodput", (), "value", None, ">", 4.0)),
+        ("leaked_streams", "value <= 0", ("leaked_streams", (), "value", None, "<=", 0.0)),
+        ("requests", "value >= 5k", ("requests", (), "value", None, ">=", 5000.0)),
+    ],
+)
+def test_reads(key: str, text: str, expected: tuple) -> None:
+    o = parse_objective(key, text, 7)
+    assert (o.metric, o.tags, o.aggregate, o.percentile, o.comparison, o.bound) == expected
+    assert (o.key, o.text, o.line) == (key, text, 7)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message", "hint"),
+    [
+        ("ttfb", "p(95) < 2s", "unknown metric 'ttfb'", "Did you mean 'ttft'?"),
+        ("ttft_s", "p(95) < 2s", "unknown metric 'ttft_s'", "Did you mean 'ttft'?"),
+        ("cost_per_ok_usd", "value < $1", "unknown metric", "Did you mean 'cost_per_ok'?"),
+        ("ttft", "p95 < 2s", "'p95' is no aggregate", "Write p(95)."),
+        ("ttft", "p(101) < 2s", "out of range", "p(99.9)"),
+        ("ttft", "p(100) < 2s", "out of range", "Write max."),
+        ("ttft", "p(0) < 2s", "out of range", "p(95)"),
+        ("ttft", "p() < 2s", "needs a number", "p(95)"),
+        ("ttft", "p(nan) < 2s", "out of range", "p(95)"),
+        ("ttft", "value < 2s", "ttft has no 'value'", "p(N), mean, med, min, max"),
+        ("ttft", "max(3) < 2s", "nothing in parentheses", "Write max."),
+        ("ttft", "p(95) == 2s", "'==' in", "<, <=, > or >="),
+        ("ttft", "p(95) < 2", "'2' is not a duration", '"p(95) < 250ms"'),
+        ("ttft", "p(95) < 2%", "'2%' is not a duration", '"p(95) < 250ms"'),
+        ("ttft", "p(95) <", "not aggregate, comparison and bound", '"p(95) < 250ms"'),
+        ("ttft", "2s > p(95)", "ttft has no '2s'", "p(N)"),
+        ("ttft", "", "not aggregate", "p(95)"),
+        ("error_rate", "value < 150%", "out of range", "value <"),
+        ("error_rate", "value < -1%", "not a ratio", "value <"),
+        ("cost", "value < 5", "not an amount of money", "$0.02"),
+        ("goodput", "value > 3", "not a rate", "40/s"),
+        ("ttft{route=chat}", "p(95) < 2s", "is no tag", "ttft{route:chat}"),
+        ("ttft{roote:chat}", "p(95) < 2s", "unknown tag 'roote'", "'route'"),
+        ("ttft{route:caht}", "p(95) < 2s", "there is no route 'caht'", "'chat'"),
+        ("ttft{route:chat,route:rag}", "p(95) < 2s", "stands twice", "one key for each"),
+        ("ttft{route:chat", "p(95) < 2s", "not a metric with tags", "ttft{route:chat}"),
+        ("recovery_time{route:chat}", "value < 1m", "takes no tags", "'recovery_time'"),
+    ],
+)
+def test_says_what_to_write(key: str, text: str, message: str, hint: str) -> None:
+    with pytest.raises(ObjectiveError) as caught:
+        parse_objective(key, text, tag_values={"route": ["chat", "rag"]})
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_every_problem_at_once_with_its_line() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        parse_objectives(
+            {"ttft": ["p95 < 2s", "p(95) < 2s"], "nope": ["max < 1", "max < 2"]}, {("ttft", 0): 12, ("nope", 0): 14}
+        )
+    assert [(p.line, p.path) for p in caught.value.problems] == [(12, "slo.ttft"), (14, "slo.nope")]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_form_an_error_suggests_is_right(metric: str) -> None:
+    with pytest.raises(ObjectiveError) as caught:
+        parse_objective(metric, "nonsense")
+    suggested = caught.value.hint.split('"')[1]
+    assert parse_objective(metric, suggested).metric == metric
+
+
+def test_missing_measurements_hold_nothing() -> None:
+    o = parse_objective("ttft", "p(95) < 2s")
+    assert not o.holds(float("nan"))
+    assert not parse_objective("goodput", "value > 1/s").holds(float("nan"))
