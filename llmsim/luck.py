@@ -82,9 +82,9 @@ class Series:
         self._blocks[number] = block
         return block
 
-    def array(self, count: int) -> Floats:
-        """The first `count` elements, shape ``(count,)``."""
-        values = _uniforms(self._key, 0, count)
+    def array(self, first: int, count: int) -> Floats:
+        """Elements ``first … first + count``, shape ``(count,)``; `first` must be a multiple of 4."""
+        values = _uniforms(self._key, first, count)
         return values if self._transform is None else self._transform(values)
 
 

@@ -265,6 +265,11 @@ class Response:
         """Tokens the reader has been given."""
         return self._tokens
 
+    @property
+    def longest_gap_s(self) -> float:
+        """Longest silence between two of its tokens, where its stream knows (NaN: it does not)."""
+        return float(getattr(self._stream, "longest_gap_s", math.nan))
+
     def __aiter__(self) -> AsyncIterator[Chunk]:
         return self
 

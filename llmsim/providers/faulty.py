@@ -1,0 +1,201 @@
+"""Boundary faults: the same wrapper in front of any provider, simulated or live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from llmsim.errors import (
+    AuthError,
+    BadRequest,
+    GatewayError,
+    Overloaded,
+    RateLimited,
+    ServerError,
+    StreamBroken,
+    StreamStalled,
+)
+from llmsim.gateway.contract import Provider
+from llmsim.luck import Luck
+from llmsim.providers.faults import Abort, Fault
+from llmsim.types import Chunk, Limits, Request, Response, Usage, WholeAnswer
+
+__all__ = ["FaultyProvider", "error_of_status"]
+
+
+def error_of_status(status: int, upstream: str, retry_after_s: float | None = None) -> GatewayError:
+    """The error of the tree that stands for an HTTP status.
+
+    Examples
+    --------
+    >>> error_of_status(503, "openai").word, error_of_status(429, "openai", 2.0).retry_after_s
+    ('overloaded', 2.0)
+    """
+    if status == 429:
+        cls: type[GatewayError] = RateLimited
+    elif status in (503, 529):
+        cls = Overloaded
+    elif status >= 500 or status == 408:
+        cls = ServerError
+    else:
+        cls = AuthError if status in (401, 403) else BadRequest
+    headers = {} if retry_after_s is None else {"retry-after": f"{retry_after_s:g}"}
+    text = f"injected {status}"
+    return cls(text, upstream=upstream, status=status, headers=headers, retry_after_s=retry_after_s)
+
+
+class FaultyProvider:
+    """`inner` with the boundary faults of its windows in front.
+
+    Parameters
+    ----------
+    inner
+        The provider that is spoiled.
+    faults
+        Those that name it; intrinsic effects are not ours.
+    now
+        Clock on which `zero_s` is the scenario's 0.
+    """
+
+    def __init__(
+        self, inner: Provider, faults: Sequence[Fault], *, luck: Luck, now: Callable[[], float], zero_s: float = 0.0
+    ) -> None:
+        self.name = inner.name
+        self.model: str = getattr(inner, "model", "")
+        self._inner = inner
+        self._faults = [f for f in faults if f.abort or f.delay or f.stall or f.break_ or f.sequence]
+        self._luck = luck
+        self._now = now
+        self._zero_s = zero_s
+        self._scripts: dict[tuple[str, str], int] = {}
+        self._calls: dict[str, int] = {}
+
+    def cancelled_usage(self, request: Request) -> Usage:
+        return self._inner.cancelled_usage(request)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def send(self, request: Request) -> Response:
+        """As `inner`, unless a fault is active and hits this call."""
+        time_s = self._now() - self._zero_s
+        active = [fault for fault in self._faults if fault.at <= time_s < fault.end_s]
+        if not active:
+            return await self._inner.send(request)
+        number = self._calls[request.id] = self._calls.get(request.id, -1) + 1
+        for fault in active:
+            await self._before(fault, request, number)
+        spoiled = [fault for fault in active if self._spoils(fault, request, number)]
+        if not spoiled:
+            return await self._inner.send(request)
+        return await self._spoil(request, spoiled, number)
+
+    def _hit(self, fault: Fault, what: str, share: float, request: Request, number: int) -> bool:
+        return share >= 1 or self._luck.uniform(f"fault.{what}", request.id, self.name, fault.name, number) < share
+
+    async def _before(self, fault: Fault, request: Request, number: int) -> None:
+        """What happens instead of, or before, passing the call on."""
+        delay = fault.delay
+        if delay is not None and self._hit(fault, "delay", delay.percentage, request, number):
+            series = self._luck.series("fault.delay_time", self.name, fault.name, request.id, number, block=4)
+            await asyncio.sleep(float(delay.time.quantile(series.array(0, 1))[0]))
+        scripted = self._scripted(fault, request)
+        if scripted is not None:
+            raise error_of_status(scripted, self.name)
+        abort: Abort | None = fault.abort
+        if abort is not None and self._hit(fault, "abort", abort.percentage, request, number):
+            raise error_of_status(abort.status, self.name, abort.retry_after)
+
+    def _scripted(self, fault: Fault, request: Request) -> int | None:
+        if not fault.sequence:
+            return None
+        key = (fault.name, request.id if fault.sequence_per == "request" else "")
+        place = self._scripts.get(key, 0)
+        self._scripts[key] = place + 1
+        answer = fault.sequence[place] if place < len(fault.sequence) else "ok"
+        return None if answer == "ok" else int(answer)
+
+    def _spoils(self, fault: Fault, request: Request, number: int) -> bool:
+        return bool(
+            (fault.stall and self._hit(fault, "stall", fault.stall.percentage, request, number))
+            or (fault.break_ and self._hit(fault, "break", fault.break_.percentage, request, number))
+        )
+
+    async def _spoil(self, request: Request, faults: list[Fault], number: int) -> Response:
+        # A call that is not streamed is streamed underneath, so that there is a middle to break.
+        inner = await self._inner.send(request._replace(stream=True))
+        fault = faults[0]
+        time = fault.stall.time if fault.stall is not None else None
+        stall_s = 0.0
+        if time is not None:
+            series = self._luck.series("fault.stall_time", self.name, fault.name, request.id, number, block=4)
+            stall_s = float(time.quantile(series.array(0, 1))[0])
+        stream = _SpoiledStream(inner, fault, stall_s, self._now)
+        response = Response(stream, upstream=inner.upstream, model=inner.model, status=inner.status, parents=(inner,))
+        response.queue_s = inner.queue_s
+        if request.stream:
+            return response
+        text = await response.read()
+        return Response(
+            WholeAnswer(text, response.tokens_delivered, response.usage, response.finish_reason),
+            upstream=inner.upstream,
+            model=inner.model,
+            parents=(response,),
+        )
+
+
+class _SpoiledStream:
+    """A stream that stalls or breaks after a number of tokens, to within a chunk."""
+
+    def __init__(self, inner: Response, fault: Fault, stall_s: float, now: Callable[[], float]) -> None:
+        self._inner = inner
+        self._fault = fault
+        self._stall_s = stall_s if fault.stall is not None else 0.0
+        self._now = now
+        self._delivered = 0
+    @property
+    def usage(self) -> Usage:
+        return self._inner.usage
+
+    @property
+    def finish_reason(self) -> str:
+        return self._inner.finish_reason
+
+    def close(self) -> None:
+        self._inner.close()
+
+    async def rest(self, limits: Limits) -> Chunk | None:
+        return await self.next(limits)
+
+    async def next(self, limits: Limits) -> Chunk | None:
+        fault = self._fault
+        if fault.break_ is not None and self._delivered >= max(fault.break_.after_tokens, 1):
+            self._inner.close()
+            raise StreamBroken(
+                "injected break", tokens_delivered=self._delivered, upstream=self._inner.upstream, status=200
+            )
+        if fault.stall is not None and self._stall_s > 0 and self._delivered >= max(fault.stall.after_tokens, 1):
+            await self._fall_silent(limits)
+        self._inner.limit(gap_s=limits.gap_s, until_s=limits.until_s, late=limits.late)
+        try:
+            chunk = await anext(self._inner)
+        except StopAsyncIteration:
+            return None
+        self._delivered += chunk.tokens
+        return chunk
+
+    async def _fall_silent(self, limits: Limits) -> None:
+        """Wait as long as the stall lasts, or until a limit passes."""
+        stall_s, self._stall_s = self._stall_s, 0.0
+        gap_s, until_s, late = limits
+        now = self._now()
+        if until_s is not None and until_s < now + min(stall_s, gap_s if gap_s is not None else stall_s):
+            await asyncio.sleep(max(until_s - now, 0.0))
+            assert late is not None, "a limit in time comes with the error to raise"
+            raise late(self._delivered)
+        if gap_s is not None and gap_s < stall_s:
+            await asyncio.sleep(gap_s)
+            raise StreamStalled(
+                f"no token for {gap_s:g}s", tokens_delivered=self._delivered, upstream=self._inner.upstream, status=200
+            )
+        await asyncio.sleep(stall_s)

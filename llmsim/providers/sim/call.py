@@ -1,0 +1,238 @@
+"""One call being served by a simulated provider, which is also the stream of its answer.
+
+The whole timeline is fixed when the call gets a slot; the loop wakes only where something can observe: at the first
+token, at coalesced chunks if somebody iterates, where a limit is passed, and at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmsim.errors import GatewayError, StreamStalled
+from llmsim.types import Chunk, Limits, Usage
+
+if TYPE_CHECKING:
+    from llmsim.providers.sim.provider import SimulatedProvider
+
+__all__ = ["Call"]
+
+_CHUNK_TOKENS = 8  # an iterating reader is woken once per this many tokens …
+_VISIBLE_GAP_S = 0.25  # … and before any silence longer than this, so that its own timers see it
+
+WAITING, SERVED, ENDED = range(3)
+
+
+class Call:
+    """Timeline, slot and stream of one call."""
+
+    __slots__ = (
+        "_delivered",
+        "_plan",
+        "_reader",
+        "arrived_s",
+        "end_s",
+        "error",
+        "finish_reason",
+        "first_s",
+        "input_tokens",
+        "longest_gap_s",
+        "place",
+        "provider",
+        "scale",
+        "state",
+        "tokens",
+        "ttft_s",
+        "usage",
+        "waiter",
+        "wanted",
+    )
+
+    def __init__(self, provider: SimulatedProvider, input_tokens: int, tokens: int, ttft_s: float, place: int) -> None:
+        self.provider = provider
+        self.input_tokens = input_tokens
+        self.tokens = tokens
+        self.ttft_s = ttft_s
+        self.place = place
+        self.state = WAITING
+        self.wanted = True  # False once the caller went away
+        self.waiter: asyncio.Future[None] | None = None
+        self.arrived_s = self.first_s = self.end_s = math.nan
+        self.scale = 1.0
+        self.error: GatewayError | None = None
+        self.usage = Usage(input_tokens, 0)
+        self.finish_reason = ""
+        self.longest_gap_s = math.nan
+        self._delivered = 0
+        self._plan: list[tuple[float, int]] | None = None
+        self._reader: asyncio.Future[None] | None = None
+
+    # -- the server's side -------------------------------------------------------------------------------------
+
+    def start(self, now: float, scale: float) -> None:
+        """Get a slot: fix the timeline. `scale` multiplies every time (a brown-out)."""
+        pool, gaps = self.provider.gaps, self.tokens - 1
+        self.state = SERVED
+        self.scale = scale
+        self.first_s = now + self.ttft_s * scale
+        self.end_s = self.first_s
+        loop = self.provider.loop
+        if gaps:
+            self.end_s += pool.total(self.place, gaps) * scale
+            self.longest_gap_s = pool.longest_in(self.place, gaps) * scale
+            if self.waiter is not None:
+                loop.wake_at(self.first_s, self.waiter)
+        loop.at(self.end_s, self._served)
+
+    def _served(self) -> None:
+        if self.state == ENDED:
+            return  # cut off, or its slot was freed when the caller went away
+        self.state = ENDED
+        self.usage = Usage(self.input_tokens, self.tokens)
+        self.finish_reason = "stop"
+        if self.waiter is not None and not self.waiter.done():  # a single token: first and last at once
+            self.waiter.set_result(None)
+        self._wake_reader()
+        self.provider.release(self)
+
+    def cut(self, error: GatewayError) -> None:
+        """End at once with this error (an outage)."""
+        if self.state == ENDED:
+            return
+        self.usage = self._usage_so_far()
+        self.state = ENDED
+        self.error = error
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_exception(error)
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def generated(self, now: float) -> int:
+        """Tokens produced up to `now`."""
+        if self.state == WAITING or now < self.first_s:
+            return 0
+        if now >= self.end_s:
+            return self.tokens
+        times = np.cumsum(self.provider.gaps.window(self.place, self.tokens - 1))
+        return 1 + int(np.searchsorted(times, (now - self.first_s) / self.scale, side="right"))
+
+    def _usage_so_far(self) -> Usage:
+        if self.state == WAITING:
+            return Usage()
+        return Usage(self.input_tokens, self.generated(self.provider.loop.time()))
+
+    def abandon(self) -> None:
+        """The caller went away; the provider's `on_cancel` says what that frees and who pays."""
+        if self.state == ENDED or not self.wanted:
+            return
+        self.wanted = False
+        self.waiter = None
+        provider, mode = self.provider, self.provider.spec.on_cancel
+        if mode == "continue":
+            self.usage = Usage(self.input_tokens, self.tokens)
+        elif self.state == WAITING:
+            self.state = ENDED
+            self.usage = Usage()
+            provider.forget(self)
+        else:
+            self.usage = self._usage_so_far()
+            now = provider.loop.time()
+            if mode == "finish_prefill" and now < self.first_s:
+                provider.loop.at(self.first_s, self._free)
+            else:
+                self._free()
+
+    def _free(self) -> None:
+        if self.state != ENDED:
+            self.state = ENDED
+            self.provider.release(self)
+
+    # -- the stream's side -------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        self.abandon()
+
+    async def next(self, limits: Limits) -> Chunk | None:
+        if self._plan is None:
+            self._plan = self._chunk_plan()
+        if not self._plan:
+            return None
+        now = self.provider.loop.time()
+        upto = 0
+        while upto < len(self._plan) and self._plan[upto][0] <= now:
+            upto += 1  # a reader that was slow finds everything that came in the meantime
+        if not upto:
+            await self._sleep_until(self._plan[0][0], limits)
+            upto = 1
+        tokens = self._plan[upto - 1][1] - self._delivered
+        del self._plan[:upto]
+        return self._chunk(tokens)
+
+    async def rest(self, limits: Limits) -> Chunk | None:
+        if self._delivered >= self.tokens:
+            return None
+        if self.end_s > self.provider.loop.time() or self.error is not None:
+            await self._sleep_until(self.end_s, limits)
+        return self._chunk(self.tokens - self._delivered)
+
+    def _chunk(self, tokens: int) -> Chunk:
+        self._delivered += tokens
+        if self._delivered >= self.tokens:
+            self.usage = Usage(self.input_tokens, self.tokens)
+            self.finish_reason = "stop"
+        return Chunk("tok " * tokens, tokens)
+
+    def _chunk_plan(self) -> list[tuple[float, int]]:
+        """(time, tokens delivered by then) of each wake-up of an iterating reader."""
+        gaps = self.provider.gaps.window(self.place, self.tokens - 1) * self.scale
+        times = self.first_s + np.concatenate([[0.0], np.cumsum(gaps)])
+        last = np.arange(1, self.tokens + 1) % _CHUNK_TOKENS == 1
+        last[:-1] |= gaps > _VISIBLE_GAP_S
+        last[-1] = True
+        ends = np.flatnonzero(last)
+        plan = list(zip(times[ends].tolist(), (ends + 1).tolist(), strict=True))
+        plan[-1] = (self.end_s, self.tokens)  # not a sum in another order
+        return [(when, upto) for when, upto in plan if upto > self._delivered]
+
+    async def _sleep_until(self, when: float, limits: Limits) -> None:
+        """Wait for the server, but no longer than the limits allow; raise what came instead."""
+        loop = self.provider.loop
+        failure: GatewayError | None = None
+        gap_s, until_s, late = limits
+        if gap_s is not None and self.longest_gap_s > gap_s:
+            stall = self._first_stall(gap_s)
+            if stall is not None and stall[0] <= when:
+                when, tokens = stall
+                failure = StreamStalled(
+                    f"no token for {gap_s:g}s", tokens_delivered=tokens, upstream=self.provider.name, status=200
+                )
+        if until_s is not None and until_s < when:
+            when = until_s
+            assert late is not None, "a limit in time comes with the error to raise"
+            failure = late(self.generated(until_s))
+        if self.error is None:
+            self._reader = reader = loop.create_future()
+            if failure is not None or when < self.end_s:
+                loop.wake_at(when, reader)
+            await reader
+            self._reader = None
+        if self.error is not None:
+            raise self.error
+        if failure is not None and loop.time() >= when:
+            raise failure
+
+    def _first_stall(self, gap_s: float) -> tuple[float, int] | None:
+        """When a gap longer than `gap_s` is noticed, and the tokens delivered before it."""
+        gaps = self.provider.gaps.window(self.place, self.tokens - 1) * self.scale
+        start = max(self._delivered - 1, 0)
+        long = np.flatnonzero(gaps[start:] > gap_s)
+        if not len(long):
+            return None
+        gap = start + int(long[0])
+        return self.first_s + float(gaps[:gap].sum()) + gap_s, gap + 1

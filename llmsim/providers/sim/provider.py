@@ -1,0 +1,224 @@
+"""A simulated provider: rate limits, errors, slots with a bounded queue, and an LLM's timing."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from llmsim.distributions import Distribution
+from llmsim.engine.loop import SimLoop
+from llmsim.errors import ConnectionFailed, GatewayError, Overloaded, ServerError, StreamBroken
+from llmsim.luck import Luck, Series
+from llmsim.providers.faults import Fault
+from llmsim.providers.sim.call import WAITING, Call
+from llmsim.providers.sim.conditions import HEALTHY, Conditions, Phase
+from llmsim.providers.sim.gaps import GapPool
+from llmsim.providers.sim.limits import RateLimits
+from llmsim.providers.sim.spec import SimProvider
+from llmsim.traffic.workload import Truth, World
+from llmsim.types import NO_LIMITS, Request, Response, Usage, WholeAnswer
+
+__all__ = ["SimulatedProvider"]
+
+
+class _CallLuck:
+    """One purpose's draws, addressed by (request, n-th call of it to this provider)."""
+
+    __slots__ = ("_address", "_distribution", "_first", "_luck", "_others")
+
+    def __init__(self, luck: Luck, purpose: str, provider: str, distribution: Distribution | None = None) -> None:
+        self._luck = luck
+        self._address = (purpose, provider)
+        self._distribution = distribution
+        self._first = self._series(0, 0, 0, block=4096)
+        self._others: dict[tuple[int, int, int], Series] = {}
+
+    def _series(self, call: int, step: int, retry: int, block: int) -> Series:
+        purpose, provider = self._address
+        return self._luck.series(purpose, provider, call, step, retry, block=block, through=self._distribution)
+
+    def __call__(self, truth: Truth, call: int) -> float:
+        if call == 0 and truth.retry == 0 and truth.step == 0:
+            return self._first(truth.index)
+        key = (call, truth.step, truth.retry)
+        series = self._others.get(key)
+        if series is None:
+            series = self._others[key] = self._series(*key, block=256)
+        return series(truth.index)
+
+
+class SimulatedProvider:
+    """Implements `Provider` in virtual time.
+
+    Parameters
+    ----------
+    name
+        How the gateway calls it.
+    spec
+        What it is like.
+    loop
+        The engine's loop, whose queue its timeline lives in.
+    luck, world
+        Its luck, and the truths about requests.
+    faults
+        Those that name it; only intrinsic ones and outages matter here.
+    zero_s
+        Loop time at which the scenario's clock reads 0.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spec: SimProvider,
+        *,
+        loop: SimLoop,
+        luck: Luck,
+        world: World,
+        faults: Sequence[Fault] = (),
+        zero_s: float = 0.0,
+    ) -> None:
+        self.name = name
+        self.spec = spec
+        self.model = spec.model
+        self.loop = loop
+        self.gaps = GapPool(spec.inter_token, luck, name)
+        self.busy = 0  #: slots in use
+        self.queue: deque[Call] = deque()
+        self.waiting = 0  #: calls in the queue that are still wanted (or will be served all the same)
+        self._world = world
+        self._ttft = _CallLuck(luck, "ttft", name, spec.ttft)
+        self._window = _CallLuck(luck, "window", name)
+        self._error = _CallLuck(luck, "error", name)
+        self._answer = _CallLuck(luck, "answer_time", name, spec.answer_time)
+        self._limits = RateLimits(spec.rate_limit, name) if spec.rate_limit is not None else None
+        self._slots = float("inf") if spec.concurrency is None else spec.concurrency
+        self._phase: Phase = HEALTHY
+        self._latest: dict[str, Call] = {}
+        self._active: dict[Call, None] | None = {} if any(fault.outage for fault in faults) else None
+        for phase in Conditions(faults, zero_s).phases:
+            if phase.start_s > 0:
+                loop.at(phase.start_s, self._enter, phase)
+            else:
+                self._enter(phase)
+
+    # -- Provider ----------------------------------------------------------------------------------------------
+
+    async def send(self, request: Request) -> Response:
+        """Resolve at the first token (the last, if not ``request.stream``) or raise what the provider answers."""
+        truth = self._world.truth(request)
+        number = truth.calls.get(self.name, 0)
+        truth.calls[self.name] = number + 1
+        refusal = self._refuse(request, truth, number)
+        if refusal is not None:
+            self._latest.pop(request.id, None)
+            answered = self.loop.create_future()
+            self.loop.wake_at(self.loop.time() + self._answer(truth, number), answered)
+            await answered
+            raise refusal
+        call = self._accept(request, truth, number)
+        try:
+            await call.waiter  # type: ignore[misc]  # set by _accept
+            response = Response(call, upstream=self.name, model=request.model or self.model)
+            response.queue_s = call.first_s - call.ttft_s * call.scale - call.arrived_s
+            if not request.stream:
+                await call.rest(NO_LIMITS)
+                answer = WholeAnswer("tok " * call.tokens, call.tokens, call.usage)
+                whole = Response(answer, upstream=self.name, model=response.model)
+                whole.queue_s = response.queue_s
+                return whole
+            return response
+        except GatewayError:
+            raise
+        except BaseException:
+            call.abandon()
+            self._latest[request.id] = call
+            raise
+
+    def cancelled_usage(self, request: Request) -> Usage:
+        """What the cancelled latest call of this request is billed."""
+        call = self._latest.pop(request.id, None)
+        return call.usage if call is not None else Usage()
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
+
+    # -- admission ---------------------------------------------------------------------------------------------
+
+    def _refuse(self, request: Request, truth: Truth, number: int) -> GatewayError | None:
+        spec, phase = self.spec, self._phase
+        if phase.outage:
+            return ConnectionFailed("connection refused", upstream=self.name)
+        if spec.error_rate and self._error(truth, number) < spec.error_rate:
+            return ServerError("internal error", upstream=self.name, status=500)
+        limit = spec.queue.limit
+        if limit is not None and self.busy >= self._slots * phase.capacity and self.waiting >= limit:
+            return Overloaded(f"queue of {limit} is full", upstream=self.name)
+        if self._limits is not None:
+            return self._limits.admit(request.input_tokens, truth.output_tokens, self.loop.time())
+        return None
+
+    def _accept(self, request: Request, truth: Truth, number: int) -> Call:
+        tokens = truth.output_tokens
+        place = self.gaps.place(self._window(truth, number), tokens - 1) if tokens > 1 else 0
+        call = Call(self, request.input_tokens, tokens, self._ttft(truth, number), place)
+        call.waiter = self.loop.create_future()
+        call.arrived_s = self.loop.time()
+        if self._active is not None:
+            self._active[call] = None
+        if self.busy < self._slots * self._phase.capacity and not self.waiting:
+            self._start(call)
+        else:
+            self.queue.append(call)
+            self.waiting += 1
+        return call
+
+    def _start(self, call: Call) -> None:
+        self.busy += 1
+        call.start(self.loop.time(), self._phase.latency)
+
+    def release(self, call: Call) -> None:
+        """`call` gives its slot back."""
+        self.busy -= 1
+        if self._active is not None:
+            self._active.pop(call, None)
+        if self.waiting:
+            self._serve_queue()
+
+    def forget(self, call: Call) -> None:
+        """`call` leaves the queue unserved; its place in the deque is skipped when its turn comes."""
+        self.waiting -= 1
+        if self._active is not None:
+            self._active.pop(call, None)
+
+    def _serve_queue(self) -> None:
+        slots = self._slots * self._phase.capacity
+        while self.waiting and self.busy < slots:
+            call = self.queue.popleft()
+            if call.state == WAITING:
+                self.waiting -= 1
+                self._start(call)
+
+    # -- intrinsic faults --------------------------------------------------------------------------------------
+
+    def _enter(self, phase: Phase) -> None:
+        """A fault begins or ends."""
+        began = phase.outage and not self._phase.outage
+        if self._limits is not None and phase.rate_limit != self._phase.rate_limit:
+            self._limits.rescale(phase.rate_limit, self.loop.time())
+        self._phase = phase
+        if began and self._active is not None:
+            self._cut_all(self._active)
+        self._serve_queue()
+
+    def _cut_all(self, active: dict[Call, None]) -> None:
+        """The server is gone, and with it everything it was doing."""
+        now = self.loop.time()
+        self.queue.clear()
+        self.waiting = self.busy = 0
+        for call in tuple(active):
+            delivered = call.generated(now)
+            if delivered:
+                call.cut(StreamBroken("connection lost", tokens_delivered=delivered, upstream=self.name, status=200))
+            else:
+                call.cut(ConnectionFailed("connection lost", upstream=self.name))
+        active.clear()

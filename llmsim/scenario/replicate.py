@@ -1,0 +1,195 @@
+"""One replication of a scenario: build its objects, run them in virtual time, hand over what was recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from time import perf_counter
+
+from llmsim.engine.driver import simulate
+from llmsim.engine.loop import SimLoop
+from llmsim.gateway.contract import Provider
+from llmsim.luck import Luck
+from llmsim.providers.faulty import FaultyProvider
+from llmsim.providers.sim.provider import SimulatedProvider
+from llmsim.scenario.runtime import LabRuntime
+from llmsim.scenario.spec import Scenario
+from llmsim.scenario.users import Users
+from llmsim.telemetry.recorder import Recorder, Replication
+from llmsim.traffic.workload import World
+
+__all__ = ["Progress", "replicate"]
+
+_EVENTS_PER_REQUEST = 2000  # a budget no sane policy reaches: a ten-layer pipeline takes about 50
+_EVENTS_AT_LEAST = 5_000_000
+
+
+class Progress:
+    """Where a running replication is; read by another thread that draws a progress bar."""
+
+    __slots__ = ("loop", "number", "total_s", "users")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.total_s = 0.0
+        self.loop: SimLoop | None = None
+        self.users: Users | None = None
+
+    @property
+    def simulated_s(self) -> float:
+        """Loop time reached in the current replication."""
+        return self.loop.time() if self.loop is not None else 0.0
+
+    @property
+    def requests(self) -> int:
+        """Requests ended in the current replication."""
+        return self.users.done if self.users is not None else 0
+
+
+def replicate(scenario: Scenario, number: int, progress: Progress | None = None) -> Replication:
+    """Run replication `number` of `scenario` on luck ``(seed, number)`` in the current thread.
+
+    Raises
+    ------
+    PolicyError, EngineError
+        When a policy breaks its contract, or the simulation cannot go on.
+    """
+    started = perf_counter()
+    progress = progress if progress is not None else Progress()
+    progress.number = number
+    lab = _Lab(scenario, number, progress)
+    simulate(lab.main, seed=_guard_seed(scenario.seed, number), event_budget=lab.event_budget)
+    return lab.finish(perf_counter() - started)
+
+
+def _guard_seed(seed: int, number: int) -> int:
+    return seed * 1_000_003 + number
+
+
+class _Lab:
+    """The objects of one replication."""
+
+    def __init__(self, scenario: Scenario, number: int, progress: Progress) -> None:
+        self.scenario = scenario
+        self.number = number
+        self.progress = progress
+        clock = scenario.clock
+        self.zero_s = clock.warm_up
+        self.last_arrival_s = clock.warm_up + clock.duration
+        self.end_s = self.last_arrival_s + clock.drain
+        progress.total_s = self.end_s
+        self.recorder: Recorder | None = None
+        self.users: Users | None = None
+        self.loop: SimLoop | None = None
+        self.interrupted = False
+        self.notes: list[str] = []
+
+    @property
+    def event_budget(self) -> int:
+        """More events than any healthy run of this size needs."""
+        traffic, duration_s = self.scenario.traffic, self.last_arrival_s
+        peak = max([1.0, *(stage.target for stage in traffic.stages)])
+        return int(_EVENTS_AT_LEAST + _EVENTS_PER_REQUEST * max(traffic.base_rate * peak * duration_s, traffic.vus * 1e3))
+
+    async def main(self, loop: SimLoop) -> None:
+        """Everything that happens inside the simulation."""
+        scenario, luck, world = self.scenario, Luck.of(self.scenario.seed, self.number), World()
+        self.loop = loop
+        self.recorder = recorder = Recorder(self.zero_s, loop.time)
+        prices = {name: spec.price for name, spec in scenario.providers.items()}
+        runtime = LabRuntime(loop.time, luck, recorder, prices)
+        providers = self._providers(loop, luck, world)
+        self.users = users = Users(
+            scenario.traffic,
+            scenario.gateway.start(runtime, providers, prices),
+            loop=loop,
+            luck=luck,
+            world=world,
+            runtime=runtime,
+            recorder=recorder,
+            prices=prices,
+            warm_up_s=self.zero_s,
+            last_arrival_s=self.last_arrival_s,
+        )
+        self.progress.loop, self.progress.users = loop, users
+        for fault in scenario.faults:
+            for when, state in ((fault.at, "begins"), (fault.end_s, "ends")):
+                if self.zero_s + when <= self.end_s:
+                    fields = {"name": fault.name, "state": state}
+                    loop.at(self.zero_s + when, recorder.emit, "fault", "", "", fault.provider, 0, fields)
+        users.start()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self.end_s):
+                    await users.idle.wait()
+        except asyncio.CancelledError:
+            self.interrupted = True
+            raise
+        finally:
+            await self._send_home(users)
+        if users.fatal is not None:
+            raise users.fatal
+
+    def _providers(self, loop: SimLoop, luck: Luck, world: World) -> dict[str, Provider]:
+        providers: dict[str, Provider] = {}
+        for name, spec in self.scenario.providers.items():
+            faults = [fault for fault in self.scenario.faults if fault.provider == name]
+            provider: Provider = SimulatedProvider(
+                name, spec, loop=loop, luck=luck, world=world, faults=faults, zero_s=self.zero_s
+            )
+            if any(f.abort or f.delay or f.stall or f.break_ or f.sequence for f in faults):
+                provider = FaultyProvider(provider, faults, luck=luck, now=loop.time, zero_s=self.zero_s)
+            providers[name] = provider
+        return providers
+
+    async def _send_home(self, users: Users) -> None:
+        """Drain is over: what is still under way is recorded as unfinished."""
+        visits = list(users.running.values())
+        if not visits:
+            return
+        if not self.interrupted and users.fatal is None:
+            self.notes.append(_hung(visits, self.scenario.clock.drain))
+        for visit in visits:
+            visit.leave("unfinished")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def finish(self, wall_s: float) -> Replication:
+        """What was recorded."""
+        assert self.recorder is not None and self.users is not None and self.loop is not None
+        counters = {
+            "max_in_flight": float(self.users.max_in_flight),
+            "events_processed": float(self.loop.events),
+            "still_running": float(len(self.users.running)),
+        }
+        return Replication(
+            self.number,
+            self.recorder.tables(),
+            counters,
+            tuple(self.notes),
+            self.loop.time() - self.zero_s,
+            wall_s,
+            self.interrupted,
+        )
+
+
+def _hung(visits: list[object], drain_s: float) -> str:
+    lines: dict[str, int] = {}
+    for visit in visits:
+        task = getattr(visit, "task", None)
+        where = _waits_at(task) if task is not None else "?"
+        lines[where] = lines.get(where, 0) + 1
+    places = "; ".join(f"{count} at {where}" for where, count in sorted(lines.items(), key=lambda item: -item[1])[:3])
+    return f"{len(visits)} requests had not ended {drain_s:g}s after the last arrival; they wait: {places}"
+
+
+def _waits_at(task: asyncio.Task[None]) -> str:
+    """The innermost line of the chain of awaits that is not llmsim's or asyncio's own."""
+    place = "?"
+    frame_owner: object | None = task.get_coro()
+    while frame_owner is not None:
+        frame = getattr(frame_owner, "cr_frame", None) or getattr(frame_owner, "ag_frame", None)
+        if frame is not None:
+            place = f"{frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno} in {frame.f_code.co_name}"
+        frame_owner = getattr(frame_owner, "cr_await", None) or getattr(frame_owner, "ag_await", None)
+    return place

@@ -1,0 +1,76 @@
+"""What a gateway needs from the lab: clock, luck, and a recorder for what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from llmsim.gateway.exchange import Attempt
+from llmsim.luck import Luck, request_address
+from llmsim.pricing import FREE, TokenPrice
+from llmsim.telemetry.recorder import Recorder
+
+__all__ = ["LabRuntime"]
+
+
+class LabRuntime:
+    """Implements `llmsim.gateway.contract.Runtime` over a recorder.
+
+    Parameters
+    ----------
+    now
+        The loop's clock.
+    luck, recorder
+        Of this replication.
+    prices
+        Per upstream.
+    """
+
+    def __init__(
+        self, now: Callable[[], float], luck: Luck, recorder: Recorder, prices: Mapping[str, TokenPrice]
+    ) -> None:
+        self.now = now
+        self.luck = luck
+        self._recorder = recorder
+        self._prices = prices
+        #: arrival (loop time) and structural address of the requests under way
+        self.arrivals: dict[str, tuple[float, int, int, int]] = {}
+
+    def emit(
+        self, kind: str, request_id: str, policy: str, upstream: str, replica: int, fields: dict[str, Any]
+    ) -> None:
+        self._recorder.emit(kind, request_id, policy, upstream, replica, fields)
+
+    def attempt_ended(self, attempt: Attempt) -> None:
+        """Price the attempt and append its row."""
+        usage = attempt.usage
+        attempt.cost_usd = cost = self._prices.get(attempt.upstream, FREE).cost(usage)
+        exchange = attempt.exchange
+        zero_s = self._recorder.zero_s
+        place = self.arrivals.get(exchange.request.id)
+        if place is None:  # an attempt that outlived its request
+            place = (attempt.start_s, *(request_address(exchange.request.id) or (-1, 0, 0)))
+        arrival_s, session, step, retry = place
+        response = attempt.response
+        self._recorder.attempt((
+            session,
+            step,
+            retry,
+            arrival_s - zero_s,
+            attempt.number,
+            attempt.cause,
+            attempt.upstream,
+            attempt.model,
+            exchange.replica,
+            attempt.start_s - zero_s,
+            attempt.first_s - zero_s,
+            attempt.end_s - zero_s,
+            response.queue_s if response is not None else float("nan"),
+            attempt.outcome,
+            attempt.status,
+            attempt.won,
+            usage.input_tokens,
+            usage.cached_input_tokens,
+            usage.output_tokens,
+            cost,
+        ))  # fmt: skip

@@ -1,0 +1,257 @@
+"""The users of a simulated scenario: they send, wait, lose patience, press retry, think."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from llmsim.errors import EngineError, GatewayError, PolicyError, outcome_word
+from llmsim.gateway.exchange import Exchange
+from llmsim.luck import Luck
+from llmsim.scenario.runtime import LabRuntime
+from llmsim.telemetry.recorder import Recorder
+from llmsim.traffic.shape import RateShape
+from llmsim.traffic.spec import Traffic
+from llmsim.traffic.workload import Truth, Workload, World, arrival_times
+from llmsim.types import Request, Response
+
+if TYPE_CHECKING:
+    from llmsim.engine.loop import SimLoop
+    from llmsim.gateway.pipeline import RunningGateway
+    from llmsim.pricing import TokenPrice
+
+__all__ = ["Users"]
+
+_NAN = float("nan")
+
+
+class _Visit:
+    """One request from its user's side."""
+
+    __slots__ = ("exchange", "leaving", "left", "request", "task", "truth")
+
+    def __init__(self, request: Request, truth: Truth, exchange: Exchange) -> None:
+        self.request = request
+        self.truth = truth
+        self.exchange = exchange
+        self.task: asyncio.Task[None] | None = None
+        self.leaving: asyncio.TimerHandle | None = None
+        self.left = ""  #: why the task was cancelled: abandoned or unfinished
+
+    def leave(self, why: str) -> None:
+        """Give up waiting."""
+        self.left = why
+        assert self.task is not None
+        self.task.cancel()
+
+
+class Users:
+    """Everyone who uses the gateway during one replication.
+
+    Parameters
+    ----------
+    traffic
+        Who they are.
+    gateway
+        What they use.
+    last_arrival_s
+        Loop time after which nobody new comes.
+    """
+
+    def __init__(
+        self,
+        traffic: Traffic,
+        gateway: RunningGateway,
+        *,
+        loop: SimLoop,
+        luck: Luck,
+        world: World,
+        runtime: LabRuntime,
+        recorder: Recorder,
+        prices: dict[str, TokenPrice],
+        warm_up_s: float,
+        last_arrival_s: float,
+    ) -> None:
+        self._traffic = traffic
+        self._gateway = gateway
+        self._loop = loop
+        self._luck = luck
+        self._world = world
+        self._runtime = runtime
+        self._recorder = recorder
+        self._prices = prices
+        self._workload = Workload(traffic, luck)
+        self._last_arrival_s = last_arrival_s
+        self._retry_s = luck.series("user_retry.after", through=traffic.user_retry.after, block=256)
+        self._think_s = luck.series("think_time", through=traffic.think_time)
+        self._warm_up_s = warm_up_s
+        self._arriving = True
+        self._coming_back = 0  # user retries that are still to be sent
+        self.running: dict[str, _Visit] = {}
+        self.done = 0  #: requests that ended
+        self.max_in_flight = 0
+        self.fatal: BaseException | None = None
+        self.idle = asyncio.Event()  #: set once nobody is there and nobody will come
+
+    # -- arrivals ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Let them come."""
+        if self._traffic.executor == "constant-vus":
+            for user in range(self._traffic.vus):
+                self._loop.at(self._loop.time() + self._think_s(user), self._send_vu, user)
+            self._loop.at(self._last_arrival_s, self._no_more)
+        else:
+            shape = RateShape.of(self._traffic, self._warm_up_s)
+            blocks = arrival_times(self._traffic, shape, self._luck)
+            self._schedule_next((time for block in blocks for time in block), 0)
+
+    def _schedule_next(self, times: Iterator[float], index: int) -> None:
+        time = next(times, None)
+        if time is None or time >= self._last_arrival_s:
+            self._no_more()
+        else:
+            self._loop.at(time, self._arrive, times, index)
+
+    def _arrive(self, times: Iterator[float], index: int) -> None:
+        self._send(*self._workload(index))
+        self._schedule_next(times, index + 1)
+
+    def _send_vu(self, index: int) -> None:
+        # Index = iteration × users + user: dense and independent of who is faster.
+        if self._arriving:
+            self._send(*self._workload(index))
+
+    def _no_more(self) -> None:
+        self._arriving = False
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if not self._arriving and not self.running and not self._coming_back:
+            self.idle.set()
+
+    def stop(self, error: BaseException) -> None:
+        """The run cannot go on."""
+        if self.fatal is None:
+            self.fatal = error
+        self.idle.set()
+
+    # -- one request -------------------------------------------------------------------------------------------
+
+    def _send(self, request: Request, truth: Truth) -> None:
+        loop = self._loop
+        now = loop.time()
+        self._world.truths[request.id] = truth
+        self._runtime.arrivals[request.id] = (now, truth.index, truth.step, truth.retry)
+        visit = _Visit(request, truth, Exchange(request, self._runtime))
+        self.running[request.id] = visit
+        if len(self.running) > self.max_in_flight:
+            self.max_in_flight = len(self.running)
+        visit.task = asyncio.Task(self._visit(visit, now), loop=loop, name=request.id)
+        if truth.patience_s < float("inf"):
+            visit.leaving = loop.call_at(now + truth.patience_s, visit.leave, "abandoned")
+
+    async def _visit(self, visit: _Visit, arrival_s: float) -> None:
+        first_s = _NAN
+        response: Response | None = None
+        error: BaseException | None = None
+        try:
+            response = await self._gateway.send(visit.request, visit.exchange)
+            first_s = self._loop.time()
+            if visit.leaving is not None:
+                visit.leaving.cancel()
+            await response.read()
+        except (GatewayError, TimeoutError) as failure:
+            error = failure
+        except asyncio.CancelledError as failure:
+            if not visit.left:
+                self.stop(PolicyError("let a CancelledError out that nobody had asked for; it cancelled the request"))
+            error = failure
+        except (PolicyError, EngineError) as failure:
+            self.stop(failure)
+            error = failure
+        except Exception as failure:
+            self.stop(failure)
+            error = failure
+        outcome = visit.left or outcome_word(error)
+        self._leave(visit, response, outcome, arrival_s, first_s)
+
+    def _leave(
+        self, visit: _Visit, response: Response | None, outcome: str, arrival_s: float, first_s: float
+    ) -> None:
+        if visit.leaving is not None:
+            visit.leaving.cancel()
+        request, exchange = visit.request, visit.exchange
+        exchange.finish()
+        del self.running[request.id]
+        del self._world.truths[request.id]
+        del self._runtime.arrivals[request.id]
+        self.done += 1
+        self._recorder.request(self._row(visit, response, outcome, arrival_s, first_s))
+        if outcome not in ("ok", "unfinished") and self._traffic.user_retry.share:
+            self._maybe_retry(visit)
+        if self._traffic.executor == "constant-vus":
+            index = visit.truth.index + self._traffic.vus
+            self._loop.at(self._loop.time() + self._think_s(index), self._send_vu, index)
+        if not self._arriving:
+            self._check_idle()
+
+    def _row(
+        self, visit: _Visit, response: Response | None, outcome: str, arrival_s: float, first_s: float
+    ) -> tuple[object, ...]:
+        request, truth, exchange = visit.request, visit.truth, visit.exchange
+        zero_s, now = self._recorder.zero_s, self._loop.time()
+        upstream = served_from = ""
+        output_tokens, saved_usd, gap_s, idle_s = 0, 0.0, _NAN, _NAN
+        if response is not None:
+            upstream, served_from, output_tokens = response.upstream, response.served_from, response.tokens_delivered
+            gap_s = response.longest_gap_s
+            if served_from == "cache" and outcome == "ok":
+                saved_usd = self._saved(exchange, response)
+        if outcome != "ok" and not visit.left and exchange.attempts:
+            idle_s = now - exchange.last_end_s
+        return (
+            truth.index,
+            truth.step,
+            truth.retry,
+            arrival_s - zero_s,
+            request.route,
+            request.tenant,
+            request.user,
+            exchange.replica,
+            outcome,
+            upstream,
+            served_from,
+            exchange.first_choice,
+            exchange.attempts,
+            exchange.fallbacks,
+            first_s - arrival_s,
+            now - arrival_s,
+            gap_s,
+            request.input_tokens,
+            output_tokens,
+            exchange.cost_usd,
+            saved_usd,
+            exchange.leaked,
+            exchange.duplicated_tokens,
+            exchange.non_retryable_retries,
+            idle_s,
+        )
+
+    def _saved(self, exchange: Exchange, response: Response) -> float:
+        price = self._prices.get(exchange.first_choice) or next(iter(self._prices.values()))
+        return price.cost(response.usage)
+
+    def _maybe_retry(self, visit: _Visit) -> None:
+        habit, truth, request = self._traffic.user_retry, visit.truth, visit.request
+        if truth.retry >= habit.limit or self._luck.uniform("user_retry", request.id) >= habit.share:
+            return
+        again = truth.again()
+        renamed = request._replace(id=f"{truth.index}/{truth.step}/{again.retry}")
+        self._coming_back += 1
+        self._loop.at(self._loop.time() + self._retry_s(truth.index), self._come_back, renamed, again)
+
+    def _come_back(self, request: Request, truth: Truth) -> None:
+        self._coming_back -= 1
+        self._send(request, truth)

@@ -1,0 +1,201 @@
+"""What each arrival asks for: requests, and the truth about them that only the simulator may know.
+
+Rows are prepared 1024 at a time with numpy. Everything about arrival *i* is addressed by *i*, so it is the same
+under every gateway and every load shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim.distributions import Distribution, Exponential
+from llmsim.luck import Luck, request_address
+from llmsim.traffic.shape import RateShape
+from llmsim.traffic.spec import Traffic
+from llmsim.types import Message, Request
+
+__all__ = ["Truth", "Workload", "World", "arrival_times"]
+
+_BLOCK = 1024
+
+
+class Truth:
+    """What the simulator knows about a request and no policy can reach.
+
+    Attributes
+    ----------
+    index, step, retry
+        Its place in the luck: arrival, step of the session, user's retry.
+    output_tokens
+        Length of the answer any model would give.
+    patience_s
+        How long the user waits for the first chunk; inf without impatience.
+    calls
+        Calls so far to each provider: the n-th call has its own luck.
+    """
+
+    __slots__ = ("calls", "index", "output_tokens", "patience_s", "retry", "step")
+
+    def __init__(self, index: int, output_tokens: int, patience_s: float, *, step: int = 0, retry: int = 0) -> None:
+        self.index = index
+        self.step = step
+        self.retry = retry
+        self.output_tokens = output_tokens
+        self.patience_s = patience_s
+        self.calls: dict[str, int] = {}
+
+    def again(self) -> Truth:
+        """The same question, asked once more by the same user."""
+        return Truth(self.index, self.output_tokens, self.patience_s, step=self.step, retry=self.retry + 1)
+
+
+class World:
+    """The truths of the requests that are under way."""
+
+    __slots__ = ("truths",)
+
+    def __init__(self) -> None:
+        self.truths: dict[str, Truth] = {}
+
+    def truth(self, request: Request) -> Truth:
+        """What is true about `request`; made up for an id that a policy invented."""
+        truth = self.truths.get(request.id)
+        if truth is None:
+            index, step, retry = request_address(request.id) or (abs(_stable_hash(request.id)), 0, 0)
+            truth = self.truths[request.id] = Truth(index, request.max_tokens or 100, float("inf"), step=step, retry=retry)
+        return truth
+
+
+def _stable_hash(text: str) -> int:
+    from zlib import crc32
+
+    return crc32(text.encode())
+
+
+def arrival_times(traffic: Traffic, shape: RateShape, luck: Luck) -> Iterator[list[float]]:
+    """Loop times of the arrivals of an open loop, in blocks; ends when the rate never brings another one."""
+    gaps = luck.series("arrival", through=Exponential(1.0))
+    reached = 0.0
+    first = 0
+    while True:
+        if traffic.arrivals == "poisson":
+            mass = reached + np.cumsum(gaps.array(first, _BLOCK))
+        else:
+            mass = np.arange(first + 1, first + _BLOCK + 1, dtype=np.float64)
+        times = shape.at(mass)
+        reached = float(mass[-1])
+        first += _BLOCK
+        finite = np.isfinite(times)
+        yield times[finite].tolist()
+        if not finite.all():
+            return
+
+
+class Workload:
+    """Requests by arrival number.
+
+    Parameters
+    ----------
+    traffic
+        The mix, topics, users and patience to draw from.
+    luck
+        Where the numbers come from.
+    """
+
+    def __init__(self, traffic: Traffic, luck: Luck) -> None:
+        self._traffic = traffic
+        self._luck = luck
+        weights = np.array([route.weight for route in traffic.mix])
+        self._route_edges = np.cumsum(weights / weights.sum())
+        self._route_edges[-1] = 1.0
+        names = ("route", "input_tokens", "output_tokens", "patience", "user", "topic", "paraphrase")
+        self._series = {name: luck.series(f"workload.{name}") for name in names}
+        self._users = [f"u{number}" for number in range(traffic.users)]
+        self._rows: list[tuple[Request, Truth]] = []
+        self._first = -_BLOCK
+
+    def __call__(self, index: int) -> tuple[Request, Truth]:
+        """Request number `index` with a fresh truth. Indices may come in any order; in order is fastest."""
+        offset = index - self._first
+        if not 0 <= offset < _BLOCK:
+            self._prepare(index - index % _BLOCK)
+            offset = index - self._first
+        return self._rows[offset]
+
+    def _uniform(self, name: str, first: int) -> NDArray[np.float64]:
+        return self._series[name].array(first, _BLOCK)
+
+    def _prepare(self, first: int) -> None:
+        traffic = self._traffic
+        routes = np.searchsorted(self._route_edges, self._uniform("route", first))
+        inputs = _per_route(routes, self._uniform("input_tokens", first), [r.input_tokens for r in traffic.mix])
+        outputs = _per_route(routes, self._uniform("output_tokens", first), [r.output_tokens for r in traffic.mix])
+        if traffic.patience is None:
+            patience = np.full(_BLOCK, np.inf)
+        else:
+            patience = traffic.patience.quantile(self._uniform("patience", first))
+        users = (self._uniform("user", first) * traffic.users).astype(np.int64).tolist()
+        questions = self._questions(first)
+        rows = zip(routes.tolist(), inputs.tolist(), outputs.tolist(), patience.tolist(), users, questions, strict=True)
+        prepared = []
+        for index, (number, input_tokens, output_tokens, patience_s, user, question) in enumerate(rows, first):
+            route = traffic.mix[number]
+            if route.max_tokens is not None:
+                output_tokens = min(output_tokens, route.max_tokens)
+            request = Request(
+                f"{index}/0/0",
+                str(index),
+                self._users[user],
+                route.tenant,
+                route.route,
+                route.feature,
+                route.priority,
+                (Message("user", f"[{route.route}] {question}"),),
+                None,
+                None,
+                input_tokens,
+                route.max_tokens,
+                None,
+                (),
+                '{"type": "object"}' if route.expects == "json" else None,
+                route.stream,
+            )
+            prepared.append((request, Truth(index, output_tokens, patience_s)))
+        self._rows, self._first = prepared, first
+
+    def _questions(self, first: int) -> list[str]:
+        """The prompt's words: equal for equal topics, unless somebody paraphrased."""
+        topics = self._traffic.topics
+        if topics is None:
+            return [f"question {index}" for index in range(first, first + _BLOCK)]
+        edges = _zipf_edges(topics.zipf.s, topics.zipf.unique)
+        drawn = np.searchsorted(edges, self._uniform("topic", first)).tolist()
+        own_words = (self._uniform("paraphrase", first) < topics.paraphrases).tolist()
+        return [
+            f"topic {topic} in the words of {index}" if own else f"topic {topic}"
+            for index, (topic, own) in enumerate(zip(drawn, own_words, strict=True), first)
+        ]
+
+
+@lru_cache(maxsize=8)
+def _zipf_edges(s: float, unique: int) -> NDArray[np.float64]:
+    mass = np.arange(1, unique + 1, dtype=np.float64) ** -s
+    edges = np.cumsum(mass / mass.sum())
+    edges[-1] = 1.0
+    return edges
+
+
+def _per_route(
+    routes: NDArray[np.intp], uniforms: NDArray[np.float64], distributions: list[Distribution]
+) -> NDArray[np.int64]:
+    """Whole tokens, at least one, each from its own route's distribution."""
+    values = np.empty(len(routes))
+    for number, distribution in enumerate(distributions):
+        chosen = routes == number
+        if chosen.any():
+            values[chosen] = distribution.quantile(uniforms[chosen])
+    return np.maximum(np.rint(values), 1).astype(np.int64)
