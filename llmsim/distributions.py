@@ -20,6 +20,7 @@ __all__ = [
     "Constant",
     "CountDistribution",
     "Distribution",
+    "DistributionError",
     "DurationDistribution",
     "Exponential",
     "Gamma",
@@ -165,20 +166,38 @@ _FAMILIES: dict[str, type[Any]] = {
 }
 
 
-def parse_distribution(value: Any, unit: Unit) -> Distribution:
+class DistributionError(ValueError):
+    """A distribution is written wrong; ``at`` is where inside it, ``("lognormal", "p99")``."""
+
+    def __init__(self, message: str, *at: str) -> None:
+        super().__init__(message)
+        self.at = at
+
+
+def parse_distribution(value: Any, unit: Unit, *, si: bool = False) -> Distribution:
     """A distribution as a scenario file writes it: ``8000``, ``300ms`` or ``{lognormal: {p50: 300ms, p99: 2s}}``.
+
+    Parameters
+    ----------
+    value
+        One of these, or a `Distribution`.
+    unit
+        What its values are.
+    si
+        Whether bare numbers are taken in SI units (values that come from Python rather than a file).
 
     Raises
     ------
-    ValueError
+    DistributionError
         For an unknown family or parameter, with the near match or the parameters it takes.
     """
     if isinstance(value, Distribution):
         return value
     if not isinstance(value, dict):
-        return Constant(unit.parse(value))
+        return Constant(unit.parse(value, si=si))
     if len(value) != 1:
-        raise ValueError(f"a distribution has one family, one of {', '.join(_FAMILIES)}; got {sorted(map(str, value))}")
+        got = ", ".join(map(str, value)) or "none"
+        raise DistributionError(f"a distribution has one family, not {got}; write one of {', '.join(_FAMILIES)}")
     family, parameters = next(iter(value.items()))
     cls = _FAMILIES.get(str(family))
     if cls is None:
@@ -186,23 +205,31 @@ def parse_distribution(value: Any, unit: Unit) -> Distribution:
 
         near = get_close_matches(str(family), _FAMILIES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_FAMILIES)}"
-        raise ValueError(f"unknown distribution {family!r}; {hint}")
+        raise DistributionError(f"unknown distribution {family!r}; {hint}", str(family))
     names = [field.name for field in fields(cls)]
     if not isinstance(parameters, dict):
         parameters = {names[0]: parameters} if len(names) == 1 else parameters
     if not isinstance(parameters, dict) or set(parameters) != set(names):
-        raise ValueError(f"{family} takes {', '.join(names)}, e.g. {{{family}: {{{names[0]}: {unit.examples[0]}, …}}}}")
-    parsed = {
-        name: _plain_number(name, raw) if name in cls.dimensionless else float(unit.parse(raw))
-        for name, raw in parameters.items()
-    }
-    distribution: Distribution = cls(**parsed)
+        example = ", ".join(f"{n}: {1 if n in cls.dimensionless else unit.examples[0]}" for n in names)
+        message = f"{family} takes {', '.join(names)}; write it like {{{family}: {{{example}}}}}"
+        raise DistributionError(message, str(family))
+    parsed = {}
+    for name, raw in parameters.items():
+        try:
+            parsed[name] = _plain_number(name, raw) if name in cls.dimensionless else unit.parse(raw, si=si)
+        except ValueError as error:
+            raise DistributionError(str(error), str(family), name) from None
+    try:
+        distribution: Distribution = cls(**{name: float(number) for name, number in parsed.items()})
+    except ValueError as error:
+        raise DistributionError(str(error), str(family)) from None
     return distribution
 
 
 def _plain_number(name: str, raw: Any) -> float:
-    if isinstance(raw, bool) or not isinstance(raw, int | float):
-        raise ValueError(f"{name} is a plain number without a unit, got {raw!r}")
+    # Above 1e300 an integer need not fit a float at all.
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not abs(raw) < 1e300:
+        raise ValueError(f"{name} is a plain number without a unit, not {raw!r}; write it like 0.5")
     return float(raw)
 
 
@@ -215,7 +242,10 @@ class _Of:
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
 
-        return core_schema.no_info_plain_validator_function(lambda value: parse_distribution(value, self.unit))
+        def validate(value: Any, info: Any) -> Distribution:
+            return parse_distribution(value, self.unit, si=bool(info.context and info.context.get("si")))
+
+        return core_schema.with_info_plain_validator_function(validate)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         one = {"type": ["string", "number"], "examples": list(self.unit.examples)}

@@ -104,8 +104,15 @@ class Unit:
     above: bool = False
     whole: bool = False
 
-    def parse(self, value: Any) -> float:
+    def parse(self, value: Any, *, si: bool = False) -> float:
         """The float (int where `whole`) that `value` stands for.
+
+        Parameters
+        ----------
+        value
+            As a scenario file writes it.
+        si
+            Whether a bare number is taken as it is, in SI units (values that come from Python rather than a file).
 
         Raises
         ------
@@ -114,45 +121,56 @@ class Unit:
 
         Examples
         --------
-        >>> DURATION.parse("1m30s"), RATE.parse("5000/min"), RATIO.parse("2%")
-        (90.0, 83.33333333333333, 0.02)
+        >>> DURATION.parse("1m30s"), RATE.parse("5000/min"), RATIO.parse("2%"), DURATION.parse(90.0, si=True)
+        (90.0, 83.33333333333333, 0.02, 90.0)
         """
         number: float | None = None
         if isinstance(value, str):
             number = self.read(value.strip().replace("_", "").replace(",", ""))
             if number is None and self.bare:
                 number = _plain(value)
-        elif isinstance(value, int | float) and not isinstance(value, bool) and (self.bare or value == 0):
-            number = float(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool) and (self.bare or si or value == 0):
+            number = _plain(value)
         if number is None:
-            raise ValueError(f"{value!r} is not {self.name}; write it like {' or '.join(self.examples)}")
-        if not (number > self.low if self.above else number >= self.low) or number > self.high:
-            raise ValueError(f"{value!r} is out of range: {self.name} must be {self._bounds()}")
+            raise ValueError(f"{_short(value)} is not {self.name}; write it like {' or '.join(self.examples)}")
+        in_range = (number > self.low if self.above else number >= self.low) and number <= self.high
+        if not in_range or not math.isfinite(number):
+            raise ValueError(f"{_short(value)} is out of range; {self.name} must be {self._bounds()}")
         if self.whole:
             if number != int(number):
-                raise ValueError(f"{value!r} is not {self.name}: it must be a whole number")
+                raise ValueError(f"{_short(value)} is not {self.name}; it must be a whole number")
             return int(number)
         return number
 
     def _bounds(self) -> str:
         lower = f"{'above' if self.above else 'at least'} {self.low:g}"
-        return lower if self.high == float("inf") else f"{lower} and at most {self.high:g}"
+        return f"{lower} and finite" if self.high == float("inf") else f"{lower} and at most {self.high:g}"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
 
-        return core_schema.no_info_plain_validator_function(self.parse)
+        def validate(value: Any, info: Any) -> float:
+            return self.parse(value, si=bool(info.context and info.context.get("si")))
+
+        return core_schema.with_info_plain_validator_function(validate)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         kinds = ["string", "integer" if self.whole else "number"] if self.bare else ["string"]
         return {"type": kinds if len(kinds) > 1 else kinds[0], "description": self.name, "examples": [*self.examples]}
 
 
-def _plain(text: str) -> float | None:
+def _plain(value: str | float) -> float | None:
     try:
-        return float(text)
+        return float(value)
     except ValueError:
         return None
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 DURATION = Unit("a duration", ("250ms", "30s", "2m"), _duration)
