@@ -3,17 +3,32 @@
 `asyncio.timeout` arms and cancels one loop timer for every use; in a gateway nearly every one is cancelled unused. A
 `Deadlines` keeps the limits of one policy in the order in which they end, which is the order in which they
 began when all last equally long, and arms one timer for the first. On expiry it does what `asyncio.Timeout` does:
-``task.cancel()``, and on the way out ``task.uncancel()`` decides whether the cancellation was its own.
+``task.cancel()``, and on the way out ``task.uncancel()`` decides whether the cancellation was its own. The word of the
+failure travels inwards as the message of the cancellation, so that whoever is further in can tell a timeout from a
+caller who went away (`cancelled_by`).
 """
 
 from __future__ import annotations
 
-from asyncio import TimerHandle, current_task, get_running_loop
+from asyncio import CancelledError, TimerHandle, current_task, get_running_loop
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Alarm", "Deadlines"]
+__all__ = ["Alarm", "Deadlines", "cancelled_by"]
+
+
+class _Word(str):
+    """The message of a cancellation of ours; a type of its own, since anybody may cancel with any text."""
+
+    __slots__ = ()
+
+
+def cancelled_by(error: BaseException) -> str:
+    """The word (``ttft_timeout``, …) of the time limit that cancelled this await; empty if something else did."""
+    if isinstance(error, CancelledError) and error.args and isinstance(error.args[0], _Word):
+        return error.args[0]
+    return ""
 
 
 class Alarm:
@@ -47,12 +62,15 @@ class Deadlines:
     ----------
     now
         Seconds on the running loop's clock.
+    word
+        What `cancelled_by` says to those who are cancelled.
     """
 
-    __slots__ = ("_armed_for", "_now", "_queue", "_timer")
+    __slots__ = ("_armed_for", "_now", "_queue", "_timer", "_word")
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], word: str = "timeout") -> None:
         self._now = now
+        self._word = _Word(word)
         self._queue: deque[Alarm] = deque()  # by `when`; left ones stay until they are first
         self._timer: TimerHandle | None = None
         self._armed_for = 0.0
@@ -67,7 +85,7 @@ class Deadlines:
         return self._timer is not None
 
     def enter(self, when: float) -> Alarm:
-        """Limit the current task from now until it leaves: at `when` (loop time) it is cancelled."""
+        """Limit the current task from now until it leaves: at `when` (loop time, in the future) it is cancelled."""
         alarm = Alarm(when, current_task())
         queue = self._queue
         if not queue:
@@ -122,8 +140,7 @@ class Deadlines:
         if queue:
             self._arm(queue[0].when)
 
-    @staticmethod
-    def _expire(alarm: Alarm) -> None:
+    def _expire(self, alarm: Alarm) -> None:
         alarm.expired = True
         alarm.timer = None
-        alarm.task.cancel()
+        alarm.task.cancel(self._word)

@@ -1,18 +1,44 @@
-"""The ``on:`` lists that several policies have."""
+"""The lists in policies: ``on:`` words, and upstreams in order."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from llmsim.errors import ERROR_WORDS, error_matcher
 
-__all__ = ["OnWords", "on_words"]
+__all__ = ["Names", "OnWords", "on_words"]
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, str | int):
+        raise ValueError(f"this takes a list; write [{value}]")
+    return value
+
+
+def _known(word: str | int) -> str | int:
+    error_matcher((word,))
+    return word
+
+
+class _List:
+    """For pydantic: a bare word is a frequent slip, and deserves better than "should be a valid tuple"."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(_listed, handler(source))
 
 
 class _ErrorWord:
-    """Tells editors, through the JSON Schema, which words an ``on:`` list takes."""
+    """For pydantic: which words an ``on:`` list takes, said at the word that is wrong and in the JSON Schema."""
 
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(_known, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Any]) -> dict[str, Any]:
         return {
             "anyOf": [
                 {"enum": [*ERROR_WORDS, "4xx", "5xx"]},
@@ -21,7 +47,8 @@ class _ErrorWord:
         }
 
 
-OnWords = tuple[Annotated[str | int, _ErrorWord()], ...]
+OnWords = Annotated[tuple[Annotated[str | int, _ErrorWord()], ...], _List()]
+Names = Annotated[tuple[str, ...], _List()]
 
 
 def on_words(spec: Any) -> None:
@@ -32,9 +59,7 @@ def on_words(spec: Any) -> None:
     ValueError
         For an unknown word, an empty list, or a bare word.
     """
-    words = spec.on
-    if isinstance(words, str | int):
-        raise ValueError(f"on takes a list; write on: [{words}]")
+    words = _listed(spec.on)
     if not words:
         raise ValueError("on is empty, so nothing would ever match; write on: [server_error, timeout] or leave it out")
     error_matcher(words)

@@ -8,14 +8,17 @@ from functools import partial
 from typing import Any, ClassVar
 
 from llmsim.algorithms.breaker import Breaker
-from llmsim.errors import CircuitOpen, error_matcher
+from llmsim.errors import CircuitOpen, TotalTimeout, TtftTimeout, error_matcher
 from llmsim.gateway.contract import Handler, Run
+from llmsim.gateway.deadlines import cancelled_by
 from llmsim.gateway.policies._words import OnWords, on_words
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Outcome, Request, Response, Usage
 from llmsim.units import PositiveCount, PositiveDuration, Ratio, format_duration
 
 __all__ = ["CircuitBreaker"]
+
+_TIMEOUTS = {error.word: error() for error in (TtftTimeout, TotalTimeout)}
 
 
 @register("circuit_breaker")
@@ -32,9 +35,11 @@ class CircuitBreaker:
     into an outage; with many replicas each has to learn by itself, N times. It belongs into upstream scope.
 
     The outcome of a call is taken when its *response* ends, so a stream that breaks in the middle counts. A cancelled
-    call says nothing and gives its half-open permit back. An error outside of `on` that has a status (400, 401, and 429
-    unless listed) counts as a success: the upstream is there and answers. One without (a refusal inside the gateway,
-    the request's own deadline) says nothing.
+    call says nothing and gives its half-open permit back; but one that the upstream's `timeout` cancelled did time out,
+    whether the timeout stands outside of the breaker or inside. An error outside of `on` that has a status (400, 401,
+    and 429 unless listed) counts as a success: the upstream is there and answers. One without (a refusal inside the
+    gateway, the request's own deadline) says nothing. Have a `timeout` beside it: a probe that never ends would keep it
+    half-open for ever.
 
     Parameters
     ----------
@@ -88,7 +93,7 @@ class CircuitBreaker:
                 )
         for key in ("minimum_calls", "permitted_in_half_open"):
             if getattr(self, key) < 1:
-                raise ValueError(f"circuit_breaker {key} must be at least 1, not {getattr(self, key)!r}")
+                raise ValueError(f"{key} must be at least 1, not {getattr(self, key)!r}")
         on_words(self)
 
     def start(self, run: Run) -> Handler:
@@ -142,7 +147,8 @@ class _CircuitBreakerHandler:
             self._failed(generation, outcome.error)
 
     def _failed(self, generation: int, error: BaseException) -> None:
-        failure = self._matches(error)
+        # A timeout listed outside of this breaker cancels the call: for the upstream that is a timeout all the same.
+        failure = self._matches(_TIMEOUTS.get(cancelled_by(error), error))
         if not failure and getattr(error, "status", None) is None:
             self._breaker.release(generation)
             return

@@ -72,7 +72,7 @@ class _DeadlineHandler:
         self._timeout = spec.timeout
         self._run = run
         self._now = run.now
-        self._deadlines = Deadlines(run.now)
+        self._deadlines = Deadlines(run.now, DeadlineExceeded.word)
         self._late = self.late
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from llmsim.errors import AllUpstreamsFailed, PolicyError, error_matcher, outcome_word
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.policies._words import OnWords, on_words
+from llmsim.gateway.policies._words import Names, OnWords, on_words
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Request, Response
 
@@ -57,7 +57,7 @@ class Fallback:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
-    order: tuple[str, ...]
+    order: Names
     on: OnWords = (
         "rate_limited",
         "quota_exhausted",

@@ -103,6 +103,10 @@ class Retry:
                 raise ValueError(f"retrying does not cure {word}; take it out of on: (a fallback can handle it)")
         if self.budget is not None and not 0 <= self.budget <= 1:
             raise ValueError(f"budget is a share of requests, 0% to 100%, not {self.budget:g}; write 20%")
+        if not self.budget_minimum >= 0:
+            raise ValueError(f"budget_minimum must not be negative, like {self.budget_minimum:g}; write it like 1/s")
+        if not self.max_retry_after > 0:
+            raise ValueError(f"max_retry_after must be above 0, not {self.max_retry_after:g}; write it like 60s")
 
     def start(self, run: Run) -> Handler:
         """Fresh state: the retry budget."""

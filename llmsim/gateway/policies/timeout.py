@@ -71,15 +71,17 @@ class Timeout:
 
 
 class _TimeoutHandler:
-    __slots__ = ("_deadlines", "_first_s", "_inter_token", "_late", "_now", "_run", "_spec", "_streams")
+    __slots__ = ("_deadlines", "_error", "_first_s", "_inter_token", "_late", "_now", "_run", "_spec", "_streams")
 
     def __init__(self, spec: Timeout, run: Run) -> None:
         self._spec = spec
         self._run = run
         self._now = run.now
-        self._deadlines = Deadlines(run.now)
         limits = [limit for limit in (spec.ttft, spec.total) if limit is not None]
         self._first_s = min(limits) if limits else None
+        self._error = TtftTimeout if spec.ttft is not None and spec.ttft == self._first_s else TotalTimeout
+        # In gateway scope the time may have gone to other attempts: the upstream asked last is not to blame.
+        self._deadlines = Deadlines(run.now, (self._error if run.scope == "upstream" else TimedOut).word)
         self._streams = spec.inter_token is not None or spec.total is not None
         self._late = self.late
 
@@ -106,10 +108,10 @@ class _TimeoutHandler:
         return response
 
     def _no_answer(self) -> TimedOut:
-        spec = self._spec
-        if spec.ttft is None or spec.ttft != self._first_s:
+        assert self._first_s is not None
+        if self._error is TotalTimeout:
             return self.late(0)
-        return TtftTimeout(f"no first chunk within {format_duration(spec.ttft)}", upstream=self._run.upstream)
+        return TtftTimeout(f"no first chunk within {format_duration(self._first_s)}", upstream=self._run.upstream)
 
     def late(self, tokens_delivered: int) -> TotalTimeout:
         """The error for an attempt that took too long as a whole."""
