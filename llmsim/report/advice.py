@@ -1,0 +1,193 @@
+"""The result says why: one to four sentences computed from the tables, the most telling first."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from llmsim.report.figures import clock, count, share, usd
+from llmsim.telemetry.costs import COST_PARTS
+from llmsim.telemetry.outcomes import CLASSES
+from llmsim.units import format_duration
+
+if TYPE_CHECKING:
+    from llmsim.report.result import Result
+
+__all__ = ["advice"]
+
+_MOST = 4
+_KEY = ["replication", "session", "step", "user_retry"]
+_TIMEOUTS = next(one.words for one in CLASSES if one.name == "timeouts")
+
+# Below these shares a fact is not what decided a result, and is not worth a sentence.
+_NOTABLE = 0.1
+_DOMINANT = 0.25
+
+
+def advice(result: Result) -> list[str]:
+    """Sentences on what decided the result.
+
+    Parameters
+    ----------
+    result
+        Any result; a partial one is described as far as it goes.
+    """
+    measured = pl.col("window") == "measured"
+    requests = result.requests.filter(measured)
+    attempts = result.attempts.filter(measured)
+    if requests.is_empty():
+        return ["No request arrived in the measured time."]
+    failed = _failures(requests, attempts)
+    found = [
+        _main_failure(result, failed),
+        _gave_up_early(failed),
+        _retries(attempts, failed),
+        _idle(failed),
+        _not_recovered(result),
+        _waste(result),
+    ]
+    sentences = [sentence for sentence in found if sentence][:_MOST]
+    return sentences or [_calm(result, requests, failed)]
+
+
+def _failures(requests: pl.DataFrame, attempts: pl.DataFrame) -> pl.DataFrame:
+    """Failed requests, each with its last attempt and with what ended it in words."""
+    failed = requests.filter(pl.col("outcome") != "ok")
+    last = (
+        attempts.join(failed.select(_KEY), on=_KEY, how="semi")
+        .sort(*_KEY, "attempt")
+        .unique(_KEY, keep="last", maintain_order=True)
+        .select(*_KEY, pl.col("upstream").cast(pl.String), "status", last_s=pl.col("end_s") - pl.col("start_s"))
+    )
+    outcome = pl.col("outcome").cast(pl.String)
+    ended = (
+        pl.when(outcome == "abandoned")
+        .then(pl.format("users leaving while {} had not answered", pl.col("upstream").fill_null("the gateway")))
+        .when(outcome == "unfinished")
+        .then(pl.lit("requests that had not ended when the drain did"))
+        .when(pl.col("upstream").is_null())
+        .then(pl.format("{}, with nothing sent upstream", outcome))
+        .when((pl.col("status") >= 400) & ~outcome.is_in([*_TIMEOUTS]))
+        .then(pl.format("{} from {}", "status", "upstream"))
+        .otherwise(pl.format("{} at {}", outcome, "upstream"))
+    )
+    return failed.join(last, on=_KEY, how="left", maintain_order="left").with_columns(ended=ended)
+
+
+def _main_failure(result: Result, failed: pl.DataFrame) -> str:
+    """What most failures were, where from and when."""
+    if failed.is_empty():
+        return ""
+    kinds = failed.group_by("ended").agg(pl.len()).sort("len", "ended", descending=[True, False])
+    name, top = kinds.row(0)
+    part = top / failed.height
+    rate = failed.height / max(1, result.requests.filter(pl.col("window") == "measured").height)
+    if part < _DOMINANT or rate < 0.001:
+        return ""
+    sentence = f"{share(part)} of the failures were {name}{_when(result, failed.filter(pl.col('ended') == name))}"
+    if kinds.height > 1 and kinds["len"][1] / failed.height >= _NOTABLE:
+        sentence += f"; {share(kinds['len'][1] / failed.height)} were {kinds['ended'][1]}"
+    return sentence + "."
+
+
+def _when(result: Result, rows: pl.DataFrame) -> str:
+    """``, nine in ten between 2:10 and 3:05 (fault brown-out)``, where they cluster."""
+    arrivals = rows["arrival_s"]
+    low, high = arrivals.quantile(0.05), arrivals.quantile(0.95)
+    if low is None or high is None or rows.height < 10 or high - low > 0.7 * result.scenario.clock.duration:
+        return ""
+    names = [fault.name for fault in result.scenario.faults if fault.at < high and fault.end_s > low]
+    during = f" ({'faults' if len(names) > 1 else 'fault'} {', '.join(names)})" if names else ""
+    return f", nine in ten between {clock(low)} and {clock(high)}{during}"
+
+
+def _gave_up_early(failed: pl.DataFrame) -> str:
+    """Timeouts after which nothing else was tried: the classic of a gateway that retries only on a status."""
+    # A passed deadline is no such case: there was no time left to try anything.
+    timed_out = pl.col("outcome").cast(pl.String).is_in([*_TIMEOUTS]) & (pl.col("outcome") != "deadline_exceeded")
+    only = failed.filter(timed_out & (pl.col("fallbacks") == 0))
+    if only.height < _NOTABLE * failed.height or only.is_empty():
+        return ""
+    upstream = only["upstream"].drop_nulls().mode().sort()
+    where = f" at {upstream[0]}" if len(upstream) else ""
+    after = only["last_s"].median()
+    limit = f"Timeouts after {format_duration(float(after))}" if isinstance(after, float) else "Timeouts"
+    single = (only["attempts"] <= 1).mean()
+    tried = (
+        "were neither retried nor sent elsewhere"
+        if single is not None and float(single) > 0.5
+        # type: ignore[arg-type]
+        else ("were not sent elsewhere")
+    )
+    return f"{limit}{where} {tried}: {count(only.height)} requests failed of them."
+
+
+def _retries(attempts: pl.DataFrame, failed: pl.DataFrame) -> str:
+    """How much of the load was the gateway's own."""
+    if attempts.is_empty():
+        return ""
+    again = attempts.filter(pl.col("cause") == "retry")
+    part = again.height / attempts.height
+    if part < _NOTABLE:
+        return ""
+    good = int((again["outcome"] == "ok").sum())
+    sentence = f"{share(part)} of all attempts were retries; {share(good / again.height)} of these were answered"
+    gap = _median_gap(attempts)
+    if gap is not None:
+        sentence += f", after waits of {format_duration(gap)} (median)"
+    return sentence + "."
+
+
+def _median_gap(attempts: pl.DataFrame) -> float | None:
+    waits = attempts.select(
+        "cause", wait=pl.col("start_s") - pl.col("end_s").shift(1).over(_KEY)
+    ).filter((pl.col("cause") == "retry") & (pl.col("wait") > 0))["wait"]  # fmt: skip
+    middle = waits.median()
+    return float(middle) if isinstance(middle, float) else None
+
+
+def _idle(failed: pl.DataFrame) -> str:
+    """Sleeping after the last attempt helps nobody."""
+    slept = failed.filter(pl.col("idle_after_last_attempt_s") > 0.05)
+    if slept.height < _NOTABLE * failed.height or slept.is_empty():
+        return ""
+    middle = float(slept["idle_after_last_attempt_s"].median())  # type: ignore[arg-type]
+    return (
+        f"{count(slept.height)} failed requests sat idle for {format_duration(middle)} (median) between the end of "
+        "their last attempt and the error."
+    )
+
+
+def _not_recovered(result: Result) -> str:
+    recovery_s = result.metrics["recovery_time_s"]
+    if not math.isinf(recovery_s):
+        return ""
+    last = max(result.scenario.faults, key=lambda fault: fault.end_s)
+    return f"The steady state never came back after {last.name} ended at {clock(last.end_s)}."
+
+
+def _waste(result: Result) -> str:
+    costs = result.metrics["cost_usd"]
+    wasted = {name: costs[name] for name in COST_PARTS if name not in ("useful", "fallback_difference")}
+    total = costs["total"]
+    lost = sum(wasted.values())
+    if not total > 0 or lost < _NOTABLE * total:
+        return ""
+    name = max(wasted, key=lambda part: wasted[part])
+    return (
+        f"{share(lost / total)} of the cost bought nothing ({usd(lost)} of {usd(total)} a replication), "
+        f"most of it {name.replace('_', '-')} work."
+    )
+
+
+def _calm(result: Result, requests: pl.DataFrame, failed: pl.DataFrame) -> str:
+    """Nothing went wrong: say what came nearest to it."""
+    quiet = f"{share(1 - failed.height / requests.height)} of {count(requests.height)} requests were answered"
+    near = [(line.measured / line.objective.bound, line) for line in result.slo if line.objective.bound > 0]
+    near = [(used, line) for used, line in near if line.objective.comparison in ("<", "<=") and math.isfinite(used)]
+    if not near:
+        return quiet + "."
+    _, line = max(near, key=lambda pair: pair[0])
+    return f"{quiet}; nearest to its bound is {line.objective.key} {line.objective.text}, at {line.shown}."

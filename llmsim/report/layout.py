@@ -1,0 +1,175 @@
+"""What every representation of a result shows, before it is text, HTML or Markdown."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import polars as pl
+
+from llmsim.report.figures import MISSING, count, figure, share, sparkline, usd
+from llmsim.report.slo import Overall, Word
+from llmsim.telemetry.costs import COST_PARTS
+from llmsim.units import format_duration
+
+if TYPE_CHECKING:
+    from llmsim.report.result import Result
+
+__all__ = ["MARKS", "Series", "headline", "key_numbers", "provenance", "series", "slo_rows"]
+
+#: Words carry the verdict, marks only help the eye: neither depends on colour.
+MARKS: dict[Overall | Word, str] = {"PASS": "✓", "FAIL": "✗", "UNDECIDED": "?", "NONE": "·"}
+
+
+class Series(NamedTuple):
+    """A row of the overview: a metric over the measured time, mean of all replications."""
+
+    label: str
+    bars: str
+    peak: str
+
+
+def headline(result: Result) -> str:
+    """What was run, and what came of it."""
+    verdict = {
+        "PASS": "PASS",
+        "FAIL": "FAIL",
+        "UNDECIDED": "UNDECIDED",
+        "NONE": "no SLO to judge",
+    }[result.verdict]
+    partial = " (partial: interrupted)" if result.partial else ""
+    return f"{MARKS[result.verdict]} {result.scenario.name}: {verdict}{partial}"
+
+
+def provenance(result: Result) -> str:
+    """How much was simulated, how fast, and how to get the same again."""
+    made = len(result.replications)
+    most = f" of at most {result.requested}" if result.requested > made else ""
+    speed = f" in {format_duration(result.wall_s)}" if result.wall_s > 0 else ""
+    return (
+        f"{made} replication{'s' if made != 1 else ''}{most}, {format_duration(result.simulated_s)} simulated{speed}, "
+        f"seed {result.seed}, hash {result.event_hash[:12]}"
+    )
+
+
+def slo_rows(result: Result) -> list[tuple[str, str, str, str, str, str]]:
+    """Mark, SLO, measured, interval, verdict, reason."""
+    return [
+        (
+            MARKS[line.verdict],
+            f"{line.objective.key}  {line.objective.text}",
+            line.shown,
+            line.shown_interval,
+            line.verdict,
+            line.reason,
+        )
+        for line in result.slo
+    ]
+
+
+def key_numbers(result: Result) -> list[tuple[str, str]]:
+    """Label and text of what most readers look for; what did not happen is left out."""
+    numbers = result.metrics
+    rows = [
+        (
+            "requests",
+            f"{count(numbers['requests'])} a replication, {figure(numbers['goodput_per_s'], 'per_s')} answered",
+        ),
+        ("errors", f"{share_or_dash(numbers['error_rate'])}{_part(numbers['abandoned_rate'], 'user left')}"),
+        ("ttft", _latency(numbers["ttft_s"])),
+        ("ttft of successes", _latency(numbers["ttft_ok_s"])),
+        ("end to end", _latency(numbers["e2e_s"])),
+        ("time per token", _latency(numbers["tpot_s"])),
+        ("cost", _cost(numbers)),
+        ("wasted", _wasted(numbers["cost_usd"])),
+        ("cache", _cache(numbers)),
+        ("fallback", _fallback(numbers)),
+        ("retry amplification", _amplification(numbers)),
+        ("recovery", figure(numbers["recovery_time_s"], "s")),
+        ("safety", _safety(numbers["safety"])),
+    ]
+    return [(label, text) for label, text in rows if text and text.strip(MISSING)]
+
+
+def share_or_dash(value: float) -> str:
+    """A ratio in percent, or a dash."""
+    return figure(value, "ratio")
+
+
+def _part(value: float, what: str) -> str:
+    return f", of all requests {share(value)}: {what}" if value > 0 else ""
+
+
+def _latency(numbers: dict[str, float]) -> str:
+    told = [name for name in ("p50", "p90", "p95", "p99") if not math.isnan(numbers[name])]
+    return ", ".join(f"{name} {figure(numbers[name], 's')}" for name in told) or MISSING
+
+
+def _cost(numbers: dict[str, Any]) -> str:
+    total = numbers["cost_usd"]["total"]
+    if not total > 0:
+        return ""
+    return f"{usd(total)} a replication, {usd(numbers['cost_per_ok_usd'])} per success"
+
+
+def _wasted(costs: dict[str, float]) -> str:
+    parts = {name: costs[name] for name in COST_PARTS if name not in ("useful", "fallback_difference")}
+    wasted = sum(parts.values())
+    if not wasted > 0:
+        return ""
+    listed = ", ".join(f"{name.replace('_', '-')} {usd(value)}" for name, value in parts.items() if value > 0)
+    return f"{share(wasted / costs['total'])} of the cost: {listed}"
+
+
+def _cache(numbers: dict[str, Any]) -> str:
+    if not numbers["cache_hit_rate"] > 0:
+        return ""
+    false = numbers["false_hit_rate"]
+    wrong = "wrong answers unknown" if math.isnan(false) else f"{share(false)} wrong"
+    return f"{share(numbers['cache_hit_rate'])} of requests, {wrong}; saved {usd(numbers['saved_usd'])}"
+
+
+def _fallback(numbers: dict[str, Any]) -> str:
+    if not numbers["fallback_activations"] > 0:
+        return ""
+    entered = count(numbers["fallback_activations"])
+    return f"{share_or_dash(numbers['fallback_rate'])} of requests sent upstream, entered {entered} times"
+
+
+def _amplification(numbers: dict[str, Any]) -> str:
+    worst = numbers["retry_amplification_max"]
+    overall = figure(numbers["retry_amplification"], "factor")
+    return overall if math.isnan(worst) else f"{overall}, {figure(worst, 'factor')} in the worst 10 s"
+
+
+def _safety(numbers: dict[str, float]) -> str:
+    bad = ("leaked_streams", "cross_scope_hits", "duplicated_tokens", "non_retryable_retries")
+    told = [f"{count(numbers[name])} {name.replace('_', ' ')}" for name in bad if numbers[name] > 0]
+    slept = numbers["sleep_after_last_attempt_s"]
+    if slept > 0.05:
+        told.append(f"{format_duration(slept)} slept after last attempts")
+    return ", ".join(told)
+
+
+def series(result: Result) -> list[Series]:
+    """Offered load, failures and TTFT over the measured time."""
+    windows = result.windows
+    if windows.is_empty():
+        return []
+    mean = windows.group_by("start_s", maintain_order=True).agg(
+        pl.col("offered_per_s", "error_rate").mean(), pl.col("ttft_ok_p50_s", "retry_amplification").median()
+    )
+    mean = mean.sort("start_s").fill_null(float("nan"))
+    wanted = (
+        ("offered", "offered_per_s", "per_s"),
+        ("errors", "error_rate", "ratio"),
+        ("ttft of successes, p50", "ttft_ok_p50_s", "s"),
+        ("attempts / request", "retry_amplification", "factor"),
+    )
+    rows = []
+    for label, column, unit in wanted:
+        values = mean[column].to_list()
+        told = [value for value in values if not math.isnan(value)]
+        if told and max(told) > 0:
+            rows.append(Series(label, sparkline(values), f"up to {figure(max(told), unit)}"))
+    return rows

@@ -1,0 +1,226 @@
+"""What ``llmsim.run`` gives back: tables, numbers, verdicts, pictures, and a page that says it all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from llmsim.report.numbers import jsonable, metrics
+from llmsim.report.samples import measured_until_s, objectives, sample_of
+from llmsim.report.slo import Overall, SloResult, measure, overall, slo_results
+from llmsim.report.tables import frame, windows
+from llmsim.scenario.spec import Scenario
+from llmsim.telemetry.recorder import Replication, event_hash
+from llmsim.telemetry.sample import Sample
+
+if TYPE_CHECKING:
+    from llmsim.report.plots import Plots
+
+__all__ = ["EXIT_CODES", "Result"]
+
+#: What a verdict is as an exit code of the command line.
+EXIT_CODES: dict[Overall, int] = {"PASS": 0, "NONE": 0, "FAIL": 1, "UNDECIDED": 3}
+
+
+class Result:
+    """A finished (or interrupted) run.
+
+    Parameters
+    ----------
+    scenario
+        What was run.
+    replications
+        What was recorded, in order.
+    seed
+        Seed of the run; default: the scenario's.
+    wall_s
+        How long it took.
+    requested
+        The most replications it could have made (it stops when the verdict is clear); default: as many as it made.
+    partial
+        It was interrupted.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        replications: Sequence[Replication],
+        *,
+        seed: int | None = None,
+        wall_s: float = 0.0,
+        requested: int | None = None,
+        partial: bool = False,
+    ) -> None:
+        self.scenario = scenario
+        self.replications = list(replications)
+        self.seed = scenario.seed if seed is None else seed
+        self.wall_s = wall_s
+        self.requested = max(requested or 0, len(self.replications))
+        self.partial = partial or any(replication.partial for replication in self.replications)
+
+    # -- tables ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def requests(self) -> pl.DataFrame:
+        """One row per request. `llmsim.report.columns.COLUMNS` says what each column is; null: did not happen."""
+        return frame(self.replications, "requests", self.scenario.clock.duration)
+
+    @cached_property
+    def attempts(self) -> pl.DataFrame:
+        """One row per call to an upstream."""
+        return frame(self.replications, "attempts", self.scenario.clock.duration)
+
+    @cached_property
+    def events(self) -> pl.DataFrame:
+        """What policies and faults reported, in the order of time."""
+        return frame(self.replications, "events")
+
+    @cached_property
+    def windows(self) -> pl.DataFrame:
+        """The measured time in windows of 10 s, one row per replication and window."""
+        ends_s = {one.number: measured_until_s(self.scenario, one) for one in self.replications}
+        return windows(self.requests, ends_s)
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """The measured part of each replication, from which metrics are computed."""
+        requests = self.requests.partition_by("replication", as_dict=True)
+        attempts = self.attempts.partition_by("replication", as_dict=True)
+        return [
+            sample_of(
+                self.scenario,
+                one,
+                requests.get((one.number,), self.requests.clear()),
+                attempts.get((one.number,), self.attempts.clear()),
+            )
+            for one in self.replications
+        ]
+
+    # -- numbers and verdicts ----------------------------------------------------------------------------------
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Every metric of a replication: medians of latencies and rates, means of counts and money."""
+        return metrics(self.samples)
+
+    @cached_property
+    def slo(self) -> list[SloResult]:
+        """Every SLO line of the scenario, measured and judged."""
+        lines = objectives(self.scenario)
+        measured = [measure(lines, sample) for sample in self.samples]
+        return slo_results(self.scenario, lines, measured, most=self.requested, done=self.complete)
+
+    @property
+    def complete(self) -> int:
+        """Replications, from the first on, that ran to their end."""
+        return next((n for n, one in enumerate(self.replications) if one.partial), len(self.replications))
+
+    @property
+    def verdict(self) -> Overall:
+        """PASS, FAIL or UNDECIDED over all SLO lines; NONE if the scenario has none."""
+        return overall(self.slo)
+
+    def exit_code(self, *, allow_undecided: bool = False) -> int:
+        """0 pass, 1 an SLO failed, 3 undecided."""
+        return 0 if allow_undecided and self.verdict == "UNDECIDED" else EXIT_CODES[self.verdict]
+
+    @cached_property
+    def event_hash(self) -> str:
+        """SHA-256 over everything that was recorded: equal if and only if two runs were."""
+        return event_hash([one.tables for one in self.replications])
+
+    @property
+    def simulated_s(self) -> float:
+        """Virtual seconds of all replications together, warm-up included."""
+        return sum(one.simulated_s + self.scenario.clock.warm_up for one in self.replications)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know beside the numbers."""
+        seen: dict[str, int] = {}
+        for one in self.replications:
+            for note in one.notes:
+                seen[note] = seen.get(note, 0) + 1
+        return [note if times == 1 else f"{note} (in {times} replications)" for note, times in seen.items()]
+
+    @cached_property
+    def advice(self) -> list[str]:
+        """One to four sentences on what decided the result."""
+        from llmsim.report.advice import advice
+
+        return advice(self)
+
+    # -- for people and programs -------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain values, JSON-able by a strict encoder."""
+        return {
+            "scenario": self.scenario.name,
+            "seed": self.seed,
+            "replications": len(self.replications),
+            "requested": self.requested,
+            "partial": self.partial,
+            "verdict": self.verdict,
+            "simulated_s": self.simulated_s,
+            "wall_s": self.wall_s,
+            "event_hash": self.event_hash,
+            "metrics": jsonable(self.metrics),
+            "slo": [_slo_row(line) for line in self.slo],
+            "advice": self.advice,
+            "notes": self.notes,
+        }
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """One JSON object. Missing is null, +inf the text ``Infinity``."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+
+    @property
+    def plot(self) -> Plots:
+        """Pictures: ``result.plot.timeline()``."""
+        from llmsim.report.plots import Plots
+
+        return Plots(self)
+
+    def explain(self, request_id: str, replication: int = 0) -> str:
+        """What happened to one request, as a waterfall of its attempts."""
+        from llmsim.report.explain import explain
+
+        return explain(self, request_id, replication)
+
+    def save(self, directory: str | Path) -> Path:
+        """Write tables (Parquet), numbers and scenario (JSON) into a directory; `load_result` reads them."""
+        from llmsim.report.save import save
+
+        return save(self, directory)
+
+    def __repr__(self) -> str:
+        from llmsim.report.text import to_text
+
+        return to_text(self)
+
+    def _repr_html_(self) -> str:
+        from llmsim.report.html import to_html
+
+        return to_html(self)
+
+    def _repr_markdown_(self) -> str:
+        from llmsim.report.markdown import to_markdown
+
+        return to_markdown(self)
+
+
+def _slo_row(line: SloResult) -> dict[str, Any]:
+    return {
+        "metric": line.objective.key,
+        "expression": line.objective.text,
+        "measured": jsonable(line.measured),
+        "interval": jsonable(line.interval),
+        "verdict": line.verdict,
+        "line": line.objective.line,
+        "reason": line.reason,
+    }

@@ -1,0 +1,78 @@
+"""From frames and a scenario to the samples that metrics are computed from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from llmsim.report.tables import frame
+from llmsim.scenario.objectives import Objective, parse_objectives
+from llmsim.scenario.spec import Scenario
+from llmsim.telemetry.recorder import Replication
+from llmsim.telemetry.sample import Sample
+
+__all__ = ["last_fault_end_s", "measured_until_s", "objectives", "sample_of", "samples"]
+
+
+def measured_until_s(scenario: Scenario, replication: Replication) -> float:
+    """End of the measured time: of the scenario's, or of what an interrupted replication got to."""
+    duration_s = scenario.clock.duration
+    return max(0.0, min(duration_s, replication.simulated_s)) if replication.partial else duration_s
+
+
+def last_fault_end_s(scenario: Scenario, end_s: float) -> float:
+    """End of the last fault; NaN without faults, and where one outlasts the measured time (nothing can recover)."""
+    last = max((fault.end_s for fault in scenario.faults), default=math.nan)
+    return last if last < end_s else math.nan
+
+
+def objectives(scenario: Scenario, section: str = "slo") -> list[Objective]:
+    """The lines of ``slo`` or ``steady_state``, with their places in the file where the scenario knows them."""
+    return parse_objectives(getattr(scenario, section), getattr(scenario, f"{section}_lines", None))
+
+
+def exact_cache(scenario: Scenario) -> bool:
+    """Whether only the exact-match cache can answer from a cache: nothing of the user's own stands in the gateway."""
+    gateway = scenario.gateway
+    own = [spec for spec in (*gateway.policies, *gateway.upstream) if not _ours(spec)]
+    return gateway.entry is None and not own
+
+
+def _ours(spec: Any) -> bool:
+    return type(spec).__module__.startswith("llmsim.gateway.policies.")
+
+
+def sample_of(scenario: Scenario, replication: Replication, requests: pl.DataFrame, attempts: pl.DataFrame) -> Sample:
+    """The measured part of one replication, of whose frames these are the rows."""
+    end_s = measured_until_s(scenario, replication)
+    measured = requests.filter(pl.col("window") == "measured")
+    if replication.partial:
+        # The interrupt cut them off, not the gateway: what would have become of them is unknown.
+        measured = measured.filter(pl.col("outcome") != "unfinished")
+    return Sample(
+        measured,
+        attempts,
+        end_s,
+        counters=replication.counters,
+        prices={name: provider.price for name, provider in scenario.providers.items()},
+        last_fault_end_s=last_fault_end_s(scenario, end_s),
+        steady_state=tuple(objectives(scenario, "steady_state")),
+        exact_cache=exact_cache(scenario),
+    )
+
+
+def samples(scenario: Scenario, replications: Sequence[Replication]) -> list[Sample]:
+    """One sample per replication."""
+    duration_s = scenario.clock.duration
+    return [
+        sample_of(
+            scenario,
+            replication,
+            frame([replication], "requests", duration_s),
+            frame([replication], "attempts", duration_s),
+        )
+        for replication in replications
+    ]

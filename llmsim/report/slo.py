@@ -1,0 +1,182 @@
+"""SLO lines measured in every replication, judged over all of them, and when to stop making more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from llmsim.report.figures import figure
+from llmsim.report.samples import last_fault_end_s, objectives, samples
+from llmsim.report.verdict import MINIMUM, Judgement, Look, Word, judge, look_at, median, next_look
+from llmsim.scenario.objectives import Objective
+from llmsim.scenario.spec import Scenario
+from llmsim.telemetry.metrics import METRICS, MIN_WINDOW_REQUESTS, evaluate_condition
+from llmsim.telemetry.percentiles import samples_needed
+from llmsim.telemetry.recorder import Replication
+from llmsim.telemetry.sample import Sample
+
+__all__ = ["Judge", "Overall", "SloResult", "measure", "overall", "slo_results"]
+
+Overall = Literal["PASS", "FAIL", "UNDECIDED", "NONE"]  #: NONE: the scenario has no SLO, there is nothing to judge
+
+
+class SloResult(NamedTuple):
+    """One SLO line and what came of it."""
+
+    objective: Objective
+    verdict: Word
+    measured: float  #: median over replications; NaN: could not be told in any
+    interval: tuple[float, float] | None  #: of that median; None: too few replications
+    reason: str  #: why it is UNDECIDED, or what is missing; empty if nothing needs saying
+    values: tuple[float, ...]  #: per replication, in order
+
+    @property
+    def unit(self) -> str:
+        """Unit of the values, as in `llmsim.telemetry.metrics.METRICS`."""
+        return METRICS[self.objective.metric].unit
+
+    @property
+    def shown(self) -> str:
+        """The measured value with its unit."""
+        return figure(self.measured, self.unit)
+
+    @property
+    def shown_interval(self) -> str:
+        """The interval with its unit; a dash where there is none."""
+        if self.interval is None or math.isnan(self.interval[0]):
+            return "–"
+        return f"{figure(self.interval[0], self.unit)} … {figure(self.interval[1], self.unit)}"
+
+
+def measure(lines: Sequence[Objective], sample: Sample) -> tuple[float, ...]:
+    """The value of every line in one replication."""
+    return tuple(evaluate_condition(sample, line) for line in lines)
+
+
+def slo_results(
+    scenario: Scenario,
+    lines: Sequence[Objective],
+    measured: Sequence[tuple[float, ...]],
+    *,
+    most: int,
+    done: int | None = None,
+) -> list[SloResult]:
+    """Judge every line.
+
+    Parameters
+    ----------
+    scenario
+        What was run.
+    lines
+        Its objectives.
+    measured
+        Their values (as `measure` gives them) in each replication, in order.
+    most
+        The most replications this run was to make: what the looks are planned for.
+    done
+        How many of `measured`, from the first on, ran to their end; only these can decide anything. Default: all.
+    """
+    done = len(measured) if done is None else done
+    look = look_at(done, most)
+    results = []
+    for number, line in enumerate(lines):
+        values = tuple(of_replication[number] for of_replication in measured)
+        if look is None:
+            reason = f"stopped after {done} of {most} replications, before the first look"
+            results.append(SloResult(line, "UNDECIDED", median(values), None, reason, values))
+            continue
+        judged = judge(values, [line.holds(value) for value in values], look)
+        reason = _reason(line, judged, look, most, scenario)
+        results.append(SloResult(line, judged.verdict, judged.measured, judged.interval, reason, values))
+    return results
+
+
+def overall(results: Sequence[SloResult]) -> Overall:
+    """One failed line fails; all must pass to pass."""
+    verdicts = {result.verdict for result in results}
+    if not verdicts:
+        return "NONE"
+    return "FAIL" if "FAIL" in verdicts else "UNDECIDED" if "UNDECIDED" in verdicts else "PASS"
+
+
+def _reason(line: Objective, judged: Judgement, look: Look, most: int, scenario: Scenario) -> str:
+    if judged.missing:
+        share = f"{judged.missing} of {judged.replications} replications"
+        why = _why_missing(line, scenario)
+        return f"could not be told in {share}: {why}" if judged.verdict == "UNDECIDED" else f"without {share}: {why}"
+    if judged.verdict != "UNDECIDED":
+        return ""
+    if not look.rank:
+        return f"a verdict needs at least {MINIMUM} replications, this run has {judged.replications}"
+    counts = f"{judged.inside} of {judged.replications} replications inside the bound, {look.needed} needed"
+    if look.replications < most:
+        return f"{counts}; stopped before the next look"
+    if judged.likely_needed is None:
+        return f"{counts}; too close to the bound for more replications to help"
+    return f"{counts}; about {judged.likely_needed} replications would probably decide"
+
+
+def _why_missing(line: Objective, scenario: Scenario) -> str:
+    metric = line.metric
+    if metric == "recovery_time":
+        if not scenario.steady_state:
+            return "the scenario says no steady_state"
+        if math.isnan(last_fault_end_s(scenario, scenario.clock.duration)):
+            return "no fault, or one that outlasts the measured time"
+        return "too little time or traffic after the last fault"
+    if line.percentile is not None:
+        return f"{metric} p({line.percentile:g}) needs {samples_needed(line.percentile)} requests that have one"
+    if metric == "retry_amplification" and line.aggregate == "max":
+        return f"no 10 s window had {MIN_WINDOW_REQUESTS} requests sent upstream"
+    if metric in ("false_hit_rate", "exact_hit_rate"):
+        return "nothing tells whether the answers of your own cache were right"
+    return "no requests with these tags" if line.tags else "no requests"
+
+
+class Judge:
+    """Decides, while a run goes on, how many replications to make.
+
+    ::
+
+        judge = Judge(scenario, most)
+        while (upto := judge.next_look()) is not None:
+            judge.add([replicate(scenario, number) for number in range(judge.done, upto)])
+
+    It looks at replications in their order, so workers that finish in another order change nothing. A run stops as
+    soon as one line has failed or all have passed; without SLO lines it makes all its replications.
+
+    Parameters
+    ----------
+    scenario
+        Whose SLOs.
+    most
+        The most replications to make; default: as many as the scenario says.
+    """
+
+    def __init__(self, scenario: Scenario, most: int | None = None) -> None:
+        self.scenario = scenario
+        self.most = most if most is not None else scenario.replications
+        self.results: list[SloResult] = []
+        self._lines = objectives(scenario)
+        self._measured: list[tuple[float, ...]] = []
+
+    @property
+    def done(self) -> int:
+        """Replications seen."""
+        return len(self._measured)
+
+    def next_look(self) -> int | None:
+        """How many replications there must be at the next look; None: stop."""
+        if self.done >= self.most or overall(self.results) in ("PASS", "FAIL"):
+            return None
+        return next_look(self.done, self.most) if self._lines else self.most
+
+    def add(self, replications: Sequence[Replication]) -> Overall:
+        """Take the next replications, in order, and look."""
+        for replication in replications:
+            # One at a time: a sample holds a whole replication's frames.
+            sample = samples(self.scenario, [replication])[0] if self._lines else None
+            self._measured.append(measure(self._lines, sample) if sample is not None else ())
+        self.results = slo_results(self.scenario, self._lines, self._measured, most=self.most)
+        return overall(self.results)

@@ -1,0 +1,197 @@
+"""From what replications recorded to polars frames, column by column.
+
+What "did not happen" is NaN in the recorder and null here, so that ``frame["ttft_s"].quantile(0.9)`` is what it seems.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from llmsim.report.columns import COLUMNS, WINDOW_PERCENTILES
+from llmsim.telemetry.columns import TABLES, Column
+from llmsim.telemetry.metrics import WINDOW_S
+from llmsim.telemetry.outcomes import CLASS_OF_WORD, CLASSES
+from llmsim.telemetry.percentiles import samples_needed
+from llmsim.telemetry.recorder import ColumnData, Replication, TableData
+
+__all__ = ["WINDOW", "dtype_of", "frame", "to_table", "windows"]
+
+WINDOW = pl.Enum(["warm_up", "measured", "drain"])
+
+_TYPES: dict[str, type[pl.DataType]] = {
+    "i2": pl.Int16,
+    "i4": pl.Int32,
+    "i8": pl.Int64,
+    "f4": pl.Float32,
+    "f8": pl.Float64,
+    "bool": pl.Boolean,
+    "category": pl.Categorical,
+    "text": pl.String,
+}
+
+_OK = pl.col("outcome") == "ok"
+
+
+def dtype_of(column: Column) -> pl.DataType | type[pl.DataType]:
+    """The polars type of a documented column."""
+    return WINDOW if column.name == "window" else _TYPES[column.kind]
+
+
+def frame(replications: Sequence[Replication], table: str, duration_s: float = math.inf) -> pl.DataFrame:
+    """``requests``, ``attempts`` or ``events`` of all replications as one frame, with the derived columns.
+
+    Parameters
+    ----------
+    replications
+        In order.
+    table
+        Which table.
+    duration_s
+        Length of the measured time: what arrives later belongs to the drain.
+    """
+    columns = {
+        column.name: _column(column, [replication.tables[table][column.name] for replication in replications])
+        for column in TABLES[table]
+    }
+    # Every column of a table has its rows.
+    first = TABLES[table][0].name
+    rows = [len(replication.tables[table][first].values) for replication in replications]
+    numbers = np.repeat(np.array([replication.number for replication in replications], dtype=np.int32), rows)
+    whole = pl.DataFrame({"replication": numbers, **columns})
+    if table != "events":
+        whole = whole.with_columns(
+            request_id=pl.concat_str("session", "step", "user_retry", separator="/"), window=_window(whole, duration_s)
+        )
+    if table == "requests":
+        whole = whole.with_columns(tpot_s=_tpot())
+    return whole.select(column.name for column in COLUMNS[table])
+
+
+def _column(column: Column, parts: Sequence[ColumnData]) -> pl.Series:
+    """One column of all replications."""
+    if column.kind == "category":
+        coded = [_decode(part) for part in parts]
+        return pl.concat(coded) if coded else pl.Series(dtype=pl.Categorical)
+    dtype = _TYPES[column.kind]
+    if column.kind == "text":
+        texts = [text for part in parts for text in part.values]
+        return pl.Series(texts, dtype=pl.String)
+    values = np.concatenate([part.values for part in parts]) if parts else np.empty(0)
+    series = pl.Series(values, dtype=dtype)
+    return series.fill_nan(None) if column.kind in ("f4", "f8") else series
+
+
+def _decode(part: ColumnData) -> pl.Series:
+    names = pl.Series(part.categories or (), dtype=pl.Categorical)
+    return names.gather(pl.Series(part.values, dtype=pl.UInt32))
+
+
+def _window(whole: pl.DataFrame, duration_s: float) -> pl.Series:
+    arrival = whole["arrival_s"].to_numpy()
+    number = (arrival >= 0).astype(np.uint32) + (arrival >= duration_s)
+    return pl.Series(WINDOW.categories, dtype=WINDOW).gather(pl.Series(number))
+
+
+def _tpot() -> pl.Expr:
+    # An answer that came whole (not streamed, from a cache) has no pace; 0 would look like a very good one.
+    streamed = _OK & (pl.col("output_tokens") > 1) & (pl.col("e2e_s") > pl.col("ttft_s"))
+    return pl.when(streamed).then((pl.col("e2e_s") - pl.col("ttft_s")) / (pl.col("output_tokens") - 1))
+
+
+def to_table(whole: pl.DataFrame, table: str) -> TableData:
+    """Back from the rows of one replication to what was recorded."""
+    data: TableData = {}
+    for column in TABLES[table]:
+        series = whole[column.name]
+        if column.kind == "category":
+            names = series.unique(maintain_order=True)
+            codes = series.cast(pl.String).replace_strict(
+                names.cast(pl.String), pl.Series(range(len(names)), dtype=pl.Int32), return_dtype=pl.Int32
+            )
+            data[column.name] = ColumnData(codes.to_numpy(), tuple(names.cast(pl.String)))
+        elif column.kind == "text":
+            data[column.name] = ColumnData(np.array(series.to_list(), dtype=object))
+        elif column.kind in ("f4", "f8"):
+            data[column.name] = ColumnData(series.fill_null(math.nan).to_numpy())
+        else:
+            data[column.name] = ColumnData(series.to_numpy())
+    return data
+
+
+def windows(requests: pl.DataFrame, ends_s: dict[int, float], width_s: float = WINDOW_S) -> pl.DataFrame:
+    """The measured time in windows; a window in which nothing arrived is there too.
+
+    Parameters
+    ----------
+    requests
+        As `frame` makes them.
+    ends_s
+        Replication to the end of its measured time.
+    width_s
+        Length of a window.
+    """
+    grid = pl.concat([_grid(number, end_s, width_s) for number, end_s in ends_s.items()] or [_grid(0, 0.0, width_s)])
+    measured = requests.filter(pl.col("window") == "measured")
+    number = (pl.col("arrival_s") / width_s).floor().cast(pl.Int64).alias("number")
+    counted = measured.group_by("replication", number).agg(_window_columns())
+    joined = grid.join(counted, on=["replication", "number"], how="left", maintain_order="left")
+    counts = [column.name for column in COLUMNS["windows"] if column.kind == "i8"]
+    joined = joined.with_columns(
+        pl.col(counts).fill_null(0).cast(pl.Int64), pl.col("cost_usd", "saved_usd").fill_null(0.0)
+    )
+    length = pl.col("end_s") - pl.col("start_s")
+    answered = pl.col("answered") + pl.col("cache_hits")
+    joined = joined.with_columns(
+        offered_per_s=pl.col("requests") / length,
+        goodput_per_s=answered / length,
+        error_rate=_ratio(pl.col("requests") - answered, "requests"),
+        retry_amplification=_ratio(pl.col("attempts"), "sent_upstream"),
+        fallback_rate=_ratio(pl.col("answered_elsewhere"), "sent_upstream"),
+    )
+    return joined.select(column.name for column in COLUMNS["windows"])
+
+
+def _grid(replication: int, end_s: float, width_s: float) -> pl.DataFrame:
+    number = np.arange(math.ceil(end_s / width_s - 1e-9), dtype=np.int64)
+    return pl.DataFrame({
+        "replication": np.full(len(number), replication, dtype=np.int32),
+        "number": number,
+        "start_s": number * width_s,
+        "end_s": np.minimum((number + 1) * width_s, end_s),
+    })  # fmt: skip
+
+
+def _ratio(part: pl.Expr, whole: str) -> pl.Expr:
+    return pl.when(pl.col(whole) > 0).then(part / pl.col(whole))
+
+
+def _window_columns() -> list[pl.Expr]:
+    hit = _OK & (pl.col("served_from") == "cache")
+    named = {one.name: pl.col("outcome").is_in(one.words) for one in CLASSES if one.words}
+    named["answered"] = _OK & ~hit
+    classes = {"cache_hits": hit, **named, "other_failures": ~pl.col("outcome").is_in([*CLASS_OF_WORD])}
+    sent = pl.col("attempts") > 0
+    elsewhere = sent & (pl.col("served_from") == "upstream") & (pl.col("served_by") != pl.col("first_choice"))
+    aware = pl.when(_OK).then(pl.col("ttft_s")).otherwise(pl.lit(math.inf))
+    good = pl.when(_OK).then(pl.col("ttft_s"))
+    return [
+        pl.len().alias("requests"),
+        *(expression.sum().alias(name) for name, expression in classes.items()),
+        *(_quantile(aware, p).alias(f"ttft_p{p}_s") for p in WINDOW_PERCENTILES),
+        *(_quantile(good, p).alias(f"ttft_ok_p{p}_s") for p in WINDOW_PERCENTILES),
+        sent.sum().alias("sent_upstream"),
+        pl.col("attempts").cast(pl.Int64).sum(),
+        pl.col("fallbacks").cast(pl.Int64).sum(),
+        elsewhere.sum().alias("answered_elsewhere"),
+        pl.col("cost_usd", "saved_usd").sum(),
+    ]
+
+
+def _quantile(values: pl.Expr, percent: int) -> pl.Expr:
+    # "equiprobable" is the nearest rank of `llmsim.telemetry.percentiles`.
+    enough = values.count() >= samples_needed(percent)
+    return pl.when(enough).then(values.quantile(percent / 100, interpolation="equiprobable"))

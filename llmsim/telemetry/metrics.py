@@ -1,0 +1,298 @@
+"""What every metric is, in one table: over which requests, of what, in which unit.
+
+Three rules hold everywhere. Only requests that *arrived* in the measured time count, with all their attempts. A
+request that failed, was rejected, was left by its user, or had no answer when the drain ended is a **failure**:
+its latency is +inf and it is an error (a gateway that stalls until its users leave must not look better than one that
+says no). What cannot be told (no request, or fewer samples than a percentile needs) is NaN, never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from llmsim.telemetry.costs import cost_parts
+from llmsim.telemetry.percentiles import percentile
+from llmsim.telemetry.recovery import recovery_time
+from llmsim.telemetry.sample import Condition, Sample
+
+__all__ = ["METRICS", "MIN_WINDOW_REQUESTS", "WINDOW_S", "Metric", "evaluate", "evaluate_condition", "values"]
+
+WINDOW_S = 10.0  #: length of the windows that ``max`` and recovery look at
+
+#: A window with fewer requests says nothing about a rate: one request with three attempts is no retry storm.
+MIN_WINDOW_REQUESTS = 10
+
+Unit = Literal["s", "ratio", "factor", "count", "usd", "per_s"]
+
+
+class Metric(NamedTuple):
+    """One row of `METRICS`."""
+
+    unit: Unit
+    meaning: str
+    expression: pl.Expr | None = None  #: trends: one value per request; null: it has none
+    value: Callable[[Sample], float] | None = None  #: all others: one value for the sample
+    peak: Callable[[Sample], float] | None = None  #: what ``max`` means for a value
+
+    @property
+    def trend(self) -> bool:
+        """Whether it is a distribution over requests, with percentiles."""
+        return self.expression is not None
+
+    @property
+    def aggregates(self) -> tuple[str, ...]:
+        """What can be asked of it."""
+        if self.trend:
+            return ("p", "mean", "med", "min", "max")
+        return ("value", "rate", *(("max",) if self.peak is not None else ()))
+
+
+_OK = pl.col("outcome") == "ok"
+_UPSTREAM = pl.col("attempts") > 0
+_HIT = _OK & (pl.col("served_from") == "cache")
+
+
+def _or_inf(column: str) -> pl.Expr:
+    return pl.when(_OK).then(pl.col(column)).otherwise(pl.lit(math.inf))
+
+
+def _if_ok(column: str) -> pl.Expr:
+    return pl.when(_OK).then(pl.col(column))
+
+
+def _count(sample: Sample, which: pl.Expr) -> int:
+    return int(sample.requests.select(which.sum()).item())
+
+
+def _share(which: pl.Expr, of: pl.Expr | None = None) -> Callable[[Sample], float]:
+    def value(sample: Sample) -> float:
+        requests = sample.requests if of is None else sample.requests.filter(of)
+        return requests.select(which.sum()).item() / requests.height if requests.height else math.nan
+
+    return value
+
+
+def _sum(column: str) -> Callable[[Sample], float]:
+    return lambda sample: float(sample.requests[column].sum())
+
+
+def _per_ok(sample: Sample) -> float:
+    good = _count(sample, _OK)
+    if not sample.requests.height:
+        return math.nan
+    return cost_parts(sample)["total"] / good if good else math.inf
+
+
+def _goodput(sample: Sample) -> float:
+    return _count(sample, _OK) / sample.duration_s if sample.duration_s > 0 else math.nan
+
+
+def _amplification(sample: Sample) -> float:
+    attempts, sent = sample.requests.select(pl.col("attempts").sum(), _UPSTREAM.sum().alias("sent")).row(0)
+    return attempts / sent if sent else math.nan
+
+
+def _worst_amplification(sample: Sample) -> float:
+    windows = (
+        sample.requests.filter(_UPSTREAM)
+        .group_by(((pl.col("arrival_s") - sample.start_s) / WINDOW_S).floor())
+        .agg(pl.col("attempts").mean(), pl.len())
+        .filter(pl.col("len") >= MIN_WINDOW_REQUESTS)
+    )
+    return math.nan if windows.is_empty() else float(windows["attempts"].max())  # type: ignore[arg-type]
+
+
+def _if_exact(value: Callable[[Sample], float]) -> Callable[[Sample], float]:
+    # Nothing recorded tells whether the answer of somebody's own cache was right: unknown is not 0.
+    return lambda sample: value(sample) if sample.exact_cache or not _count(sample, _HIT) else math.nan
+
+
+def _no_false_hits(sample: Sample) -> float:
+    return 0.0 if sample.requests.height else math.nan
+
+
+def _per_user(sample: Sample) -> float:
+    spent = sample.requests.group_by("user").agg(pl.col("cost_usd").sum())["cost_usd"]
+    return math.nan if spent.is_empty() else float(spent.max())  # type: ignore[arg-type]
+
+
+def _counter(name: str) -> Callable[[Sample], float]:
+    return lambda sample: float(sample.counters.get(name, math.nan))
+
+
+_hit_rate = _share(_HIT)
+
+METRICS: dict[str, Metric] = {
+    "ttft": Metric("s", "arrival to first chunk at the caller; failures count as +inf", _or_inf("ttft_s")),
+    "ttft_ok": Metric("s", "the same, successes only", _if_ok("ttft_s")),
+    "ttft_upstream": Metric(
+        "s",
+        "ttft without answers from the cache; failures count as +inf",
+        pl.when(~_HIT).then(_or_inf("ttft_s")),
+    ),
+    "e2e": Metric("s", "arrival to last chunk at the caller; failures count as +inf", _or_inf("e2e_s")),
+    "e2e_ok": Metric("s", "the same, successes only", _if_ok("e2e_s")),
+    "tpot": Metric(
+        "s",
+        "(e2e - ttft) / (output tokens - 1); failures count as +inf; answers that came whole have none",
+        _or_inf("tpot_s"),
+    ),
+    "max_inter_token": Metric(
+        "s", "longest gap between tokens of an answer; failures count as +inf", _or_inf("max_inter_token_s")
+    ),
+    "sleep_after_last_attempt": Metric(
+        "s",
+        "failures that were sent upstream: from the end of the last attempt to the error",
+        pl.when(~_OK).then(pl.col("idle_after_last_attempt_s")),
+    ),
+    "requests": Metric("count", "requests that arrived", value=lambda sample: float(sample.requests.height)),
+    "error_rate": Metric("ratio", "failures (abandoned and unfinished ones too) / requests", value=_share(~_OK)),
+    "abandoned_rate": Metric(
+        "ratio", "requests whose user left / requests", value=_share(pl.col("outcome") == "abandoned")
+    ),
+    "fallback_rate": Metric(
+        "ratio",
+        "answered by an upstream other than their first choice / requests sent upstream",
+        value=_share(
+            (pl.col("served_from") == "upstream") & (pl.col("served_by") != pl.col("first_choice")), _UPSTREAM
+        ),
+    ),
+    "fallback_activations": Metric("count", "times a request was routed to another upstream", value=_sum("fallbacks")),
+    "cache_hit_rate": Metric("ratio", "answered from the cache / requests", value=_hit_rate),
+    "exact_hit_rate": Metric("ratio", "cache hits by exact match / requests", value=_if_exact(_hit_rate)),
+    "false_hit_rate": Metric("ratio", "wrong answers from the cache / requests", value=_if_exact(_no_false_hits)),
+    "retry_amplification": Metric(
+        "factor",
+        "attempts / requests sent upstream; max: in the worst 10 s window with at least 10 of them",
+        value=_amplification,
+        peak=_worst_amplification,
+    ),
+    "recovery_time": Metric(
+        "s",
+        "end of the last fault to the first of 3 consecutive 10 s windows in the steady state; never is +inf",
+        value=lambda sample: recovery_time(sample, evaluate_condition),
+    ),
+    "goodput": Metric("per_s", "successes / measured time", value=_goodput),
+    "cost": Metric(
+        "usd", "billed for all attempts, wasted ones included", value=lambda sample: cost_parts(sample)["total"]
+    ),
+    "cost_per_ok": Metric("usd", "cost / successes; +inf without any", value=_per_ok),
+    "saved": Metric("usd", "what answers from the cache would have cost", value=_sum("saved_usd")),
+    "leaked_streams": Metric(
+        "count", "responses neither read nor closed by the policies", value=_sum("leaked_streams")
+    ),
+    "duplicated_tokens": Metric(
+        "count", "tokens delivered by an attempt that failed and was tried again", value=_sum("duplicated_tokens")
+    ),
+    "non_retryable_retries": Metric(
+        "count", "retries after an error that retrying cannot cure", value=_sum("non_retryable_retries")
+    ),
+    "max_spend_per_user": Metric("usd", "most billed for one user", value=_per_user),
+    "cross_scope_hits": Metric(
+        "count",
+        "cache answers made for somebody else",
+        value=lambda sample: sample.counters.get("cross_scope_hits", 0.0),
+    ),
+    "max_in_flight": Metric(
+        "count",
+        "most requests in the gateway at once",
+        value=_counter("max_in_flight"),
+        peak=_counter("max_in_flight"),
+    ),
+}
+
+
+def values(sample: Sample, metric: str) -> NDArray[np.float64]:
+    """The sorted values of a trend, one per request that has one.
+
+    Raises
+    ------
+    KeyError
+        For a metric that does not exist or is no trend.
+    """
+    key = ("values", metric)
+    known = sample.cache.get(key)
+    if isinstance(known, np.ndarray):
+        return known
+    expression = METRICS[metric].expression
+    if expression is None:
+        raise KeyError(f"{metric} is one value, not one per request")
+    column = sample.requests.select(expression.alias("value"))["value"].drop_nulls().to_numpy()
+    ascending = np.sort(column.astype(np.float64))
+    if metric in ("tpot", "max_inter_token") and _nothing_streamed(sample, ascending):
+        ascending = ascending[:0]
+    sample.cache[key] = ascending
+    return ascending
+
+
+def _nothing_streamed(sample: Sample, ascending: NDArray[np.float64]) -> bool:
+    """Answers came, but none of them as a stream: failures alone would make the pace +inf."""
+    return bool(len(ascending)) and math.isinf(ascending[0]) and _count(sample, _OK) > 0
+
+
+def evaluate(
+    sample: Sample,
+    metric: str,
+    aggregate: str = "value",
+    percent: float | None = None,
+    tags: tuple[tuple[str, str], ...] = (),
+) -> float:
+    """A metric of one replication. NaN where it cannot be told.
+
+    Parameters
+    ----------
+    sample
+        The measured part of one replication.
+    metric
+        A key of `METRICS`.
+    aggregate
+        ``p``, ``mean``, ``med``, ``min`` or ``max`` of a trend; ``value`` (or ``rate``) and, where the metric has
+        one, ``max`` of the others. ``rate`` of a share or of goodput is its value, of a count or of money per second.
+    percent
+        For ``p``, in (0, 100).
+    tags
+        Which requests.
+
+    Raises
+    ------
+    KeyError
+        For an unknown metric or tag.
+    ValueError
+        For an aggregate that the metric does not have.
+    """
+    definition = METRICS[metric]
+    if aggregate not in definition.aggregates:
+        raise ValueError(f"{metric} has no {aggregate!r}; it has {', '.join(definition.aggregates)}")
+    part = sample.tagged(tags)
+    if definition.trend:
+        return _aggregate(values(part, metric), aggregate, percent)
+    compute = definition.peak if aggregate == "max" else definition.value
+    assert compute is not None
+    value = float(compute(part))
+    if aggregate == "rate" and definition.unit in ("count", "usd"):
+        return value / part.duration_s if part.duration_s > 0 else math.nan
+    return value
+
+
+def _aggregate(ascending: NDArray[np.float64], aggregate: str, percent: float | None) -> float:
+    if not len(ascending):
+        return math.nan
+    if aggregate == "p":
+        assert percent is not None
+        return percentile(ascending, percent)
+    if aggregate == "med":
+        return percentile(ascending, 50.0)
+    if aggregate == "mean":
+        return float(ascending.mean())
+    return float(ascending[0 if aggregate == "min" else -1])
+
+
+def evaluate_condition(sample: Sample, condition: Condition) -> float:
+    """The measured value that a bound is about."""
+    return evaluate(sample, condition.metric, condition.aggregate, condition.percentile, condition.tags)

@@ -1,0 +1,49 @@
+"""Outcome words in classes: what windows count, plots colour and advice speaks of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["CLASSES", "CLASS_OF_WORD", "OutcomeClass", "class_of"]
+
+
+class OutcomeClass(NamedTuple):
+    """A handful of outcomes that mean the same to the people affected."""
+
+    name: str  #: column in ``result.windows``
+    label: str  #: in plots and tables
+    words: tuple[str, ...]  #: outcome words of ``result.requests``
+
+
+#: In the order in which they are stacked and listed: answered first, then who refused, then who gave up.
+CLASSES: tuple[OutcomeClass, ...] = (
+    OutcomeClass("cache_hits", "from the cache", ()),
+    OutcomeClass("answered", "answered", ("ok",)),
+    OutcomeClass("rate_limited", "rate limited", ("rate_limited", "quota_exhausted")),
+    OutcomeClass("server_errors", "server error", ("server_error", "overloaded", "connection_failed", "stream_broken")),
+    OutcomeClass(
+        "timeouts",
+        "timed out",
+        ("timeout", "ttft_timeout", "stream_stalled", "total_timeout", "deadline_exceeded"),
+    ),
+    OutcomeClass("all_failed", "every upstream failed", ("all_upstreams_failed",)),
+    OutcomeClass("shed", "turned away", ("rejected", "circuit_open", "budget_exceeded")),
+    OutcomeClass("abandoned", "user left", ("abandoned",)),
+    OutcomeClass("other_failures", "other", ()),
+)
+
+#: Every word that is not here, ``unfinished`` and words of users' own errors included, is in ``other_failures``.
+CLASS_OF_WORD: dict[str, str] = {word: one.name for one in CLASSES for word in one.words}
+
+
+def class_of(word: str, served_from: str = "upstream") -> str:
+    """Name of the class of an outcome.
+
+    Examples
+    --------
+    >>> class_of("ok"), class_of("ok", "cache"), class_of("ttft_timeout"), class_of("my_own_error")
+    ('answered', 'cache_hits', 'timeouts', 'other_failures')
+    """
+    if word == "ok" and served_from == "cache":
+        return "cache_hits"
+    return CLASS_OF_WORD.get(word, "other_failures")

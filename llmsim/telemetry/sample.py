@@ -1,0 +1,110 @@
+"""What metrics are computed from: the measured requests of one replication, with what a definition needs beside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import polars as pl
+
+from llmsim.pricing import TokenPrice
+
+__all__ = ["Condition", "Sample", "Tags"]
+
+Tags = tuple[tuple[str, str], ...]
+
+#: A tag selects by this. A failure belongs to the provider it was first routed to: to whom else?
+_TAG_COLUMNS: dict[str, pl.Expr] = {
+    "route": pl.col("route"),
+    "tenant": pl.col("tenant"),
+    "user": pl.col("user"),
+    "provider": pl.when(pl.col("served_by") == "").then(pl.col("first_choice")).otherwise(pl.col("served_by")),
+}
+
+
+class Condition(Protocol):
+    """A bound on a metric; `llmsim.scenario.objectives.Objective` is one."""
+
+    @property
+    def metric(self) -> str: ...
+    @property
+    def tags(self) -> Tags: ...
+    @property
+    def aggregate(self) -> str: ...
+    @property
+    def percentile(self) -> float | None: ...
+    def holds(self, measured: float) -> bool:
+        """Whether a measured value is inside the bound."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Measured requests (by arrival) of one replication, or a part of them.
+
+    Parameters
+    ----------
+    requests
+        Rows of ``result.requests`` of one replication whose window is ``measured``.
+    attempts
+        Rows of ``result.attempts`` of that replication: at least those of `requests`.
+    start_s, end_s
+        The time these requests arrived in.
+    counters
+        Scalars of the run, such as ``max_in_flight``.
+    prices
+        Per upstream; for what the first choice would have charged.
+    last_fault_end_s
+        NaN without faults, or where a fault outlasts the measured time.
+    steady_state
+        What "recovered" means.
+    exact_cache
+        Whether all that can answer from a cache compares exactly, so that no hit can be false.
+    """
+
+    requests: pl.DataFrame
+    attempts: pl.DataFrame
+    end_s: float
+    start_s: float = 0.0
+    counters: Mapping[str, float] = field(default_factory=dict)
+    prices: Mapping[str, TokenPrice] = field(default_factory=dict)
+    last_fault_end_s: float = math.nan
+    steady_state: tuple[Condition, ...] = ()
+    exact_cache: bool = True
+    cache: dict[object, object] = field(default_factory=dict, repr=False)  # what was computed already
+
+    @property
+    def duration_s(self) -> float:
+        """How long requests arrived."""
+        return self.end_s - self.start_s
+
+    def tagged(self, tags: Tags) -> Sample:
+        """The requests with these tags.
+
+        Raises
+        ------
+        KeyError
+            For a tag that does not exist.
+        """
+        if not tags:
+            return self
+        known = self.cache.get(tags)
+        if isinstance(known, Sample):
+            return known
+        requests = self.requests.filter([_TAG_COLUMNS[name] == value for name, value in tags])
+        part = self._part(requests, self.start_s, self.end_s)
+        self.cache[tags] = part
+        return part
+
+    def between(self, start_s: float, end_s: float) -> Sample:
+        """The requests that arrived in ``[start_s, end_s)``."""
+        ordered = self.cache.get("by arrival")
+        if not isinstance(ordered, pl.DataFrame):
+            ordered = self.cache["by arrival"] = self.requests.sort("arrival_s", maintain_order=True)
+        arrivals = ordered["arrival_s"]
+        first, last = arrivals.search_sorted(start_s, side="left"), arrivals.search_sorted(end_s, side="left")
+        return self._part(ordered.slice(first, last - first), start_s, end_s)
+
+    def _part(self, requests: pl.DataFrame, start_s: float, end_s: float) -> Sample:
+        return replace(self, requests=requests, start_s=start_s, end_s=end_s, cache={})
