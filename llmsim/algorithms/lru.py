@@ -61,8 +61,10 @@ class LruCache(Generic[Value]):
     def put(self, key: Hashable, value: Value, now: float) -> None:
         """Store `value` under `key` at `now`, making room if need be."""
         entries = self._entries
+        before = len(entries)
         entries[key] = (now + self._ttl, value)
-        entries.move_to_end(key)
-        if len(entries) > self._capacity:
+        if len(entries) == before:  # hashing a long key again is what costs here
+            entries.move_to_end(key)
+        elif before == self._capacity:
             entries.popitem(last=False)
             self.evicted += 1

@@ -119,7 +119,7 @@ class _CacheHandler:
             return Response(whole, upstream="cache", model=answer.model, served_from="cache")
         self.misses += 1
         response = await call_next(request)
-        response.on_end(_Fill(self, key, response).ended)
+        response.on_end(_Fill(self, key, response))
         return response
 
     def key(self, request: Request) -> Hashable | None:
@@ -147,11 +147,13 @@ class _CacheHandler:
     def store(self, key: Hashable, response: Response, tap: Tap, usage: Usage) -> None:
         """Keep a complete answer."""
         self.stored += 1
-        self.answers.put(key, _Answer(tap.text, tap.tokens, usage, response.model), self._now())
+        # One chunk is what most simulated answers are.
+        text, tokens = tap.chunks[0] if len(tap.chunks) == 1 else (tap.text, tap.tokens)
+        self.answers.put(key, _Answer(text, tokens, usage, response.model), self._now())
 
 
 class _Fill:
-    """An answer on its way into the cache."""
+    """An answer on its way into the cache; called when it has ended."""
 
     __slots__ = ("_cache", "_key", "_response", "_tap")
 
@@ -161,6 +163,6 @@ class _Fill:
         self._response = response
         self._tap = response.tap()
 
-    def ended(self, outcome: Outcome, usage: Usage) -> None:
+    def __call__(self, outcome: Outcome, usage: Usage) -> None:
         if outcome.kind == "ok" and self._response.finish_reason == "stop":
             self._cache.store(self._key, self._response, self._tap, usage)

@@ -80,7 +80,7 @@ class _DeadlineHandler:
         when = now + self._timeout
         given = request.deadline_s
         if given is None or when < given:
-            request = Request._make((*request[:_OTHER_FIELDS], when))
+            request = tuple.__new__(Request, (*request[:_OTHER_FIELDS], when))
         else:
             when = given
             if when <= now:

@@ -1,0 +1,117 @@
+"""What a scenario file may say about the built-in policies."""
+
+import dataclasses
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from llmsim.algorithms.backoff import Backoff
+from llmsim.gateway.contract import PolicySpec
+from llmsim.gateway.policies import Cache, CircuitBreaker, Deadline, Fallback, Retry, Timeout
+from llmsim.gateway.registry import kind_of, policy_kinds
+
+FORMS = {
+    "retry": (
+        {
+            "max_attempts": 3,
+            "backoff": {"initial": "500ms", "max": "20s", "multiplier": "2x", "jitter": "decorrelated"},
+            "on": ["rate_limited", 502, "5xx"],
+            "honor_retry_after": True,
+            "max_retry_after": "1m",
+            "budget": "20%",
+            "budget_minimum": "60/min",
+        },
+        Retry(
+            max_attempts=3,
+            backoff=Backoff(initial=0.5, max=20.0, multiplier=2.0, jitter="decorrelated"),
+            on=("rate_limited", 502, "5xx"),
+            budget=0.2,
+        ),
+    ),
+    "fallback": (
+        {"order": ["openai", "anthropic"], "on": ["rate_limited", "circuit_open"]},
+        Fallback(order=("openai", "anthropic"), on=("rate_limited", "circuit_open")),
+    ),
+    "timeout": ({"ttft": "5s", "inter_token": "250ms", "total": "1m30s"}, Timeout(ttft=5, inter_token=0.25, total=90)),
+    "deadline": ({"timeout": "30s", "name": "patience"}, Deadline(timeout=30.0, name="patience")),
+    "cache": (
+        {"capacity": "10k", "ttl": "1h", "scope": "user", "cacheable": "all", "shared": True},
+        Cache(capacity=10_000, ttl=3600.0, scope="user", cacheable="all", shared=True),
+    ),
+    "circuit_breaker": (
+        {
+            "failure_rate": "50%",
+            "sliding_window": "30s",
+            "minimum_calls": 50,
+            "wait_in_open": "15s",
+            "permitted_in_half_open": 5,
+            "on": ["server_error"],
+        },
+        CircuitBreaker(failure_rate=0.5, minimum_calls=50, on=("server_error",)),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_the_yaml_form_becomes_the_spec(kind):
+    written, spec = FORMS[kind]
+    cls = policy_kinds()[kind]
+    parsed = TypeAdapter(cls).validate_python(written)
+    assert parsed == spec
+    assert hash(parsed) == hash(spec)
+    assert kind_of(parsed) == (spec.name or kind)
+    assert isinstance(parsed, PolicySpec)
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_specs_are_frozen_and_sweepable(kind):
+    _, spec = FORMS[kind]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        spec.name = "other"
+    assert dataclasses.replace(spec, name="other").name == "other"
+    assert dataclasses.replace(spec) == spec
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FORMS if kind not in ("fallback", "timeout")])
+def test_every_field_has_a_default(kind):
+    cls = policy_kinds()[kind]
+    assert TypeAdapter(cls).validate_python({}) == cls()
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_unknown_keys_are_errors(kind):
+    with pytest.raises(ValidationError) as raised:
+        TypeAdapter(policy_kinds()[kind]).validate_python({**FORMS[kind][0], "max_attemps": 3})
+    assert raised.value.errors()[0]["loc"] == ("max_attemps",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "where", "says"),
+    [
+        ("retry", {"on": ["timeout", "rate_limitd"]}, ("on", 1), "did you mean 'rate_limited'"),
+        ("retry", {"on": "any"}, ("on",), r"write \[any\]"),
+        ("retry", {"max_attempts": 0}, ("max_attempts",), "at least 1"),
+        ("retry", {"budget": "120%"}, ("budget",), "at most 1"),
+        ("retry", {"backoff": {"jitter": "some"}}, ("backoff", "jitter"), "'full', 'equal', 'decorrelated' or 'none'"),
+        ("retry", {"backoff": {"initial": "9s", "max": "1s"}}, ("backoff",), "write max: 9s or more"),
+        ("retry", {"on": ["auth_error"]}, (), "does not cure auth_error"),
+        ("fallback", {"order": "openai"}, ("order",), r"write \[openai\]"),
+        ("timeout", {"ttft": 5}, ("ttft",), "write it like 250ms"),
+        ("timeout", {}, (), "at least one of ttft: 5s"),
+        ("cache", {"scope": "world"}, ("scope",), "'tenant', 'user' or 'global'"),
+        ("circuit_breaker", {"failure_rate": "0%"}, (), "write 50%"),
+    ],
+)
+def test_mistakes_are_located_and_say_what_to_type(kind, written, where, says):
+    with pytest.raises(ValidationError, match=says) as raised:
+        TypeAdapter(policy_kinds()[kind]).validate_python(written)
+    assert raised.value.errors()[0]["loc"] == where
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_json_schema_for_editors(kind):
+    schema = TypeAdapter(policy_kinds()[kind]).json_schema()
+    assert schema["additionalProperties"] is False
+    if "on" in schema["properties"]:
+        words = schema["properties"]["on"]["items"]["anyOf"][0]["enum"]
+        assert "rate_limited" in words
