@@ -26,6 +26,7 @@ __all__ = [
     "Gamma",
     "Lognormal",
     "Uniform",
+    "family_of",
     "parse_distribution",
 ]
 
@@ -110,7 +111,10 @@ class Lognormal:
 
     def __post_init__(self) -> None:
         if not 0 < self.p50 <= self.p99:
-            raise ValueError(f"lognormal: need 0 < p50 <= p99, got p50 {self.p50:g} and p99 {self.p99:g}")
+            raise ValueError(
+                f"lognormal: need 0 < p50 <= p99, got p50 {self.p50:g} and p99 {self.p99:g}; "
+                "write the median as p50 and the larger value as p99"
+            )
 
     @property
     def sigma(self) -> float:
@@ -166,6 +170,11 @@ _FAMILIES: dict[str, type[Any]] = {
 }
 
 
+def family_of(distribution: Distribution) -> str | None:
+    """The word for its family in a scenario file; None for a distribution of the user's own."""
+    return next((family for family, cls in _FAMILIES.items() if type(distribution) is cls), None)
+
+
 class DistributionError(ValueError):
     """A distribution is written wrong; ``at`` is where inside it, ``("lognormal", "p99")``."""
 
@@ -210,7 +219,8 @@ def parse_distribution(value: Any, unit: Unit, *, si: bool = False) -> Distribut
     if not isinstance(parameters, dict):
         parameters = {names[0]: parameters} if len(names) == 1 else parameters
     if not isinstance(parameters, dict) or set(parameters) != set(names):
-        example = ", ".join(f"{n}: {1 if n in cls.dimensionless else unit.examples[0]}" for n in names)
+        values = ("0.5" if name in cls.dimensionless else e for name, e in zip(names, unit.examples, strict=False))
+        example = ", ".join(f"{name}: {value}" for name, value in zip(names, values, strict=True))
         message = f"{family} takes {', '.join(names)}; write it like {{{family}: {{{example}}}}}"
         raise DistributionError(message, str(family))
     parsed = {}

@@ -102,7 +102,8 @@ class ScenarioError(LlmsimError):
             if problem.line is not None:
                 where += f":{problem.line}:{problem.column or 1}"
             key = f" {problem.path}:" if problem.path else ""
-            hint = f" {problem.hint}" if problem.hint else ""
+            stop = "." if problem.hint and problem.message[-1:] not in ".?!…" else ""
+            hint = f"{stop} {problem.hint}" if problem.hint else ""
             lines.append(f"{where}:{key} {problem.message}{hint}")
         return "\n".join(lines)
 

@@ -133,8 +133,9 @@ class Unit:
             number = _plain(value)
         if number is None:
             raise ValueError(f"{_short(value)} is not {self.name}; write it like {' or '.join(self.examples)}")
-        in_range = (number > self.low if self.above else number >= self.low) and number <= self.high
-        if not in_range or not math.isfinite(number):
+        if math.isinf(number):
+            raise ValueError(f"{_short(value)} is out of range; {self.name} must be finite")
+        if not (number > self.low if self.above else number >= self.low) or number > self.high:
             raise ValueError(f"{_short(value)} is out of range; {self.name} must be {self._bounds()}")
         if self.whole:
             if number != int(number):
@@ -144,7 +145,7 @@ class Unit:
 
     def _bounds(self) -> str:
         lower = f"{'above' if self.above else 'at least'} {self.low:g}"
-        return f"{lower} and finite" if self.high == float("inf") else f"{lower} and at most {self.high:g}"
+        return lower if self.high == math.inf else f"{lower} and at most {self.high:g}"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema

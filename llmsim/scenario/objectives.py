@@ -11,12 +11,24 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from llmsim.errors import Problem, ScenarioError
 from llmsim.units import COUNT, DURATION, MULTIPLIER, RATE, RATIO, Unit
 
-__all__ = ["MEASURE_TAGS", "METRICS", "Measure", "Objective", "ObjectiveError", "parse_objective", "parse_objectives"]
+if TYPE_CHECKING:
+    from llmsim.scenario.spec import Scenario
+
+__all__ = [
+    "MEASURE_TAGS",
+    "METRICS",
+    "Measure",
+    "Objective",
+    "ObjectiveError",
+    "objectives_of",
+    "parse_objective",
+    "parse_objectives",
+]
 
 Comparison = Literal["<", "<=", ">", ">="]
 
@@ -197,6 +209,19 @@ def parse_objectives(
     return objectives
 
 
+def objectives_of(scenario: Scenario, section: Literal["slo", "steady_state"] = "slo") -> list[Objective]:
+    """The objectives of a scenario, with their lines where it was read from a file and still says so."""
+    mapping: dict[str, tuple[str, ...]] = getattr(scenario, section)
+    lines: dict[tuple[str, int], int] = {}
+    document = scenario.source
+    for key, expressions in mapping.items() if document is not None else ():
+        for index, text in enumerate(expressions):
+            line = document.line((section, key, index))
+            if line is not None and document.get((section, key, index)) == text:
+                lines[key, index] = line
+    return parse_objectives(mapping, lines)
+
+
 def parse_objective(
     key: str, text: str, line: int | None = None, *, tag_values: Mapping[str, Iterable[str]] | None = None
 ) -> Objective:
@@ -219,7 +244,8 @@ def parse_objective(
     try:
         bound = float(measure.unit.parse(bound_text))
     except ValueError as error:
-        raise ObjectiveError(f"the bound of {text!r}: {error}", _form(metric)) from None
+        wrong = str(error).partition("; ")[0]
+        raise ObjectiveError(f"the bound of {text!r}: {wrong}", _form(metric)) from None
     return Objective(metric, tags, aggregate, percentile, comparison, bound, text, key, line)  # type: ignore[arg-type]
 
 
@@ -266,7 +292,7 @@ def _parse_tag(key: str, part: str, tag_values: Mapping[str, Iterable[str]]) -> 
     known = list(tag_values.get(name, (value,)))
     if value not in known:
         near = get_close_matches(value, known, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known) or 'none'}."
         raise ObjectiveError(f"there is no {name} {value!r}", hint, in_key=True)
     return name, value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -48,6 +49,8 @@ class Scenario:
         Replication *r* runs on luck ``(seed, r)``. `replications` is the most a verdict may use.
     steady_state, slo
         Metric (with tags) to expressions; see `llmsim.scenario.objectives`.
+    source
+        The document it was read from, for line numbers; not part of its value.
     """
 
     __pydantic_config__: ClassVar = FORBID
@@ -64,7 +67,26 @@ class Scenario:
     faults: tuple[Fault, ...] = ()
     steady_state: dict[str, tuple[str, ...]] = field(default_factory=dict)
     slo: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    source: Any = field(default=None, compare=False, repr=False)
 
     def with_gateway(self, gateway: Any) -> Scenario:
         """The same scenario under another gateway (a `Gateway`, or an ``async def gateway(request, providers)``)."""
         return dataclasses.replace(self, gateway=Gateway.of(gateway))
+
+    def with_values(self, values: Mapping[str, Any]) -> Scenario:
+        """The same scenario with the values at these paths replaced.
+
+        Parameters
+        ----------
+        values
+            By path, ``{"gateway.retry.max_attempts": 5, "clock.duration": 60.0}``: bare numbers are SI units, texts
+            carry their unit. `llmsim.scenario.overrides` says how paths are written.
+
+        Raises
+        ------
+        ScenarioError
+            For an unknown path or a value that does not fit, with all problems.
+        """
+        from llmsim.scenario.values import with_values
+
+        return with_values(self, values)

@@ -1,0 +1,185 @@
+"""What only several sections of a scenario together can tell.
+
+Works on the document and not on the frozen scenario, so that these problems show at once with those that keep a
+scenario from coming into being.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from llmsim.errors import Problem
+from llmsim.gateway.registry import kind_of
+from llmsim.scenario.document import Document, Path
+from llmsim.scenario.keys import nearest
+from llmsim.scenario.objectives import ObjectiveError, parse_objective
+from llmsim.scenario.spec import Clock
+from llmsim.units import DURATION, format_duration
+
+__all__ = ["PolicyEntry", "crosscheck", "policy_entries"]
+
+# Under these a path like gateway.replicas already means something else.
+_GATEWAY_KEYS = ("policies", "upstream", "replicas", "balancer", "stream", "entry")
+
+
+class PolicyEntry(NamedTuple):
+    """One policy of a document, as far as it can be read."""
+
+    path: Path  #: of its settings
+    kind: str
+    name: str  #: what it goes by in paths: its name, else its kind
+    settings: dict[str, Any]
+
+
+def crosscheck(document: Document, *, si: bool = False) -> list[Problem]:
+    """All problems between sections.
+
+    Parameters
+    ----------
+    document
+        Whatever could be read; sections of the wrong shape are left to the schema.
+    si
+        Whether bare numbers stand for SI units.
+    """
+    return [
+        *_whole_numbers(document),
+        *_providers(document),
+        *_policies(document),
+        *_faults(document, si=si),
+        *_objectives(document, "slo"),
+        *_objectives(document, "steady_state"),
+    ]
+
+
+def policy_entries(document: Document, scope: str) -> Iterator[PolicyEntry]:
+    """The policies of a scope, ``"policies"`` or ``"upstream"``, in order."""
+    entries = document.get(("gateway", scope))
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        path: Path = ("gateway", scope, index)
+        if isinstance(entry, str):
+            yield PolicyEntry(path, entry, entry, {})
+        elif isinstance(entry, dict) and len(entry) == 1:
+            kind, settings = next(iter(entry.items()))
+            settings = settings if isinstance(settings, dict) else {}
+            name = settings.get("name")
+            yield PolicyEntry((*path, kind), kind, name if isinstance(name, str) else kind, settings)
+        elif dataclasses.is_dataclass(entry):  # from Python
+            kind = str(getattr(entry, "kind", type(entry).__name__))
+            yield PolicyEntry(path, kind, kind_of(entry), vars(entry))
+
+
+def _whole_numbers(document: Document) -> Iterator[Problem]:
+    for key in ("version", "seed"):
+        if isinstance(document.get((key,)), bool):  # to Python, true is the number 1
+            shown = str(document.get((key,))).lower()
+            yield document.problem((key,), f"needs a whole number, not {shown}", f"Write {key}: 1.")
+
+
+def _names(document: Document, section: str) -> list[str]:
+    value = document.get((section,))
+    return [name for name in value if isinstance(name, str)] if isinstance(value, dict) else []
+
+
+def _providers(document: Document) -> Iterator[Problem]:
+    if document.get(("providers",)) == {}:
+        hint = "Add one: providers: {openai: {ttft: 450ms, inter_token: 12ms}}."
+        yield document.problem(("providers",), "a scenario needs at least one provider", hint)
+    for name in _names(document, "providers"):
+        if name in ("", "cache"):
+            hint = "Choose another name."
+            yield document.problem(
+                ("providers", name), f"{name!r} is what tables call answers without a provider", hint, at_key=True
+            )
+
+
+def _policies(document: Document) -> Iterator[Problem]:
+    providers = _names(document, "providers")
+    for scope in ("policies", "upstream"):
+        first: dict[str, Path] = {}
+        for path, kind, name, settings in policy_entries(document, scope):
+            if name in first:
+                hint = f"Give one a name: {kind}: {{name: inner_{kind}, …}}."
+                yield document.problem(path, f"two policies here are called {name!r}", hint, at_key=True)
+            if name in _GATEWAY_KEYS:
+                message = f"a policy cannot be called {name!r}: gateway.{name} is something else"
+                yield document.problem((*path, "name"), message, "Choose another name.")
+            first.setdefault(name, path)
+            if kind == "fallback":
+                if scope == "upstream":
+                    message = "fallback chooses between upstreams, so it cannot be a policy of one of them"
+                    yield document.problem(path, message, "Move it to gateway.policies.", at_key=True)
+                yield from _order(document, (*path, "order"), settings.get("order"), providers)
+
+
+def _order(document: Document, path: Path, order: Any, providers: list[str]) -> Iterator[Problem]:
+    for index, name in enumerate(order if isinstance(order, list | tuple) else ()):
+        if isinstance(name, str) and providers and name not in providers:
+            yield document.problem((*path, index), f"there is no provider {name!r}", nearest(name, providers))
+
+
+def _faults(document: Document, *, si: bool) -> Iterator[Problem]:
+    providers = _names(document, "providers")
+    end = _seconds(document.get(("clock", "duration"), Clock().duration), si=si)
+    faults = document.get(("faults",))
+    seen: dict[str, int] = {}
+    for index in range(len(faults) if isinstance(faults, list) else 0):
+        name, provider = document.get(("faults", index, "name")), document.get(("faults", index, "provider"))
+        if isinstance(name, str):
+            if name in seen:
+                message = f"two faults are called {name!r}: faults[{seen[name]}] and this one"
+                yield document.problem(("faults", index, "name"), message, "Rename one; reports go by the name.")
+            seen.setdefault(name, index)
+        if isinstance(provider, str) and providers and provider not in providers:
+            yield document.problem(
+                ("faults", index, "provider"), f"there is no provider {provider!r}", nearest(provider, providers)
+            )
+        start = _seconds(document.get(("faults", index, "at"), 0), si=si)
+        if start is not None and end is not None and start >= end:
+            message = f"this fault starts at {format_duration(start)}, when the run of {format_duration(end)} is over"
+            hint = f"Choose an earlier at:, or a clock: {{duration: …}} above {format_duration(start)}."
+            yield document.problem(("faults", index, "at"), message, hint)
+
+
+def _seconds(value: Any, *, si: bool) -> float | None:
+    try:
+        return DURATION.parse(value, si=si or isinstance(value, float))
+    except ValueError:
+        return None  # the schema says so
+
+
+def _objectives(document: Document, section: str) -> Iterator[Problem]:
+    mapping = document.get((section,))
+    if not isinstance(mapping, dict):
+        return
+    mix = document.get(("traffic", "mix"))
+    routes = [route for route in mix if isinstance(route, dict)] if isinstance(mix, list) else [{}]
+    tag_values = {
+        "route": [str(route.get("route", "default")) for route in routes],
+        "provider": _names(document, "providers"),
+        "tenant": sorted({str(route["tenant"]) for route in routes if route.get("tenant")}),
+    }
+    for key, expressions in mapping.items():
+        path: Path = (section, key)
+        for index, text in enumerate(expressions if isinstance(expressions, list | tuple) else ()):
+            try:
+                objective = parse_objective(key, text, tag_values=tag_values) if isinstance(text, str) else None
+            except ObjectiveError as error:
+                at = path if error.in_key else (*path, index)
+                yield document.problem(at, error.message, error.hint, at_key=error.in_key)
+                if error.in_key:
+                    break  # wrong once, however many expressions it has
+                continue
+            if objective is not None and objective.metric == "recovery_time":
+                yield from _recovery_time(document, section, path)
+                break
+
+
+def _recovery_time(document: Document, section: str, path: Path) -> Iterator[Problem]:
+    if section == "steady_state":
+        message = "recovery_time is measured against the steady state, so it cannot define it"
+        yield document.problem(path, message, "Move it to slo:.", at_key=True)
+    elif not document.get(("steady_state",)):
+        hint = 'Add steady_state: {error_rate: ["value < 0.5%"]}.'
+        yield document.problem(path, "recovery_time needs to know what recovered means", hint, at_key=True)

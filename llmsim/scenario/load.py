@@ -1,0 +1,159 @@
+"""Reading scenario files: text in, a checked `Scenario` or every problem at once out.
+
+The only home of the YAML library. It only parses: what its events mean is up to `llmsim.scenario.nodes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import ScalarNode
+
+from llmsim.errors import Problem, ScenarioError
+from llmsim.scenario.document import Document, Spot
+from llmsim.scenario.nodes import Builder, Refused, refuse
+from llmsim.scenario.overrides import apply_overrides
+from llmsim.scenario.spec import Scenario
+from llmsim.scenario.validate import validated
+from llmsim.scenario.yaml_words import syntax_problem
+
+__all__ = ["load_scenario", "parse_scenario", "read_document"]
+
+# A long scenario has some kB; this bound is there so that a wrong file is refused in well under a second.
+MAX_BYTES = 256_000
+
+
+def load_scenario(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Scenario:
+    """Read and check a scenario.
+
+    Parameters
+    ----------
+    source
+        Path of a YAML file, or a mapping of the same form.
+    overrides
+        ``path=value`` texts as `--set` takes them.
+
+    Raises
+    ------
+    ScenarioError
+        With all problems, their line and column, and what to type instead.
+
+    Examples
+    --------
+    >>> load_scenario({"version": 1, "traffic": {"base_rate": "4/s"}, "providers": {"openai": {}}}).traffic.base_rate
+    4.0
+    """
+    if isinstance(source, Mapping):
+        return _checked(Document(_plain(source), "scenario"), [], overrides)
+    path = Path(source)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        near = get_close_matches(path.name, beside, n=1)
+        hint = f"Did you mean {path.parent / near[0]}?" if near else "Check the path."
+        raise ScenarioError([Problem("there is no such file", hint=hint)], str(source)) from None
+    except IsADirectoryError:
+        raise ScenarioError([Problem("this is a directory", hint="Name a file in it.")], str(source)) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        raise ScenarioError([Problem(f"cannot be read: {error}")], str(source)) from None
+    return parse_scenario(content, str(source), overrides)
+
+
+def parse_scenario(text: str | bytes, source: str = "scenario", overrides: Sequence[str] = ()) -> Scenario:
+    """Check a scenario given as YAML text.
+
+    Parameters
+    ----------
+    text
+        The YAML.
+    source
+        What messages call it.
+    overrides
+        ``path=value`` texts as `--set` takes them.
+
+    Raises
+    ------
+    ScenarioError
+        With all problems.
+    """
+    document, problems = read_document(text, source)
+    return _checked(document, problems, overrides)
+
+
+def _checked(document: Document, problems: list[Problem], overrides: Sequence[str]) -> Scenario:
+    scenario = validated(document, problems)
+    if not overrides:
+        return scenario
+    changed = apply_overrides(document, overrides, _read_value)
+    try:
+        return validated(changed.document)
+    except ScenarioError as error:
+        raise changed.explain(error) from None
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and sequences copied into dicts and lists, so that a document can be changed."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _read_value(text: str) -> Any:
+    """The right side of an override, as YAML."""
+    document, problems = read_document(text, "--set", top_level_mapping=False)
+    if problems:
+        raise ScenarioError(problems, "--set")
+    return document.data
+
+
+def read_document(
+    text: str | bytes, source: str = "scenario", *, top_level_mapping: bool = True
+) -> tuple[Document, list[Problem]]:
+    """YAML as a `Document`, with the problems one can go on after (duplicate keys, tags, dates).
+
+    Raises
+    ------
+    ScenarioError
+        Where one cannot: not text, not YAML, several documents, no mapping at the top, too big.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    builder = Builder(lambda value, implicit: str(yaml.resolver.resolve(ScalarNode, value, implicit)))
+    try:
+        for event in yaml.parse(_decoded(text)):
+            builder.feed(event)
+        return builder.document(source, top_level_mapping=top_level_mapping)
+    except Refused as refused:
+        raise ScenarioError([refused.problem], source) from None
+    except MarkedYAMLError as error:
+        raise ScenarioError([syntax_problem(error)], source) from None
+    except (YAMLError, ValueError) as error:  # ValueError: a %YAML directive that is no number
+        message = " ".join(str(error).split())
+        raise ScenarioError([Problem(f"cannot be read as YAML: {message}", "", 1, 1)], source) from None
+
+
+def _decoded(content: str | bytes) -> str:
+    size = len(content)
+    if size > MAX_BYTES:
+        refuse(f"{size:,} bytes are no scenario", f"Keep it below {MAX_BYTES:,}.")
+    if isinstance(content, bytes):
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            before = content[: error.start]
+            spot = Spot(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
+            refuse("this is not text in UTF-8", "Give a YAML file; save it as UTF-8.", spot)
+    else:
+        text = content
+    bad = next((i for i, c in enumerate(text) if c < " " and c not in "\t\n\r"), None)
+    if bad is not None:
+        spot = Spot(text.count("\n", 0, bad) + 1, bad - text.rfind("\n", 0, bad))
+        refuse(f"a control character ({text[bad]!r}) stands here", "Give a YAML file; remove the character.", spot)
+    return text
