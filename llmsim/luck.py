@@ -12,6 +12,7 @@ same whatever was drawn before it and however large the blocks are. Only the raw
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -33,9 +34,25 @@ def _key(parts: tuple[object, ...]) -> NDArray[np.uint64]:
     return np.frombuffer(hashlib.blake2b(text, digest_size=16).digest(), dtype="<u8")
 
 
+class _Generator(threading.local):
+    """One Philox a thread, re-keyed for every block: making a new one asks the system for entropy each time."""
+
+    def __init__(self) -> None:
+        self.philox = np.random.Philox(key=0)
+        self.state = self.philox.state
+        self.counter = np.zeros(4, dtype=np.uint64)
+
+
+_generator = _Generator()
+
+
 def _uniforms(key: NDArray[np.uint64], first: int, count: int) -> Floats:
     """Elements ``first … first+count`` of the series with this key, in (0, 1); `first` is a multiple of 4."""
-    raw = np.random.Philox(key=key, counter=[first // 4, 0, 0, 0]).random_raw(count)
+    generator = _generator
+    generator.counter[0] = first // 4
+    generator.state["state"] = {"counter": generator.counter, "key": key}
+    generator.philox.state = generator.state
+    raw = generator.philox.random_raw(count)
     # 52 bits and a half: with 53 the largest word would round to exactly 1.0, where quantiles are infinite.
     return np.asarray(((raw >> np.uint64(12)) + 0.5) * 2.0**-52, dtype=np.float64)
 

@@ -96,10 +96,10 @@ class Run:
     def __init__(
         self,
         runtime: Runtime,
-        *,
         name: str = "",
         scope: Scope = "gateway",
         upstream: str = "",
+        *,
         upstreams: tuple[str, ...] = (),
         replica: int = 0,
         prices: Mapping[str, TokenPrice] | None = None,

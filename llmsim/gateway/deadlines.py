@@ -10,7 +10,7 @@ caller who went away (`cancelled_by`).
 
 from __future__ import annotations
 
-from asyncio import CancelledError, TimerHandle, current_task, get_running_loop
+from asyncio import AbstractEventLoop, CancelledError, TimerHandle, current_task, get_running_loop
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -66,7 +66,7 @@ class Deadlines:
         What `cancelled_by` says to those who are cancelled.
     """
 
-    __slots__ = ("_armed_for", "_now", "_queue", "_timer", "_word")
+    __slots__ = ("_armed_for", "_loop", "_now", "_queue", "_timer", "_word")
 
     def __init__(self, now: Callable[[], float], word: str = "timeout") -> None:
         self._now = now
@@ -74,6 +74,7 @@ class Deadlines:
         self._queue: deque[Alarm] = deque()  # by `when`; left ones stay until they are first
         self._timer: TimerHandle | None = None
         self._armed_for = 0.0
+        self._loop: AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         """How many limits are running (for tests: it counts)."""
@@ -86,7 +87,11 @@ class Deadlines:
 
     def enter(self, when: float) -> Alarm:
         """Limit the current task from now until it leaves: at `when` (loop time, in the future) it is cancelled."""
-        alarm = Alarm(when, current_task())
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = get_running_loop()
+        # Without its loop current_task() asks for it, which on Python 3.11 is a system call every time.
+        alarm = Alarm(when, current_task(loop))
         queue = self._queue
         if not queue:
             queue.append(alarm)

@@ -75,7 +75,11 @@ class Exchange:
 
     def settle(self, response: Response) -> None:
         """The gateway answers with `response`: what else is still open was forgotten by a policy."""
-        if not self.open:
+        opened = self.open
+        if not opened:
+            return
+        if len(opened) == 1 and opened[0].response is response:
+            opened[0].won = True
             return
         kept = [response]
         for one in kept:

@@ -123,8 +123,8 @@ class _Replica:
             key = (id(spec), upstream)
             if getattr(spec, "shared", False) and key in shared:
                 return shared[key]
-            place = {"scope": scope, "upstream": upstream, "upstreams": names, "replica": number}
-            shared[key] = handler = _start(spec, Run(runtime, name=kind_of(spec), prices=prices, **place))
+            run = Run(runtime, kind_of(spec), scope, upstream, upstreams=names, replica=number, prices=prices)
+            shared[key] = handler = _start(spec, run)
             return handler
 
         self.number = number

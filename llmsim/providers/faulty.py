@@ -69,6 +69,15 @@ class FaultyProvider:
         self._zero_s = zero_s
         self._scripts: dict[tuple[str, str], int] = {}
         self._calls: dict[str, int] = {}
+        self._active: list[Fault] = []
+        self._next_change_s = float("-inf")
+
+    def _change(self, time_s: float) -> None:
+        edges = [edge for fault in self._faults for edge in (fault.at, fault.end_s) if edge > time_s]
+        self._next_change_s = min(edges, default=float("inf"))
+        self._active = [fault for fault in self._faults if fault.at <= time_s < fault.end_s]
+        if not self._active:
+            self._calls.clear()
 
     def cancelled_usage(self, request: Request) -> Usage:
         return self._inner.cancelled_usage(request)
@@ -79,7 +88,9 @@ class FaultyProvider:
     async def send(self, request: Request) -> Response:
         """As `inner`, unless a fault is active and hits this call."""
         time_s = self._now() - self._zero_s
-        active = [fault for fault in self._faults if fault.at <= time_s < fault.end_s]
+        if time_s >= self._next_change_s:
+            self._change(time_s)
+        active = self._active
         if not active:
             return await self._inner.send(request)
         number = self._calls[request.id] = self._calls.get(request.id, -1) + 1
@@ -153,6 +164,7 @@ class _SpoiledStream:
         self._stall_s = stall_s if fault.stall is not None else 0.0
         self._now = now
         self._delivered = 0
+
     @property
     def usage(self) -> Usage:
         return self._inner.usage

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,12 @@ _CHUNK_TOKENS = 8  # an iterating reader is woken once per this many tokens …
 _VISIBLE_GAP_S = 0.25  # … and before any silence longer than this, so that its own timers see it
 
 WAITING, SERVED, ENDED = range(3)
+
+
+@lru_cache(maxsize=4096)
+def _filler(tokens: int) -> str:
+    """The words of a simulated answer; shared, since a cache may keep fifty thousand of them."""
+    return "tok " * tokens
 
 
 class Call:
@@ -186,7 +193,7 @@ class Call:
         if self._delivered >= self.tokens:
             self.usage = Usage(self.input_tokens, self.tokens)
             self.finish_reason = "stop"
-        return Chunk("tok " * tokens, tokens)
+        return Chunk(_filler(tokens), tokens)
 
     def _chunk_plan(self) -> list[tuple[float, int]]:
         """(time, tokens delivered by then) of each wake-up of an iterating reader."""

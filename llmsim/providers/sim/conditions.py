@@ -37,7 +37,9 @@ class Conditions:
     def __init__(self, faults: Sequence[Fault], zero_s: float) -> None:
         changes = [fault for fault in faults if fault.intrinsic or fault.outage]
         edges = sorted({0.0, *(zero_s + f.at for f in changes), *(zero_s + f.end_s for f in changes)})
-        self.phases = [self._phase(edge, [f for f in changes if zero_s + f.at <= edge < zero_s + f.end_s]) for edge in edges]
+        self.phases = [
+            self._phase(edge, [f for f in changes if zero_s + f.at <= edge < zero_s + f.end_s]) for edge in edges
+        ]
 
     @staticmethod
     def _phase(start_s: float, active: list[Fault]) -> Phase:

@@ -2,8 +2,8 @@
 
 A pool of gaps is drawn once per provider and replication; the gaps of one answer are a window of it, whose place is
 addressed by the request and call. The time of any token is then a difference of two cumulative sums. A window keeps
-whatever correlation neighbouring gaps of the pool have. Pool size: the pool's mean gap is off by cv/√65536 = 0.4 %·cv,
-below what 20 replications can see.
+whatever correlation neighbouring gaps of the pool have. Pool size: the mean gap
+of one replication is off by cv/√16384 = 0.8 %·cv, that of 20 replications by 0.2 %·cv.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["GapPool"]
 
 Floats = NDArray[np.float64]
 
-_POOL = 65536
+_POOL = 16384
 
 
 class GapPool:
     """Where the token timelines of one provider come from."""
 
-    __slots__ = ("_cumulative", "constant", "gaps", "longest")
+    __slots__ = ("_cumulative", "_maxima", "constant", "gaps", "longest")
 
     def __init__(self, distribution: Distribution, luck: Luck, provider: str) -> None:
         self.constant = distribution.value if isinstance(distribution, Constant) else None
@@ -33,6 +33,7 @@ class GapPool:
         else:
             self.gaps = np.full(1, self.constant)
         self.longest = float(self.gaps.max())
+        self._maxima = _range_maxima(self.gaps)
         self._cumulative: list[float] = np.concatenate([[0.0], np.cumsum(self.gaps)]).tolist()
 
     def place(self, uniform: float, count: int) -> int:
@@ -63,4 +64,18 @@ class GapPool:
             return float("nan")
         if self.constant is not None:
             return self.constant
-        return float(self.gaps[place : place + count].max())
+        if place + count > _POOL:
+            return self.longest
+        level = count.bit_length() - 1
+        row = self._maxima[level]
+        return float(max(row[place], row[place + count - (1 << level)]))
+
+
+def _range_maxima(gaps: Floats) -> list[Floats]:
+    """Row *k* holds the maxima of all stretches of 2**k gaps: the longest gap of any window in two look-ups."""
+    rows = [gaps]
+    width = 1
+    while 2 * width <= len(gaps):
+        rows.append(np.maximum(rows[-1][:-width], rows[-1][width:]))
+        width *= 2
+    return rows

@@ -30,7 +30,7 @@ class _CallLuck:
         self._luck = luck
         self._address = (purpose, provider)
         self._distribution = distribution
-        self._first = self._series(0, 0, 0, block=4096)
+        self._first = self._series(0, 0, 0, block=512)
         self._others: dict[tuple[int, int, int], Series] = {}
 
     def _series(self, call: int, step: int, retry: int, block: int) -> Series:
