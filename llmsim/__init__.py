@@ -1,1 +1,107 @@
-"""A wind tunnel for LLM gateways."""
+"""A wind tunnel for LLM gateways.
+
+The asyncio policies that run in production run here unchanged, in virtual time, against providers that
+throttle, slow down, stall and break::
+
+    import llmsim as ls
+
+    result = ls.run("scenarios/hacker-news-spike.yaml")
+    result.plot.timeline()
+
+Names load when they are first used, so importing this package costs little.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmsim.api import load, run
+    from llmsim.errors import GatewayError, LlmsimError, PolicyError, ScenarioError, SimulationInterrupted
+    from llmsim.gateway.contract import Run, current_run, policy
+    from llmsim.gateway.pipeline import Gateway
+    from llmsim.gateway.policies.cache import Cache
+    from llmsim.gateway.policies.circuit_breaker import CircuitBreaker
+    from llmsim.gateway.policies.deadline import Deadline
+    from llmsim.gateway.policies.fallback import Fallback
+    from llmsim.gateway.policies.retry import Retry
+    from llmsim.gateway.policies.timeout import Timeout
+    from llmsim.pricing import TokenPrice
+    from llmsim.providers.live import OpenAIChat
+    from llmsim.report.result import Result
+    from llmsim.report.save import load_result
+    from llmsim.scenario.spec import Scenario
+    from llmsim.types import Message, Request, Response, Usage
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Cache": "llmsim.gateway.policies.cache",
+    "CircuitBreaker": "llmsim.gateway.policies.circuit_breaker",
+    "Deadline": "llmsim.gateway.policies.deadline",
+    "Fallback": "llmsim.gateway.policies.fallback",
+    "Gateway": "llmsim.gateway.pipeline",
+    "GatewayError": "llmsim.errors",
+    "LlmsimError": "llmsim.errors",
+    "Message": "llmsim.types",
+    "OpenAIChat": "llmsim.providers.live",
+    "PolicyError": "llmsim.errors",
+    "Request": "llmsim.types",
+    "Response": "llmsim.types",
+    "Result": "llmsim.report.result",
+    "Retry": "llmsim.gateway.policies.retry",
+    "Run": "llmsim.gateway.contract",
+    "Scenario": "llmsim.scenario.spec",
+    "ScenarioError": "llmsim.errors",
+    "SimulationInterrupted": "llmsim.errors",
+    "Timeout": "llmsim.gateway.policies.timeout",
+    "TokenPrice": "llmsim.pricing",
+    "Usage": "llmsim.types",
+    "current_run": "llmsim.gateway.contract",
+    "load": "llmsim.api",
+    "load_result": "llmsim.report.save",
+    "policy": "llmsim.gateway.contract",
+    "run": "llmsim.api",
+}
+
+__all__ = [
+    "Cache",
+    "CircuitBreaker",
+    "Deadline",
+    "Fallback",
+    "Gateway",
+    "GatewayError",
+    "LlmsimError",
+    "Message",
+    "OpenAIChat",
+    "PolicyError",
+    "Request",
+    "Response",
+    "Result",
+    "Retry",
+    "Run",
+    "Scenario",
+    "ScenarioError",
+    "SimulationInterrupted",
+    "Timeout",
+    "TokenPrice",
+    "Usage",
+    "current_run",
+    "load",
+    "load_result",
+    "policy",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'llmsim' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -7,7 +7,7 @@ common random numbers survive a change of parameters. `scipy` is imported where 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
@@ -258,30 +258,22 @@ class _Of:
         return core_schema.with_info_plain_validator_function(validate)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        one = {"type": ["string", "number"], "examples": list(self.unit.examples)}
-        families = [
-            {
-                "type": "object",
-                "properties": {
-                    name: {
-                        "type": "object",
-                        "properties": {
-                            f.name: {"type": "number"} if f.name in cls.dimensionless else one for f in fields(cls)
-                        },
-                        "required": [f.name for f in fields(cls)],
-                        "additionalProperties": False,
-                    }
-                },
-                "required": [name],
-                "additionalProperties": False,
-            }
-            for name, cls in _FAMILIES.items()
-        ]
+        one = self.unit.__get_pydantic_json_schema__(schema, handler)
+        families = []
+        for family, cls in _FAMILIES.items():
+            names = [f.name for f in fields(cls)]
+            values = {name: {"type": "number"} if name in cls.dimensionless else one for name in names}
+            whole: dict[str, Any] = _object(values)
+            families.append(_object({family: whole if len(names) > 1 else {"anyOf": [one, whole]}}))
         return {"anyOf": [one, *families], "description": f"a distribution of {self.unit.name}"}
 
 
-_DURATION = DURATION
-_TOKENS = Unit("a number of tokens", ("900", "8k"), COUNT.read, bare=True, low=0)
+_TOKENS = replace(COUNT, name="a number of tokens", examples=("900", "8k"), whole=False)
 
-DurationDistribution = Annotated[Distribution, _Of(_DURATION)]
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+DurationDistribution = Annotated[Distribution, _Of(DURATION)]
 CountDistribution = Annotated[Distribution, _Of(_TOKENS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llmsim.types import Usage
 from llmsim.units import Price
@@ -26,6 +27,8 @@ class TokenPrice:
     >>> round(TokenPrice(input=3e-6, output=15e-6).cost(Usage(input_tokens=1000, output_tokens=200)), 9)
     0.006
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     input: Price = 0.0
     output: Price = 0.0

@@ -118,8 +118,13 @@ NO_LIMITS = Limits()
 class Stream(Protocol):
     """The supplier of a response's chunks."""
 
-    usage: Usage  #: what has been used so far; final once the stream ended
-    finish_reason: str  #: "" until it ended cleanly
+    @property
+    def usage(self) -> Usage:
+        """What has been used so far; final once the stream ended."""
+
+    @property
+    def finish_reason(self) -> str:
+        """``stop``, ``length``, …; empty until it ended cleanly."""
 
     async def next(self, limits: Limits) -> Chunk | None:
         """The next chunk, None at the clean end. Raises the `GatewayError` with which the stream broke."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 __all__ = [
@@ -93,6 +93,8 @@ class Unit:
         Inclusive bounds of the value in SI; `above` makes the lower bound exclusive.
     whole
         The value is an integer.
+    pattern
+        Regular expression of the text form, for editors.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Unit:
     high: float = float("inf")
     above: bool = False
     whole: bool = False
+    pattern: str = ""
 
     def parse(self, value: Any, *, si: bool = False) -> float:
         """The float (int where `whole`) that `value` stands for.
@@ -156,8 +159,16 @@ class Unit:
         return core_schema.with_info_plain_validator_function(validate)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        kinds = ["string", "integer" if self.whole else "number"] if self.bare else ["string"]
-        return {"type": kinds if len(kinds) > 1 else kinds[0], "description": self.name, "examples": [*self.examples]}
+        zero = not self.bare and self.low == 0 and not self.above  # a bare 0 needs no unit
+        number = ["integer" if self.whole else "number"] if self.bare or zero else []
+        found: dict[str, Any] = {"type": ["string", *number] if number else "string", "description": self.name}
+        if self.pattern:
+            found["pattern"] = self.pattern
+        if number:
+            found["exclusiveMinimum" if self.above else "minimum"] = self.low
+            if zero or self.high < math.inf:
+                found["maximum"] = 0 if zero else self.high
+        return {**found, "examples": [*self.examples]}
 
 
 def _plain(value: str | float) -> float | None:
@@ -174,21 +185,25 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-DURATION = Unit("a duration", ("250ms", "30s", "2m"), _duration)
-RATE = Unit("a rate", ("40/s", "5000/min"), _rate)
-RATIO = Unit("a ratio", ("2%", "0.02"), _ratio, bare=True, high=1.0)
-MULTIPLIER = Unit("a multiplier", ("10x", "0.25x"), _multiplier, bare=True)
-COUNT = Unit("a count", ("50000", "4M", "400k"), _count, bare=True, whole=True)
-PRICE = Unit("a price per token", ("$3/Mtok", "$0.15/Mtok"), _price)
+# For editors, through the JSON Schema: a little laxer than the parsers, which also take 1_000 and 1,000.
+_SHAPE = r"\d[\d_,]*(\.\d+)?(e[+-]?\d+)?\s*"
+_PER_TIME = r"[kKMGB]?\s*/\s*(s|min|m|h|day|d)$"
+
+DURATION = Unit("a duration", ("250ms", "30s", "2m"), _duration, pattern=f"^({_SHAPE}(us|ms|min|s|m|h|d)\\s*)+$")
+RATE = Unit("a rate", ("40/s", "5000/min"), _rate, pattern=f"^{_SHAPE}{_PER_TIME}")
+RATIO = Unit("a ratio", ("2%", "0.02"), _ratio, bare=True, high=1.0, pattern=f"^{_SHAPE}%?$")
+MULTIPLIER = Unit("a multiplier", ("10x", "0.25x"), _multiplier, bare=True, pattern=f"^{_SHAPE}x?$")
+COUNT = Unit("a count", ("50000", "4M", "400k"), _count, bare=True, whole=True, pattern=f"^{_SHAPE}[kKMGB]?$")
+PRICE = Unit("a price per token", ("$3/Mtok", "$0.15/Mtok"), _price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMG]?tok(ens?)?$")
 
 Duration = Annotated[float, DURATION]
-PositiveDuration = Annotated[float, Unit("a duration", ("250ms", "30s", "2m"), _duration, above=True)]
+PositiveDuration = Annotated[float, replace(DURATION, above=True)]
 Rate = Annotated[float, RATE]
-PositiveRate = Annotated[float, Unit("a rate", ("40/s", "5000/min"), _rate, above=True)]
+PositiveRate = Annotated[float, replace(RATE, above=True)]
 Ratio = Annotated[float, RATIO]
 Multiplier = Annotated[float, MULTIPLIER]
 Count = Annotated[int, COUNT]
-PositiveCount = Annotated[int, Unit("a count", ("3", "50000", "4M"), _count, bare=True, whole=True, low=1)]
+PositiveCount = Annotated[int, replace(COUNT, low=1, examples=("3", "50000", "4M"))]
 Price = Annotated[float, PRICE]
 
 

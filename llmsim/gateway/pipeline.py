@@ -13,7 +13,7 @@ from llmsim.errors import EngineError, GatewayError, PolicyError
 from llmsim.gateway.contract import FunctionPolicy, Handler, PolicySpec, Provider, Run, Runtime
 from llmsim.gateway.exchange import Attempt, Exchange, current_exchange
 from llmsim.gateway.registry import kind_of
-from llmsim.pricing import TokenPrice
+from llmsim.pricing import FREE, TokenPrice
 from llmsim.types import CallNext, Request, Response, Usage
 from llmsim.units import PositiveCount
 
@@ -83,6 +83,31 @@ class Gateway:
         shared: dict[tuple[int, str], Handler] = {}
         replicas = [_Replica(self, number, runtime, providers, prices or {}, shared) for number in range(self.replicas)]
         return RunningGateway(self, replicas, runtime)
+
+    def open(
+        self,
+        providers: Sequence[Provider],
+        *,
+        on_event: Callable[[str, dict[str, Any]], object] | None = None,
+        on_attempt: Callable[[Attempt], object] | None = None,
+        seed: int | None = None,
+    ) -> RunningGateway:
+        """Start it for real, on the running asyncio loop: the same policies, live providers.
+
+        Parameters
+        ----------
+        providers
+            In order; the first is where unaddressed requests go. Their ``price``, if they have one, prices attempts.
+        on_event, on_attempt
+            Called with what policies emit (kind, fields) and with every finished call to an upstream.
+        seed
+            Of the jitter; default: fresh from the system.
+        """
+        from llmsim.gateway.plain import PlainRuntime
+
+        prices = {provider.name: getattr(provider, "price", FREE) for provider in providers}
+        runtime = PlainRuntime(prices, on_event=on_event, on_attempt=on_attempt, seed=seed)
+        return self.start(runtime, {provider.name: provider for provider in providers}, prices)
 
 
 class Upstream:

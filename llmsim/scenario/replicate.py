@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import perf_counter
 
@@ -30,10 +30,11 @@ _COLLECT_EVERY = 100_000  # new container objects between two looks of the cycli
 class Progress:
     """Where a running replication is; read by another thread that draws a progress bar."""
 
-    __slots__ = ("loop", "number", "total_s", "users")
+    __slots__ = ("lab", "loop", "number", "total_s", "users")
 
     def __init__(self) -> None:
         self.number = 0
+        self.lab: Lab | None = None
         self.total_s = 0.0
         self.loop: SimLoop | None = None
         self.users: Users | None = None
@@ -52,6 +53,11 @@ class Progress:
 def replicate(scenario: Scenario, number: int, progress: Progress | None = None) -> Replication:
     """Run replication `number` of `scenario` on luck ``(seed, number)`` in the current thread.
 
+    Returns
+    -------
+    Replication
+        ``partial`` if it was interrupted.
+
     Raises
     ------
     PolicyError, EngineError
@@ -60,9 +66,14 @@ def replicate(scenario: Scenario, number: int, progress: Progress | None = None)
     started = perf_counter()
     progress = progress if progress is not None else Progress()
     progress.number = number
-    lab = _Lab(scenario, number, progress)
+    lab = Lab(scenario, number, progress)
+    progress.lab = lab
     with _rare_collections():
-        simulate(lab.main, seed=_guard_seed(scenario.seed, number), event_budget=lab.event_budget)
+        try:
+            simulate(lab.main, seed=_guard_seed(scenario.seed, number), event_budget=lab.event_budget)
+        except BaseException:
+            if not lab.interrupted:
+                raise
     return lab.finish(perf_counter() - started)
 
 
@@ -87,7 +98,7 @@ def _rare_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-class _Lab:
+class Lab:
     """The objects of one replication."""
 
     def __init__(self, scenario: Scenario, number: int, progress: Progress) -> None:
@@ -196,7 +207,7 @@ class _Lab:
         )
 
 
-def _hung(visits: list[object], drain_s: float) -> str:
+def _hung(visits: Sequence[object], drain_s: float) -> str:
     lines: dict[str, int] = {}
     for visit in visits:
         task = getattr(visit, "task", None)

@@ -151,8 +151,7 @@ class Users:
         self._runtime.arrivals[request.id] = (now, truth.index, truth.step, truth.retry)
         visit = _Visit(request, truth, Exchange(request, self._runtime))
         self.running[request.id] = visit
-        if len(self.running) > self.max_in_flight:
-            self.max_in_flight = len(self.running)
+        self.max_in_flight = max(self.max_in_flight, len(self.running))
         visit.task = asyncio.Task(self._visit(visit, now), loop=loop, name=request.id)
         if truth.patience_s < float("inf"):
             # Not call_at: a bare entry that finds its visit over costs less than a handle that is cancelled.

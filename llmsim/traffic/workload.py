@@ -66,7 +66,9 @@ class World:
         truth = self.truths.get(request.id)
         if truth is None:
             index, step, retry = request_address(request.id) or (abs(_stable_hash(request.id)), 0, 0)
-            truth = self.truths[request.id] = Truth(index, request.max_tokens or 100, float("inf"), step=step, retry=retry)
+            truth = self.truths[request.id] = Truth(
+                index, request.max_tokens or 100, float("inf"), step=step, retry=retry
+            )
         return truth
 
 

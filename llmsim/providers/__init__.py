@@ -1,0 +1,1 @@
+"""Upstreams: simulated, live, or either with faults in front. All look like `llmsim.gateway.contract.Provider`."""

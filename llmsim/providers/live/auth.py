@@ -1,0 +1,83 @@
+"""The API key: read from the environment when a request is sent, and never kept, shown or passed on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping
+
+import httpx
+
+from llmsim.errors import AuthError
+
+__all__ = ["EnvironmentKey"]
+
+#: Shorter values ("none", "x", what local servers are given) are no secrets, and blotting them out would maul texts.
+_SECRET_LENGTH = 8
+_BLOT = "[key]"
+
+#: Answer headers that can carry credentials or a session.
+_PRIVATE_HEADERS = frozenset(
+    {"api-key", "authorization", "proxy-authorization", "set-cookie", "www-authenticate", "x-api-key"}
+)
+
+
+class EnvironmentKey(httpx.Auth):
+    """Bearer authentication with the value of an environment variable.
+
+    It only knows the variable's *name*, so no repr, pickle or debugger of the provider can show the key.
+
+    Parameters
+    ----------
+    variable
+        Name of the environment variable; None: the server wants no key.
+    """
+
+    def __init__(self, variable: str | None) -> None:
+        self.variable = variable
+
+    def __repr__(self) -> str:
+        return f"EnvironmentKey({self.variable!r})"
+
+    def check(self, upstream: str) -> None:
+        """See to it that there is a key and that it can be sent.
+
+        Raises
+        ------
+        AuthError
+            The variable is not set, or its value cannot stand in a header. Checked here because h11 would quote the
+            value in its own message.
+        """
+        problem = self._problem()
+        if problem:
+            raise AuthError(f"the environment variable {self.variable} {problem}", upstream=upstream)
+
+    def _problem(self) -> str:
+        # Raises nothing itself: its frame holds the key, and must be gone before there is a traceback.
+        key = self._value()
+        if key is None:
+            return ""
+        if not key:
+            return "is not set; export it, or say api_key_env=None for a server that wants no key"
+        if " " in key or not (key.isascii() and key.isprintable()):
+            return "cannot be an API key: its value has characters that an HTTP header cannot carry"
+        return ""
+
+    def _value(self) -> str | None:
+        return None if self.variable is None else os.environ.get(self.variable, "").strip()
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Put the key into the request at the last moment (called by httpx)."""
+        if self.variable is not None:
+            request.headers["Authorization"] = f"Bearer {self._value()}"
+        yield request
+
+    def blot(self, text: str) -> str:
+        """`text` without the key: some servers quote it in their errors."""
+        key = self._value() or ""
+        return text.replace(key, _BLOT) if len(key) >= _SECRET_LENGTH else text
+
+    def plain_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Answer headers as a dict with lower-case names, without credentials."""
+        return {
+            name.lower(): self.blot(value) for name, value in headers.items() if name.lower() not in _PRIVATE_HEADERS
+        }
