@@ -113,14 +113,9 @@ def _gave_up_early(failed: pl.DataFrame) -> str:
     upstream = only["upstream"].drop_nulls().mode().sort()
     where = f" at {upstream[0]}" if len(upstream) else ""
     after = only["last_s"].median()
-    limit = f"Timeouts after {format_duration(float(after))}" if isinstance(after, float) else "Timeouts"
-    single = (only["attempts"] <= 1).mean()
-    tried = (
-        "were neither retried nor sent elsewhere"
-        if single is not None and float(single) > 0.5
-        # type: ignore[arg-type]
-        else ("were not sent elsewhere")
-    )
+    limit = f"Timeouts after {format_duration(after)}" if isinstance(after, float) else "Timeouts"
+    single = only.filter(pl.col("attempts") <= 1).height / only.height
+    tried = "were neither retried nor sent elsewhere" if single > 0.5 else "were not sent elsewhere"
     return f"{limit}{where} {tried}: {count(only.height)} requests failed of them."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from llmsim.report.layout import headline, key_numbers, provenance, series, slo_rows
+from llmsim.report.layout import common_reason, headline, key_numbers, provenance, series, slo_rows
 
 if TYPE_CHECKING:
     from llmsim.report.result import Result
@@ -26,6 +26,8 @@ _TEMPLATE = """\
 {% else %}{{ mark }} {{ verdict }}{% endif %}</td><td align="left"><code>{{ text }}</code></td>\
 <td align="right">{{ measured }}</td><td align="right">{{ interval }}</td><td align="left">{{ reason }}</td></tr>
 {% endfor %}</tbody></table>
+{% endif -%}
+{% if common %}<p>{{ common }}</p>
 {% endif -%}
 {% if advice %}<p><strong>Why</strong></p>
 <ul>{% for line in advice %}<li>{{ line }}</li>{% endfor %}</ul>
@@ -58,6 +60,7 @@ def to_html(result: Result) -> str:
         headline=headline(result),
         provenance=provenance(result),
         slo=slo_rows(result),
+        common=common_reason(result),
         advice=result.advice,
         series=series(result),
         numbers=key_numbers(result),

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 
 from llmsim.report.figures import MISSING, count, figure, share, sparkline, usd
-from llmsim.report.slo import Overall, Word
+from llmsim.report.slo import Overall
+from llmsim.report.verdict import Word
 from llmsim.telemetry.costs import COST_PARTS
 from llmsim.units import format_duration
 
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["MARKS", "Series", "headline", "key_numbers", "provenance", "series", "slo_rows"]
+__all__ = ["MARKS", "Series", "common_reason", "headline", "key_numbers", "provenance", "series", "slo_rows"]
 
 #: Words carry the verdict, marks only help the eye: neither depends on colour.
 MARKS: dict[Overall | Word, str] = {"PASS": "✓", "FAIL": "✗", "UNDECIDED": "?", "NONE": "·"}
@@ -52,8 +53,15 @@ def provenance(result: Result) -> str:
     )
 
 
+def common_reason(result: Result) -> str:
+    """What stands between every SLO line and a verdict, where it is the same for all: it is said once."""
+    reasons = {line.reason for line in result.slo}
+    return reasons.pop() if len(reasons) == 1 and len(result.slo) > 1 else ""
+
+
 def slo_rows(result: Result) -> list[tuple[str, str, str, str, str, str]]:
     """Mark, SLO, measured, interval, verdict, reason."""
+    common = common_reason(result)
     return [
         (
             MARKS[line.verdict],
@@ -61,7 +69,7 @@ def slo_rows(result: Result) -> list[tuple[str, str, str, str, str, str]]:
             line.shown,
             line.shown_interval,
             line.verdict,
-            line.reason,
+            "" if common else line.reason,
         )
         for line in result.slo
     ]

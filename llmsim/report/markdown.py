@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llmsim.report.layout import headline, key_numbers, provenance, series, slo_rows
+from llmsim.report.layout import common_reason, headline, key_numbers, provenance, series, slo_rows
 
 if TYPE_CHECKING:
     from llmsim.report.result import Result
@@ -20,6 +20,8 @@ def to_markdown(result: Result) -> str:
     if rows:
         told = [(f"{mark} {verdict}", f"`{slo}`", *cells, reason) for mark, slo, *cells, verdict, reason in rows]
         blocks.append(_table(("verdict", "SLO", "measured", "95 % interval", ""), told))
+    if common_reason(result):
+        blocks.append(_cell(common_reason(result)))
     if result.advice:
         blocks.append("**Why:**\n\n" + "\n".join(f"- {_cell(line)}" for line in result.advice))
     bars = [(one.label, f"`{one.bars}`", one.peak) for one in series(result)]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from llmsim.report.numbers import jsonable, metrics
-from llmsim.report.samples import measured_until_s, objectives, sample_of
+from llmsim.report.samples import measured_until_s, sample_of
 from llmsim.report.slo import Overall, SloResult, measure, overall, slo_results
 from llmsim.report.tables import frame, windows
+from llmsim.scenario.objectives import objectives_of
 from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.recorder import Replication, event_hash
 from llmsim.telemetry.sample import Sample
@@ -111,7 +112,7 @@ class Result:
     @cached_property
     def slo(self) -> list[SloResult]:
         """Every SLO line of the scenario, measured and judged."""
-        lines = objectives(self.scenario)
+        lines = objectives_of(self.scenario)
         measured = [measure(lines, sample) for sample in self.samples]
         return slo_results(self.scenario, lines, measured, most=self.requested, done=self.complete)
 

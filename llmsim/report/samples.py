@@ -9,12 +9,12 @@ from typing import Any
 import polars as pl
 
 from llmsim.report.tables import frame
-from llmsim.scenario.objectives import Objective, parse_objectives
+from llmsim.scenario.objectives import objectives_of
 from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.recorder import Replication
 from llmsim.telemetry.sample import Sample
 
-__all__ = ["last_fault_end_s", "measured_until_s", "objectives", "sample_of", "samples"]
+__all__ = ["exact_cache", "last_fault_end_s", "measured_until_s", "sample_of", "samples"]
 
 
 def measured_until_s(scenario: Scenario, replication: Replication) -> float:
@@ -27,11 +27,6 @@ def last_fault_end_s(scenario: Scenario, end_s: float) -> float:
     """End of the last fault; NaN without faults, and where one outlasts the measured time (nothing can recover)."""
     last = max((fault.end_s for fault in scenario.faults), default=math.nan)
     return last if last < end_s else math.nan
-
-
-def objectives(scenario: Scenario, section: str = "slo") -> list[Objective]:
-    """The lines of ``slo`` or ``steady_state``, with their places in the file where the scenario knows them."""
-    return parse_objectives(getattr(scenario, section), getattr(scenario, f"{section}_lines", None))
 
 
 def exact_cache(scenario: Scenario) -> bool:
@@ -59,7 +54,7 @@ def sample_of(scenario: Scenario, replication: Replication, requests: pl.DataFra
         counters=replication.counters,
         prices={name: provider.price for name, provider in scenario.providers.items()},
         last_fault_end_s=last_fault_end_s(scenario, end_s),
-        steady_state=tuple(objectives(scenario, "steady_state")),
+        steady_state=tuple(objectives_of(scenario, "steady_state")),
         exact_cache=exact_cache(scenario),
     )
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from llmsim.report.figures import figure
-from llmsim.report.samples import last_fault_end_s, objectives, samples
+from llmsim.report.samples import last_fault_end_s, samples
 from llmsim.report.verdict import MINIMUM, Judgement, Look, Word, judge, look_at, median, next_look
-from llmsim.scenario.objectives import Objective
+from llmsim.scenario.objectives import Objective, objectives_of
 from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.metrics import METRICS, MIN_WINDOW_REQUESTS, evaluate_condition
 from llmsim.telemetry.percentiles import samples_needed
@@ -158,7 +158,7 @@ class Judge:
         self.scenario = scenario
         self.most = most if most is not None else scenario.replications
         self.results: list[SloResult] = []
-        self._lines = objectives(scenario)
+        self._lines = objectives_of(scenario)
         self._measured: list[tuple[float, ...]] = []
 
     @property

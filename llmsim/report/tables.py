@@ -137,7 +137,8 @@ def windows(requests: pl.DataFrame, ends_s: dict[int, float], width_s: float = W
     grid = pl.concat([_grid(number, end_s, width_s) for number, end_s in ends_s.items()] or [_grid(0, 0.0, width_s)])
     measured = requests.filter(pl.col("window") == "measured")
     number = (pl.col("arrival_s") / width_s).floor().cast(pl.Int64).alias("number")
-    counted = measured.group_by("replication", number).agg(_window_columns())
+    # Keeping the order makes sums of floats the same every time.
+    counted = measured.group_by("replication", number, maintain_order=True).agg(_window_columns())
     joined = grid.join(counted, on=["replication", "number"], how="left", maintain_order="left")
     counts = [column.name for column in COLUMNS["windows"] if column.kind == "i8"]
     joined = joined.with_columns(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llmsim.report.layout import headline, key_numbers, provenance, series, slo_rows
+from llmsim.report.layout import common_reason, headline, key_numbers, provenance, series, slo_rows
 
 if TYPE_CHECKING:
     from llmsim.report.result import Result
@@ -24,6 +24,8 @@ def to_text(result: Result) -> str:
             lines.append(line)
             if row[5]:
                 lines.append(f"      {row[5]}")
+        if common_reason(result):
+            lines.append(f"  {common_reason(result)}")
         blocks.append(lines)
     if result.advice:
         blocks.append([f"  {'Why:' if number == 0 else '    '} {line}" for number, line in enumerate(result.advice)])

@@ -42,9 +42,10 @@ def cost_parts(sample: Sample) -> dict[str, float]:
     )
     difference = pl.when(useful).then(pl.col("cost_usd") - _first_choice_cost(sample)).otherwise(0.0)
     split = attempts.select(part.alias("part"), "cost_usd", difference.alias("difference"))
-    billed = dict(split.group_by("part").agg(pl.col("cost_usd").sum()).iter_rows())
-    parts = {name: float(billed.get(name, 0.0)) for name in COST_PARTS}
-    parts["fallback_difference"] = float(split["difference"].sum())
+    # fsum, not group_by: the same run must give the same digits, whichever thread adds first.
+    costs, names = split["cost_usd"].to_numpy(), split["part"].to_numpy()
+    parts = {name: math.fsum(costs[names == name]) for name in COST_PARTS}
+    parts["fallback_difference"] = math.fsum(split["difference"].to_numpy())
     parts["useful"] -= parts["fallback_difference"]
     parts["total"] = math.fsum(parts.values())
     return parts
@@ -58,7 +59,7 @@ def _with_request(sample: Sample) -> pl.DataFrame:
         pl.col("outcome").alias("request_outcome"),
         (pl.col("outcome") == "ok").alias("answered"),
     )
-    joined = sample.attempts.join(requests, on=_ADDRESS, how="inner")
+    joined = sample.attempts.join(requests, on=_ADDRESS, how="inner", maintain_order="left")
     return joined.with_columns((pl.col("cause") == "hedge").any().over(_ADDRESS).alias("hedged"))
 
 

@@ -118,7 +118,7 @@ def _no_false_hits(sample: Sample) -> float:
 
 
 def _per_user(sample: Sample) -> float:
-    spent = sample.requests.group_by("user").agg(pl.col("cost_usd").sum())["cost_usd"]
+    spent = sample.requests.group_by("user", maintain_order=True).agg(pl.col("cost_usd").sum())["cost_usd"]
     return math.nan if spent.is_empty() else float(spent.max())  # type: ignore[arg-type]
 
 
