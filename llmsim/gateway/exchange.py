@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal
 
 from llmsim.errors import GatewayError, outcome_word
+from llmsim.gateway.deadlines import cancelled_by
 from llmsim.types import Outcome, Request, Response, Usage
 
 if TYPE_CHECKING:
@@ -182,7 +183,8 @@ class Attempt:
             self.status = getattr(error, "status", None) or 0
             self._close(outcome_word(error), error, usage)
         else:
-            self._close("cancelled", None, usage)
+            # A time limit cancels the call with its own word; any other cancellation is a caller who went away.
+            self._close(cancelled_by(error) or "cancelled", None, usage)
 
     def _close(self, outcome: str, error: BaseException | None, usage: Usage) -> None:
         exchange = self.exchange

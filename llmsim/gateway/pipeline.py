@@ -266,8 +266,10 @@ class _Terminal:
 
 
 def _link(handler: Handler, call_next: CallNext) -> CallNext:
-    # A plain function that returns the handler's coroutine: one frame less than an async one.
-    return lambda request: handler(request, call_next)
+    # A plain function that returns the handler's coroutine: one frame less than an async one. Bound beforehand,
+    # the `__call__` of an instance need not be looked up for every request.
+    call = handler if inspect.isfunction(handler) else handler.__call__
+    return lambda request: call(request, call_next)
 
 
 def _name(target: Any) -> str:

@@ -46,7 +46,6 @@ class LabRuntime:
         usage = attempt.usage
         attempt.cost_usd = cost = self._prices.get(attempt.upstream, FREE).cost(usage)
         exchange = attempt.exchange
-        zero_s = self._recorder.zero_s
         place = self.arrivals.get(exchange.request.id)
         if place is None:  # an attempt that outlived its request
             place = (attempt.start_s, *(request_address(exchange.request.id) or (-1, 0, 0)))
@@ -56,15 +55,15 @@ class LabRuntime:
             session,
             step,
             retry,
-            arrival_s - zero_s,
+            arrival_s,
             attempt.number,
             attempt.cause,
             attempt.upstream,
             attempt.model,
             exchange.replica,
-            attempt.start_s - zero_s,
-            attempt.first_s - zero_s,
-            attempt.end_s - zero_s,
+            attempt.start_s,
+            attempt.first_s,
+            attempt.end_s,
             response.queue_s if response is not None else float("nan"),
             attempt.outcome,
             attempt.status,

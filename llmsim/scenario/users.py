@@ -202,7 +202,7 @@ class Users:
         self, visit: _Visit, response: Response | None, outcome: str, arrival_s: float, first_s: float
     ) -> tuple[object, ...]:
         request, truth, exchange = visit.request, visit.truth, visit.exchange
-        zero_s, now = self._recorder.zero_s, self._loop.time()
+        now = self._loop.time()
         upstream = served_from = ""
         output_tokens, saved_usd, gap_s, idle_s = 0, 0.0, _NAN, _NAN
         if response is not None:
@@ -216,7 +216,7 @@ class Users:
             truth.index,
             truth.step,
             truth.retry,
-            arrival_s - zero_s,
+            arrival_s,
             request.route,
             request.tenant,
             request.user,

@@ -105,7 +105,7 @@ class _Table:
 
 
 class Recorder:
-    """Collects what one replication did.
+    """Collects what one replication did; rows carry loop time, finished tables the scenario's.
 
     Parameters
     ----------
@@ -143,17 +143,24 @@ class Recorder:
         """Append an event at the current time."""
         rows = self._events.rows
         detail = json.dumps(fields, default=str) if fields else ""
-        rows.append((self._now() - self.zero_s, kind, policy, upstream, replica, request_id, detail))
+        rows.append((self._now(), kind, policy, upstream, replica, request_id, detail))
         if len(rows) == _BLOCK:
             self._events.transpose()
 
     def tables(self) -> dict[str, TableData]:
         """The finished tables: ``requests`` and ``attempts`` in the order of their request ids, ``events`` in time."""
-        requests, attempts = self._requests.finish(), self._attempts.finish()
+        requests = self._on_scenario_clock(self._requests.finish(), ("arrival_s",))
+        attempts = self._on_scenario_clock(self._attempts.finish(), ("arrival_s", "start_s", "first_s", "end_s"))
         return {
             "requests": _sorted(requests, ("session", "step", "user_retry")),
             "attempts": _sorted(attempts, ("session", "step", "user_retry", "attempt")),
-            "events": self._events.finish(),
+            "events": self._on_scenario_clock(self._events.finish(), ("time_s",)),
+        }
+
+    def _on_scenario_clock(self, table: TableData, names: tuple[str, ...]) -> TableData:
+        return {
+            name: ColumnData(column.values - self.zero_s, None) if name in names else column
+            for name, column in table.items()
         }
 
 

@@ -45,6 +45,7 @@ class Call:
         "error",
         "finish_reason",
         "first_s",
+        "generation_s",
         "input_tokens",
         "longest_gap_s",
         "place",
@@ -58,12 +59,14 @@ class Call:
         "wanted",
     )
 
-    def __init__(self, provider: SimulatedProvider, input_tokens: int, tokens: int, ttft_s: float, place: int) -> None:
+    def __init__(
+        self, provider: SimulatedProvider, input_tokens: int, tokens: int, ttft_s: float, window: tuple[int, float, float]
+    ) -> None:
         self.provider = provider
         self.input_tokens = input_tokens
         self.tokens = tokens
         self.ttft_s = ttft_s
-        self.place = place
+        self.place, self.generation_s, self.longest_gap_s = window  # unscaled until it starts
         self.state = WAITING
         self.wanted = True  # False once the caller went away
         self.waiter: asyncio.Future[None] | None = None
@@ -72,7 +75,6 @@ class Call:
         self.error: GatewayError | None = None
         self.usage = Usage(input_tokens, 0)
         self.finish_reason = ""
-        self.longest_gap_s = math.nan
         self._delivered = 0
         self._plan: list[tuple[float, int]] | None = None
         self._reader: asyncio.Future[None] | None = None
@@ -81,18 +83,15 @@ class Call:
 
     def start(self, now: float, scale: float) -> None:
         """Get a slot: fix the timeline. `scale` multiplies every time (a brown-out)."""
-        pool, gaps = self.provider.gaps, self.tokens - 1
         self.state = SERVED
         self.scale = scale
-        self.first_s = now + self.ttft_s * scale
-        self.end_s = self.first_s
+        self.first_s = first_s = now + self.ttft_s * scale
+        self.end_s = end_s = first_s + self.generation_s * scale
+        self.longest_gap_s *= scale
         loop = self.provider.loop
-        if gaps:
-            self.end_s += pool.total(self.place, gaps) * scale
-            self.longest_gap_s = pool.longest_in(self.place, gaps) * scale
-            if self.waiter is not None:
-                loop.wake_at(self.first_s, self.waiter)
-        loop.at(self.end_s, self._served)
+        if self.tokens > 1 and self.waiter is not None:
+            loop.wake_at(first_s, self.waiter)
+        loop.at(end_s, self._served)
 
     def _served(self) -> None:
         if self.state == ENDED:
@@ -100,9 +99,11 @@ class Call:
         self.state = ENDED
         self.usage = Usage(self.input_tokens, self.tokens)
         self.finish_reason = "stop"
-        if self.waiter is not None and not self.waiter.done():  # a single token: first and last at once
-            self.waiter.set_result(None)
-        self._wake_reader()
+        waiter, reader = self.waiter, self._reader
+        if waiter is not None and not waiter.done():  # a single token: first and last at once
+            waiter.set_result(None)
+        if reader is not None and not reader.done():
+            reader.set_result(None)
         self.provider.release(self)
 
     def cut(self, error: GatewayError) -> None:
@@ -184,8 +185,20 @@ class Call:
     async def rest(self, limits: Limits) -> Chunk | None:
         if self._delivered >= self.tokens:
             return None
-        if self.end_s > self.provider.loop.time() or self.error is not None:
-            await self._sleep_until(self.end_s, limits)
+        if self.state != ENDED or self.error is not None:
+            gap_s, until_s, _ = limits
+            if (
+                self.error is None
+                and (gap_s is None or not self.longest_gap_s > gap_s)
+                and (until_s is None or self.end_s <= until_s)
+            ):
+                # The usual case, without the coroutine of the careful one: nothing can come before the end.
+                self._reader = reader = self.provider.loop.create_future()
+                await reader
+                if self.error is not None:
+                    raise self.error
+            else:
+                await self._sleep_until(self.end_s, limits)
         return self._chunk(self.tokens - self._delivered)
 
     def _chunk(self, tokens: int) -> Chunk:

@@ -8,6 +8,8 @@ of one replication is off by cv/√16384 = 0.8 %·cv, that of 20 replications by
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,19 +38,19 @@ class GapPool:
         self._maxima = _range_maxima(self.gaps)
         self._cumulative: list[float] = np.concatenate([[0.0], np.cumsum(self.gaps)]).tolist()
 
-    def place(self, uniform: float, count: int) -> int:
-        """Start of the window for an answer with `count` gaps."""
-        room = _POOL - count
-        return int(uniform * room) if room > 0 and self.constant is None else 0
-
-    def total(self, place: int, count: int) -> float:
-        """Sum of the window's gaps, in seconds."""
-        if self.constant is not None:
-            return self.constant * count
-        sums = self._cumulative
-        if place + count <= _POOL:
-            return sums[place + count] - sums[place]
-        return sums[_POOL] * (count // _POOL) + sums[count % _POOL]  # longer than the pool: go round (place is 0)
+    def stretch(self, uniform: float, count: int) -> tuple[int, float, float]:
+        """A window for an answer with `count` gaps (at least one): its place, sum and longest gap, in seconds."""
+        constant = self.constant
+        if constant is not None:
+            return 0, constant * count, constant
+        sums, room = self._cumulative, _POOL - count
+        if room <= 0:  # longer than the pool: go round
+            return 0, sums[_POOL] * (count // _POOL) + sums[count % _POOL], self.longest
+        place = int(uniform * room)
+        level = count.bit_length() - 1
+        maximum = self._maxima[level]
+        one, other = maximum(place), maximum(place + count - (1 << level))
+        return place, sums[place + count] - sums[place], one if one > other else other
 
     def window(self, place: int, count: int) -> Floats:
         """The window's gaps, shape ``(count,)``."""
@@ -58,24 +60,12 @@ class GapPool:
             return self.gaps[place : place + count]
         return np.resize(self.gaps, count)
 
-    def longest_in(self, place: int, count: int) -> float:
-        """Longest gap of the window; NaN if it has none."""
-        if count < 1:
-            return float("nan")
-        if self.constant is not None:
-            return self.constant
-        if place + count > _POOL:
-            return self.longest
-        level = count.bit_length() - 1
-        row = self._maxima[level]
-        return float(max(row[place], row[place + count - (1 << level)]))
 
-
-def _range_maxima(gaps: Floats) -> list[Floats]:
-    """Row *k* holds the maxima of all stretches of 2**k gaps: the longest gap of any window in two look-ups."""
+def _range_maxima(gaps: Floats) -> list[Callable[[int], float]]:
+    """Row *k* looks up the maxima of all stretches of 2**k gaps: the longest gap of any window in two look-ups."""
     rows = [gaps]
     width = 1
     while 2 * width <= len(gaps):
         rows.append(np.maximum(rows[-1][:-width], rows[-1][width:]))
         width *= 2
-    return rows
+    return [row.item for row in rows]  # `item` gives a plain float, in half the time of indexing

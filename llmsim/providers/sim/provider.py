@@ -21,6 +21,9 @@ from llmsim.types import NO_LIMITS, Request, Response, Usage, WholeAnswer
 __all__ = ["SimulatedProvider"]
 
 
+_NO_GAPS = (0, 0.0, float("nan"))
+
+
 class _CallLuck:
     """One purpose's draws, addressed by (request, n-th call of it to this provider)."""
 
@@ -159,22 +162,19 @@ class SimulatedProvider:
 
     def _accept(self, request: Request, truth: Truth, number: int) -> Call:
         tokens = truth.output_tokens
-        place = self.gaps.place(self._window(truth, number), tokens - 1) if tokens > 1 else 0
-        call = Call(self, request.input_tokens, tokens, self._ttft(truth, number), place)
+        window = self.gaps.stretch(self._window(truth, number), tokens - 1) if tokens > 1 else _NO_GAPS
+        call = Call(self, request.input_tokens, tokens, self._ttft(truth, number), window)
         call.waiter = self.loop.create_future()
-        call.arrived_s = self.loop.time()
+        call.arrived_s = now = self.loop.time()
         if self._active is not None:
             self._active[call] = None
-        if self.busy < self._slots * self._phase.capacity and not self.waiting:
-            self._start(call)
+        if not self.waiting and self.busy < self._slots * self._phase.capacity:
+            self.busy += 1
+            call.start(now, self._phase.latency)
         else:
             self.queue.append(call)
             self.waiting += 1
         return call
-
-    def _start(self, call: Call) -> None:
-        self.busy += 1
-        call.start(self.loop.time(), self._phase.latency)
 
     def release(self, call: Call) -> None:
         """`call` gives its slot back."""
@@ -196,7 +196,8 @@ class SimulatedProvider:
             call = self.queue.popleft()
             if call.state == WAITING:
                 self.waiting -= 1
-                self._start(call)
+                self.busy += 1
+                call.start(self.loop.time(), self._phase.latency)
 
     # -- intrinsic faults --------------------------------------------------------------------------------------
 
