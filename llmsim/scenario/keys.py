@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from llmsim.scenario.document import Path
 from llmsim.units import Unit
 
-__all__ = ["at_path", "dataclass_of", "example", "keys_of", "nearest"]
+__all__ = ["at_path", "dataclass_of", "dataclasses_below", "example", "keys_of", "nearest"]
 
 # Fields that a file cannot set: they hold Python objects.
 _NOT_IN_FILES = {"Gateway": {"entry"}, "Scenario": {"source"}}
@@ -53,6 +53,20 @@ def dataclass_of(annotation: Any) -> type[Any] | None:
     """The dataclass an annotation stands for, through ``Annotated`` and ``| None``."""
     members = _members(annotation)
     return next((m for m in members if isinstance(m, type) and dataclasses.is_dataclass(m)), None)
+
+
+def dataclasses_below(*annotations: Any) -> list[type[Any]]:
+    """The dataclasses that can stand somewhere below these annotations, themselves included."""
+    found: list[type[Any]] = []
+    waiting = list(annotations)
+    while waiting:
+        for member in _members(waiting.pop()):
+            if not isinstance(member, type):
+                waiting += get_args(member)
+            elif dataclasses.is_dataclass(member) and member not in found:
+                found.append(member)
+                waiting += keys_of(member).values()
+    return found
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

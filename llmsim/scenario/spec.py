@@ -45,10 +45,28 @@ class Scenario:
 
     Parameters
     ----------
-    seed, replications
-        Replication *r* runs on luck ``(seed, r)``. `replications` is the most a verdict may use.
-    steady_state, slo
-        Metric (with tags) to expressions; see `llmsim.scenario.objectives`.
+    version
+        Of the file format: 1.
+    name, description
+        What reports show.
+    seed
+        Replication *r* runs on luck ``(seed, r)``.
+    replications
+        The most runs a verdict may use.
+    clock
+        Phases of a run.
+    traffic
+        Who sends what, and when.
+    providers
+        Upstreams by name; the first is where requests go that no policy routes.
+    gateway
+        The policies under test.
+    faults
+        What goes wrong, and when.
+    steady_state
+        Metric (with tags) to expressions that hold when all is well; what recovery_time waits for.
+    slo
+        Metric (with tags) to expressions that must hold; see `llmsim.scenario.objectives`.
     source
         The document it was read from, for line numbers; not part of its value.
     """

@@ -1,0 +1,131 @@
+"""The JSON Schema of scenario files, for editors and for ``llmsim schema``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from llmsim.gateway.registry import policy_kinds
+from llmsim.scenario.keys import dataclasses_below
+from llmsim.scenario.objectives import MEASURE_TAGS, METRICS
+from llmsim.scenario.spec import Scenario
+from llmsim.units import DURATION, format_duration
+
+__all__ = ["json_schema"]
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+#: Its `fallback` chooses between upstreams, so it cannot be a policy of one of them.
+_GATEWAY_ONLY = {"fallback"}
+_OBJECTIVE = r"^\s*(p\([\d.]+\)|mean|med|min|max|rate|value)\s*(<|<=|>|>=)\s*\S+\s*$"
+_EFFECTS = ("latency", "capacity", "rate_limit", "abort", "delay", "stall", "break", "outage", "sequence")
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a scenario file, with all policies registered so far.
+
+    It is laxer than `load_scenario`: what only several sections together can tell is not in it.
+
+    Examples
+    --------
+    >>> sorted(json_schema()["required"])
+    ['providers', 'traffic', 'version']
+    """
+    kinds = policy_kinds()
+    roots: list[tuple[str, Any, TypeAdapter[Any]]] = [("scenario", "validation", TypeAdapter(Scenario))]
+    roots += [(f"policy {kind}", "validation", TypeAdapter(cls)) for kind, cls in kinds.items()]
+    references, schema = TypeAdapter.json_schemas(roots)
+    definitions: dict[str, Any] = schema["$defs"]
+    classes = {cls.__name__: cls for cls in dataclasses_below(Scenario, *kinds.values())}
+    for name, definition in definitions.items():
+        _tidy(definition, classes.get(name))
+    policies = {
+        kind: {"settings": references[f"policy {kind}", "validation"], "bare": _works_bare(cls)}
+        for kind, cls in kinds.items()
+    }
+    gateway = definitions["Gateway"]["properties"]
+    gateway.pop("entry")
+    gateway["policies"] = _policy_list(gateway["policies"], policies)
+    inner = {kind: policy for kind, policy in policies.items() if kind not in _GATEWAY_ONLY}
+    gateway["upstream"] = _policy_list(gateway["upstream"], inner)
+    definitions["Fault"]["anyOf"] = [{"required": [effect]} for effect in _EFFECTS]
+    scenario = definitions.pop("Scenario")
+    scenario["properties"].pop("source")
+    scenario["properties"]["providers"] |= {"minProperties": 1, "propertyNames": {"not": {"enum": ["", "cache"]}}}
+    for section in ("slo", "steady_state"):
+        scenario["properties"][section] |= _objectives()
+    return {"$schema": _DIALECT, "title": "llmsim scenario", **scenario, "$defs": definitions}
+
+
+def _works_bare(cls: type[Any]) -> bool:
+    """Whether ``- cache`` without settings is enough."""
+    try:
+        cls()
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _policy_list(described: dict[str, Any], policies: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """An array of objects with a single key, or of bare names where a policy needs no settings."""
+    alternatives: list[dict[str, Any]] = [
+        {
+            "type": "object",
+            "properties": {
+                kind: {"anyOf": [policy["settings"], {"type": "null"}]} if policy["bare"] else policy["settings"]
+            },
+            "required": [kind],
+            "additionalProperties": False,
+        }
+        for kind, policy in policies.items()
+    ]
+    alternatives.append({"enum": [kind for kind, policy in policies.items() if policy["bare"]]})
+    return {**described, "items": {"oneOf": alternatives}}
+
+
+def _objectives() -> dict[str, Any]:
+    tag = rf"({'|'.join(MEASURE_TAGS)})\s*:[^{{}},]+"
+    key = rf"^\s*({'|'.join(METRICS)})\s*(\{{\s*{tag}(,\s*{tag})*\}})?\s*$"
+    line = {"type": "string", "pattern": _OBJECTIVE, "examples": ["p(95) < 2s", "value < 1%"]}
+    return {"propertyNames": {"pattern": key}, "additionalProperties": {"type": "array", "items": line}}
+
+
+def _tidy(definition: dict[str, Any], cls: Any) -> None:
+    """Descriptions from the docstring, no keys but the known ones, defaults as one would write them."""
+    summary, parameters = _described(cls) if cls is not None else ("", {})
+    definition.pop("title", None)
+    definition["description"] = summary
+    definition["additionalProperties"] = False
+    for name, schema in definition.get("properties", {}).items():
+        schema.pop("title", None)
+        unit = schema.get("description", "")
+        text = parameters.get(name, "")
+        if text or unit:
+            schema["description"] = f"{text} ({unit})" if text and unit else text or unit
+        default = schema.get("default")
+        if unit == DURATION.name and isinstance(default, float):
+            schema["default"] = format_duration(default)
+        elif isinstance(default, dict | list) or default is None or isinstance(default, float):
+            schema.pop("default", None)
+
+
+@cache
+def _described(cls: Any) -> tuple[str, dict[str, str]]:
+    """Summary and description of each parameter from a numpydoc docstring."""
+    lines = inspect.cleandoc(cls.__doc__ or "").splitlines()
+    summary = " ".join(lines[: lines.index("")] if "" in lines else lines)
+    found: dict[str, str] = {}
+    names: list[str] = []
+    inside = False
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if following.startswith("---"):
+            inside = line == "Parameters"
+        elif inside and re.match(r"[a-z_]", line):
+            names = [name.strip().rstrip("_") for name in line.split(",")]
+        elif inside and line.startswith("    "):
+            for name in names:
+                found[name] = f"{found.get(name, '')} {line.strip()}".strip()
+    return summary, found
