@@ -70,7 +70,7 @@ class Series:
         Applied to a whole block of uniforms, e.g. a quantile function.
     """
 
-    __slots__ = ("_blocks", "_key", "_mask", "_shift", "_transform")
+    __slots__ = ("_key", "_mask", "_shift", "_transform", "blocks")
 
     def __init__(
         self, key: NDArray[np.uint64], block: int = 4096, transform: Callable[[Floats], Floats] | None = None
@@ -80,10 +80,10 @@ class Series:
         self._shift = block.bit_length() - 1
         self._mask = block - 1
         self._transform = transform
-        self._blocks: dict[int, list[float]] = {}
+        self.blocks: dict[int, list[float]] = {}  #: the latest blocks by number
 
     def __call__(self, index: int) -> float:
-        block = self._blocks.get(index >> self._shift)
+        block = self.blocks.get(index >> self._shift)
         if block is None:
             block = self._draw(index >> self._shift)
         return block[index & self._mask]
@@ -93,10 +93,10 @@ class Series:
         values = _uniforms(self._key, number * size, size)
         if self._transform is not None:
             values = self._transform(values)
-        if len(self._blocks) >= _KEPT_BLOCKS:
-            del self._blocks[next(iter(self._blocks))]
+        if len(self.blocks) >= _KEPT_BLOCKS:
+            del self.blocks[next(iter(self.blocks))]
         block: list[float] = values.tolist()
-        self._blocks[number] = block
+        self.blocks[number] = block
         return block
 
     def array(self, first: int, count: int) -> Floats:

@@ -15,6 +15,7 @@ from llmsim.errors import GatewayError
 
 __all__ = [
     "NO_LIMITS",
+    "NO_USAGE",
     "CallNext",
     "Chunk",
     "Limits",
@@ -43,6 +44,9 @@ class Usage(NamedTuple):
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
+
+
+NO_USAGE = Usage()
 
 
 class Chunk(NamedTuple):

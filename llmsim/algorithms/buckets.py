@@ -44,7 +44,9 @@ class TokenBucket:
 
     def wait_s(self, amount: float, now: float) -> float:
         """Seconds until `amount` would be there; 0 if it is; inf if it never can be."""
-        level = self.refill(now)
+        level = self.level
+        if now > self._at_s:
+            level = self.refill(now)
         if amount <= level:
             return 0.0
         if amount > self.capacity or self.rate_per_s <= 0:
@@ -53,7 +55,9 @@ class TokenBucket:
 
     def take(self, amount: float, now: float) -> None:
         """Take `amount`, which `wait_s` has said is there."""
-        self.level = self.refill(now) - amount
+        if now > self._at_s:
+            self.refill(now)
+        self.level -= amount
 
     def rescale(self, rate_per_s: float, capacity: float, now: float) -> None:
         """Change its rate and size from `now` on; what does not fit any more is lost."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llmsim.errors import GatewayError, outcome_word
 from llmsim.gateway.deadlines import cancelled_by
-from llmsim.types import Outcome, Request, Response, Usage
+from llmsim.types import NO_USAGE, Outcome, Request, Response, Usage
 
 if TYPE_CHECKING:
     from llmsim.gateway.contract import Runtime
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "Exchange", "current_exchange"]
 
 Cause = Literal["first", "retry", "fallback", "hedge"]
-
-_NO_USAGE = Usage()
 
 
 class Exchange:
@@ -136,7 +134,7 @@ class Attempt:
         self.status = 0
         self.won = False
         self.response: Response | None = None
-        self.usage = _NO_USAGE
+        self.usage = NO_USAGE
         self.cost_usd = 0.0
         exchange.attempts += 1
         self.number = exchange.attempts
@@ -174,8 +172,9 @@ class Attempt:
         if outcome.kind == "error":
             assert self.response is not None
             exchange.delivered_by_failed = self.response.tokens_delivered
-        word = outcome.kind if outcome.kind != "error" else outcome_word(outcome.error)
-        self._close(word, outcome.error, usage)
+            self._close(outcome_word(outcome.error), outcome.error, usage)
+        else:
+            self._close(outcome.kind, None, usage)
 
     def failed(self, error: BaseException, usage: Usage) -> None:
         """It ended before a first chunk."""

@@ -233,7 +233,11 @@ class RunningGateway:
             self._next = (self._next + 1) % len(self._replicas)
             return self._replicas[self._next]
         if balancer == "least_in_flight":
-            return min(self._replicas, key=lambda replica: replica.in_flight)
+            best = self._replicas[0]
+            for replica in self._replicas:
+                if replica.in_flight < best.in_flight:
+                    best = replica
+            return best
         # Not hash(): that differs from process to process.
         from zlib import crc32
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from llmsim.errors import EngineError, GatewayError, PolicyError, outcome_word
@@ -109,19 +108,30 @@ class Users:
             self._loop.at(self._last_arrival_s, self._no_more)
         else:
             shape = RateShape.of(self._traffic, self._warm_up_s)
-            blocks = arrival_times(self._traffic, shape, self._luck)
-            self._schedule_next((time for block in blocks for time in block), 0)
+            self._blocks = arrival_times(self._traffic, shape, self._luck)
+            self._times: list[float] = []
+            self._next_block(0)
 
-    def _schedule_next(self, times: Iterator[float], index: int) -> None:
-        time = next(times, None)
-        if time is None or time >= self._last_arrival_s:
+    def _next_block(self, index: int) -> None:
+        """Schedule arrival `index`, the first of a block."""
+        times = next(self._blocks, [])
+        if not times or times[0] >= self._last_arrival_s:
             self._no_more()
         else:
-            self._loop.at(time, self._arrive, times, index)
+            self._times = times
+            self._loop.at(times[0], self._arrive, index, 0)
 
-    def _arrive(self, times: Iterator[float], index: int) -> None:
-        self._send(*self._workload(index))
-        self._schedule_next(times, index + 1)
+    def _arrive(self, index: int, place: int) -> None:
+        request, truth = self._workload(index)
+        self._send(request, truth)
+        place += 1
+        times = self._times
+        if place == len(times):
+            self._next_block(index + 1)
+        elif times[place] >= self._last_arrival_s:
+            self._no_more()
+        else:
+            self._loop.at(times[place], self._arrive, index + 1, place)
 
     def _send_vu(self, index: int) -> None:
         # Index = iteration × users + user: dense and independent of who is faster.
@@ -178,7 +188,7 @@ class Users:
         except Exception as failure:
             self.stop(failure)
             error = failure
-        outcome = visit.left or outcome_word(error)
+        outcome = visit.left or ("ok" if error is None else outcome_word(error))
         self._leave(visit, response, outcome, arrival_s, first_s)
 
     def _leave(self, visit: _Visit, response: Response | None, outcome: str, arrival_s: float, first_s: float) -> None:

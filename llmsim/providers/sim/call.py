@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llmsim.errors import GatewayError, StreamStalled
-from llmsim.types import Chunk, Limits, Usage
+from llmsim.types import NO_USAGE, Chunk, Limits, Usage
 
 if TYPE_CHECKING:
     from llmsim.providers.sim.provider import SimulatedProvider
@@ -31,6 +32,11 @@ WAITING, SERVED, ENDED = range(3)
 def _filler(tokens: int) -> str:
     """The words of a simulated answer; shared, since a cache may keep fifty thousand of them."""
     return "tok " * tokens
+
+
+# A NamedTuple's own constructor is Python code; these are made for every call.
+_usage: Callable[[type[Usage], tuple[int, int, int]], Usage] = tuple.__new__
+_chunk: Callable[[type[Chunk], tuple[str, int]], Chunk] = tuple.__new__
 
 
 class Call:
@@ -60,7 +66,12 @@ class Call:
     )
 
     def __init__(
-        self, provider: SimulatedProvider, input_tokens: int, tokens: int, ttft_s: float, window: tuple[int, float, float]
+        self,
+        provider: SimulatedProvider,
+        input_tokens: int,
+        tokens: int,
+        ttft_s: float,
+        window: tuple[int, float, float],
     ) -> None:
         self.provider = provider
         self.input_tokens = input_tokens
@@ -73,7 +84,7 @@ class Call:
         self.arrived_s = self.first_s = self.end_s = math.nan
         self.scale = 1.0
         self.error: GatewayError | None = None
-        self.usage = Usage(input_tokens, 0)
+        self.usage = NO_USAGE
         self.finish_reason = ""
         self._delivered = 0
         self._plan: list[tuple[float, int]] | None = None
@@ -97,7 +108,7 @@ class Call:
         if self.state == ENDED:
             return  # cut off, or its slot was freed when the caller went away
         self.state = ENDED
-        self.usage = Usage(self.input_tokens, self.tokens)
+        self.usage = _usage(Usage, (self.input_tokens, self.tokens, 0))
         self.finish_reason = "stop"
         waiter, reader = self.waiter, self._reader
         if waiter is not None and not waiter.done():  # a single token: first and last at once
@@ -143,7 +154,7 @@ class Call:
         self.waiter = None
         provider, mode = self.provider, self.provider.spec.on_cancel
         if mode == "continue":
-            self.usage = Usage(self.input_tokens, self.tokens)
+            self.usage = _usage(Usage, (self.input_tokens, self.tokens, 0))
         elif self.state == WAITING:
             self.state = ENDED
             self.usage = Usage()
@@ -204,9 +215,9 @@ class Call:
     def _chunk(self, tokens: int) -> Chunk:
         self._delivered += tokens
         if self._delivered >= self.tokens:
-            self.usage = Usage(self.input_tokens, self.tokens)
+            self.usage = _usage(Usage, (self.input_tokens, self.tokens, 0))
             self.finish_reason = "stop"
-        return Chunk(_filler(tokens), tokens)
+        return _chunk(Chunk, (_filler(tokens), tokens))
 
     def _chunk_plan(self) -> list[tuple[float, int]]:
         """(time, tokens delivered by then) of each wake-up of an iterating reader."""

@@ -39,15 +39,17 @@ class RateLimits:
     def admit(self, input_tokens: int, output_tokens: int, now: float) -> RateLimited | None:
         """Charge the call and return None, or charge nothing and return its 429."""
         worst, which = 0.0, ""
+        charges = []
         for name, _, (per_call, per_input, per_output), bucket in self._buckets:
             amount = per_call + per_input * input_tokens + per_output * output_tokens
             wait_s = bucket.wait_s(amount, now)
             if wait_s > worst:
                 worst, which = wait_s, name
+            charges.append((bucket, amount))
         if worst > 0:
             return self._refusal(which, worst)
-        for _, _, (per_call, per_input, per_output), bucket in self._buckets:
-            bucket.take(per_call + per_input * input_tokens + per_output * output_tokens, now)
+        for bucket, amount in charges:
+            bucket.level -= amount  # `wait_s` has brought the level up to now
         return None
 
     def _refusal(self, which: str, wait_s: float) -> RateLimited:

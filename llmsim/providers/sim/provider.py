@@ -21,19 +21,22 @@ from llmsim.types import NO_LIMITS, Request, Response, Usage, WholeAnswer
 __all__ = ["SimulatedProvider"]
 
 
+_BLOCK_BITS = 9
+_BLOCK_MASK = (1 << _BLOCK_BITS) - 1
 _NO_GAPS = (0, 0.0, float("nan"))
 
 
 class _CallLuck:
     """One purpose's draws, addressed by (request, n-th call of it to this provider)."""
 
-    __slots__ = ("_address", "_distribution", "_first", "_luck", "_others")
+    __slots__ = ("_address", "_distribution", "_first", "_first_blocks", "_luck", "_others")
 
     def __init__(self, luck: Luck, purpose: str, provider: str, distribution: Distribution | None = None) -> None:
         self._luck = luck
         self._address = (purpose, provider)
         self._distribution = distribution
-        self._first = self._series(0, 0, 0, block=512)
+        self._first = self._series(0, 0, 0, block=_BLOCK_MASK + 1)
+        self._first_blocks = self._first.blocks  # looked into directly: two such draws for every call
         self._others: dict[tuple[int, int, int], Series] = {}
 
     def _series(self, call: int, step: int, retry: int, block: int) -> Series:
@@ -42,7 +45,9 @@ class _CallLuck:
 
     def __call__(self, truth: Truth, call: int) -> float:
         if call == 0 and truth.retry == 0 and truth.step == 0:
-            return self._first(truth.index)
+            index = truth.index
+            block = self._first_blocks.get(index >> _BLOCK_BITS)
+            return self._first(index) if block is None else block[index & _BLOCK_MASK]
         key = (call, truth.step, truth.retry)
         series = self._others.get(key)
         if series is None:
