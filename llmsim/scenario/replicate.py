@@ -74,7 +74,12 @@ def replicate(scenario: Scenario, number: int, progress: Progress | None = None)
         except BaseException:
             if not lab.interrupted:
                 raise
-    return lab.finish(perf_counter() - started)
+        replication = lab.finish(perf_counter() - started)
+        # Let go of the run while the collector still sleeps: counting references frees it at no cost, while a
+        # collector that wakes up to it walks every object first (22 % of a short run).
+        progress.lab = progress.users = progress.loop = None
+        del lab
+    return replication
 
 
 def _guard_seed(seed: int, number: int) -> int:
