@@ -14,13 +14,12 @@ from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.units import COUNT, DURATION, Unit
+from llmsim.units import COUNT, DURATION, BadValue, Unit
 
 __all__ = [
     "Constant",
     "CountDistribution",
     "Distribution",
-    "DistributionError",
     "DurationDistribution",
     "Exponential",
     "Gamma",
@@ -74,7 +73,7 @@ class Uniform:
 
     def __post_init__(self) -> None:
         if not self.low <= self.high:
-            raise ValueError(f"uniform: low {self.low:g} must not be above high {self.high:g}")
+            raise ValueError(f"uniform: low {self.low:g} must not be above high {self.high:g}; swap them")
 
     @property
     def mean(self) -> float:
@@ -141,7 +140,10 @@ class Gamma:
 
     def __post_init__(self) -> None:
         if self.mean <= 0 or not 0.02 <= self.cv <= 10:
-            raise ValueError(f"gamma: need mean > 0 and cv between 0.02 and 10, got mean {self.mean:g}, cv {self.cv:g}")
+            raise ValueError(
+                f"gamma: need mean > 0 and cv between 0.02 and 10, got mean {self.mean:g} and cv {self.cv:g}; "
+                "a cv of 1 is exponential, 0.3 is fairly even"
+            )
 
     def quantile(self, u: Floats) -> Floats:
         logit, log_value = _gamma_table(1 / self.cv**2)
@@ -175,14 +177,6 @@ def family_of(distribution: Distribution) -> str | None:
     return next((family for family, cls in _FAMILIES.items() if type(distribution) is cls), None)
 
 
-class DistributionError(ValueError):
-    """A distribution is written wrong; ``at`` is where inside it, ``("lognormal", "p99")``."""
-
-    def __init__(self, message: str, *at: str) -> None:
-        super().__init__(message)
-        self.at = at
-
-
 def parse_distribution(value: Any, unit: Unit, *, si: bool = False) -> Distribution:
     """A distribution as a scenario file writes it: ``8000``, ``300ms`` or ``{lognormal: {p50: 300ms, p99: 2s}}``.
 
@@ -197,7 +191,7 @@ def parse_distribution(value: Any, unit: Unit, *, si: bool = False) -> Distribut
 
     Raises
     ------
-    DistributionError
+    BadValue
         For an unknown family or parameter, with the near match or the parameters it takes.
     """
     if isinstance(value, Distribution):
@@ -206,7 +200,7 @@ def parse_distribution(value: Any, unit: Unit, *, si: bool = False) -> Distribut
         return Constant(unit.parse(value, si=si))
     if len(value) != 1:
         got = ", ".join(map(str, value)) or "none"
-        raise DistributionError(f"a distribution has one family, not {got}; write one of {', '.join(_FAMILIES)}")
+        raise BadValue(f"a distribution has one family, not {got}; write one of {', '.join(_FAMILIES)}")
     family, parameters = next(iter(value.items()))
     cls = _FAMILIES.get(str(family))
     if cls is None:
@@ -214,7 +208,7 @@ def parse_distribution(value: Any, unit: Unit, *, si: bool = False) -> Distribut
 
         near = get_close_matches(str(family), _FAMILIES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_FAMILIES)}"
-        raise DistributionError(f"unknown distribution {family!r}; {hint}", str(family))
+        raise BadValue(f"unknown distribution {family!r}; {hint}", str(family))
     names = [field.name for field in fields(cls)]
     if not isinstance(parameters, dict):
         parameters = {names[0]: parameters} if len(names) == 1 else parameters
@@ -222,17 +216,17 @@ def parse_distribution(value: Any, unit: Unit, *, si: bool = False) -> Distribut
         values = ("0.5" if name in cls.dimensionless else e for name, e in zip(names, unit.examples, strict=False))
         example = ", ".join(f"{name}: {value}" for name, value in zip(names, values, strict=True))
         message = f"{family} takes {', '.join(names)}; write it like {{{family}: {{{example}}}}}"
-        raise DistributionError(message, str(family))
+        raise BadValue(message, str(family))
     parsed = {}
     for name, raw in parameters.items():
         try:
             parsed[name] = _plain_number(name, raw) if name in cls.dimensionless else unit.parse(raw, si=si)
         except ValueError as error:
-            raise DistributionError(str(error), str(family), name) from None
+            raise BadValue(str(error), str(family), name) from None
     try:
         distribution: Distribution = cls(**{name: float(number) for name, number in parsed.items()})
     except ValueError as error:
-        raise DistributionError(str(error), str(family)) from None
+        raise BadValue(str(error), str(family)) from None
     return distribution
 
 

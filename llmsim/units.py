@@ -20,6 +20,7 @@ __all__ = [
     "PRICE",
     "RATE",
     "RATIO",
+    "BadValue",
     "Count",
     "Duration",
     "Multiplier",
@@ -73,6 +74,22 @@ def _count(text: str) -> float | None:
 def _price(text: str) -> float | None:
     found = _PRICE_TEXT.fullmatch(text)
     return float(found[1]) / _SCALE[found[2]] if found else None
+
+
+class BadValue(ValueError):
+    """A value is wrong. ``what is wrong; what to write instead``.
+
+    Parameters
+    ----------
+    message
+        Both, with a semicolon between.
+    at
+        Keys from the value that was checked down to the part that is wrong.
+    """
+
+    def __init__(self, message: str, *at: str) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 @dataclass(frozen=True)
@@ -136,7 +153,7 @@ class Unit:
             number = _plain(value)
         if number is None:
             raise ValueError(f"{_short(value)} is not {self.name}; write it like {' or '.join(self.examples)}")
-        if math.isinf(number):
+        if not math.isfinite(number):
             raise ValueError(f"{_short(value)} is out of range; {self.name} must be finite")
         if not (number > self.low if self.above else number >= self.low) or number > self.high:
             raise ValueError(f"{_short(value)} is out of range; {self.name} must be {self._bounds()}")

@@ -40,11 +40,14 @@ class Document:
         What the user calls it, for messages.
     places
         Where everything stood; empty if it did not come from text.
+    unread
+        Paths, as `dotted` writes them, of values that could not be made sense of and stand for nothing.
     """
 
     data: Any
     source: str = ""
     places: Mapping[Path, Place] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
 
     def get(self, path: Path, default: Any = None) -> Any:
         """The value at `path`, or `default` where there is none."""
@@ -61,7 +64,7 @@ class Document:
 
         Where `path` does not exist, the nearest thing around it is pointed at.
         """
-        at_key = at_key or isinstance(self.get(path), dict | list)
+        at_key = at_key or isinstance(self.get(path), dict | list | None)
         near = path
         while near not in self.places and near:
             near, at_key = near[:-1], True

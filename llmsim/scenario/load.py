@@ -24,7 +24,7 @@ from llmsim.scenario.yaml_words import syntax_problem
 
 __all__ = ["load_scenario", "parse_scenario", "read_document"]
 
-# A long scenario has some kB; this bound is there so that a wrong file is refused in well under a second.
+# A long scenario has some kB; this bound is there so that the wrong file, or a hostile one, is refused in seconds.
 MAX_BYTES = 256_000
 
 

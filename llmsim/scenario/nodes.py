@@ -67,6 +67,7 @@ class Builder:
         self._stack: list[_Node] = []
         self._anchors: dict[str, _Node] = {}
         self._problems: list[Problem] = []
+        self._unread: set[str] = set()
         self._places: dict[tuple[str | int, ...], Place] = {}
 
     def feed(self, event: Any) -> None:
@@ -123,12 +124,13 @@ class Builder:
             what = "a list" if root.kind == "list" else "a single value"
             refuse(f"the file holds {what}", "Write keys: 'version: 1', then traffic: and providers:.", root.spot)
         data = self._expand(root, (), _START)
-        return Document(data, source, self._places), self._problems
+        return Document(data, source, self._places, frozenset(self._unread)), self._problems
 
     def _expand(self, node: _Node, path: tuple[str | int, ...], key_spot: Spot) -> Any:
         self._places[path] = Place(key_spot, node.spot)
         if node.wrong is not None:
             self._report(path, node.spot, *node.wrong)
+            self._unread.add(dotted(path))
         if node.kind == "scalar":
             return node.value
         if node.kind == "list":

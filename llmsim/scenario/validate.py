@@ -20,6 +20,7 @@ from llmsim.scenario.spec import Scenario
 __all__ = ["policy_kind", "validated"]
 
 SCOPES = ("policies", "upstream")
+SHOWN = 100  #: more problems than this are counted only: it is the wrong file
 
 
 def validated(document: Document, problems: list[Problem] | None = None, *, si: bool = False) -> Scenario:
@@ -40,7 +41,6 @@ def validated(document: Document, problems: list[Problem] | None = None, *, si: 
         With all problems in file order.
     """
     found = list(problems or ())
-    read = {(problem.line, problem.column) for problem in found}
     prepared, more = _with_policies(document, si=si)
     scenario: Scenario | None = None
     try:
@@ -48,16 +48,24 @@ def validated(document: Document, problems: list[Problem] | None = None, *, si: 
     except ValidationError as error:
         more += problems_of(error, document, Scenario)
     more += crosscheck(document, si=si)
-    # What could not be read is reported once, not again for what the text of it is not.
-    found += [problem for problem in more if (problem.line, problem.column) not in read or problem.line is None]
+    # What could not be read is reported once, not again for not being what it should be.
+    found += [problem for problem in more if not any(_inside(problem.path, path) for path in document.unread)]
     if found or scenario is None:
         raise ScenarioError(_in_file_order(found), document.source)
     return dataclasses.replace(scenario, source=document)
 
 
+def _inside(path: str, other: str) -> bool:
+    return path == other or path.startswith((other + ".", other + "["))
+
+
 def _in_file_order(problems: list[Problem]) -> list[Problem]:
     unique = {(p.line, p.column, p.message): p for p in problems}.values()
-    return sorted(unique, key=lambda p: (p.line is None, p.line or 0, p.column or 0))
+    ordered = sorted(unique, key=lambda p: (p.line is None, p.line or 0, p.column or 0))
+    if len(ordered) <= SHOWN:
+        return ordered
+    rest = ordered[SHOWN]
+    return [*ordered[:SHOWN], Problem(f"and {len(ordered) - SHOWN:,} more", "", rest.line, rest.column, "Begin above.")]
 
 
 @cache

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from llmsim.distributions import Constant, CountDistribution, DurationDistribution
-from llmsim.units import COUNT, Count, Multiplier, PositiveCount, PositiveDuration, Rate, Ratio, Unit
+from llmsim.units import COUNT, BadValue, Count, Multiplier, PositiveCount, PositiveDuration, Rate, Ratio, Unit
 
 __all__ = ["Route", "Stage", "Topics", "Traffic", "UserRetry", "Zipf"]
 
@@ -154,12 +154,19 @@ class Traffic:
     def __post_init__(self) -> None:
         if self.executor == "constant-vus":
             if self.vus < 1:
-                raise ValueError("executor constant-vus needs vus: 1 or more (the number of virtual users)")
+                raise BadValue("executor constant-vus needs virtual users; write vus: 50", "vus")
         elif self.base_rate <= 0:
-            raise ValueError(f"executor {self.executor} needs a base_rate above zero, e.g. base_rate: 4/s")
+            raise BadValue(f"executor {self.executor} needs a base_rate above zero; write base_rate: 4/s", "base_rate")
         if self.executor == "ramping-arrival-rate" and not self.stages:
-            raise ValueError("executor ramping-arrival-rate needs stages: [{duration: 2m, target: 1x}, …]")
+            raise BadValue(
+                "executor ramping-arrival-rate needs stages; write stages: [{duration: 2m, target: 1x}, …]", "stages"
+            )
         if self.executor != "ramping-arrival-rate" and self.stages:
-            raise ValueError(f"stages need executor: ramping-arrival-rate, not {self.executor}")
-        if not self.mix or sum(route.weight for route in self.mix) <= 0:
-            raise ValueError("the weights of mix must add up to more than zero")
+            raise BadValue(
+                f"executor {self.executor} has no stages; write executor: ramping-arrival-rate, or remove them",
+                "stages",
+            )
+        if not self.mix:
+            raise BadValue("the mix is empty; write mix: [{route: chat}], or remove it", "mix")
+        if sum(route.weight for route in self.mix) <= 0:
+            raise BadValue("the weights of the mix add up to nothing; write a weight above 0%, e.g. weight: 80%", "mix")

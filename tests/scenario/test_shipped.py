@@ -1,0 +1,151 @@
+"""What ships: the scenarios, their sizes, and the JSON Schema that editors check them with."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from llmsim.scenario.jsonschema import json_schema
+from llmsim.scenario.load import load_scenario, parse_scenario, read_document
+from llmsim.scenario.preflight import preflight
+from llmsim.scenario.values import from_values, to_values
+
+FILES = sorted((Path(__file__).parents[2] / "scenarios").glob("*.yaml"))
+SPIKE, ARTICLE = (next(f for f in FILES if f.stem == stem) for stem in ("hacker-news-spike", "article-gateway"))
+
+
+@pytest.fixture(scope="module")
+def validator() -> Draft202012Validator:
+    schema = json_schema()
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_is_valid_for_both_the_loader_and_the_schema(path: Path, validator: Draft202012Validator) -> None:
+    scenario = load_scenario(path)
+    assert scenario.name == path.stem
+    assert scenario.description
+    document, problems = read_document(path.read_bytes(), str(path))
+    assert not problems
+    assert [error.message for error in validator.iter_errors(document.data)] == []
+    assert from_values(json.loads(json.dumps(to_values(scenario)))) == scenario
+
+
+def test_the_two_differ_in_nothing_but_the_gateway() -> None:
+    spike, article = load_scenario(SPIKE), load_scenario(ARTICLE)
+    same = dataclasses.replace(article, name=spike.name, description=spike.description, gateway=spike.gateway)
+    assert same == spike
+
+
+def test_sizes_make_the_story() -> None:
+    spike = load_scenario(SPIKE)
+    found = preflight(spike)
+    assert found.expected_requests == pytest.approx(4440, rel=0.15)
+    assert found.peak_per_s == pytest.approx(10 * found.base_per_s)
+    loads = {(load.provider, load.limit): load for load in found.loads}
+    tokens = loads["openai", "tokens"]
+    assert tokens.first_choice
+    assert tokens.rho_base < 0.8
+    assert tokens.rho_peak > 2  # what a cache that answers two in five leaves is still above the limit
+    assert tokens.empty_at_s is not None
+    assert 120 < tokens.empty_at_s < 200  # during the spike
+    assert not loads["openai", "requests"].exceeded
+    assert all(load.rho_peak < 1 for load in found.loads if load.provider == "anthropic")
+    assert "openai (first choice) tokens" in str(found)
+    assert "runs out at 2m" in str(found)
+
+
+def test_preflight_of_a_closed_loop_and_of_slots() -> None:
+    text = """
+version: 1
+clock: {duration: 100s}
+traffic: {executor: constant-vus, vus: 30, think_time: 8s, mix: [{output_tokens: 101}]}
+providers:
+  a: {ttft: 1s, inter_token: 10ms, concurrency: 10, rate_limit: {requests: 60/min}}
+  b: {}
+gateway: {policies: [fallback: {order: [b, a]}]}
+"""
+    found = preflight(parse_scenario(text))
+    # b answers in 0.5 s + 100 gaps of 20 ms; with thinking that makes a cycle of 10.5 s
+    assert found.base_per_s == pytest.approx(30 / 10.5)
+    assert found.closed_loop
+    assert found.unlimited == ("b",)
+    requests, slots = found.loads
+    assert not slots.first_choice
+    assert slots.rho_peak == pytest.approx(30 / 10.5 * 2 / 10)
+    # the bucket holds 60 requests and loses 30 / 10.5 - 1 a second
+    assert requests.empty_at_s == pytest.approx(60 / (30 / 10.5 - 1), abs=0.5)
+    assert "at most 286 requests" in str(found)
+
+
+def test_preflight_caps_answers_at_max_tokens() -> None:
+    text = """
+version: 1
+traffic: {base_rate: 1/s, mix: [{output_tokens: {exponential: {mean: 100}}, max_tokens: 50}]}
+providers: {a: {}}
+"""
+    assert preflight(parse_scenario(text)).output_tokens == pytest.approx(100 * (1 - 2.71828**-0.5), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"nme": "x"},
+        {"version": 2},
+        {"clock": {"duration": 30}},
+        {"clock": {"duration": "30 seconds"}},
+        {"traffic": {"base_rate": "4"}},
+        {"traffic": {"base_rate": "4/s", "patience": {"lognorm": {}}}},
+        {"providers": {}},
+        {"providers": {"a": {"price": {"inputs": "$3/Mtok"}}}},
+        {"gateway": {"policies": ["retri"]}},
+        {"gateway": {"policies": ["fallback"]}},
+        {"gateway": {"policies": [{"retry": {"max_attemps": 3}}]}},
+        {"gateway": {"policies": [{"retry": {}, "cache": {}}]}},
+        {"gateway": {"upstream": [{"fallback": {"order": ["a"]}}]}},
+        {"gateway": {"entry": "x"}},
+        {"faults": [{"name": "x", "provider": "a"}]},
+        {"slo": {"ttfb": ["p(95) < 2s"]}},
+        {"slo": {"ttft": ["p95 < 2s"]}},
+        {"slo": {"ttft{model:x}": ["p(95) < 2s"]}},
+        {"source": 3},
+    ],
+)
+def test_the_schema_refuses_what_the_loader_refuses(wrong: dict, validator: Draft202012Validator) -> None:
+    good = {"version": 1, "traffic": {"base_rate": "4/s"}, "providers": {"a": {}}}
+    assert validator.is_valid(good)
+    assert not validator.is_valid({**good, **wrong})
+
+
+def test_the_schema_takes_every_form_the_loader_takes(validator: Draft202012Validator) -> None:
+    text = """
+version: 1
+clock: {warm_up: 0, duration: 1m30s}
+traffic:
+  executor: ramping-arrival-rate
+  base_rate: 2.5k/h
+  stages: [{duration: 10s, target: 10}, {duration: 10s, target: 0.5x}]
+  patience: {exponential: 20s}
+  mix: [{input_tokens: {uniform: {low: 10, high: 2k}}, weight: 0.5, output_tokens: 1_000}]
+providers: {a: {ttft: {gamma: {mean: 1s, cv: 0.4}}, queue: {limit: null}, rate_limit: null}}
+gateway: {policies: [cache, retry: null, timeout: {total: 1h}], stream: false}
+faults: [{name: script, provider: a, sequence: [429, ok, 503], sequence_per: request}]
+slo: {"ttft{route:default}": ["p(99.9) <= 2s"], goodput: [value > 3/s]}
+"""
+    parse_scenario(text)
+    document, _ = read_document(text)
+    assert [error.message for error in validator.iter_errors(document.data)] == []
+
+
+def test_the_schema_is_closed_and_described(validator: Draft202012Validator) -> None:
+    schema = validator.schema
+    assert isinstance(schema, dict)
+    for name, definition in schema["$defs"].items():
+        assert definition["additionalProperties"] is False, name
+        assert definition["description"], name
+    assert "source" not in schema["properties"]
+    assert schema["$defs"]["Traffic"]["properties"]["patience"]["description"].startswith("How long a user waits")
+    assert schema["$defs"]["Clock"]["properties"]["duration"]["default"] == "5m"
