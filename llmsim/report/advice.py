@@ -24,6 +24,7 @@ _TIMEOUTS = next(one.words for one in CLASSES if one.name == "timeouts")
 # Below these shares a fact is not what decided a result, and is not worth a sentence.
 _NOTABLE = 0.1
 _DOMINANT = 0.25
+_FEW = 0.001
 
 
 def advice(result: Result) -> list[str]:
@@ -40,9 +41,11 @@ def advice(result: Result) -> list[str]:
     if requests.is_empty():
         return ["No request arrived in the measured time."]
     failed = _failures(requests, attempts)
+    if result.verdict == "PASS" or failed.height < _FEW * requests.height:
+        return [_calm(result, requests, failed), *(sentence for sentence in [_waste(result)] if sentence)]
     found = [
         _main_failure(result, failed),
-        _gave_up_early(failed),
+        _gave_up_early(failed, requests),
         _retries(attempts, failed),
         _idle(failed),
         _not_recovered(result),
@@ -50,6 +53,11 @@ def advice(result: Result) -> list[str]:
     ]
     sentences = [sentence for sentence in found if sentence][:_MOST]
     return sentences or [_calm(result, requests, failed)]
+
+
+def _percent(part: float) -> str:
+    """Whole percents are enough in a sentence."""
+    return f"{part:.0%}".replace("%", " %") if 0.01 <= part <= 0.99 or part in (0, 1) else share(part)
 
 
 def _failures(requests: pl.DataFrame, attempts: pl.DataFrame) -> pl.DataFrame:
@@ -83,12 +91,11 @@ def _main_failure(result: Result, failed: pl.DataFrame) -> str:
     kinds = failed.group_by("ended").agg(pl.len()).sort("len", "ended", descending=[True, False])
     name, top = kinds.row(0)
     part = top / failed.height
-    rate = failed.height / max(1, result.requests.filter(pl.col("window") == "measured").height)
-    if part < _DOMINANT or rate < 0.001:
+    if part < _DOMINANT:
         return ""
-    sentence = f"{share(part)} of the failures were {name}{_when(result, failed.filter(pl.col('ended') == name))}"
+    sentence = f"{_percent(part)} of the failures were {name}{_when(result, failed.filter(pl.col('ended') == name))}"
     if kinds.height > 1 and kinds["len"][1] / failed.height >= _NOTABLE:
-        sentence += f"; {share(kinds['len'][1] / failed.height)} were {kinds['ended'][1]}"
+        sentence += f"; {_percent(kinds['len'][1] / failed.height)} were {kinds['ended'][1]}"
     return sentence + "."
 
 
@@ -103,7 +110,7 @@ def _when(result: Result, rows: pl.DataFrame) -> str:
     return f", nine in ten between {clock(low)} and {clock(high)}{during}"
 
 
-def _gave_up_early(failed: pl.DataFrame) -> str:
+def _gave_up_early(failed: pl.DataFrame, requests: pl.DataFrame) -> str:
     """Timeouts after which nothing else was tried: the classic of a gateway that retries only on a status."""
     # A passed deadline is no such case: there was no time left to try anything.
     timed_out = pl.col("outcome").cast(pl.String).is_in([*_TIMEOUTS]) & (pl.col("outcome") != "deadline_exceeded")
@@ -116,7 +123,7 @@ def _gave_up_early(failed: pl.DataFrame) -> str:
     limit = f"Timeouts after {format_duration(after)}" if isinstance(after, float) else "Timeouts"
     single = only.filter(pl.col("attempts") <= 1).height / only.height
     tried = "were neither retried nor sent elsewhere" if single > 0.5 else "were not sent elsewhere"
-    return f"{limit}{where} {tried}: {count(only.height)} requests failed of them."
+    return f"{limit}{where} {tried}: {count(only.height)} of {count(requests.height)} requests failed that way."
 
 
 def _retries(attempts: pl.DataFrame, failed: pl.DataFrame) -> str:
@@ -128,7 +135,7 @@ def _retries(attempts: pl.DataFrame, failed: pl.DataFrame) -> str:
     if part < _NOTABLE:
         return ""
     good = int((again["outcome"] == "ok").sum())
-    sentence = f"{share(part)} of all attempts were retries; {share(good / again.height)} of these were answered"
+    sentence = f"{_percent(part)} of all attempts were retries; {_percent(good / again.height)} of these were answered"
     gap = _median_gap(attempts)
     if gap is not None:
         sentence += f", after waits of {format_duration(gap)} (median)"
@@ -172,7 +179,7 @@ def _waste(result: Result) -> str:
         return ""
     name = max(wasted, key=lambda part: wasted[part])
     return (
-        f"{share(lost / total)} of the cost bought nothing ({usd(lost)} of {usd(total)} a replication), "
+        f"{_percent(lost / total)} of the cost bought nothing ({usd(lost)} of {usd(total)} a replication), "
         f"most of it {name.replace('_', '-')} work."
     )
 

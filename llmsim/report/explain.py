@@ -82,7 +82,8 @@ def _is(address: tuple[int, int, int] | None) -> pl.Expr:
 def _unknown(result: Result, request_id: str, address: tuple[int, int, int] | None, replication: int) -> str:
     numbers = [one.number for one in result.replications]
     if replication not in numbers:
-        return f"there is no replication {replication}; this result has {min(numbers)} to {max(numbers)}"
+        made = f"{min(numbers)} to {max(numbers)}" if numbers else "none"
+        return f"there is no replication {replication}; this result has {made}"
     requests = result.requests.filter(pl.col("replication") == replication)
     what = f"there is no request {request_id!r} in replication {replication}"
     if address is None:

@@ -86,6 +86,7 @@ def key_numbers(result: Result) -> list[tuple[str, str]]:
         ("errors", f"{share_or_dash(numbers['error_rate'])}{_part(numbers['abandoned_rate'], 'user left')}"),
         ("ttft", _latency(numbers["ttft_s"])),
         ("ttft of successes", _latency(numbers["ttft_ok_s"])),
+        ("ttft without cache", _latency(numbers["ttft_upstream_s"]) if numbers["cache_hit_rate"] > 0 else ""),
         ("end to end", _latency(numbers["e2e_s"])),
         ("time per token", _latency(numbers["tpot_s"])),
         ("cost", _cost(numbers)),
@@ -105,7 +106,7 @@ def share_or_dash(value: float) -> str:
 
 
 def _part(value: float, what: str) -> str:
-    return f", of all requests {share(value)}: {what}" if value > 0 else ""
+    return f" (of all requests, {share(value)}: {what})" if value > 0 else ""
 
 
 def _latency(numbers: dict[str, float]) -> str:
@@ -117,7 +118,11 @@ def _cost(numbers: dict[str, Any]) -> str:
     total = numbers["cost_usd"]["total"]
     if not total > 0:
         return ""
-    return f"{usd(total)} a replication, {usd(numbers['cost_per_ok_usd'])} per success"
+    difference = numbers["cost_usd"]["fallback_difference"]
+    dearer = (
+        f" (fallbacks {'+' if difference > 0 else ''}{usd(difference)})" if abs(difference) >= 0.005 * total else ""
+    )
+    return f"{usd(total)} a replication{dearer}, {usd(numbers['cost_per_ok_usd'])} per success"
 
 
 def _wasted(costs: dict[str, float]) -> str:

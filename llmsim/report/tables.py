@@ -112,13 +112,13 @@ def to_table(whole: pl.DataFrame, table: str) -> TableData:
             codes = series.cast(pl.String).replace_strict(
                 names.cast(pl.String), pl.Series(range(len(names)), dtype=pl.Int32), return_dtype=pl.Int32
             )
-            data[column.name] = ColumnData(codes.to_numpy(), tuple(names.cast(pl.String)))
+            data[column.name] = ColumnData(codes.to_numpy().astype(np.int32), tuple(names.cast(pl.String)))
         elif column.kind == "text":
             data[column.name] = ColumnData(np.array(series.to_list(), dtype=object))
         elif column.kind in ("f4", "f8"):
-            data[column.name] = ColumnData(series.fill_null(math.nan).to_numpy())
+            data[column.name] = ColumnData(series.fill_null(math.nan).to_numpy().astype(column.kind))
         else:
-            data[column.name] = ColumnData(series.to_numpy())
+            data[column.name] = ColumnData(series.to_numpy().astype(column.kind))
     return data
 
 

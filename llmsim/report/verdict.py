@@ -67,6 +67,8 @@ def looks(most: int) -> tuple[Look, ...]:
     >>> looks(6), looks(5)
     ((Look(replications=6, rank=1),), (Look(replications=5, rank=0),))
     """
+    if most < 1:
+        return ()
     doubling = (FIRST_LOOK * 2**step for step in range(64))
     sizes = [*takewhile(lambda size: size < most, doubling), most]
     done, spent, chosen = 0, 0.0, []

@@ -1,0 +1,165 @@
+import base64
+import io
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from report.results import result, scenario, spike
+from telemetry.recorded import numbered, replication, request
+
+from llmsim.report import plots
+from llmsim.report.plots.bins import latencies, outcome_bins
+from llmsim.report.plots.canvas import CLASS_STYLE, INK
+from llmsim.report.result import Result
+from llmsim.telemetry.outcomes import CLASSES
+
+KINDS = ("timeline", "outcomes", "ttft", "cost")
+
+
+@pytest.fixture(scope="module")
+def day():
+    return result(3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_are_png_with_words(day, kind):
+    picture = getattr(day.plot, kind)()
+    data, meta = picture._repr_mimebundle_()
+    image = base64.b64decode(data["image/png"])
+    assert image.startswith(b"\x89PNG")
+    assert len(image) < 100_000
+    assert data["text/plain"] == meta["image/png"]["alt"] == picture.alt
+    assert "small <day>" in picture.alt
+    assert "nan" not in picture.alt
+
+
+def test_the_alt_text_says_what_one_sees(day):
+    alt = day.plot.timeline().alt
+    for part in ("Offered load up to", "failures up to", "p90 up to never", "brown-out from 0:20 to 0:50"):
+        assert part in alt
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_can_be_drawn_into_axes_of_ones_own(day, kind):
+    from matplotlib.figure import Figure
+
+    ax = Figure().subplots()
+    assert getattr(day.plot, kind)(ax=ax) is ax
+    assert ax.has_data()
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        pytest.param(lambda: Result(scenario(), []), id="nothing"),
+        pytest.param(lambda: Result(scenario(), [replication()]), id="no requests"),
+        pytest.param(lambda: Result(scenario(), [replication([request()])]), id="one request"),
+        pytest.param(
+            lambda: Result(scenario(), [replication(numbered([request(outcome="oops")] * 300))]), id="all failed"
+        ),
+        pytest.param(lambda: Result(scenario(faults=[]), [spike()]), id="no faults"),
+        pytest.param(
+            lambda: Result(scenario(), [replication([request(served_from="cache", ttft_s=0.0)] * 50)]), id="all cached"
+        ),
+        pytest.param(
+            lambda: Result(scenario(), [replication([request()], simulated_s=-5.0, partial=True)]), id="in warm-up"
+        ),
+        pytest.param(lambda: Result(scenario(clock={"duration": "2d"}), [spike()]), id="two days"),
+        pytest.param(lambda: Result(scenario(clock={"duration": "500ms"}, faults=[]), [spike()]), id="half a second"),
+    ],
+)
+def test_odd_results_have_pictures_too(one):
+    assert one().plot.timeline().png(dpi=30)  # it has the panels of all others
+
+
+def test_bins_hold_every_request_once(day):
+    bins = outcome_bins(day)
+    measured = day.requests.filter(pl.col("window") == "measured")
+    total = sum(float((height * np.diff(bins.edges_s)).sum()) for height in bins.classes.values()) * 3
+    assert total == pytest.approx(measured.height)
+    assert sum(bins.classes.values()) == pytest.approx(bins.offered)
+    assert latencies(day).requests.sum() == measured.height
+    assert len(bins.edges_s) <= 241
+
+
+def test_failures_are_never_in_the_percentiles(day):
+    told = latencies(day, (50, 90))
+    storm = (told.edges_s[:-1] >= 40) & (told.edges_s[:-1] < 50)
+    assert np.isinf(told.percentiles[90][storm]).all()
+    assert np.isfinite(told.percentiles[90][~storm]).all()
+
+
+def _luminance(colour):
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(one, other):
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_reads_on_white_and_on_black():
+    assert _contrast(INK, "#ffffff") > 4.4
+    assert _contrast(INK, "#111111") > 4.1
+
+
+def test_classes_differ_by_hatch_as_well_as_by_colour():
+    assert CLASS_STYLE.keys() == {one.name for one in CLASSES}
+    assert len({colour for colour, _ in CLASS_STYLE.values()}) == len(CLASSES)
+    failures = [hatch for name, (_, hatch) in CLASS_STYLE.items() if name not in ("cache_hits", "answered")]
+    assert len(set(failures)) == len(failures)
+    assert "" not in failures
+
+
+def test_the_ground_is_transparent(day):
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(day.plot.outcomes().png()))
+    assert image.mode == "RGBA"
+    assert image.getpixel((1, 1))[3] == 0
+
+
+def test_equal_results_have_equal_pictures(day):
+    assert day.plot.outcomes().png() == result(3).plot.outcomes().png()
+
+
+def test_a_million_requests_are_binned_before_they_are_drawn():
+    count = 1_000_000
+    one = result(1)
+    luck = np.random.default_rng(0)
+    few = one.requests
+    one.__dict__["requests"] = few[luck.integers(0, few.height, count)].with_columns(
+        arrival_s=pl.Series(np.sort(luck.uniform(0, 100, count)))
+    )
+    one.plot.timeline()  # matplotlib's fonts, and what is not the picture: verdict and metrics
+    started = time.process_time()
+    one.plot.timeline()
+    assert time.process_time() - started < 4  # CPU time of all threads; about 0.5 s
+
+
+@pytest.mark.parametrize("one", [Result(scenario(), []), Result(scenario(), [replication([request()])])])
+def test_nothing_to_pay(one):
+    assert one.plot.cost().png(dpi=30)
+
+
+def test_matplotlib_waits_for_the_first_picture():
+    code = "import sys, llmsim.report.result, llmsim.report.plots; assert 'matplotlib' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_global_is_touched(day):
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    day.plot.outcomes()
+    assert dict(mpl.rcParams) == before
+    for path in Path(plots.__file__).parent.glob("*.py"):
+        assert not re.search(r"import.*pyplot|\.use\(|rcParams", path.read_text()), path

@@ -1,0 +1,150 @@
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from llmsim.report.verdict import ERROR, judge, look_at, looks, median, next_look
+
+
+def run(values, bound, most):
+    """Look by look until decided, as a run does."""
+    for look in looks(most):
+        judged = judge(values, [value < bound for value in values], look)
+        if judged.verdict != "UNDECIDED":
+            break
+    return judged
+
+
+@pytest.mark.parametrize("most", [6, 7, 10, 12, 20, 40, 80, 200])
+def test_a_metric_on_its_bound_is_rarely_judged(most):
+    """The promise itself: 1,000 runs of a metric whose median is the bound; wrong PASSes and wrong FAILs each."""
+    luck = np.random.default_rng(most)
+    verdicts = [run(luck.lognormal(0, 1, most), 1.0, most).verdict for _ in range(1000)]
+    assert verdicts.count("PASS") / 1000 <= 0.05
+    assert verdicts.count("FAIL") / 1000 <= 0.05
+
+
+@pytest.mark.parametrize("most", [6, 10, 15, 20, 40, 80, 200])
+def test_the_error_over_all_looks_is_what_was_promised(most):
+    """Exactly, by walking every number of heads: no simulation noise."""
+    alive, crossed, done = {0: 1.0}, 0.0, 0
+    for look in looks(most):
+        fresh = look.replications - done
+        moved: dict[int, float] = {}
+        for heads, chance in alive.items():
+            for more in range(fresh + 1):
+                moved[heads + more] = moved.get(heads + more, 0.0) + chance * binom.pmf(more, fresh, 0.5)
+        crossed += sum(chance for heads, chance in moved.items() if heads >= look.needed)
+        alive = {heads: chance for heads, chance in moved.items() if heads < look.needed}
+        done = look.replications
+        assert crossed <= ERROR / 2 * math.sqrt(done / most) + 1e-12
+        # And nothing was given away: one rank more would have been too much.
+        wider = sum(chance for heads, chance in moved.items() if heads == look.needed - 1)
+        assert crossed + wider > ERROR / 2 * math.sqrt(done / most)
+
+
+def test_a_clear_case_is_decided_at_the_first_look():
+    luck = np.random.default_rng(0)
+    for most in (6, 10, 20, 40):
+        assert run(luck.normal(1.0, 0.1, most), 2.0, most).verdict == "PASS"
+        assert run(luck.normal(3.0, 0.1, most), 2.0, most).verdict == "FAIL"
+    assert run(luck.normal(1.0, 0.1, 40), 2.0, 40).replications == 10
+
+
+def test_power_grows_with_replications():
+    luck = np.random.default_rng(3)
+    shares = []
+    for most in (10, 20, 40, 80):
+        values = [run(luck.normal(1.0, 1.0, most), 1.6, most).verdict for _ in range(300)]
+        shares.append(values.count("PASS") / 300)
+        assert "FAIL" not in values
+    assert all(more > less for less, more in pairwise(shares))
+
+
+@given(st.lists(st.floats(0, 10) | st.just(math.inf), min_size=6, max_size=60), st.floats(0, 10))
+def test_a_verdict_is_an_interval_within_or_without_the_bound(values, bound):
+    look = looks(len(values))[-1]
+    judged = judge(values, [value < bound for value in values], look)
+    low, high = judged.interval
+    assert low <= judged.measured <= high
+    assert (judged.verdict == "PASS") == (high < bound)
+    assert (judged.verdict == "FAIL") == (low >= bound)
+
+
+@pytest.mark.parametrize("replications", [6, 10, 20, 40])
+def test_the_interval_covers_the_median(replications):
+    luck = np.random.default_rng(replications)
+    look = looks(replications)[-1]
+    covered = 0
+    for _ in range(1000):
+        low, high = judge(luck.exponential(1.0, replications), [True] * replications, look).interval
+        covered += low <= math.log(2) <= high
+    assert covered / 1000 >= 0.94  # nominally ≥ 0.95
+
+
+@pytest.mark.parametrize("few", [1, 2, 3, 4, 5])
+def test_fewer_than_six_replications_never_decide(few):
+    judged = judge([0.0] * few, [True] * few, looks(few)[-1])
+    assert judged.verdict == "UNDECIDED"
+    assert judged.interval is None
+    assert judged.likely_needed >= 6
+
+
+def test_six_that_agree_decide():
+    assert judge([0.0] * 6, [True] * 6, looks(6)[-1]).verdict == "PASS"
+    assert judge([math.inf] * 6, [False] * 6, looks(6)[-1]).verdict == "FAIL"
+    assert judge([0.0] * 5 + [math.inf], [True] * 5 + [False], looks(6)[-1]).verdict == "UNDECIDED"
+
+
+def test_infinite_values_are_values():
+    judged = judge([1.0] * 18 + [math.inf] * 2, [True] * 18 + [False] * 2, looks(20)[-1])
+    assert (judged.verdict, judged.interval, judged.measured) == ("PASS", (1.0, 1.0), 1.0)
+
+
+def test_what_could_not_be_told_is_neither_inside_nor_outside():
+    nan = math.nan
+    look = looks(10)[-1]  # 9 of 10 are needed
+    judged = judge([1.0] * 9 + [nan], [True] * 10, look)
+    assert (judged.verdict, judged.missing, judged.interval) == ("PASS", 1, (1.0, 1.0))
+    judged = judge([1.0] * 8 + [nan] * 2, [True] * 10, look)
+    assert judged.verdict == "UNDECIDED"
+    assert all(math.isnan(end) for end in judged.interval)
+    judged = judge([nan] * 10, [False] * 10, look)
+    assert (judged.verdict, judged.likely_needed) == ("UNDECIDED", None)
+
+
+def test_how_many_more_would_decide():
+    look = looks(10)[-1]
+    near = judge(range(10), [True] * 8 + [False] * 2, look)
+    far = judge(range(10), [True] * 6 + [False] * 4, look)
+    tie = judge(range(10), [True] * 5 + [False] * 5, look)
+    assert 11 <= near.likely_needed < far.likely_needed
+    assert tie.likely_needed is None
+    # What it says is about right: with the shrunken share, so many are decided in most runs.
+    luck = np.random.default_rng(0)
+    share = 9 / 12
+    decided = [run(luck.random(near.likely_needed), share, near.likely_needed).verdict == "PASS" for _ in range(300)]
+    assert 0.6 <= sum(decided) / 300 <= 0.95
+
+
+def test_when_to_look():
+    assert [next_look(done, 40) for done in (0, 9, 10, 11, 20, 39, 40)] == [10, 10, 20, 20, 40, 40, None]
+    assert next_look(0, 3) == 3
+    assert look_at(9, 40) is None
+    assert look_at(25, 40).replications == 20
+    assert [look.replications for look in looks(1000)] == [10, 20, 40, 80, 160, 320, 640, 1000]
+
+
+def test_ranks_do_not_underflow():
+    assert looks(5000)[-1].rank > 2000
+
+
+def test_median_survives_infinity():
+    assert median([1.0, 2.0, math.inf, math.inf]) == math.inf
+    assert median([1.0, 2.0, 3.0, math.inf]) == 2.5
+    assert median([math.inf, math.inf]) == math.inf
+    assert math.isnan(median([math.nan]))
