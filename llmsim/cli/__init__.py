@@ -1,0 +1,28 @@
+"""The command line, ``llmsim``. Nothing is imported before it is known what is wanted.
+
+A file of one's own that registers policies and then calls `main` runs scenarios that name these policies::
+
+    if __name__ == "__main__":
+        llmsim.cli.main()  # python my_gateway.py run scenarios/mine.yaml
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run ``llmsim ARGUMENTS`` (default: those of the process) and exit.
+
+    Raises
+    ------
+    SystemExit
+        Always. 0 pass, 1 an SLO failed, 2 bad input or nothing found, 3 undecided, 4 llmsim broke, 130 interrupted.
+    """
+    from llmsim.cli.app import app
+
+    app(args=None if arguments is None else list(arguments))
+    raise SystemExit(0)

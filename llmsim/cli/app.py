@@ -1,0 +1,46 @@
+"""The commands, and what is common to them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmsim.cli.explain import explain
+from llmsim.cli.run import run
+from llmsim.cli.schema import schema
+
+__all__ = ["app"]
+
+# No rich markup: drawing help with rich would more than double the time of `llmsim --help`.
+app = typer.Typer(
+    name="llmsim", rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True
+)
+app.command()(run)
+app.command()(explain)
+app.command()(schema)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag
+    if wanted:
+        from llmsim import __version__
+
+        typer.echo(f"llmsim {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def llmsim(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A wind tunnel for LLM gateways: rehearse spikes, 429 storms and brown-outs in virtual time.
+
+    \b
+    Examples:
+      llmsim run scenarios/hacker-news-spike.yaml
+      llmsim run scenarios/*.yaml --json results.json
+      llmsim explain out 17/0/0
+    """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled

@@ -1,0 +1,190 @@
+"""Run scenario files one after the other: load, preflight, simulate, show, save, judge."""
+
+from __future__ import annotations
+
+import os
+import signal
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from llmsim.api import load
+from llmsim.api import run as simulate
+from llmsim.cli.failures import INTERRUPTED, block, page_of, worst
+from llmsim.cli.files import missing_file
+from llmsim.cli.outputs import Outputs
+from llmsim.cli.progress import progress
+from llmsim.cli.replay import program, replay
+from llmsim.cli.terminal import put
+from llmsim.errors import LlmsimError, SimulationInterrupted
+from llmsim.report.layout import MARKS, headline
+from llmsim.report.result import Result
+from llmsim.scenario.preflight import Preflight, preflight
+from llmsim.scenario.spec import Scenario
+
+__all__ = ["Batch", "Options"]
+
+_WIDTH = 100  # of running text
+
+# Worker processes take seconds to start; one process simulates some 5,000 to 10,000 requests a second.
+_REQUESTS_WORTH_PROCESSES = 150_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was typed."""
+
+    files: tuple[Path, ...]
+    seed: int | None = None
+    replications: int | None = None
+    jobs: int | None = None  #: None: one per core, where that is quicker
+    overrides: tuple[str, ...] = ()
+    json: str | None = None  #: a file name, or ``-``
+    out: Path | None = None
+    progress: bool = True
+    quiet: bool = False
+    allow_undecided: bool = False
+    traceback: bool = False
+
+
+class Batch:
+    """The files of one command. `all` does everything and tells the exit code."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        #: Where a person reads the result: standard output belongs to the JSON if that was asked for.
+        self._to: Literal["stdout", "stderr"] = "stderr" if options.json == "-" else "stdout"
+
+    def all(self) -> int:
+        """Run every file; the worst exit code.
+
+        A file that cannot be read does not keep the others from running; an interrupt does.
+        """
+        options = self.options
+        try:
+            outputs = Outputs(options.files, options.json, options.out)
+        except LlmsimError as error:
+            return self._complain(error, "")["exit_code"]  # type: ignore[no-any-return]
+        # All files are read before the first is run: a typing error should not come to light after minutes.
+        read = [self._read(file) for file in options.files]
+        pages: list[dict[str, Any]] = []
+        for number, (file, scenario) in enumerate(zip(options.files, read, strict=True)):
+            pages.append(scenario if isinstance(scenario, dict) else self._run(number, file, scenario, outputs))
+            if pages[-1]["exit_code"] == INTERRUPTED:
+                break
+        codes = [page["exit_code"] for page in pages]
+        if len(options.files) > 1:
+            self._summary(pages)
+        try:
+            outputs.write(pages)
+        except LlmsimError as error:
+            codes.append(self._complain(error, "")["exit_code"])
+        return worst(codes)
+
+    def _read(self, file: Path) -> Scenario | dict[str, Any]:
+        """The scenario, or what the JSON says in its place."""
+        try:
+            missing = missing_file(file)
+            if missing is not None:
+                raise missing
+            return load(file, self.options.overrides)
+        except Exception as error:
+            return self._complain(error, str(file))
+
+    def _run(self, number: int, file: Path, scenario: Scenario, outputs: Outputs) -> dict[str, Any]:
+        try:
+            result, stopped = self._simulate(scenario)
+            return self._report(number, file, result, stopped, outputs)
+        except Exception as error:
+            return self._complain(error, str(file))
+
+    def _simulate(self, scenario: Scenario) -> tuple[Result, SimulationInterrupted | None]:
+        options = self.options
+        asked = preflight(scenario)
+        if not options.quiet:
+            put(_introduction(scenario, asked), "stderr")
+        most = options.replications or scenario.replications
+        jobs = options.jobs or (-1 if asked.expected_requests * most > _REQUESTS_WORTH_PROCESSES else 1)
+        try:
+            with progress(scenario.name, wanted=options.progress) as report:
+                result = simulate(
+                    scenario, seed=options.seed, replications=options.replications, jobs=jobs, progress=report
+                )
+        except SimulationInterrupted as stop:
+            # Showing and saving may take a moment; who presses Ctrl-C again does not want to wait for it.
+            signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+            return stop.partial, stop
+        return result, None
+
+    def _report(
+        self, number: int, file: Path, result: Result, stopped: SimulationInterrupted | None, outputs: Outputs
+    ) -> dict[str, Any]:
+        """Show it, save it; what the JSON says of it."""
+        options = self.options
+        code = INTERRUPTED if stopped else result.exit_code(allow_undecided=options.allow_undecided)
+        again = replay(file, result.seed, options.replications, options.overrides)
+        saved = None
+        try:
+            saved = outputs.save(number, result)
+        except LlmsimError as error:  # the result is there all the same
+            code = worst([code, self._complain(error, str(file))["exit_code"]])
+        self._show(result, saved, again)
+        if stopped:
+            put(_interrupted(result, stopped), "stderr")
+        return {"file": str(file), "exit_code": code, "replay": again, **result.to_dict()}
+
+    def _show(self, result: Result, saved: Path | None, again: str) -> None:
+        if self.options.quiet:
+            put(headline(result), self._to, painted=True)
+            return
+        lines = [repr(result), ""]
+        if saved is not None:
+            lines.append(f"  Saved in {saved}{_story(result, saved)}")
+        lines.append(f"  The same again: {again}")
+        put("\n".join(lines) + "\n", self._to, painted=True)
+
+    def _summary(self, pages: Sequence[dict[str, Any]]) -> None:
+        lines = [
+            f"{MARKS.get(page['verdict'], '✗')} {page['verdict']:<10} {page['file']}"
+            + (" (interrupted)" if page["exit_code"] == INTERRUPTED else "")
+            for page in pages
+        ]
+        lines += [f"· not run    {file}" for file in self.options.files[len(pages) :]]
+        put("\n".join(lines), self._to, painted=True)
+
+    def _complain(self, error: Exception, file: str) -> dict[str, Any]:
+        """Say what went wrong; what the JSON says in place of a result."""
+        options = self.options
+        again = replay(file, options.seed, options.replications, options.overrides)
+        put(block(error, file, again, whole=options.traceback), "stderr")
+        return page_of(error, file)
+
+
+def _introduction(scenario: Scenario, load: Preflight) -> str:
+    """What is about to happen, and how much it asks of each provider."""
+    told = textwrap.wrap(scenario.description, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    table = textwrap.indent(str(load), "  ")
+    return "\n".join([scenario.name, *told, "", table, ""])
+
+
+def _story(result: Result, saved: Path) -> str:
+    """What to type to see one request; best one that failed."""
+    requests = result.requests
+    failed = requests.filter((pl.col("outcome") != "ok") & (pl.col("window") == "measured"))
+    one = (failed if failed.height else requests).head(1)
+    if one.is_empty():
+        return ""
+    number = one["replication"][0]
+    which = f" --replication {number}" if number else ""
+    what = "a failed request's story" if failed.height else "one request's story"
+    return f"; {what}: {program()} explain {saved} {one['request_id'][0]}{which}"
+
+
+def _interrupted(result: Result, stop: SimulationInterrupted) -> str:
+    whole = result.complete
+    text = f"interrupted after {whole} whole replication{'' if whole == 1 else 's'}; what is shown is partial"
+    return f"{text}. {stop.abandoned}" if stop.abandoned else text

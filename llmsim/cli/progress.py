@@ -1,0 +1,86 @@
+"""How far a run is: a line that redraws itself on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from llmsim.cli.terminal import put
+from llmsim.report.figures import clock, count
+
+if TYPE_CHECKING:
+    from llmsim.api import RunProgress
+
+__all__ = ["LOG_EVERY_S", "progress", "sentence"]
+
+LOG_EVERY_S = 10.0
+
+Report = Callable[["RunProgress"], None]
+
+
+@contextmanager
+def progress(name: str, *, wanted: bool) -> Iterator[Report | None]:
+    """What `llmsim.run` reports to while `name` runs; nothing of it stays on a terminal."""
+    if not wanted:
+        yield None
+    elif sys.stderr.isatty():
+        with _redrawn(name) as report:
+            yield report
+    else:
+        yield _logged(name)
+
+
+def sentence(at: RunProgress) -> str:
+    """``replication 4 of at most 20, 2:10 of 9:00, 12,345 requests``."""
+    parts = [f"replication {min(at.replications + 1, at.most)} of at most {at.most}"]
+    if at.simulated_s > 0:  # worker processes do not say how far they are
+        parts.append(f"{clock(min(at.simulated_s, at.total_s))} of {clock(at.total_s)}")
+    parts.append(f"{count(at.requests)} requests")
+    return ", ".join(parts)
+
+
+def left_s(at: RunProgress) -> float | None:
+    """Seconds it takes at most from here; None while there is too little to tell by."""
+    return at.wall_s * (1 - at.share) / at.share if at.share > 0 and at.wall_s > 0.5 else None
+
+
+def _logged(name: str) -> Report:
+    last_s = 0.0
+
+    def report(at: RunProgress) -> None:
+        nonlocal last_s
+        if at.wall_s - last_s >= LOG_EVERY_S:
+            last_s = at.wall_s
+            put(f"{name}: {sentence(at)}, {at.wall_s:.0f}s", "stderr")
+
+    return report
+
+
+@contextmanager
+def _redrawn(name: str) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.fields[name]}", style="bold"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    console = Console(stderr=True, highlight=False)
+    with Progress(*columns, console=console, transient=True, refresh_per_second=5) as bars:
+        task = bars.add_task("starting", total=1.0, name=name, left="")
+
+        def report(at: RunProgress) -> None:
+            left = left_s(at)
+            bars.update(
+                task,
+                completed=at.share,
+                description=sentence(at),
+                left="" if left is None else f"at most {clock(left)} left",
+            )
+
+        yield report

@@ -1,0 +1,38 @@
+"""The command that gives the same result again."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["program", "replay"]
+
+
+def program() -> str:
+    """How this command line was started.
+
+    Examples
+    --------
+    >>> from unittest.mock import patch
+    >>> with patch("sys.argv", ["my gateway.py", "run"]):
+    ...     program()
+    "python 'my gateway.py'"
+    """
+    started = Path(sys.argv[0])
+    if started.name == "__main__.py":
+        return "python -m llmsim" if started.parent.name == "llmsim" else "llmsim"
+    return f"python {shlex.quote(str(started))}" if started.suffix == ".py" else "llmsim"
+
+
+def replay(file: Path | str, seed: int | None, replications: int | None = None, overrides: Sequence[str] = ()) -> str:
+    """``llmsim run FILE --seed …``, ready to be pasted; `--jobs` is left out, for it changes nothing."""
+    words = ["run", str(file)]
+    if seed is not None:
+        words += ["--seed", str(seed)]
+    if replications is not None:
+        words += ["--replications", str(replications)]
+    for override in overrides:
+        words += ["--set", override]
+    return f"{program()} {shlex.join(words)}"

@@ -1,0 +1,109 @@
+"""``llmsim run``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from llmsim.cli.failures import BAD_INPUT, INTERRUPTED
+from llmsim.cli.terminal import put, steady_streams
+
+__all__ = ["run"]
+
+
+def run(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", show_default=False, help="Scenario files.")
+    ] = None,
+    *,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="In place of the scenario's seed.")] = None,
+    replications: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The most replications, in place of the scenario's.")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Processes; the result is the same. [one per core if there is much to do]"
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="PATH=VALUE", help="Change the scenario: gateway.retry.max_attempts=2. Repeatable."
+        ),
+    ] = None,
+    json: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - is standard output.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Save tables and result there; several files get a folder each.")
+    ] = None,
+    progress: Annotated[bool, typer.Option("--no-progress", help="Do not show how far it is.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict, one line a file.")] = False,
+    allow_undecided: Annotated[
+        bool, typer.Option("--allow-undecided", help="Exit with 0 instead of 3 when replications ran out.")
+    ] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="With an error, show the whole traceback.")] = False,
+) -> None:
+    """Simulate scenarios and judge their SLOs.
+
+    Replications run until every SLO is decided or the scenario's number is used up. Before that comes the load
+    (rho) each provider would see. With --json - standard output carries one JSON object for one file, an array for
+    several, and everything else goes to standard error.
+
+    \b
+    Exit codes (of several files the worst counts: 4, 2, 1, 3, 0):
+      0    every SLO holds (or there is none)
+      1    an SLO is broken
+      2    bad input: scenario, option, or a policy that breaks its contract; or nothing found
+      3    undecided: it would take more replications (--allow-undecided makes it 0)
+      4    llmsim itself broke
+      130  interrupted; what was simulated so far is shown and saved
+    \b
+    Examples:
+      llmsim run scenarios/hacker-news-spike.yaml
+      llmsim run scenarios/*.yaml --json results.json --out out
+      llmsim run spike.yaml --seed 8 --replications 40 --set gateway.retry.max_attempts=2
+    """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
+    steady_streams()
+    from llmsim.cli.batch import Batch, Options
+
+    options = Options(
+        files=tuple(files or ()),
+        seed=seed,
+        replications=replications,
+        jobs=jobs,
+        overrides=tuple(overrides or ()),
+        json=json,
+        out=out,
+        progress=not (progress or quiet),
+        quiet=quiet,
+        allow_undecided=allow_undecided,
+        traceback=traceback,
+    )
+    if not options.files:
+        from llmsim.cli.files import nothing_named
+
+        put(nothing_named(), "stderr")
+        raise typer.Exit(BAD_INPUT)
+    try:
+        code = Batch(options).all()
+    except KeyboardInterrupt:
+        put("interrupted", "stderr")
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        _leave()
+    raise typer.Exit(code)
+
+
+def _leave() -> NoReturn:
+    """Go now: a policy that spins in its thread would hold up the interpreter's own way out."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(INTERRUPTED)
