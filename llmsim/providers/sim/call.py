@@ -44,6 +44,7 @@ class Call:
 
     __slots__ = (
         "_delivered",
+        "_failure",
         "_plan",
         "_reader",
         "arrived_s",
@@ -56,6 +57,7 @@ class Call:
         "longest_gap_s",
         "place",
         "provider",
+        "queue_s",
         "scale",
         "state",
         "tokens",
@@ -81,12 +83,13 @@ class Call:
         self.state = WAITING
         self.wanted = True  # False once the caller went away
         self.waiter: asyncio.Future[None] | None = None
-        self.arrived_s = self.first_s = self.end_s = math.nan
+        self.arrived_s = self.queue_s = self.first_s = self.end_s = math.nan
         self.scale = 1.0
         self.error: GatewayError | None = None
         self.usage = NO_USAGE
         self.finish_reason = ""
         self._delivered = 0
+        self._failure: GatewayError | None = None  # what the next read raises
         self._plan: list[tuple[float, int]] | None = None
         self._reader: asyncio.Future[None] | None = None
 
@@ -95,6 +98,7 @@ class Call:
     def start(self, now: float, scale: float) -> None:
         """Get a slot: fix the timeline. `scale` multiplies every time (a brown-out)."""
         self.state = SERVED
+        self.queue_s = now - self.arrived_s
         self.scale = scale
         self.first_s = first_s = now + self.ttft_s * scale
         self.end_s = end_s = first_s + self.generation_s * scale
@@ -166,6 +170,7 @@ class Call:
                 provider.loop.at(self.first_s, self._free)
             else:
                 self._free()
+        self._wake_reader()  # closed by another task than the one that reads
 
     def _free(self) -> None:
         if self.state != ENDED:
@@ -178,6 +183,8 @@ class Call:
         self.abandon()
 
     async def next(self, limits: Limits) -> Chunk | None:
+        if self.error is not None or self._failure is not None:
+            return self._last_before(self.error, self.usage.output_tokens)
         if self._plan is None:
             self._plan = self._chunk_plan()
         if not self._plan:
@@ -187,30 +194,46 @@ class Call:
         while upto < len(self._plan) and self._plan[upto][0] <= now:
             upto += 1  # a reader that was slow finds everything that came in the meantime
         if not upto:
-            await self._sleep_until(self._plan[0][0], limits)
+            failed = await self._sleep_until(self._plan[0][0], limits)
+            if failed is not None:
+                return self._last_before(*failed)
+            if not self.wanted:
+                return None
             upto = 1
         tokens = self._plan[upto - 1][1] - self._delivered
         del self._plan[:upto]
         return self._chunk(tokens)
 
     async def rest(self, limits: Limits) -> Chunk | None:
+        if self.error is not None or self._failure is not None:
+            return self._last_before(self.error, self.usage.output_tokens)
         if self._delivered >= self.tokens:
             return None
-        if self.state != ENDED or self.error is not None:
+        if self.state != ENDED:
             gap_s, until_s, _ = limits
-            if (
-                self.error is None
-                and (gap_s is None or not self.longest_gap_s > gap_s)
-                and (until_s is None or self.end_s <= until_s)
-            ):
+            if (gap_s is None or not self.longest_gap_s > gap_s) and (until_s is None or self.end_s <= until_s):
                 # The usual case, without the coroutine of the careful one: nothing can come before the end.
                 self._reader = reader = self.provider.loop.create_future()
                 await reader
                 if self.error is not None:
-                    raise self.error
+                    return self._last_before(self.error, self.usage.output_tokens)
             else:
-                await self._sleep_until(self.end_s, limits)
+                failed = await self._sleep_until(self.end_s, limits)
+                if failed is not None:
+                    return self._last_before(*failed)
+            if not self.wanted:
+                return None
         return self._chunk(self.tokens - self._delivered)
+
+    def _last_before(self, error: GatewayError | None, made: int) -> Chunk:
+        """What was made before the failure is handed out first, as on a socket; the failure comes with the next read."""
+        failure = self._failure or error
+        assert failure is not None
+        if self._failure is not None or made <= self._delivered:
+            raise failure
+        self._failure = failure
+        tokens, self._delivered = made - self._delivered, made
+        return _chunk(Chunk, (_filler(tokens), tokens))
 
     def _chunk(self, tokens: int) -> Chunk:
         self._delivered += tokens
@@ -231,32 +254,31 @@ class Call:
         plan[-1] = (self.end_s, self.tokens)  # not a sum in another order
         return [(when, upto) for when, upto in plan if upto > self._delivered]
 
-    async def _sleep_until(self, when: float, limits: Limits) -> None:
-        """Wait for the server, but no longer than the limits allow; raise what came instead."""
+    async def _sleep_until(self, when: float, limits: Limits) -> tuple[GatewayError, int] | None:
+        """Wait for the server, but no longer than the limits allow; what came instead, and the tokens made by then."""
         loop = self.provider.loop
-        failure: GatewayError | None = None
+        failed: tuple[GatewayError, int] | None = None
         gap_s, until_s, late = limits
         if gap_s is not None and self.longest_gap_s > gap_s:
             stall = self._first_stall(gap_s)
             if stall is not None and stall[0] <= when:
                 when, tokens = stall
-                failure = StreamStalled(
-                    f"no token for {gap_s:g}s", tokens_delivered=tokens, upstream=self.provider.name, status=200
-                )
+                upstream = self.provider.name
+                error = StreamStalled(f"no token for {gap_s:g}s", tokens_delivered=tokens, upstream=upstream, status=200)
+                failed = error, tokens
         if until_s is not None and until_s < when:
             when = until_s
             assert late is not None, "a limit in time comes with the error to raise"
-            failure = late(self.generated(until_s))
-        if self.error is None:
-            self._reader = reader = loop.create_future()
-            if failure is not None or when < self.end_s:
-                loop.wake_at(when, reader)
-            await reader
-            self._reader = None
+            tokens = self.generated(until_s)
+            failed = late(tokens), tokens
+        self._reader = reader = loop.create_future()
+        if failed is not None or when < self.end_s:
+            loop.wake_at(when, reader)
+        await reader
+        self._reader = None
         if self.error is not None:
-            raise self.error
-        if failure is not None and loop.time() >= when:
-            raise failure
+            return self.error, self.usage.output_tokens
+        return failed if loop.time() >= when else None
 
     def _first_stall(self, gap_s: float) -> tuple[float, int] | None:
         """When a gap longer than `gap_s` is noticed, and the tokens delivered before it."""
