@@ -53,11 +53,10 @@ class RateLimits:
         return None
 
     def _refusal(self, which: str, wait_s: float) -> RateLimited:
-        asked = self._spec.retry_after and wait_s < float("inf")
-        headers = {"retry-after-ms": str(round(wait_s * 1000) + 1)} if asked else {}
-        return RateLimited(
-            f"rate limit reached on {which} per {self._spec.window:g}s",
-            upstream=self._upstream,
-            headers=headers,
-            retry_after_s=wait_s if asked else None,
-        )
+        message = f"rate limit reached on {which} per {self._spec.window:g}s"
+        if not self._spec.retry_after or wait_s == float("inf"):
+            return RateLimited(message, upstream=self._upstream)
+        # Whole milliseconds and one more: who comes back at the exact second may be short by a rounding error.
+        wait_ms = round(wait_s * 1000) + 1
+        headers = {"retry-after-ms": str(wait_ms)}
+        return RateLimited(message, upstream=self._upstream, headers=headers, retry_after_s=wait_ms / 1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 
@@ -99,7 +100,8 @@ class SimulatedProvider:
         self._error = _CallLuck(luck, "error", name)
         self._answer = _CallLuck(luck, "answer_time", name, spec.answer_time)
         self._limits = RateLimits(spec.rate_limit, name) if spec.rate_limit is not None else None
-        self._slots = float("inf") if spec.concurrency is None else spec.concurrency
+        self._slots = math.inf if spec.concurrency is None else spec.concurrency
+        self._usable = self._slots  # of them now: a capacity cut takes some away
         self._phase: Phase = HEALTHY
         self._latest: dict[str, Call] = {}
         self._active: dict[Call, None] | None = {} if any(fault.outage for fault in faults) else None
@@ -162,7 +164,7 @@ class SimulatedProvider:
         if spec.error_rate and self._error(truth, number) < spec.error_rate:
             return ServerError("internal error", upstream=self.name, status=500)
         limit = spec.queue.limit
-        if limit is not None and self.busy >= self._slots * phase.capacity and self.waiting >= limit:
+        if limit is not None and self.busy >= self._usable and self.waiting >= limit:
             return Overloaded(f"queue of {limit} is full", upstream=self.name)
         if self._limits is not None:
             return self._limits.admit(request.input_tokens, truth.output_tokens, self.loop.time())
@@ -176,7 +178,7 @@ class SimulatedProvider:
         call.arrived_s = now = self.loop.time()
         if self._active is not None:
             self._active[call] = None
-        if not self.waiting and self.busy < self._slots * self._phase.capacity:
+        if not self.waiting and self.busy < self._usable:
             self.busy += 1
             call.start(now, self._phase.latency)
         else:
@@ -199,8 +201,7 @@ class SimulatedProvider:
             self._active.pop(call, None)
 
     def _serve_queue(self) -> None:
-        slots = self._slots * self._phase.capacity
-        while self.waiting and self.busy < slots:
+        while self.waiting and self.busy < self._usable:
             call = self.queue.popleft()
             if call.state == WAITING:
                 self.waiting -= 1
@@ -215,6 +216,7 @@ class SimulatedProvider:
         if self._limits is not None and phase.rate_limit != self._phase.rate_limit:
             self._limits.rescale(phase.rate_limit, self.loop.time())
         self._phase = phase
+        self._usable = _whole_slots(self._slots, phase.capacity)
         if began and self._active is not None:
             self._cut_all(self._active)
         self._serve_queue()
@@ -231,3 +233,10 @@ class SimulatedProvider:
             else:
                 call.cut(ConnectionFailed("connection lost", upstream=self.name))
         active.clear()
+
+
+def _whole_slots(slots: float, capacity: float) -> float:
+    """What is left of the slots, rounded up; a cut to 0 also stops a provider that has no limit."""
+    if not capacity:
+        return 0
+    return slots if slots == math.inf else math.ceil(round(slots * capacity, 6))
