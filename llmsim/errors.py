@@ -59,6 +59,7 @@ __all__ = [
     "TotalTimeout",
     "TtftTimeout",
     "VirtualTimeError",
+    "error_kind",
     "error_matcher",
     "outcome_word",
 ]
@@ -414,6 +415,26 @@ def _unknown_word(word: str) -> str:
     near = get_close_matches(word, ERROR_WORDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "known words: " + ", ".join(ERROR_WORDS)
     return f"unknown error word {word!r}; {hint} (statuses such as 429 and 5xx work too)"
+
+
+def error_kind(status: int) -> type[GatewayError]:
+    """Which error of the tree an HTTP status stands for, when nothing else is known of the answer.
+
+    Examples
+    --------
+    >>> [error_kind(status).word for status in (429, 402, 529, 502, 404)]
+    ['rate_limited', 'quota_exhausted', 'overloaded', 'server_error', 'bad_request']
+    """
+    if status == 429:
+        return RateLimited
+    if status == 402:  # "insufficient credits": OpenRouter, DeepSeek
+        return QuotaExhausted
+    if status in (401, 403):
+        return AuthError
+    if status in (503, 529):
+        return Overloaded
+    # A 408 is the server's own timeout: the request may well succeed the next time.
+    return ServerError if status >= 500 or status == 408 else BadRequest
 
 
 def outcome_word(error: BaseException | None) -> str:

@@ -5,16 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from llmsim.errors import (
-    AuthError,
-    BadRequest,
-    GatewayError,
-    Overloaded,
-    RateLimited,
-    ServerError,
-    StreamBroken,
-    StreamStalled,
-)
+from llmsim.errors import GatewayError, StreamBroken, StreamStalled, error_kind
 from llmsim.gateway.contract import Provider
 from llmsim.luck import Luck
 from llmsim.providers.faults import Abort, Fault
@@ -31,17 +22,9 @@ def error_of_status(status: int, upstream: str, retry_after_s: float | None = No
     >>> error_of_status(503, "openai").word, error_of_status(429, "openai", 2.0).retry_after_s
     ('overloaded', 2.0)
     """
-    if status == 429:
-        cls: type[GatewayError] = RateLimited
-    elif status in (503, 529):
-        cls = Overloaded
-    elif status >= 500 or status == 408:
-        cls = ServerError
-    else:
-        cls = AuthError if status in (401, 403) else BadRequest
     headers = {} if retry_after_s is None else {"retry-after": f"{retry_after_s:g}"}
     text = f"injected {status}"
-    return cls(text, upstream=upstream, status=status, headers=headers, retry_after_s=retry_after_s)
+    return error_kind(status)(text, upstream=upstream, status=status, headers=headers, retry_after_s=retry_after_s)
 
 
 class FaultyProvider:
@@ -142,7 +125,7 @@ class FaultyProvider:
             series = self._luck.series("fault.stall_time", self.name, fault.name, request.id, number, block=4)
             stall_s = float(time.quantile(series.array(0, 1))[0])
         stream = _SpoiledStream(inner, fault, stall_s, self._now)
-        response = Response(stream, upstream=inner.upstream, model=inner.model, status=inner.status, parents=(inner,))
+        response = Response(stream, upstream=inner.upstream, model=inner.model, headers=inner.headers, parents=(inner,))
         response.queue_s = inner.queue_s
         if request.stream:
             return response
@@ -151,6 +134,7 @@ class FaultyProvider:
             WholeAnswer(text, response.tokens_delivered, response.usage, response.finish_reason),
             upstream=inner.upstream,
             model=inner.model,
+            headers=inner.headers,
             parents=(response,),
         )
 

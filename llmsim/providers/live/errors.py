@@ -23,6 +23,7 @@ from llmsim.errors import (
     QuotaExhausted,
     RateLimited,
     ServerError,
+    error_kind,
 )
 
 __all__ = ["ErrorObject", "error_from_answer", "error_from_event", "error_object", "retry_after"]
@@ -109,7 +110,7 @@ def error_from_answer(status: int, headers: Mapping[str, str], body: str, *, ups
     if 300 <= status < 400:
         to = headers.get("location", "somewhere else")
         found = found._replace(message=f"redirected to {to}: write the final address as base_url")
-    kind = _kind_by_words(found) or _kind_by_status(status)
+    kind = _kind_by_words(found) or error_kind(status)
     return kind(
         found.message or f"HTTP {status}",
         upstream=upstream,
@@ -127,7 +128,7 @@ def error_from_event(found: ErrorObject, headers: Mapping[str, str], body: str, 
     """
     kind = _kind_by_words(found)
     if kind is None and found.status is not None:
-        kind = _kind_by_status(found.status)
+        kind = error_kind(found.status)
     if kind is None:
         kind = next((_EVENT_WORDS[word] for word in (found.code, found.type) if word in _EVENT_WORDS), ServerError)
     return kind(
@@ -147,19 +148,6 @@ def _kind_by_words(found: ErrorObject) -> type[GatewayError] | None:
         if word.endswith(_QUOTA_SUFFIXES):
             return QuotaExhausted
     return ContextTooLong if _CONTEXT_MESSAGE.search(found.message) else None
-
-
-def _kind_by_status(status: int) -> type[GatewayError]:
-    if status == 429:
-        return RateLimited
-    if status == 402:  # "insufficient credits": OpenRouter, DeepSeek
-        return QuotaExhausted
-    if status in (401, 403):
-        return AuthError
-    if status in (503, 529):
-        return Overloaded
-    # A 408 is the server's own timeout: the request may well succeed the next time.
-    return ServerError if status >= 500 or status == 408 else BadRequest
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
