@@ -1,6 +1,5 @@
 """Drive runs: one in this thread, or in a worker thread that can be interrupted."""
 
-# ruff: noqa: SLF001 - the engine is built on the private parts of asyncio and SimPy, and nothing else is
 from __future__ import annotations
 
 import asyncio

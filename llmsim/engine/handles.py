@@ -1,6 +1,6 @@
+# ruff: noqa: SLF001 - the fields of asyncio.Handle are set and read without its constructor
 """Handles of callbacks: as light as they can be, and still `asyncio.Handle` to whoever asks."""
 
-# ruff: noqa: SLF001 - the engine is built on the private parts of asyncio and SimPy, and nothing else is
 from __future__ import annotations
 
 import asyncio
@@ -12,18 +12,18 @@ __all__ = ["SimHandle", "SimTimerHandle", "StopRun", "run_handle"]
 
 
 class StopRun(BaseException):
-    """Ends the run from inside: thrown into a thread that does not look at the stop flag any more."""
+    """Ends a run from inside. Not an Exception, so that ``except Exception`` in a policy does not catch it."""
 
 
 class SimHandle(asyncio.Handle):
-    """What `call_soon` returns. asyncio's own constructor is skipped: it asks for debug mode and a traceback."""
+    """What ``call_soon`` returns. asyncio's own constructor asks for debug mode and takes a traceback: skipped."""
 
     __slots__ = ()
 
     _callback: Callable[..., object]
     _args: tuple[Any, ...]
 
-    def __init__(  # the fields of asyncio.Handle, set without its constructor
+    def __init__(
         self,
         callback: Callable[..., object],
         args: tuple[Any, ...],
@@ -37,19 +37,18 @@ class SimHandle(asyncio.Handle):
         self._cancelled = False
 
     def __repr__(self) -> str:
-        state = "cancelled" if self._cancelled else f"{self._callback!r}{self._args!r}"
-        return f"<{type(self).__name__} {state}>"
+        what = "cancelled" if self._cancelled else f"{self._callback!r}{self._args!r}"
+        return f"<{type(self).__name__} {what}>"
 
     def cancel(self) -> None:
-        """Do not run the callback; what it holds is let go of now."""
-        if not self._cancelled:
-            self._cancelled = True
-            self._callback = _nothing
-            self._args = ()
+        """Do not run the callback, and let go of what it holds."""
+        self._cancelled = True
+        self._callback = _nothing
+        self._args = ()
 
 
 class SimTimerHandle(asyncio.TimerHandle):
-    """What `call_later` and `call_at` return, except for `asyncio.sleep` (see the loop)."""
+    """What ``call_later`` and ``call_at`` return, except to `asyncio.sleep` (see `llmsim.engine.fast`)."""
 
     __slots__ = ()
 
@@ -70,30 +69,35 @@ class SimTimerHandle(asyncio.TimerHandle):
         self._loop = loop
         self._context = context
         self._cancelled = False
-        self._scheduled = True
 
     __repr__ = SimHandle.__repr__
-    __hash__ = object.__hash__
+    __hash__ = asyncio.TimerHandle.__hash__
 
     def cancel(self) -> None:
-        """Do not run the callback. The entry stays in the queue, dead, until it comes up or the queue is compacted."""
-        if not self._cancelled:
-            self._cancelled = True
-            self._callback = _nothing
-            self._args = ()
+        """Do not run the callback. The entry stays queued, dead, until its time or until the queue is compacted."""
+        self._cancelled = True
+        self._callback = _nothing
+        self._args = ()
 
 
 def _nothing() -> None:
     """Stand in for the callback of a cancelled handle that is already on its way."""
 
 
-def run_handle(handle: asyncio.Handle) -> None:
-    """Call back; what the callback raises goes to the loop's exception handler, as asyncio has it."""
+def run_handle(handle: Any) -> None:
+    """Call back; what the callback raises goes to the loop's exception handler, as asyncio has it.
+
+    The loop can see meanwhile which callback runs: one that schedules *itself* again is polling (see `SimLoop`).
+    """
+    loop = handle._loop
+    loop.calling = callback = handle._callback
     try:
-        handle._callback(*handle._args)  # type: ignore[attr-defined]
+        callback(*handle._args)
     except (SystemExit, KeyboardInterrupt, StopRun):
         raise
-    except BaseException as error:  # asyncio's rule: one failing callback does not stop the loop
-        handle._loop.call_exception_handler(  # type: ignore[attr-defined]
+    except BaseException as error:
+        loop.call_exception_handler(
             {"message": f"Exception in callback {handle!r}", "exception": error, "handle": handle}
         )
+    finally:
+        loop.calling = None

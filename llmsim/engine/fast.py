@@ -1,0 +1,114 @@
+# ruff: noqa: SLF001 - the private parts of asyncio that its own sleep uses
+"""The short ways through the loop: the calls that every sleep and every wake-up makes.
+
+They are closures, not methods: asyncio's C code looks them up on the loop for every future and every task step, and a
+closure needs neither a bound method nor attribute look-ups. What they do not recognise goes to the loop's own method
+of the same name, which is the reference of what they mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from asyncio import futures
+from collections.abc import Callable
+from contextvars import Context
+from heapq import heappush
+from operator import call
+from types import BuiltinFunctionType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmsim.engine.loop import SimLoop
+    from llmsim.engine.sleep import Bed
+
+__all__ = ["NO_ARG", "install"]
+
+NO_ARG: Any = object()
+_INF = float("inf")
+_Future = asyncio.Future  #: the C type; only exact instances take a short way
+_SET_RESULT: Any = futures._set_result_unless_cancelled  # type: ignore[attr-defined]  # what asyncio.sleep schedules
+
+
+def _type_of_task_steps() -> type:
+    """Find the C type that starts a task or resumes it after a bare yield (it has no public name)."""
+    seen: list[Any] = []
+
+    class Recorder(asyncio.AbstractEventLoop):
+        def get_debug(self) -> bool:
+            return False
+
+        def call_soon(self, callback: Any, *_args: Any, **_kwargs: Any) -> Any:  # type: ignore[override]
+            seen.append(callback)
+
+        def call_exception_handler(self, context: dict[str, Any]) -> None:
+            """Not a word about the task below, which never runs."""
+
+    Recorder.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+
+    async def nothing() -> None:
+        """Never run."""
+
+    coroutine = nothing()
+    asyncio.Task(coroutine, loop=Recorder())  # type: ignore[abstract]
+    coroutine.close()
+    return type(seen[0])
+
+
+_TaskStep = _type_of_task_steps()
+
+
+def install(loop: SimLoop) -> Bed:  # noqa: C901 - three closures
+    """Put the short ways on `loop`; return what `asyncio.sleep` needs of it (see `llmsim.engine.sleep`)."""
+    env = loop.env
+    times, claim = env.times, env.entries.setdefault
+    append = env.ready.append
+    general_call_soon, general_call_later, general_wake_at = loop.call_soon, loop.call_later, loop.wake_at
+
+    def call_soon(
+        callback: Callable[..., object], arg: Any = NO_ARG, /, *more: Any, context: Context | None = None
+    ) -> asyncio.Handle | None:
+        if context is not None:
+            if type(callback) is BuiltinFunctionType and arg is not NO_ARG and not more:
+                append((context, callback, arg))  # a C Task waking up: asyncio throws the handle away, so none is made
+                return None
+            if type(callback) is _TaskStep:
+                append((context, call, callback))
+                return None
+        return general_call_soon(callback, *((arg, *more) if arg is not NO_ARG else ()), context=context)
+
+    def call_later(
+        delay: float,
+        callback: Callable[..., object],
+        arg: Any = NO_ARG,
+        value: Any = NO_ARG,
+        /,
+        *more: Any,
+        context: Context | None = None,
+    ) -> Any:
+        if callback is _SET_RESULT and value is None and type(arg) is _Future:
+            # The future is its own entry and its own handle: cancel() of a done or cancelled future does nothing.
+            when = (now := env._now) + delay
+            if now < when < _INF:
+                if (other := claim(when, arg)) is arg:
+                    heappush(times, when)
+                else:
+                    env.tie(when, other, arg)
+                return arg
+        args = () if arg is NO_ARG else (arg, *more) if value is NO_ARG else (arg, value, *more)
+        return general_call_later(delay, callback, *args, context=context)
+
+    def wake_at(when: float, future: asyncio.Future[None]) -> None:
+        if env._now < when < _INF and type(future) is _Future:
+            if (other := claim(when, future)) is future:
+                heappush(times, when)
+            else:
+                env.tie(when, other, future)
+        else:
+            general_wake_at(when, future)
+
+    for short in (call_soon, call_later, wake_at):
+        short.__doc__ = getattr(loop, short.__name__).__doc__
+        setattr(loop, short.__name__, short)
+    loop.create_future = functools.partial(_Future, loop=loop)  # type: ignore[method-assign]
+    return env, loop, claim, times
