@@ -22,9 +22,10 @@ _TEMPLATE = """\
 <th align="right">95 % interval</th><th align="left"></th></tr></thead>
 <tbody>
 {% for mark, text, measured, interval, verdict, reason in slo -%}
-<tr><td align="left">{% if verdict == "FAIL" %}<strong>{{ mark }} {{ verdict }}</strong>\
-{% else %}{{ mark }} {{ verdict }}{% endif %}</td><td align="left"><code>{{ text }}</code></td>\
-<td align="right">{{ measured }}</td><td align="right">{{ interval }}</td><td align="left">{{ reason }}</td></tr>
+<tr><td align="left" nowrap>{% if verdict == "FAIL" %}<strong>{{ mark }} {{ verdict }}</strong>\
+{% else %}{{ mark }} {{ verdict }}{% endif %}</td><td align="left" nowrap><code>{{ text }}</code></td>\
+<td align="right" nowrap>{{ measured }}</td><td align="right" nowrap>{{ interval }}</td>\
+<td align="left">{{ reason }}</td></tr>
 {% endfor %}</tbody></table>
 {% endif -%}
 {% if common %}<p>{{ common }}</p>

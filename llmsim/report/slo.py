@@ -21,6 +21,10 @@ __all__ = ["Judge", "Overall", "SloResult", "measure", "overall", "slo_results"]
 Overall = Literal["PASS", "FAIL", "UNDECIDED", "NONE"]  #: NONE: the scenario has no SLO, there is nothing to judge
 
 
+_STOPPED = "; stopped before the next look"
+_OTHER_FAILED = "; another line failed, so the run ended here"
+
+
 class SloResult(NamedTuple):
     """One SLO line and what came of it."""
 
@@ -89,6 +93,8 @@ def slo_results(
         judged = judge(values, [line.holds(value) for value in values], look)
         reason = _reason(line, judged, look, most, scenario)
         results.append(SloResult(line, judged.verdict, judged.measured, judged.interval, reason, values))
+    if overall(results) == "FAIL":
+        results = [one._replace(reason=one.reason.replace(_STOPPED, _OTHER_FAILED)) for one in results]
     return results
 
 
@@ -111,7 +117,7 @@ def _reason(line: Objective, judged: Judgement, look: Look, most: int, scenario:
         return f"a verdict needs at least {MINIMUM} replications, this run has {judged.replications}"
     counts = f"{judged.inside} of {judged.replications} replications inside the bound, {look.needed} needed"
     if look.replications < most:
-        return f"{counts}; stopped before the next look"
+        return counts + _STOPPED
     if judged.likely_needed is None:
         return f"{counts}; too close to the bound for more replications to help"
     return f"{counts}; about {judged.likely_needed} replications would probably decide"

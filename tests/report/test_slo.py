@@ -122,6 +122,9 @@ class TestJudge:
         judge = Judge(scenario(slo={"error_rate": ["value < 10%"], "requests": ["value < 40"]}), 40)
         judge.add([day(share, number, requests=40) for number, share in enumerate([0.0, 0.5] * 5)])
         assert [line.verdict for line in judge.results] == ["UNDECIDED", "FAIL"]
+        assert judge.results[0].reason == (
+            "5 of 10 replications inside the bound, 9 needed; another line failed, so the run ended here"
+        )
         assert judge.next_look() is None
 
     def test_says_what_the_result_says(self):

@@ -94,12 +94,13 @@ def _placed(bins: pl.Series, values: pl.Series, length: int) -> Floats:
     return whole
 
 
-def latencies(result: Result, percents: tuple[int, ...] = (50, 90, 99), most: int = 60) -> Latencies:
-    """TTFT in bins wide enough for percentiles."""
-    edges_s = _edges(_end_s(result), most)
+def latencies(result: Result, percents: tuple[int, ...] = (50, 90, 99)) -> Latencies:
+    """TTFT in bins wide enough for percentiles: 100 requests in most of them, where there are that many."""
+    measured = _measured(result)
+    edges_s = _edges(_end_s(result), min(60, max(12, measured.height // 120)))
     aware = pl.when(pl.col("outcome") == "ok").then(pl.col("ttft_s")).otherwise(pl.lit(math.inf))
     told = (
-        _numbered(_measured(result), edges_s)
+        _numbered(measured, edges_s)
         .group_by("bin")
         .agg(
             pl.len(),

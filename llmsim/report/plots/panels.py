@@ -72,13 +72,18 @@ def draw_ttft(ax: Axes, told: Latencies, bounds: list[tuple[str, float]]) -> Non
     thin = np.repeat(told.requests < _THIN, 2)
     for mask, colour in ((~thin, _BAND), (thin, MUTED)):
         for number, percent in enumerate(percents):
-            line = np.where(mask, drawn[percent], math.nan)
-            ax.plot(x, line, color=colour, linewidth=(1.8, 1.0, 0.7)[min(number, 2)])
+            # On the floor and above it in two lines: a median that jumps to 0 and back would draw a comb.
+            for part in (drawn[percent] > floor, drawn[percent] <= floor):
+                line = np.where(mask & part, drawn[percent], math.nan)
+                ax.plot(x, line, color=colour, linewidth=(1.8, 1.0, 0.7)[min(number, 2)])
         for low, high, alpha in zip(percents, percents[1:], (0.4, 0.2), strict=False):
-            # From the floor up it would be a block that says nothing.
-            known = mask & (drawn[low] > floor) & ~np.isnan(drawn[high])
-            ax.fill_between(x, drawn[low], drawn[high], where=known, color=colour, alpha=alpha, linewidth=0)
+            known = mask & ~np.isnan(drawn[low]) & ~np.isnan(drawn[high])
+            for part, strength in ((drawn[low] > floor, alpha), (drawn[low] <= floor, 0.12)):
+                where = known & part
+                ax.fill_between(x, drawn[low], drawn[high], where=where, color=colour, alpha=strength, linewidth=0)
     _label_bands(ax, drawn, x)
+    if thin.any() and len(finite):
+        ax.text(1.0, 1.01, f"grey: fewer than {_THIN} requests", transform=ax.transAxes, ha="right", fontsize=7)
     for label, bound in bounds:
         ax.axhline(bound, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         ax.annotate(

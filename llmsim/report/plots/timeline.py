@@ -38,7 +38,7 @@ def timeline(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     rows = min(6, len(result.scenario.faults))
     heights = [*([0.16 * rows + 0.06] if rows else []), 2.3, 1.9, 0.9]
     with style():
-        picture = bare(9.0, sum(heights) + 0.9)
+        picture = bare(9.5, sum(heights) + 0.9)
         axes = picture.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights}, squeeze=False)
         panels = list(axes[:, 0])
         if rows:
