@@ -10,7 +10,8 @@ import math
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal
 
-from llmsim.errors import GatewayError, outcome_word
+from llmsim.error_words import outcome_word
+from llmsim.errors import GatewayError
 from llmsim.gateway.deadlines import cancelled_by
 from llmsim.types import NO_USAGE, Outcome, Request, Response, Usage
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from llmsim.errors import GatewayError, StreamBroken, StreamStalled, error_kind
+from llmsim.error_words import error_kind
+from llmsim.errors import GatewayError, StreamBroken, StreamStalled
 from llmsim.gateway.contract import Provider
 from llmsim.luck import Luck
 from llmsim.providers.faults import Abort, Fault

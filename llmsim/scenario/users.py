@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from llmsim.errors import EngineError, GatewayError, PolicyError, outcome_word
+from llmsim.error_words import outcome_word
+from llmsim.errors import EngineError, GatewayError, PolicyError
 from llmsim.gateway.exchange import Exchange
 from llmsim.luck import Luck
 from llmsim.scenario.runtime import LabRuntime

@@ -144,10 +144,9 @@ class Workload:
         questions = self._questions(first)
         rows = zip(routes.tolist(), inputs.tolist(), outputs.tolist(), patience.tolist(), users, questions, strict=True)
         prepared = []
-        for index, (number, input_tokens, output_tokens, patience_s, user, question) in enumerate(rows, first):
+        for index, (number, input_tokens, answer_tokens, patience_s, user, question) in enumerate(rows, first):
             route = traffic.mix[number]
-            if route.max_tokens is not None:
-                output_tokens = min(output_tokens, route.max_tokens)
+            output_tokens = answer_tokens if route.max_tokens is None else min(answer_tokens, route.max_tokens)
             request = Request(
                 f"{index}/0/0",
                 str(index),

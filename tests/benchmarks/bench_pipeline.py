@@ -30,6 +30,7 @@ from pathlib import Path
 from time import process_time
 
 import simpy
+
 from llmsim.api import load
 from llmsim.engine.driver import simulate
 from llmsim.engine.loop import SimLoop
@@ -209,7 +210,8 @@ if __name__ == "__main__":
         "M/M/10, whole gateway": recorded(mm10_scenario(n)),
         "hacker-news-spike": recorded(load(SPIKE)),
     }
-    show(f"plain SimPy, M/M/10 with simpy.Resource = 1.00 ({rounds} rounds)", paired(rows, lambda: plain_simpy(n), rounds))
+    ratios = paired(rows, lambda: plain_simpy(n), rounds)
+    show(f"plain SimPy, M/M/10 with simpy.Resource = 1.00 ({rounds} rounds)", ratios)
     memory(n)
     if options.scale:
         scale(3)

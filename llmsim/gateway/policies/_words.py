@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from llmsim.errors import ERROR_WORDS, error_matcher
+from llmsim.error_words import ERROR_WORDS, error_matcher
 
 __all__ = ["Names", "OnWords", "on_words"]
 

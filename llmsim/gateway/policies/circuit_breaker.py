@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any, ClassVar
 
 from llmsim.algorithms.breaker import Breaker
-from llmsim.errors import CircuitOpen, TotalTimeout, TtftTimeout, error_matcher
+from llmsim.error_words import error_matcher
+from llmsim.errors import CircuitOpen, TotalTimeout, TtftTimeout
 from llmsim.gateway.contract import Handler, Run
 from llmsim.gateway.deadlines import cancelled_by
 from llmsim.gateway.policies._words import OnWords, on_words

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
-from llmsim.errors import AllUpstreamsFailed, PolicyError, error_matcher, outcome_word
+from llmsim.error_words import error_matcher, outcome_word
+from llmsim.errors import AllUpstreamsFailed, PolicyError
 from llmsim.gateway.contract import Handler, Run
 from llmsim.gateway.policies._words import Names, OnWords, on_words
 from llmsim.gateway.registry import register
@@ -42,7 +43,7 @@ class Fallback:
     order
         Names of upstreams, first choice first.
     on
-        Which errors: words of `llmsim.errors.ERROR_WORDS` and statuses.
+        Which errors: words of `llmsim.error_words.ERROR_WORDS` and statuses.
 
     Notes
     -----

@@ -9,15 +9,8 @@ from typing import Any, ClassVar
 
 from llmsim.algorithms.backoff import Backoff
 from llmsim.algorithms.budgets import RetryBudget
-from llmsim.errors import (
-    AuthError,
-    BadRequest,
-    BudgetExceeded,
-    DeadlineExceeded,
-    QuotaExhausted,
-    error_matcher,
-    outcome_word,
-)
+from llmsim.error_words import error_matcher, outcome_word
+from llmsim.errors import AuthError, BadRequest, BudgetExceeded, DeadlineExceeded, QuotaExhausted
 from llmsim.gateway.contract import Handler, Run
 from llmsim.gateway.policies._words import OnWords, on_words
 from llmsim.gateway.registry import register
@@ -55,7 +48,7 @@ class Retry:
     backoff
         How long to wait between them.
     on
-        Which errors: words of `llmsim.errors.ERROR_WORDS` and statuses.
+        Which errors: words of `llmsim.error_words.ERROR_WORDS` and statuses.
     honor_retry_after
         Wait at least as long as the upstream asks, with jitter on top (so that a crowd does not return as one).
     max_retry_after

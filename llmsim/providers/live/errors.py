@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
+from llmsim.error_words import error_kind
 from llmsim.errors import (
     AuthError,
     BadRequest,
@@ -23,7 +24,6 @@ from llmsim.errors import (
     QuotaExhausted,
     RateLimited,
     ServerError,
-    error_kind,
 )
 
 __all__ = ["ErrorObject", "error_from_answer", "error_from_event", "error_object", "retry_after"]
