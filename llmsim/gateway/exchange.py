@@ -40,6 +40,7 @@ class Exchange:
         "leaked",
         "non_retryable_retries",
         "open",
+        "over",
         "replica",
         "request",
         "runtime",
@@ -64,6 +65,7 @@ class Exchange:
         self.duplicated_tokens = 0
         self.non_retryable_retries = 0
         self.open: list[Attempt] = []
+        self.over = False
 
     def routed(self, upstream: str) -> None:
         """The request was addressed to this upstream (nothing may have been sent yet: a breaker can be open)."""
@@ -92,16 +94,23 @@ class Exchange:
             self._close({id(one) for one in kept})
 
     def finish(self) -> None:
-        """The request is over: whatever is still open leaked."""
+        """The request is over: whatever is still open, or answers from now on, leaked."""
         if self.open:
             self._close(set())
+        self.over = True
 
     def _close(self, keep: set[int]) -> None:
         for attempt in tuple(self.open):
             response = attempt.response
             if response is not None and response.outcome is None and id(response) not in keep:
-                self.leaked += 1
-                response.close()
+                self.leak(response)
+
+    def leak(self, response: Response) -> None:
+        """Close what nobody will read, and say so."""
+        self.leaked += 1
+        late = {"after_the_request": True} if self.over else {}
+        self.runtime.emit("leaked_stream", self.request.id, "", response.upstream, self.replica, late)
+        response.close()
 
 
 class Attempt:
@@ -166,6 +175,8 @@ class Attempt:
         self.status = response.status
         self.exchange.open.append(self)
         response.on_end(self._ended)
+        if self.exchange.over:  # a loser that nobody cancelled
+            self.exchange.leak(response)
 
     def _ended(self, outcome: Outcome, usage: Usage) -> None:
         exchange = self.exchange

@@ -63,7 +63,7 @@ class Gateway:
         """A `Gateway` from one, from a list of policies, or from an ``async def gateway(request, providers)``."""
         if isinstance(gateway, Gateway):
             return gateway
-        if isinstance(gateway, Sequence):
+        if isinstance(gateway, Sequence) and not isinstance(gateway, str):
             return cls(policies=tuple(gateway))
         if callable(gateway) and not isinstance(gateway, type | FunctionPolicy):
             return cls(entry=gateway)

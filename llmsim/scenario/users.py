@@ -198,7 +198,8 @@ class Users:
         exchange.finish()
         del self.running[request.id]
         del self._world.truths[request.id]
-        del self._runtime.arrivals[request.id]
+        if not exchange.in_flight:  # else a loser is still to be recorded
+            del self._runtime.arrivals[request.id]
         self.done += 1
         self._recorder.request(self._row(visit, response, outcome, arrival_s, first_s))
         if outcome not in ("ok", "unfinished") and self._traffic.user_retry.share:
