@@ -143,9 +143,12 @@ def _retries(attempts: pl.DataFrame, failed: pl.DataFrame) -> str:
 
 
 def _median_gap(attempts: pl.DataFrame) -> float | None:
-    waits = attempts.select(
-        "cause", wait=pl.col("start_s") - pl.col("end_s").shift(1).over(_KEY)
-    ).filter((pl.col("cause") == "retry") & (pl.col("wait") > 0))["wait"]  # fmt: skip
+    # Attempts are in the order of their requests: the row before is the attempt before, or another request's.
+    same = pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in _KEY)
+    waits = (
+        attempts.select("cause", same=same, wait=pl.col("start_s") - pl.col("end_s").shift(1))
+        .filter(pl.col("same") & (pl.col("cause") == "retry") & (pl.col("wait") > 0))
+    )["wait"]  # fmt: skip
     middle = waits.median()
     return float(middle) if isinstance(middle, float) else None
 

@@ -26,6 +26,13 @@ _GONE = ("abandoned", "unfinished")
 
 def cost_parts(sample: Sample) -> dict[str, float]:
     """USD in each of `COST_PARTS`, and ``total``, which is their sum and all that was billed."""
+    known = sample.cache.get("cost parts")
+    parts = known if isinstance(known, dict) else _cost_parts(sample)
+    sample.cache["cost parts"] = parts
+    return dict(parts)
+
+
+def _cost_parts(sample: Sample) -> dict[str, float]:
     attempts = _with_request(sample)
     useful = pl.col("won") & (pl.col("outcome") == "ok") & (pl.col("request_outcome") == "ok")
     # Two attempts of one request that ran at the same time: one was the other's hedge.
@@ -60,7 +67,9 @@ def _with_request(sample: Sample) -> pl.DataFrame:
         (pl.col("outcome") == "ok").alias("answered"),
     )
     joined = sample.attempts.join(requests, on=_ADDRESS, how="inner", maintain_order="left")
-    return joined.with_columns((pl.col("cause") == "hedge").any().over(_ADDRESS).alias("hedged"))
+    hedged = sample.attempts.filter(pl.col("cause") == "hedge").select(*_ADDRESS).unique().with_columns(hedged=True)
+    joined = joined.join(hedged, on=_ADDRESS, how="left", maintain_order="left")
+    return joined.with_columns(pl.col("hedged").fill_null(value=False))
 
 
 def _first_choice_cost(sample: Sample) -> pl.Expr:

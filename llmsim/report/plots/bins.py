@@ -45,7 +45,8 @@ def _edges(end_s: float, most: int) -> Floats:
 
 
 def _measured(result: Result) -> pl.DataFrame:
-    return result.requests.filter(pl.col("window") == "measured")
+    wanted = ("arrival_s", "outcome", "served_from", "attempts", "ttft_s")
+    return result.requests.lazy().filter(pl.col("window") == "measured").select(wanted).collect()
 
 
 def _end_s(result: Result) -> float:
@@ -63,13 +64,22 @@ def outcome_bins(result: Result, most: int = 240) -> Bins:
     edges_s = _edges(_end_s(result), most)
     lengths = np.diff(edges_s)
     hit = (pl.col("outcome") == "ok") & (pl.col("served_from") == "cache")
+    numbered = _numbered(_measured(result), edges_s)
     word = pl.col("outcome").cast(pl.String)
-    numbered = _numbered(_measured(result), edges_s).with_columns(
-        kind=pl.when(hit)
-        .then(pl.lit("cache_hits"))
-        .otherwise(word.replace_strict(CLASS_OF_WORD, default="other_failures", return_dtype=pl.String))
+    # Words become classes after counting: there are few words and many requests.
+    counts = (
+        numbered.group_by("bin", "outcome", hit.alias("hit"))
+        .agg(pl.len())
+        .select(
+            "bin",
+            "len",
+            kind=pl.when("hit")
+            .then(pl.lit("cache_hits"))
+            .otherwise(word.replace_strict(CLASS_OF_WORD, default="other_failures", return_dtype=pl.String)),
+        )
+        .group_by("bin", "kind")
+        .agg(pl.col("len").sum())
     )
-    counts = numbered.group_by("bin", "kind").agg(pl.len())
     seconds = lengths * max(1, len(result.replications))
     classes: dict[str, Floats] = {}
     for one in CLASSES:
