@@ -49,7 +49,7 @@ class Provider(Protocol):
         """Resolve at the first chunk (complete, if not ``request.stream``) or raise a `GatewayError`."""
 
     def cancelled_usage(self, request: Request) -> Usage:
-        """Tokens billed for the latest call of this request, which was cancelled before its first chunk."""
+        """Tokens billed for the latest call of this request, which was cancelled or broke before its first chunk."""
 
     async def aclose(self) -> None:
         """Release connections."""

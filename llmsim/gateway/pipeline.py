@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from llmsim.errors import EngineError, GatewayError, PolicyError
+from llmsim.errors import EngineError, GatewayError, PolicyError, StreamBroken
 from llmsim.gateway.contract import FunctionPolicy, Handler, PolicySpec, Provider, Run, Runtime
 from llmsim.gateway.exchange import Attempt, Exchange, current_exchange
 from llmsim.gateway.registry import kind_of
@@ -262,7 +262,9 @@ class _Terminal:
         try:
             response = await self._send(request)
         except BaseException as error:
-            usage = Usage() if isinstance(error, Exception) else self._cancelled_usage(request)
+            # A call that is not streamed breaks here too: what had been made is billed as that of a stream is.
+            unbilled = isinstance(error, Exception) and not isinstance(error, StreamBroken)
+            usage = Usage() if unbilled else self._cancelled_usage(request)
             attempt.failed(error, usage)
             raise
         attempt.answered(response, self._now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 
 from llmsim.error_words import error_kind
@@ -53,6 +54,7 @@ class FaultyProvider:
         self._zero_s = zero_s
         self._scripts: dict[tuple[str, str], int] = {}
         self._calls: dict[str, int] = {}
+        self._cancelled: dict[str, Usage] = {}
         self._active: list[Fault] = []
         self._next_change_s = float("-inf")
 
@@ -64,7 +66,8 @@ class FaultyProvider:
             self._calls.clear()
 
     def cancelled_usage(self, request: Request) -> Usage:
-        return self._inner.cancelled_usage(request)
+        usage = self._cancelled.pop(request.id, None)
+        return self._inner.cancelled_usage(request) if usage is None else usage
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -80,10 +83,10 @@ class FaultyProvider:
         number = self._calls[request.id] = self._calls.get(request.id, -1) + 1
         for fault in active:
             await self._before(fault, request, number)
-        spoiled = [fault for fault in active if self._spoils(fault, request, number)]
-        if not spoiled:
+        stalls, breaks = self._spoils(active, request, number)
+        if not stalls and not breaks:
             return await self._inner.send(request)
-        return await self._spoil(request, spoiled, number)
+        return await self._spoil(request, stalls, min(breaks, default=None))
 
     def _hit(self, fault: Fault, what: str, share: float, request: Request, number: int) -> bool:
         return share >= 1 or self._luck.uniform(f"fault.{what}", request.id, self.name, fault.name, number) < share
@@ -110,45 +113,57 @@ class FaultyProvider:
         answer = fault.sequence[place] if place < len(fault.sequence) else "ok"
         return None if answer == "ok" else int(answer)
 
-    def _spoils(self, fault: Fault, request: Request, number: int) -> bool:
-        return bool(
-            (fault.stall and self._hit(fault, "stall", fault.stall.percentage, request, number))
-            or (fault.break_ and self._hit(fault, "break", fault.break_.percentage, request, number))
-        )
+    def _spoils(self, active: list[Fault], request: Request, number: int) -> tuple[list[tuple[int, float]], list[int]]:
+        """Where this call's stream falls silent and for how long, and where it breaks; in tokens."""
+        stalls, breaks = [], []
+        for fault in active:
+            stall, cut = fault.stall, fault.break_
+            if stall is not None and self._hit(fault, "stall", stall.percentage, request, number):
+                series = self._luck.series("fault.stall_time", self.name, fault.name, request.id, number, block=4)
+                stalls.append((max(stall.after_tokens, 1), float(stall.time.quantile(series.array(0, 1))[0])))
+            if cut is not None and self._hit(fault, "break", cut.percentage, request, number):
+                breaks.append(max(cut.after_tokens, 1))
+        return stalls, breaks
 
-    async def _spoil(self, request: Request, faults: list[Fault], number: int) -> Response:
+    async def _spoil(self, request: Request, stalls: list[tuple[int, float]], break_at: int | None) -> Response:
         # A call that is not streamed is streamed underneath, so that there is a middle to break.
         inner = await self._inner.send(request._replace(stream=True))
-        fault = faults[0]
-        time = fault.stall.time if fault.stall is not None else None
-        stall_s = 0.0
-        if time is not None:
-            series = self._luck.series("fault.stall_time", self.name, fault.name, request.id, number, block=4)
-            stall_s = float(time.quantile(series.array(0, 1))[0])
-        stream = _SpoiledStream(inner, fault, stall_s, self._now)
+        stream = _SpoiledStream(inner, stalls, break_at, self._now)
         response = Response(stream, upstream=inner.upstream, model=inner.model, headers=inner.headers, parents=(inner,))
         response.queue_s = inner.queue_s
         if request.stream:
             return response
-        text = await response.read()
+        try:
+            text = await response.read()
+        except BaseException as error:
+            self._cancelled[request.id] = response.usage
+            if isinstance(error, StreamBroken):  # who asked for it in one piece was given nothing
+                raise StreamBroken(str(error), upstream=inner.upstream, status=inner.status) from None
+            raise
         return Response(
             WholeAnswer(text, response.tokens_delivered, response.usage, response.finish_reason),
             upstream=inner.upstream,
             model=inner.model,
             headers=inner.headers,
             parents=(response,),
+            queue_s=inner.queue_s,
         )
 
 
 class _SpoiledStream:
     """A stream that stalls or breaks after a number of tokens, to within a chunk."""
 
-    def __init__(self, inner: Response, fault: Fault, stall_s: float, now: Callable[[], float]) -> None:
+    def __init__(
+        self, inner: Response, stalls: list[tuple[int, float]], break_at: int | None, now: Callable[[], float]
+    ) -> None:
         self._inner = inner
-        self._fault = fault
-        self._stall_s = stall_s if fault.stall is not None else 0.0
+        self._stalls = sorted(stalls)  # still to come
+        self._break_at = math.inf if break_at is None else break_at
         self._now = now
         self._delivered = 0
+        self._last_s = now()  # when something was delivered last
+        self._stalled = False  # … and it has been silent since
+        self._longest_s = math.nan
 
     @property
     def usage(self) -> Usage:
@@ -156,7 +171,14 @@ class _SpoiledStream:
 
     @property
     def finish_reason(self) -> str:
-        return self._inner.finish_reason
+        # A reader takes it for the end, so not before what is still to go wrong has gone wrong.
+        more = self._delivered >= self._break_at or (self._stalls and self._delivered >= self._stalls[0][0])
+        return "" if more else self._inner.finish_reason
+
+    @property
+    def longest_gap_s(self) -> float:
+        gaps = [gap for gap in (self._longest_s, self._inner.longest_gap_s) if not math.isnan(gap)]
+        return max(gaps, default=math.nan)
 
     def close(self) -> None:
         self._inner.close()
@@ -165,25 +187,33 @@ class _SpoiledStream:
         return await self.next(limits)
 
     async def next(self, limits: Limits) -> Chunk | None:
-        fault = self._fault
-        if fault.break_ is not None and self._delivered >= max(fault.break_.after_tokens, 1):
+        stall_s = 0.0
+        while self._stalls and self._delivered >= self._stalls[0][0]:
+            stall_s += self._stalls.pop(0)[1]
+        if stall_s:
+            self._stalled = True
+            await self._fall_silent(stall_s - (self._now() - self._last_s), limits)
+        if self._delivered >= self._break_at:
             self._inner.close()
             raise StreamBroken(
                 "injected break", tokens_delivered=self._delivered, upstream=self._inner.upstream, status=200
             )
-        if fault.stall is not None and self._stall_s > 0 and self._delivered >= max(fault.stall.after_tokens, 1):
-            await self._fall_silent(limits)
         self._inner.limit(gap_s=limits.gap_s, until_s=limits.until_s, late=limits.late)
         try:
             chunk = await anext(self._inner)
         except StopAsyncIteration:
             return None
+        if self._stalled:
+            self._stalled = False
+            self._longest_s = max(self._now() - self._last_s, self._longest_s)  # NaN stands second: it loses
+        self._last_s = self._now()
         self._delivered += chunk.tokens
         return chunk
 
-    async def _fall_silent(self, limits: Limits) -> None:
+    async def _fall_silent(self, stall_s: float, limits: Limits) -> None:
         """Wait as long as the stall lasts, or until a limit passes."""
-        stall_s, self._stall_s = self._stall_s, 0.0
+        if stall_s <= 0:
+            return
         gap_s, until_s, late = limits
         now = self._now()
         if until_s is not None and until_s < now + min(stall_s, gap_s if gap_s is not None else stall_s):

@@ -490,6 +490,17 @@ def test_an_attempt_a_time_limit_cancelled_says_so():
     assert play(script) == ("ttft_timeout", 1.0, (10, 0, 0))
 
 
+def test_a_call_that_breaks_before_its_first_chunk_is_billed_and_one_that_is_refused_is_not():
+    async def script():
+        site = Site(Gateway(), Toy(StreamBroken(), ServerError()))
+        for number in range(2):
+            with pytest.raises(GatewayError):
+                await site.send(ask(number))
+        return [attempt.usage for attempt in site.attempts]
+
+    assert play(script) == [(10, 0, 0), (0, 0, 0)]
+
+
 def test_attempts_are_priced():
     async def script():
         toy = Toy()
