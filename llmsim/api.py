@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from llmsim.errors import ScenarioError, SimulationInterrupted
+from llmsim.report.live_display import notebook_progress
 from llmsim.report.result import Result
 from llmsim.report.slo import Judge
 from llmsim.scenario.replicate import Progress, replicate
@@ -93,7 +94,8 @@ def run(
     overrides
         ``path=value`` texts, checked against the schema.
     progress
-        Called about ten times a second with a `RunProgress`.
+        Called about ten times a second with a `RunProgress`. None: a notebook gets a line under the cell that is
+        gone when the run is over, everything else nothing.
 
     Raises
     ------
@@ -125,7 +127,8 @@ def run(
     given = {name: value for name, value in changes.items() if value is not None}
     if given:
         scenario = dataclasses.replace(scenario, **given)  # type: ignore[arg-type]
-    session = _Session(scenario, progress)
+    display = notebook_progress() if progress is None else None
+    session = _Session(scenario, progress or display)
     workers = _workers(jobs, scenario.replications)
     try:
         if workers == 1:
@@ -136,6 +139,9 @@ def run(
         partial = session.result(partial=True)
         _show(partial)
         raise SimulationInterrupted(_farewell(partial, stop), abandoned=stop.abandoned, partial=partial) from None
+    finally:
+        if display is not None:
+            display.close()
     return session.result()
 
 

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from llmsim.cli.terminal import put
-from llmsim.report.figures import clock, count
+from llmsim.report.figures import clock
+from llmsim.report.live_display import left_s, sentence
 
 if TYPE_CHECKING:
     from llmsim.api import RunProgress
 
-__all__ = ["LOG_EVERY_S", "progress", "sentence"]
+__all__ = ["LOG_EVERY_S", "progress"]
 
 LOG_EVERY_S = 10.0
 
@@ -30,20 +31,6 @@ def progress(name: str, *, wanted: bool) -> Iterator[Report | None]:
             yield report
     else:
         yield _logged(name)
-
-
-def sentence(at: RunProgress) -> str:
-    """``replication 4 of at most 20, 2:10 of 9:00, 12,345 requests``."""
-    parts = [f"replication {min(at.replications + 1, at.most)} of at most {at.most}"]
-    if at.simulated_s > 0:  # worker processes do not say how far they are
-        parts.append(f"{clock(min(at.simulated_s, at.total_s))} of {clock(at.total_s)}")
-    parts.append(f"{count(at.requests)} requests")
-    return ", ".join(parts)
-
-
-def left_s(at: RunProgress) -> float | None:
-    """Seconds it takes at most from here; None while there is too little to tell by."""
-    return at.wall_s * (1 - at.share) / at.share if at.share > 0 and at.wall_s > 0.5 else None
 
 
 def _logged(name: str) -> Report:
