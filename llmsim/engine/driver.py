@@ -1,15 +1,18 @@
-"""Drive runs: one in this thread, or in a worker thread that can be interrupted."""
+"""Drive one run, in this thread."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
+from llmsim.engine import closing, session
 from llmsim.engine.guard import guard
+from llmsim.engine.handles import StopRun
 from llmsim.engine.loop import SimLoop
+from llmsim.engine.worker import in_worker_thread
+from llmsim.engine.world import EPOCH
+from llmsim.errors import LlmsimError, SimulationInterrupted
 
 __all__ = ["in_worker_thread", "simulate"]
 
@@ -22,50 +25,91 @@ def simulate(
     seed: int = 0,
     event_budget: int | None = None,
     on_loop: Callable[[SimLoop], None] | None = None,
+    epoch_s: float = EPOCH,
 ) -> T:
-    """Run ``main(loop)`` in virtual time, in this thread, and return what it returns."""
+    """Run ``main(loop)`` in virtual time, in this thread, and return what it returns.
+
+    The end of `main` is the end of the run: what is left is cancelled and given a bounded chance to finish; a task that
+    will not is left as it is. Works in a script, under pytest, and inside a running loop, which is put aside meanwhile.
+
+    Parameters
+    ----------
+    main
+        Gets the loop; its coroutine is the run.
+    seed
+        Of the global `random` generator, which is restored afterwards.
+    event_budget
+        Events after which the run ends with `EventBudgetError`.
+    on_loop
+        Told the loop before the run begins, to watch it (``loop.events``, ``loop.time()``) or to stop it.
+    epoch_s
+        What `time.time` says at the virtual time 0, in seconds since 1970.
+
+    Raises
+    ------
+    VirtualTimeError
+        Code of the simulation asked for a thread, a socket, a process or a blocking sleep, even if it hid the error.
+    DeadlockError
+        Nothing is left to happen and `main` is not done.
+    EventBudgetError
+        More events than allowed.
+    SimulationInterrupted
+        The user stopped the run (see `in_worker_thread`), and `main` did not make a result of it.
+
+    Examples
+    --------
+    >>> async def main(loop):
+    ...     await asyncio.sleep(3600)
+    ...     return loop.time()
+    >>> simulate(main)
+    3600.0
+    """
+    session.check()
     loop = SimLoop(event_budget=event_budget)
     if on_loop is not None:
         on_loop(loop)
-    with guard(loop, seed) as guarding:
+    with guard(loop, seed, epoch_s=epoch_s) as guarding:
         try:
-            result: T = loop.run_until_complete(main(loop))
-            left = list(asyncio.all_tasks(loop))
-            for task in left:
-                task.cancel()
-            if left:
-                loop.run_until_complete(asyncio.wait(left, timeout=3600))
-        finally:
-            loop.close()
+            result: T = _run(loop, main)
+        except BaseException as error:
+            hidden = guarding.violation
+            if hidden is None or error is hidden or (isinstance(error, LlmsimError) and hidden in _chain(error)):
+                raise
+            raise hidden from error
     if guarding.violation is not None:
         raise guarding.violation
     return result
 
 
-def in_worker_thread(
-    work: Callable[[], T],
-    *,
-    loops: Callable[[], SimLoop | None],
-    tick: Callable[[], None] | None = None,
-    tick_s: float = 0.1,
-    grace_s: float = 0.3,
-) -> T:
-    """Run `work` in a worker thread; call `tick` in this one while it goes on."""
-    done = threading.Event()
-    box: list[Any] = []
-
-    def run() -> None:
+def _run(loop: SimLoop, main: Callable[[SimLoop], Coroutine[Any, Any, T]]) -> T:
+    try:
         try:
-            box[:] = [work(), None]
-        except BaseException as error:
-            box[:] = [None, error]
+            loop.main_task = asyncio.Task(main(loop), loop=loop, name="main")
+            session.check()
+            result: T = loop.run_until_complete(loop.main_task)
+        except asyncio.CancelledError:
+            if not session.stopping():
+                raise
+            raise SimulationInterrupted("the simulation was interrupted") from None
         finally:
-            done.set()
+            loop.survivors = closing.close(loop)
+    except StopRun:
+        # Someone who would not go had to be thrown out: no more chances, and nothing of it may run again.
+        loop.survivors = closing.abandon_tasks(loop)
+        raise SimulationInterrupted("the simulation was stopped") from None
+    return result
 
-    threading.Thread(target=contextvars.copy_context().run, args=(run,), name="llmsim", daemon=True).start()
-    while not done.wait(tick_s):
-        if tick is not None:
-            tick()
-    if box[1] is not None:
-        raise box[1]
-    return box[0]  # type: ignore[no-any-return]
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and everything it came from."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        pending += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            pending += one.exceptions

@@ -4,39 +4,61 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["is_plumbing", "user_line"]
+__all__ = ["called_by_user", "is_plumbing", "stack", "user_frame", "where"]
 
 _ENGINE = str(Path(__file__).parent)
 _paths = sysconfig.get_paths()
-_STDLIB = tuple({_paths["stdlib"], _paths["platstdlib"]})
-_SITE = tuple({_paths["purelib"], _paths["platlib"]})
+_SITE = (_paths["purelib"], _paths["platlib"])
+_STDLIB = (_paths["stdlib"], _paths["platstdlib"], "<frozen")
 
 
 def is_plumbing(file: str) -> bool:
     """Whether a file belongs to the standard library, to an installed package or to the engine."""
-    return file.startswith(("<frozen", _ENGINE, *_SITE, *_STDLIB))
+    return _rank(file) > 0
 
 
-def user_line(frame: FrameType | None = None) -> str:
-    """Name the innermost frame that is the user's, as ``file:line in function``.
+def _rank(file: str) -> int:
+    """Order files: 0 the user's, 1 an installed package's, 2 the standard library's, 3 the engine's."""
+    if file.startswith(_ENGINE):
+        return 3
+    if file.startswith(_SITE):  # before the standard library, whose folder it may lie in
+        return 1
+    return 2 if file.startswith(_STDLIB) else 0
 
-    The search ends at the loop: the frames above it belong to whoever started the simulation. If all frames below are
-    plumbing (a library called from a callback), the innermost one outside the engine is named.
-    """
-    frame = frame if frame is not None else sys._getframe(1)  # noqa: SLF001 - a traceback costs 100 times more
-    fallback = ""
+
+def stack(frame: FrameType | None) -> Iterator[FrameType]:
+    """Frames from the innermost one out to the loop; further out is whoever started the simulation."""
     while frame is not None:
-        file = frame.f_code.co_filename
-        if file.startswith(_ENGINE):
-            if frame.f_code.co_name == "_spin":
-                break
-        else:
-            line = f"{file}:{frame.f_lineno} in {frame.f_code.co_name}"
-            if not is_plumbing(file):
-                return line
-            fallback = fallback or line
+        if frame.f_code.co_name == "_spin" and frame.f_code.co_filename.startswith(_ENGINE):
+            return
+        yield frame
         frame = frame.f_back
-    return fallback or "the engine itself"
+
+
+def user_frame(frames: Iterator[FrameType]) -> FrameType | None:
+    """Pick the innermost frame that is the user's; if there is none, the one that is nearest to that."""
+    best, best_rank = None, 3
+    for frame in frames:
+        rank = _rank(frame.f_code.co_filename)
+        if rank < best_rank:
+            best, best_rank = frame, rank
+            if rank == 0:
+                break
+    return best
+
+
+def called_by_user(frame: FrameType) -> bool:
+    """Whether the nearest frame that is not the standard library's is the user's, not an installed package's."""
+    return next((rank == 0 for each in stack(frame) if (rank := _rank(each.f_code.co_filename)) < 2), True)
+
+
+def where(frame: FrameType | None = None) -> str:
+    """Name the user's line that led here (or to `frame`), as ``file:line in function``."""
+    best = user_frame(stack(frame if frame is not None else sys._getframe(1)))  # noqa: SLF001 - there is no other way
+    if best is None:
+        return "the engine itself"
+    return f"{best.f_code.co_filename}:{best.f_lineno} in {best.f_code.co_name}"

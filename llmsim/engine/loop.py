@@ -63,6 +63,8 @@ class SimLoop(PlainLoop):
         self.env = SimEnvironment()
         self.event_budget = event_budget
         self.calling: Callable[..., object] | None = None  #: the callback of the handle that runs now
+        self.main_task: asyncio.Task[Any] | None = None  #: the task whose end is the end of the run
+        self.survivors: list[asyncio.Task[Any]] = []  #: tasks that would not end with the run
         self._ready = self.env.ready
         self._polls: list[Ready] = []
         self._polled_at = -1
@@ -314,6 +316,17 @@ class SimLoop(PlainLoop):
     def request_stop(self, error: BaseException | None = None) -> None:
         """End the run with `error` after the current callback; may be called from any thread."""
         self._ready.appendleft((self.env.context, _raise, _Stop(error or StopRun())))
+
+    def cancel_main(self) -> None:
+        """Cancel the task that is the run; for ``call_soon_threadsafe``."""
+        if self.main_task is not None:
+            self.main_task.cancel()
+
+    def clear_stops(self) -> None:
+        """Forget stops that nobody has run into yet."""
+        stops = [entry for entry in self._ready if entry[1] is _raise]
+        for entry in stops:
+            self._ready.remove(entry)
 
     def is_running(self) -> bool:
         """Whether the loop runs now."""

@@ -101,6 +101,10 @@ class PlainLoop(RefusedIo):
         if not self._closed:
             self.call_soon(self.create_task, agen.aclose())
 
+    def has_open_asyncgens(self) -> bool:
+        """Whether asynchronous generators are still open."""
+        return bool(self._asyncgens)
+
     async def shutdown_asyncgens(self) -> None:
         """Close the asynchronous generators that are still open, in order of birth."""
         open_ones = list(self._asyncgens.values())

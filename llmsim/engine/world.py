@@ -1,0 +1,222 @@
+"""The parts of the real world that a simulation must not see, and what stands in for them."""
+
+from __future__ import annotations
+
+import _socket
+import _thread
+import ctypes
+import datetime as dt
+import functools
+import gc
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from llmsim.engine import frames
+from llmsim.engine.exchange import Exchange
+from llmsim.engine.refused import NO_PROCESSES, NO_SOCKETS, NO_THREADS
+
+__all__ = ["EPOCH", "World"]
+
+EPOCH = 1_767_225_600.0  #: 2026-01-01T00:00:00Z, the virtual time 0 of a run that does not say otherwise
+
+_NO_SLEEP = "it would stop everybody; use `await asyncio.sleep(...)`"
+_NO_WAITING = "it waits for another thread in real time, while virtual time stands still; use asyncio's primitives"
+
+Anything = Callable[..., Any]
+
+
+class Warden(Protocol):
+    """What the replacements need of a guard."""
+
+    epoch_s: float
+
+    def now(self) -> float:
+        """Seconds of virtual time."""
+
+    def refuse(self, what: str, instead: str) -> Any:
+        """Raise."""
+
+
+class World:
+    """Everything that is exchanged while at least one simulation runs, in whichever thread.
+
+    Parameters
+    ----------
+    active
+        Gives the guard of the calling thread, None where the real world is meant.
+    in_place
+        See `Exchange`.
+    """
+
+    def __init__(self, active: Callable[[], Warden | None], *, in_place: bool = True) -> None:
+        self._active = active
+        self._in_place = in_place
+        self._entered = 0
+        self._builtins = [*self._clocks(), *self._refused_builtins()]
+        self._attributes = [*self._refused_methods(), *self._datetime()]
+
+    def enter(self) -> None:
+        """Exchange, if this is the first simulation that runs now."""
+        self._entered += 1
+        if self._entered == 1:
+            for builtin in self._builtins:
+                builtin.begin()
+            for attribute in self._attributes:
+                attribute.begin()
+
+    def leave(self) -> None:
+        """Put everything back, if this was the last one."""
+        self._entered -= 1
+        if self._entered == 0:
+            for attribute in self._attributes:
+                attribute.end()
+            for builtin in self._builtins:
+                builtin.end()
+
+    # -- clocks ------------------------------------------------------------------------------------------------
+
+    def _clocks(self) -> list[Exchange]:
+        ns = 1_000_000_000
+        clocks: dict[str, Callable[[Warden], float]] = {
+            "time": lambda guard: guard.epoch_s + guard.now(),
+            "time_ns": lambda guard: round(guard.epoch_s) * ns + round(guard.now() * ns),
+            "monotonic": lambda guard: guard.now(),
+            "monotonic_ns": lambda guard: round(guard.now() * ns),
+            "perf_counter": lambda guard: guard.now(),
+            "perf_counter_ns": lambda guard: round(guard.now() * ns),
+        }
+        return [Exchange(time, name, self._clock(read), in_place=self._in_place) for name, read in clocks.items()]
+
+    def _clock(self, read: Callable[[Warden], float]) -> Callable[[Anything], Anything]:
+        active = self._active
+
+        def make(real: Anything) -> Anything:
+            def clock() -> float:
+                guard = active()
+                return real() if guard is None else read(guard)
+
+            return clock
+
+        return make
+
+    def _datetime(self) -> list[_Attribute]:
+        active = self._active
+        real_now = vars(dt.datetime)["now"]
+        real_utcnow = vars(dt.datetime)["utcnow"]
+
+        def now(cls: Any, tz: dt.tzinfo | None = None) -> Any:
+            guard = active()
+            if guard is None:
+                return real_now.__get__(None, cls)(tz)
+            return cls.fromtimestamp(guard.epoch_s + guard.now(), tz)
+
+        def utcnow(cls: Any) -> Any:
+            guard = active()
+            if guard is None:
+                return real_utcnow.__get__(None, cls)()
+            return cls.fromtimestamp(guard.epoch_s + guard.now(), dt.UTC).replace(tzinfo=None)
+
+        # `today` of date and datetime asks `time.time`.
+        return [
+            _Attribute(dt.datetime, "now", classmethod(now)),
+            _Attribute(dt.datetime, "utcnow", classmethod(utcnow)),
+        ]
+
+    # -- refusals ----------------------------------------------------------------------------------------------
+
+    def _refused_builtins(self) -> list[Exchange]:
+        refused: list[tuple[Any, str, str, str]] = [
+            (time, "sleep", "time.sleep()", _NO_SLEEP),
+            (_thread, "start_new_thread", "starting a thread", NO_THREADS),
+            (_thread, "start_new", "starting a thread", NO_THREADS),
+            (_thread, "start_joinable_thread", "starting a thread", NO_THREADS),  # Python 3.13
+            (os, "system", "os.system()", NO_PROCESSES),
+            (os, "fork", "os.fork()", NO_PROCESSES),
+            (os, "posix_spawn", "os.posix_spawn()", NO_PROCESSES),
+            (os, "posix_spawnp", "os.posix_spawnp()", NO_PROCESSES),
+            (_socket, "getaddrinfo", "socket.getaddrinfo()", NO_SOCKETS),
+            (_socket, "gethostbyname", "socket.gethostbyname()", NO_SOCKETS),
+            (_socket, "gethostbyaddr", "socket.gethostbyaddr()", NO_SOCKETS),
+        ]
+        return [
+            Exchange(module, name, self._refusal(what, instead), in_place=self._in_place)
+            for module, name, what, instead in refused
+            if hasattr(module, name)
+        ]
+
+    def _refused_methods(self) -> list[_Attribute]:
+        sockets = ("connect", "connect_ex", "recv", "recv_into", "send", "sendall")
+        return [
+            _Attribute(subprocess.Popen, "__init__", self._refusal("starting a process", NO_PROCESSES)),
+            _Attribute(socket.socket, "__init__", self._refusal("opening a socket", NO_SOCKETS)),
+            *[_Attribute(socket.socket, name, self._refusal(f"socket.{name}()", NO_SOCKETS)) for name in sockets],
+            _Attribute(threading.Condition, "wait", self._waiting("waiting for a thread", lambda _: True)),
+            _Attribute(threading.Thread, "join", self._waiting("joining a thread", threading.Thread.is_alive)),
+        ]
+
+    def _refusal(self, what: str, instead: str) -> Callable[[Anything], Anything]:
+        active = self._active
+
+        def make(real: Anything) -> Anything:
+            @functools.wraps(real)
+            def refused(*args: Any, **kwargs: Any) -> Any:
+                guard = active()
+                return real(*args, **kwargs) if guard is None else guard.refuse(what, instead)
+
+            return refused
+
+        return make
+
+    def _waiting(self, what: str, blocks: Callable[[Any], bool]) -> Callable[[Anything], Anything]:
+        """Refuse to wait where the user's own code asks for it.
+
+        A package may: IPython flushes its output through a thread of its own and waits some milliseconds for it.
+        """
+        active = self._active
+
+        def make(real: Anything) -> Anything:
+            @functools.wraps(real)
+            def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
+                guard = active()
+                if guard is not None and blocks(self) and frames.called_by_user(sys._getframe(1)):  # noqa: SLF001
+                    guard.refuse(what, _NO_WAITING)
+                return real(self, *args, **kwargs)
+
+            return wait
+
+        return make
+
+
+class _Attribute:
+    """A class attribute and what stands in for it. Built-in classes have no setattr, but their dict can be reached."""
+
+    def __init__(self, owner: type, name: str, make: Any) -> None:
+        self._owner = owner
+        self._name = name
+        self._inherited = name not in vars(owner)
+        self._original = vars(owner).get(name)
+        self._replacement = make if isinstance(make, classmethod) else make(getattr(owner, name))
+
+    def begin(self) -> None:
+        """Put the replacement in place."""
+        self._set(self._replacement)
+
+    def end(self) -> None:
+        """Put the original back."""
+        if self._inherited:
+            delattr(self._owner, self._name)
+        else:
+            self._set(self._original)
+
+    def _set(self, value: Any) -> None:
+        try:
+            setattr(self._owner, self._name, value)
+        except TypeError:
+            gc.get_referents(vars(self._owner))[0][self._name] = value
+            ctypes.pythonapi.PyType_Modified(ctypes.py_object(self._owner))
