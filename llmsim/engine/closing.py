@@ -42,7 +42,7 @@ def close(loop: SimLoop) -> list[asyncio.Task[Any]]:
                 )
     if loop.has_open_asyncgens():
         _run(loop, loop.shutdown_asyncgens(), _EVENTS)
-    survivors = abandon_tasks(loop)
+    survivors = abandon_tasks(loop) if asyncio.all_tasks(loop) else []
     loop.close()
     return survivors
 
@@ -50,8 +50,8 @@ def close(loop: SimLoop) -> list[asyncio.Task[Any]]:
 def abandon_tasks(loop: SimLoop) -> list[asyncio.Task[Any]]:
     """Leave the tasks that are left as they are, for ever."""
     tasks = in_order(asyncio.all_tasks(loop))
+    loop.set_exception_handler(lambda *_: None)  # of what was thrown out of them nobody needs to hear
     if tasks:
-        loop.set_exception_handler(lambda *_: None)
         _survivors.append((loop, tasks, list(loop.env.ready), dict(loop.env.entries)))
     return tasks
 

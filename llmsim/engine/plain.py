@@ -19,6 +19,8 @@ ExceptionHandler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 class PlainLoop(RefusedIo):
     """Base of the loop: everything that neither waits nor runs."""
 
+    _current_handle = None  #: asyncio's default exception handler asks for it in debug mode
+
     def __init__(self) -> None:
         self._closed = False
         self._debug = False
@@ -78,11 +80,16 @@ class PlainLoop(RefusedIo):
         asyncio.BaseEventLoop.default_exception_handler(self, context)  # type: ignore[arg-type]
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Report an exception in a callback."""
+        """Report an exception in a callback, or one that nobody looked at."""
         if self._exception_handler is None:
             self.default_exception_handler(context)
-        else:
+            return
+        try:
             self._exception_handler(self, context)
+        except Exception as error:  # a handler that fails must not hide what it was told
+            self.default_exception_handler(
+                {"message": "Unhandled error in exception handler", "exception": error, "context": context}
+            )
 
     def get_debug(self) -> bool:
         """Whether asyncio's debug mode is on (a C callable on the instance stands in front of this method)."""

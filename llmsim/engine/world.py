@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _posixsubprocess
 import _socket
 import _thread
 import ctypes
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from llmsim.engine import frames
 from llmsim.engine.exchange import Exchange
@@ -154,6 +155,7 @@ class World:
         sockets = ("connect", "connect_ex", "recv", "recv_into", "send", "sendall")
         return [
             _Attribute(subprocess.Popen, "__init__", self._refusal("starting a process", NO_PROCESSES)),
+            _Attribute(_posixsubprocess, "fork_exec", self._refusal("starting a process", NO_PROCESSES)),
             _Attribute(socket.socket, "__init__", self._refusal("opening a socket", NO_SOCKETS)),
             *[_Attribute(socket.socket, name, self._refusal(f"socket.{name}()", NO_SOCKETS)) for name in sockets],
             _Attribute(threading.Condition, "wait", self._waiting("waiting for a thread", lambda _: True)),
@@ -182,11 +184,12 @@ class World:
 
         def make(real: Anything) -> Anything:
             @functools.wraps(real)
-            def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
+            def wait(self: Any, timeout: float | None = None) -> Any:
                 guard = active()
-                if guard is not None and blocks(self) and frames.called_by_user(sys._getframe(1)):  # noqa: SLF001
-                    guard.refuse(what, _NO_WAITING)
-                return real(self, *args, **kwargs)
+                may_block = guard is not None and blocks(self) and (timeout is None or timeout > 0)
+                if may_block and frames.called_by_user(sys._getframe(1)):  # noqa: SLF001 - there is no other way
+                    cast("Warden", guard).refuse(what, _NO_WAITING)
+                return real(self, timeout)
 
             return wait
 
@@ -194,9 +197,9 @@ class World:
 
 
 class _Attribute:
-    """A class attribute and what stands in for it. Built-in classes have no setattr, but their dict can be reached."""
+    """An attribute of a class or module and what stands in for it; the dict of a built-in class can be reached, too."""
 
-    def __init__(self, owner: type, name: str, make: Any) -> None:
+    def __init__(self, owner: Any, name: str, make: Any) -> None:
         self._owner = owner
         self._name = name
         self._inherited = name not in vars(owner)
