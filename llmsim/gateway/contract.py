@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from llmsim.gateway.exchange import Attempt
@@ -168,7 +169,9 @@ class FunctionPolicy:
         async def handle(request: Request, call_next: CallNext) -> Response:
             token = _run.set(run)
             try:
-                return await function(request, call_next)
+                answer: Any = function(request, call_next)
+                # What is no coroutine is for the layer around every user policy to judge (llmsim.gateway.checked).
+                return await answer if isawaitable(answer) else answer  # type: ignore[no-any-return]
             finally:
                 _run.reset(token)
 

@@ -7,6 +7,7 @@ made that call. From them come the attempt table, the cause of each attempt, and
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal
 
@@ -39,12 +40,15 @@ class Exchange:
         "last_upstream",
         "leaked",
         "non_retryable_retries",
+        "on_over",
         "open",
         "over",
         "replica",
         "request",
         "runtime",
         "sent_to",
+        "settled",
+        "unsettled",
     )
 
     def __init__(self, request: Request, runtime: Runtime) -> None:
@@ -65,7 +69,10 @@ class Exchange:
         self.duplicated_tokens = 0
         self.non_retryable_retries = 0
         self.open: list[Attempt] = []
+        self.unsettled: list[Attempt] = []  # ended well before the gateway answered: was their answer used?
+        self.settled = False
         self.over = False
+        self.on_over: Callable[[], object] | None = None
 
     def routed(self, upstream: str) -> None:
         """The request was addressed to this upstream (nothing may have been sent yet: a breaker can be open)."""
@@ -78,38 +85,54 @@ class Exchange:
     def settle(self, response: Response) -> None:
         """The gateway answers with `response`: what else is still open was forgotten by a policy."""
         opened = self.open
-        if not opened:
-            return
-        if len(opened) == 1 and opened[0].response is response:
-            opened[0].won = True
-            return
+        self.settled = True
+        if not self.unsettled:
+            if not opened:
+                return
+            if len(opened) == 1 and opened[0].response is response:
+                opened[0].won = True
+                return
         kept = [response]
         for one in kept:
             kept.extend(one.parents)
-        known = False
-        for attempt in self.open:
+        for attempt in (*opened, *self.unsettled):
             if any(attempt.response is one for one in kept):
-                attempt.won = known = True
-        if known and len(self.open) > 1:
+                attempt.won = True
+        self._report()
+        if len(opened) > 1 and any(attempt.won for attempt in opened):
             self._close({id(one) for one in kept})
+
+    def ended(self, outcome: Outcome, usage: Usage) -> None:
+        """The answer has ended, and with it the request."""
+        if self.on_over is not None:
+            self.on_over()
+        self.finish()
 
     def finish(self) -> None:
         """The request is over: whatever is still open, or answers from now on, leaked."""
+        self.settled = True
+        if self.unsettled:
+            self._report()
         if self.open:
             self._close(set())
         self.over = True
+
+    def _report(self) -> None:
+        for attempt in self.unsettled:
+            attempt.report()
+        self.unsettled.clear()
 
     def _close(self, keep: set[int]) -> None:
         for attempt in tuple(self.open):
             response = attempt.response
             if response is not None and response.outcome is None and id(response) not in keep:
-                self.leak(response)
+                self.leak(attempt, response)
 
-    def leak(self, response: Response) -> None:
+    def leak(self, attempt: Attempt, response: Response) -> None:
         """Close what nobody will read, and say so."""
         self.leaked += 1
-        late = {"after_the_request": True} if self.over else {}
-        self.runtime.emit("leaked_stream", self.request.id, "", response.upstream, self.replica, late)
+        fields = {"attempt": attempt.number, "after_the_request": self.over}
+        self.runtime.emit("leaked_stream", self.request.id, attempt.lost_by, attempt.upstream, self.replica, fields)
         response.close()
 
 
@@ -122,6 +145,7 @@ class Attempt:
         "end_s",
         "exchange",
         "first_s",
+        "lost_by",
         "model",
         "number",
         "outcome",
@@ -143,6 +167,7 @@ class Attempt:
         self.outcome = ""
         self.status = 0
         self.won = False
+        self.lost_by = ""  # the policy that forgot it, should nobody close it
         self.response: Response | None = None
         self.usage = NO_USAGE
         self.cost_usd = 0.0
@@ -153,6 +178,7 @@ class Attempt:
             self._place(exchange)
         exchange.sent_to = upstream
         exchange.in_flight += 1
+        exchange.open.append(self)
 
     def _place(self, exchange: Exchange) -> None:
         if exchange.in_flight:
@@ -173,14 +199,12 @@ class Attempt:
         self.first_s = now
         self.response = response
         self.status = response.status
-        self.exchange.open.append(self)
         response.on_end(self._ended)
         if self.exchange.over:  # a loser that nobody cancelled
-            self.exchange.leak(response)
+            self.exchange.leak(self, response)
 
     def _ended(self, outcome: Outcome, usage: Usage) -> None:
         exchange = self.exchange
-        exchange.open.remove(self)
         if outcome.kind == "error":
             assert self.response is not None
             exchange.delivered_by_failed = self.response.tokens_delivered
@@ -201,11 +225,19 @@ class Attempt:
         exchange = self.exchange
         self.outcome = outcome
         self.usage = usage
-        runtime = exchange.runtime
-        exchange.last_end_s = self.end_s = runtime.now()
+        exchange.last_end_s = self.end_s = exchange.runtime.now()
         exchange.last_error = error
         exchange.in_flight -= 1
-        runtime.attempt_ended(self)
+        exchange.open.remove(self)
+        if exchange.settled or outcome != "ok":
+            self.report()
+        else:  # a policy has read it to the end; `won` shows when the gateway answers
+            exchange.unsettled.append(self)
+
+    def report(self) -> None:
+        """Hand it to whoever records attempts."""
+        exchange = self.exchange
+        exchange.runtime.attempt_ended(self)
         exchange.cost_usd += self.cost_usd
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from llmsim.errors import EngineError, GatewayError, PolicyError, StreamBroken
-from llmsim.gateway.contract import FunctionPolicy, Handler, PolicySpec, Provider, Run, Runtime
+from llmsim.errors import PolicyError, StreamBroken
+from llmsim.gateway.checked import UnknownUpstream, checked, name_of, start_policy
+from llmsim.gateway.contract import FunctionPolicy, Handler, Provider, Run, Runtime
 from llmsim.gateway.exchange import Attempt, Exchange, current_exchange
 from llmsim.gateway.registry import kind_of
 from llmsim.pricing import FREE, TokenPrice
@@ -149,7 +148,7 @@ class _Replica:
             if getattr(spec, "shared", False) and key in shared:
                 return shared[key]
             run = Run(runtime, kind_of(spec), scope, upstream, upstreams=names, replica=number, prices=prices)
-            shared[key] = handler = _start(spec, run)
+            shared[key] = handler = start_policy(spec, run)
             return handler
 
         self.number = number
@@ -164,7 +163,7 @@ class _Replica:
         call: CallNext
         if gateway.entry is not None:
             function, upstreams = gateway.entry, self._upstreams
-            entry = _checked(lambda request, call_next: function(request, upstreams), _name(function), function)
+            entry = checked(lambda request, call_next: function(request, upstreams), name_of(function), function)
             call = _link(entry, self.route)
         else:
             call = self.route
@@ -179,11 +178,11 @@ class _Replica:
             return self._default.send(request)
         upstream = self._upstreams.get(name)
         if upstream is None:
-            raise PolicyError(f"sent a request to {name!r}; configured upstreams: {', '.join(self._upstreams)}")
+            raise UnknownUpstream(name, tuple(self._upstreams))
         current_exchange.get().routed(name)
         return upstream.chain(request)
 
-    def leave(self, *_: object) -> None:
+    def leave(self) -> None:
         """A request that was handled here is over."""
         self.in_flight -= 1
 
@@ -224,7 +223,8 @@ class RunningGateway:
             exchange.finish()
             raise
         exchange.settle(response)
-        response.on_end(replica.leave)
+        exchange.on_over = replica.leave
+        response.on_end(exchange.ended)
         return response
 
     def _pick(self, request: Request) -> _Replica:
@@ -276,60 +276,3 @@ def _link(handler: Handler, call_next: CallNext) -> CallNext:
     # the `__call__` of an instance need not be looked up for every request.
     call = handler if inspect.isfunction(handler) else handler.__call__
     return lambda request: call(request, call_next)
-
-
-def _name(target: Any) -> str:
-    return str(getattr(target, "__name__", None) or type(target).__name__)
-
-
-def _start(spec: Any, run: Run) -> Handler:
-    """The spec's handler; code that is not ours gets a layer that names it when it breaks the contract."""
-    if not isinstance(spec, PolicySpec):
-        if callable(spec):
-            spec = FunctionPolicy(spec, _name(spec))
-        else:
-            raise PolicyError(f"{spec!r} is no policy: it needs start(run) or to be an async def f(request, call_next)")
-    handler: Handler = spec.start(run)
-    if not callable(handler):
-        raise PolicyError(f"start(run) returned {handler!r}, no async handler(request, call_next)", policy=run.name)
-    if type(spec).__module__.startswith("llmsim.gateway.policies."):
-        return handler
-    return _checked(handler, run.name, getattr(spec, "function", handler))
-
-
-def _checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
-    async def handle(request: Request, call_next: CallNext) -> Response:
-        try:
-            result = handler(request, call_next)
-            if not inspect.isawaitable(result):
-                raise PolicyError(
-                    f"returned {_short(result)}; write it as async def", policy=name, where=_where(source)
-                )
-            response = await result
-        except (GatewayError, PolicyError, EngineError, TimeoutError):
-            raise
-        except Exception as error:
-            where = _raised_at(error) or _where(source)
-            raise PolicyError(f"raised {type(error).__name__}: {error}", policy=name, where=where) from error
-        if not isinstance(response, Response):
-            raise PolicyError(f"returned {_short(response)} instead of a Response", policy=name, where=_where(source))
-        return response
-
-    return handle
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _where(source: Any) -> str:
-    code = getattr(inspect.unwrap(source), "__code__", None)
-    code = code or getattr(getattr(type(source), "__call__", None), "__code__", None)  # noqa: B004 - its code is wanted
-    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
-
-
-def _raised_at(error: BaseException) -> str:
-    """The innermost line of the user's own code in the traceback."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "llmsim" not in Path(f.filename).parts]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from time import perf_counter
 
 from llmsim.engine.driver import simulate
+from llmsim.engine.frames import is_plumbing
 from llmsim.engine.loop import SimLoop
 from llmsim.gateway.contract import Provider
 from llmsim.luck import Luck
@@ -16,7 +17,7 @@ from llmsim.providers.faulty import FaultyProvider
 from llmsim.providers.sim.provider import SimulatedProvider
 from llmsim.scenario.runtime import LabRuntime
 from llmsim.scenario.spec import Scenario
-from llmsim.scenario.users import Users
+from llmsim.scenario.users import Users, Visit
 from llmsim.telemetry.recorder import Recorder, Replication
 from llmsim.traffic.workload import World
 
@@ -160,9 +161,9 @@ class Lab:
                     await users.idle.wait()
         except asyncio.CancelledError:
             self.interrupted = True
-            raise
-        finally:
             await self._send_home(users)
+            raise
+        await self._send_home(users)
         if users.fatal is not None:
             raise users.fatal
 
@@ -189,6 +190,11 @@ class Lab:
             visit.leave("unfinished")
         await asyncio.sleep(0)
         await asyncio.sleep(0)
+        stubborn = list(users.running.values())
+        if stubborn:
+            self.notes.append(f"{len(stubborn)} requests did not stop when they were cancelled: {_places(stubborn)}")
+        for visit in stubborn:
+            users.write_off(visit)
 
     def finish(self, wall_s: float) -> Replication:
         """What was recorded."""
@@ -209,23 +215,25 @@ class Lab:
         )
 
 
-def _hung(visits: Sequence[object], drain_s: float) -> str:
+def _hung(visits: Sequence[Visit], drain_s: float) -> str:
+    return f"{len(visits)} requests had not ended {drain_s:g}s after the last arrival; they wait: {_places(visits)}"
+
+
+def _places(visits: Sequence[Visit]) -> str:
     lines: dict[str, int] = {}
     for visit in visits:
-        task = getattr(visit, "task", None)
-        where = _waits_at(task) if task is not None else "?"
+        where = _waits_at(visit.task)
         lines[where] = lines.get(where, 0) + 1
-    places = "; ".join(f"{count} at {where}" for where, count in sorted(lines.items(), key=lambda item: -item[1])[:3])
-    return f"{len(visits)} requests had not ended {drain_s:g}s after the last arrival; they wait: {places}"
+    return "; ".join(f"{count} at {where}" for where, count in sorted(lines.items(), key=lambda item: -item[1])[:3])
 
 
-def _waits_at(task: asyncio.Task[None]) -> str:
-    """The innermost line of the chain of awaits that is not llmsim's or asyncio's own."""
+def _waits_at(task: asyncio.Task[None] | None) -> str:
+    """The innermost line of the chain of awaits that is not a library's."""
     place = "?"
-    frame_owner: object | None = task.get_coro()
-    while frame_owner is not None:
-        frame = getattr(frame_owner, "cr_frame", None) or getattr(frame_owner, "ag_frame", None)
-        if frame is not None:
-            place = f"{frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno} in {frame.f_code.co_name}"
-        frame_owner = getattr(frame_owner, "cr_await", None) or getattr(frame_owner, "ag_await", None)
+    awaited: object | None = task.get_coro() if task is not None else None
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
+        if frame is not None and (place == "?" or not is_plumbing(frame.f_code.co_filename)):
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
     return place

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from llmsim.error_words import outcome_word
-from llmsim.errors import EngineError, GatewayError, PolicyError
+from llmsim.errors import GatewayError, PolicyError
 from llmsim.gateway.exchange import Exchange
 from llmsim.luck import Luck
 from llmsim.scenario.runtime import LabRuntime
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from llmsim.gateway.pipeline import RunningGateway
     from llmsim.pricing import TokenPrice
 
-__all__ = ["Users"]
+__all__ = ["Users", "Visit"]
 
 _NAN = float("nan")
 
 
-class _Visit:
+class Visit:
     """One request from its user's side."""
 
     __slots__ = ("exchange", "left", "request", "task", "truth", "waiting")
@@ -45,8 +45,8 @@ class _Visit:
             self.leave("abandoned")
 
     def leave(self, why: str) -> None:
-        """Give up waiting."""
-        self.left = why
+        """Give up waiting, for the first reason there is."""
+        self.left = self.left or why
         assert self.task is not None
         self.task.cancel()
 
@@ -93,7 +93,7 @@ class Users:
         self._warm_up_s = warm_up_s
         self._arriving = True
         self._coming_back = 0  # user retries that are still to be sent
-        self.running: dict[str, _Visit] = {}
+        self.running: dict[str, Visit] = {}
         self.done = 0  #: requests that ended
         self.max_in_flight = 0
         self.fatal: BaseException | None = None
@@ -160,7 +160,7 @@ class Users:
         now = loop.time()
         self._world.truths[request.id] = truth
         self._runtime.arrivals[request.id] = (now, truth.index, truth.step, truth.retry)
-        visit = _Visit(request, truth, Exchange(request, self._runtime))
+        visit = Visit(request, truth, Exchange(request, self._runtime))
         self.running[request.id] = visit
         self.max_in_flight = max(self.max_in_flight, len(self.running))
         visit.task = asyncio.Task(self._visit(visit, now), loop=loop, name=request.id)
@@ -168,7 +168,7 @@ class Users:
             # Not call_at: a bare entry that finds its visit over costs less than a handle that is cancelled.
             loop.at(now + truth.patience_s, visit.lose_patience)
 
-    async def _visit(self, visit: _Visit, arrival_s: float) -> None:
+    async def _visit(self, visit: Visit, arrival_s: float) -> None:
         first_s = _NAN
         response: Response | None = None
         error: BaseException | None = None
@@ -183,20 +183,21 @@ class Users:
             if not visit.left:
                 self.stop(PolicyError("let a CancelledError out that nobody had asked for; it cancelled the request"))
             error = failure
-        except (PolicyError, EngineError) as failure:
-            self.stop(failure)
-            error = failure
-        except Exception as failure:
+        except Exception as failure:  # a policy broke its contract, or the simulation cannot go on
             self.stop(failure)
             error = failure
         outcome = visit.left or ("ok" if error is None else outcome_word(error))
         self._leave(visit, response, outcome, arrival_s, first_s)
 
-    def _leave(self, visit: _Visit, response: Response | None, outcome: str, arrival_s: float, first_s: float) -> None:
+    def _leave(self, visit: Visit, response: Response | None, outcome: str, arrival_s: float, first_s: float) -> None:
         visit.waiting = False
         request, exchange = visit.request, visit.exchange
-        exchange.finish()
-        del self.running[request.id]
+        if self.running.pop(request.id, None) is None:
+            return  # written off before it came to an end
+        try:
+            exchange.finish()
+        except PolicyError as failure:  # an on_end callback
+            self.stop(failure)
         del self._world.truths[request.id]
         if not exchange.in_flight:  # else a loser is still to be recorded
             del self._runtime.arrivals[request.id]
@@ -210,8 +211,13 @@ class Users:
         if not self._arriving:
             self._check_idle()
 
+    def write_off(self, visit: Visit) -> None:
+        """Record a request that will not end, whatever is done to it."""
+        arrival_s, *_ = self._runtime.arrivals[visit.request.id]
+        self._leave(visit, None, visit.left, arrival_s, _NAN)
+
     def _row(
-        self, visit: _Visit, response: Response | None, outcome: str, arrival_s: float, first_s: float
+        self, visit: Visit, response: Response | None, outcome: str, arrival_s: float, first_s: float
     ) -> tuple[object, ...]:
         request, truth, exchange = visit.request, visit.truth, visit.exchange
         now = self._loop.time()
@@ -256,7 +262,7 @@ class Users:
         price = self._prices.get(exchange.first_choice) or next(iter(self._prices.values()))
         return price.cost(response.usage)
 
-    def _maybe_retry(self, visit: _Visit) -> None:
+    def _maybe_retry(self, visit: Visit) -> None:
         habit, truth, request = self._traffic.user_retry, visit.truth, visit.request
         if truth.retry >= habit.limit or self._luck.uniform("user_retry", request.id) >= habit.share:
             return
