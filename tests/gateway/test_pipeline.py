@@ -1,6 +1,7 @@
 """What the pipeline itself promises, whatever policies stand in it."""
 
 import asyncio
+import contextlib
 import dataclasses
 
 import pytest
@@ -239,7 +240,10 @@ def _served_by(gateway, sessions, hold=()):
         for response in open_ones:
             await response.read()
         assert site.running.in_flight == 0
-        return [attempt.exchange.replica for attempt in sorted(site.attempts, key=lambda one: int(one.exchange.request.id.split("/")[0]))]
+        return [
+            attempt.exchange.replica
+            for attempt in sorted(site.attempts, key=lambda one: int(one.exchange.request.id.split("/")[0]))
+        ]
 
     return play(script)
 
@@ -264,7 +268,9 @@ def test_sticky_keeps_a_session_where_it_was_and_spreads_sessions():
     assert set(replicas) == {0, 1, 2}
 
 
-@pytest.mark.parametrize(("shared", "words"), [(False, ["server_error", "server_error"]), (True, ["server_error", "circuit_open"])])
+@pytest.mark.parametrize(
+    ("shared", "words"), [(False, ["server_error", "server_error"]), (True, ["server_error", "circuit_open"])]
+)
 def test_replicas_have_a_state_of_their_own_unless_it_is_shared(shared, words):
     async def script():
         breaker = CircuitBreaker(minimum_calls=1, shared=shared)
@@ -348,6 +354,42 @@ def test_a_forgotten_response_is_closed_and_counted():
     assert won == [False, True]
 
 
+def test_a_leak_names_who_lost_it():
+    @policy
+    async def innocent(request, call_next):
+        return await call_next(request)
+
+    @policy
+    async def hedge(request, call_next):
+        tasks = [asyncio.ensure_future(call_next(request)) for _ in range(2)]
+        done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in others:
+            task.cancel()
+        return done.pop().result()
+
+    @policy
+    async def drops(request, call_next):
+        await call_next(request)
+        raise RateLimited("never mind")
+
+    def lost_by(*policies, delays=(0.1, 0.2, 0.3)):
+        async def script():
+            site = Site(Gateway(policies=policies), Toy(*delays, name="a"), Toy(name="b"))
+            with contextlib.suppress(RateLimited):
+                await site.send()
+            await asyncio.sleep(5)
+            return [(fields["policy"].partition(" ")[0], fields["upstream"]) for _, fields in site.events]
+
+        return play(script)
+
+    assert lost_by(innocent, both, innocent) == [("both", "a")]
+    assert lost_by(innocent, drops, innocent) == [("drops", "a")]
+    assert lost_by(race, innocent, delays=(3.0,)) == [("race", "a")]
+    # A loser that is cancelled, and one that had answered at the very same instant.
+    assert lost_by(innocent, hedge, innocent) == []
+    assert lost_by(innocent, hedge, innocent, delays=(0.1, 0.1)) == [("hedge", "a")]
+
+
 def test_a_loser_that_answers_after_the_winner_is_closed_and_counted():
     leaked, causes, won = _leaks(Gateway(policies=(race,)), Toy(1.0, name="a"), Toy(1.05, name="b"), wait_s=5.0)
     assert leaked == 1
@@ -427,8 +469,19 @@ def test_a_buffered_answer_leaves_no_leak():
         text = await response.read()
         return Response(WholeAnswer(text, 2, response.usage), upstream=response.upstream, parents=(response,))
 
-    leaked, causes, _ = _leaks(Gateway(policies=(buffer,)), Toy(name="a"))
-    assert (leaked, causes) == (0, [(1, "first", "a", "ok")])
+    leaked, causes, won = _leaks(Gateway(policies=(buffer,)), Toy(name="a"))
+    assert (leaked, causes, won) == (0, [(1, "first", "a", "ok")], [True])
+
+
+def test_an_answer_that_was_read_and_not_used_has_not_won():
+    @policy
+    async def second_opinion(request, call_next):
+        await (await call_next(request)).read()
+        return await call_next(request.to("b"))
+
+    leaked, causes, won = _leaks(Gateway(policies=(second_opinion,)), Toy(name="a"), Toy(name="b"))
+    assert (leaked, won) == (0, [False, True])
+    assert causes == [(1, "first", "a", "ok"), (2, "fallback", "b", "ok")]
 
 
 # -- attempts ----------------------------------------------------------------------------------------------------------
@@ -523,7 +576,7 @@ def test_tokens_of_a_broken_stream_count_as_duplicated_once_it_is_tried_again():
                 await response.read()
             except StreamBroken:
                 continue
-            return response
+            return Response(WholeAnswer("fine", 1, response.usage), parents=(response,))
 
     async def script():
         from llmsim.gateway.exchange import Exchange
@@ -542,8 +595,13 @@ def test_tokens_of_a_broken_stream_count_as_duplicated_once_it_is_tried_again():
 
 @pytest.mark.parametrize(
     ("error", "upstreams", "counted"),
-    [(ServerError(), "aa", 0), (RateLimited(), "aa", 0), (GatewayError("401", status=401), "aa", 1)]
-    + [(GatewayError("401", status=401), "ab", 0), (StreamBroken(), "aa", 0)],
+    [
+        (ServerError(), "aa", 0),
+        (RateLimited(), "aa", 0),
+        (GatewayError("401", status=401), "aa", 1),
+        (GatewayError("401", status=401), "ab", 0),
+        (StreamBroken(), "aa", 0),
+    ],
 )
 def test_retries_of_what_a_retry_cannot_cure_are_counted(error, upstreams, counted):
     @policy

@@ -42,8 +42,18 @@ def _within_luck(share, expected, count):
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(429, RateLimited), (500, ServerError), (502, ServerError), (408, ServerError), (503, Overloaded)]
-    + [(529, Overloaded), (401, AuthError), (403, AuthError), (400, BadRequest), (404, BadRequest)],
+    [
+        (429, RateLimited),
+        (500, ServerError),
+        (502, ServerError),
+        (408, ServerError),
+        (503, Overloaded),
+        (529, Overloaded),
+        (401, AuthError),
+        (403, AuthError),
+        (400, BadRequest),
+        (404, BadRequest),
+    ],
 )
 def test_abort_answers_with_the_error_of_the_status(status, kind):
     seen = _one([_fault(abort=Abort(status=status))])
@@ -246,10 +256,7 @@ def test_a_sequence_per_request_starts_anew_for_each():
 
 def test_a_sequence_counts_only_the_calls_in_its_window():
     async def script(bench):
-        words = []
-        for at in (0.0, 1.0, 1.2, 3.0):
-            words.append((await bench.visit(0, at=at)).word)
-        return words
+        return [(await bench.visit(0, at=at)).word for at in (0.0, 1.0, 1.2, 3.0)]
 
     words = play(SPEC, script, [_fault(at=1.0, duration=1.0, sequence=(500, "ok", 500))])
     assert words == ["ok", "server_error", "ok", "ok"]

@@ -26,7 +26,13 @@ def test_running_streams_break_and_waiting_calls_are_refused(how):
         bench.go(4, at=6.0, tokens=10, how=how)  # afterwards
 
     seen = play(SPEC, script, _outage(1.35, 4.0))
-    assert [v.word for v in seen] == ["stream_broken", "connection_failed", "connection_failed", "connection_failed", "ok"]
+    assert [v.word for v in seen] == [
+        "stream_broken",
+        "connection_failed",
+        "connection_failed",
+        "connection_failed",
+        "ok",
+    ]
     assert [v.end_s for v in seen] == pytest.approx([1.35, 1.35, 1.35, 2.03, 7.9])
     assert seen[0].error.tokens_delivered == seen[0].tokens == 4
     assert seen[0].usage == (10, 4, 0)
@@ -82,7 +88,7 @@ def test_recovery_is_complete(mode):
 
 
 def test_two_overlapping_outages_are_one():
-    faults = _outage(1.0, 2.0) + [Fault(name="again", provider="p", at=2.0, duration=3.0, outage=True)]
+    faults = [*_outage(1.0, 2.0), Fault(name="again", provider="p", at=2.0, duration=3.0, outage=True)]
 
     def script(bench):
         for number, at in enumerate([0.9, 1.0, 2.5, 4.9, 5.0]):

@@ -28,7 +28,7 @@ def _words(limit, calls, **more):
 @pytest.mark.parametrize(
     ("limit", "calls", "words"),
     [
-        # Three requests a second, in buckets of one second; the fourth at once is too many, half a second later one is back.
+        # Three a second, in buckets of one second: the fourth at once is too many, half a second later one is back.
         (RateLimit(requests=3.0, window=1.0), [(0, 9, 9)] * 4 + [(0.5, 9, 9)] * 2, "ooo-o-"),
         (RateLimit(tokens=100.0, window=1.0), [(0, 40, 10), (0, 40, 11), (0, 40, 10), (0, 1, 1)], "o-o-"),
         (RateLimit(input_tokens=100.0, window=1.0), [(0, 60, 999), (0, 60, 1), (0, 40, 1)], "o-o"),

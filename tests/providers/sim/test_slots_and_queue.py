@@ -81,7 +81,7 @@ def test_who_leaves_the_queue_makes_room_in_it():
     assert seen[3].end_s == pytest.approx(2.0)
 
 
-# Calls 0 and 1 share one slot. Call 0 leaves; the first token of call 1 (1 s after it gets the slot) tells when the slot
+# Calls 0 and 1 share one slot. Call 0 leaves; the first token of call 1, 1 s after it gets the slot, tells when that
 # was free. Leaving at 0.4 is in prefill, at 1.35 after the 4th of ten tokens.
 @pytest.mark.parametrize(
     ("mode", "leave_at", "slot_free_at", "billed"),

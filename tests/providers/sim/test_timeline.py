@@ -92,7 +92,7 @@ def test_a_pool_has_the_moments_of_its_distribution():
             pool = GapPool(distribution, Luck(seed), "p")
             totals += [pool.stretch(u, 40)[1] for u in Luck(seed).series("u").array(0, 400)]
             means.append(pool.gaps.mean())
-        # 20 pools of 16384: standard error sd/572; windows of 40 from one pool hardly overlap, so their sums vary as such.
+        # 20 pools of 16384: standard error sd/572. Windows of 40 from one pool hardly overlap: their sums vary as such.
         assert np.mean(means) == pytest.approx(distribution.mean, abs=4 * sd / math.sqrt(20 * _POOL))
         assert np.std(totals) == pytest.approx(sd * math.sqrt(40), rel=0.05)
 
