@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from llmsim.errors import StreamBroken
+
+from llmsim.errors import PolicyError, StreamBroken
 from llmsim.types import NO_LIMITS, Chunk, Limits, Request, Response, Usage, WholeAnswer
 
 
@@ -105,7 +106,7 @@ def test_on_end_refuses_a_coroutine_function():
             """Cannot be awaited while the call is being closed."""
 
         response.on_end(later)
-        with pytest.raises(TypeError, match="plain function"):
+        with pytest.raises(PolicyError, match=r"test_on_end_refuses.*test_types\.py:\d+.*plain function"):
             await response.read()
 
     asyncio.run(main())
