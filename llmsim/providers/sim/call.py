@@ -264,7 +264,9 @@ class Call:
             if stall is not None and stall[0] <= when:
                 when, tokens = stall
                 upstream = self.provider.name
-                error = StreamStalled(f"no token for {gap_s:g}s", tokens_delivered=tokens, upstream=upstream, status=200)
+                error = StreamStalled(
+                    f"no token for {gap_s:g}s", tokens_delivered=tokens, upstream=upstream, status=200
+                )
                 failed = error, tokens
         if until_s is not None and until_s < when:
             when = until_s
