@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from inspect import isawaitable
+from types import CoroutineType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from llmsim.gateway.exchange import Attempt
@@ -171,7 +172,9 @@ class FunctionPolicy:
             try:
                 answer: Any = function(request, call_next)
                 # What is no coroutine is for the layer around every user policy to judge (llmsim.gateway.checked).
-                return await answer if isawaitable(answer) else answer  # type: ignore[no-any-return]
+                if type(answer) is CoroutineType or isawaitable(answer):
+                    answer = await answer
+                return answer  # type: ignore[no-any-return]
             finally:
                 _run.reset(token)
 
