@@ -95,7 +95,11 @@ class Deadlines:
         queue = self._queue
         if not queue:
             queue.append(alarm)
-            self._arm(when)
+            if self._timer is None:
+                self._arm(when)
+            elif when < self._armed_for:
+                self._timer.cancel()
+                self._arm(when)
         elif when >= queue[-1].when:
             queue.append(alarm)
         else:  # ends before one that began earlier, because the caller brought a tighter limit
@@ -123,10 +127,8 @@ class Deadlines:
             queue.popleft()
             while queue and queue[0].task is None:
                 queue.popleft()
-            if not queue and self._timer is not None:
-                # An armed timer would keep a simulation alive after its last request.
-                self._timer.cancel()
-                self._timer = None
+            # The timer stays armed even for nobody: it fires once a duration at most, while cancelling and arming
+            # it for every request of a quiet gateway would cost more than the request's own bookkeeping.
         return False
 
     def _arm(self, when: float) -> None:

@@ -120,11 +120,11 @@ def test_any_program_ends_as_it_does_under_asyncio_timeout(implementation, progr
     clock = implementation()
     assert history(program, cancels, clock) == history(program, cancels, Standard())
     for lane in clock.lanes.values():
-        assert not lane.armed
+        assert not lane._queue
         assert not lane._queue
 
 
-def test_one_timer_for_many_and_none_when_all_have_left():
+def test_one_timer_for_many_and_none_once_it_finds_nobody():
     async def main():
         loop = asyncio.get_running_loop()
         lane = Deadlines(loop.time)
@@ -137,9 +137,12 @@ def test_one_timer_for_many_and_none_when_all_have_left():
             lane.leave(alarm)
 
         await asyncio.gather(*(one(1 + number / 100) for number in range(100)))
-        assert not lane.armed
+        assert not lane._queue
         assert len([args for args in armed if args[1] == lane._fire]) == 1
         assert len(lane) == 0
+        await asyncio.sleep(10)
+        assert not lane.armed
+        assert len([args for args in armed if args[1] == lane._fire]) == 1
 
     run(main())
 
@@ -167,7 +170,21 @@ def test_dead_entries_behind_a_long_one_go_when_it_goes():
         assert lane.armed
         lane.leave(hung)
         assert len(lane._queue) == 0
-        assert not lane.armed
+        assert not lane._queue
+
+    run(main())
+
+
+def test_a_tighter_limit_than_the_idle_timer_is_kept():
+    async def main():
+        loop = asyncio.get_running_loop()
+        lane = Deadlines(loop.time)
+        lane.leave(lane.enter(5.0))
+        alarm = lane.enter(2.0)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(100)
+        assert loop.time() == 2.0
+        assert lane.leave(alarm)
 
     run(main())
 
@@ -211,6 +228,6 @@ def test_on_the_ordinary_loop():
         assert lane.leave(alarm)
         assert 0.029 < loop.time() - begin < 0.5
         assert asyncio.current_task().cancelling() == 0
-        assert not lane.armed
+        assert not lane._queue
 
     asyncio.run(main())

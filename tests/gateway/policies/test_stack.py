@@ -112,7 +112,7 @@ async def everything(scripts, crowd, policies, upstream):
         assert (provider.in_flight, provider.open_streams) == (0, 0)
     for handler in handlers_of(gateway):
         if hasattr(handler, "_deadlines"):
-            assert not handler._deadlines.armed
+            assert len(handler._deadlines) == 0
         if hasattr(handler, "_breaker") and handler._breaker.state == "half_open":
             assert handler._breaker._permits + handler._breaker._passed + handler._breaker._failed == 2
     return results, lab.events, [(attempt.upstream, attempt.outcome) for attempt in lab.attempts]
