@@ -11,6 +11,7 @@ from time import perf_counter
 from llmsim.engine.driver import simulate
 from llmsim.engine.frames import is_plumbing
 from llmsim.engine.loop import SimLoop
+from llmsim.errors import DeadlockError, EventBudgetError, PolicyError, VirtualTimeError
 from llmsim.gateway.contract import Provider
 from llmsim.luck import Luck
 from llmsim.providers.faulty import FaultyProvider
@@ -72,6 +73,8 @@ def replicate(scenario: Scenario, number: int, progress: Progress | None = None)
     with _rare_collections():
         try:
             simulate(lab.main, seed=_guard_seed(scenario.seed, number), event_budget=lab.event_budget)
+        except (PolicyError, VirtualTimeError, DeadlockError, EventBudgetError):
+            raise  # a run that is stopped by its own fault is cancelled too, but was not interrupted
         except BaseException:
             if not lab.interrupted:
                 raise
