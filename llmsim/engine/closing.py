@@ -11,7 +11,7 @@ from llmsim.errors import DeadlockError, EventBudgetError
 
 __all__ = ["abandon_tasks", "close"]
 
-_ROUNDS = 3  #: a task that swallows one cancellation often ends at the next one
+_ROUNDS = 4  #: a task that swallows one cancellation often ends at the next one; the generators have one, too
 _EVENTS = 10_000  #: what a round may cost, and...
 _EVENTS_PER_TASK = 100  #: ...so much more for each task
 
@@ -30,18 +30,19 @@ def close(loop: SimLoop) -> list[asyncio.Task[Any]]:
     loop.env.drop(lambda entry: type(entry) is tuple)
     for _ in range(_ROUNDS):
         tasks = in_order(asyncio.all_tasks(loop))
-        if not tasks:
+        if not tasks and loop.has_open_asyncgens():
+            tasks = [asyncio.Task(loop.shutdown_asyncgens(), loop=loop)]
+        elif not tasks:
             break
-        for task in tasks:
-            task.cancel()
-        _run(loop, asyncio.wait(tasks), _EVENTS + _EVENTS_PER_TASK * len(tasks))
+        else:
+            for task in tasks:
+                task.cancel()
+        _finish(loop, tasks)
         for task in tasks:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 loop.call_exception_handler(
                     {"message": "an exception while the run was closed", "exception": task.exception(), "task": task}
                 )
-    if loop.has_open_asyncgens():
-        _run(loop, loop.shutdown_asyncgens(), _EVENTS)
     survivors = abandon_tasks(loop) if asyncio.all_tasks(loop) else []
     loop.close()
     return survivors
@@ -56,11 +57,23 @@ def abandon_tasks(loop: SimLoop) -> list[asyncio.Task[Any]]:
     return tasks
 
 
-def _run(loop: SimLoop, coro: Any, events: int) -> None:
-    """Run a coroutine for so many events; if it is not done by then, it is one of those that are left."""
-    loop.event_budget = loop.events + events
-    task = asyncio.Task(coro, loop=loop)
+def _finish(loop: SimLoop, tasks: list[asyncio.Task[Any]]) -> None:
+    """Run until the tasks are done, or have had their chance."""
+    left = len(tasks)
+
+    def one_less(_: object) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            loop.stop()
+
+    for task in tasks:
+        task.add_done_callback(one_less)
+    loop.event_budget = loop.events + _EVENTS + _EVENTS_PER_TASK * len(tasks)
     try:
-        loop.run_until_complete(task)
+        loop.run_forever()
     except (DeadlockError, EventBudgetError):
-        task.cancel()
+        """They are among those that are left."""
+    finally:
+        for task in tasks:
+            task.remove_done_callback(one_less)

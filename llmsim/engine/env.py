@@ -104,7 +104,7 @@ class SimEnvironment(simpy.Environment):
 
     def take(self, when: float, entry: Due) -> None:
         """Let time come to `when`, where `entry` stands, unless all of it was cancelled meanwhile."""
-        alive = [one for one in _each(entry) if not _dead(one)]
+        alive = [one for one in _each(entry) if not _dead(one)]  # None: the entry stood there twice
         if alive:
             self._now = when
             self.ready.extend([self._as_ready(one) for one in alive])
@@ -152,7 +152,9 @@ def _each(entry: Due) -> Iterator[Due]:
 
 def _dead(entry: Due) -> bool:
     kind = type(entry)
-    return (kind is asyncio.Future and entry.done()) or (kind is SimTimerHandle and entry._cancelled)
+    if kind is asyncio.Future:
+        return bool(entry.done())
+    return entry is None or (kind is SimTimerHandle and bool(entry._cancelled))
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -19,8 +19,8 @@ from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmsim.engine.inside_asyncio import Bed
     from llmsim.engine.loop import SimLoop
-    from llmsim.engine.sleep import Bed
 
 __all__ = ["NO_ARG", "install"]
 
@@ -59,7 +59,7 @@ _TaskStep = _type_of_task_steps()
 
 
 def install(loop: SimLoop) -> Bed:  # noqa: C901 - three closures
-    """Put the short ways on `loop`; return what `asyncio.sleep` needs of it (see `llmsim.engine.sleep`)."""
+    """Put the short ways on `loop`; return what `asyncio.sleep` needs of it (see `llmsim.engine.inside_asyncio`)."""
     env = loop.env
     times, claim = env.times, env.entries.setdefault
     append = env.ready.append

@@ -22,7 +22,7 @@ from itertools import repeat
 from types import MethodType
 from typing import Any, NoReturn
 
-from llmsim.engine import fast, sleep
+from llmsim.engine import fast, inside_asyncio
 from llmsim.engine.env import Ready, SimEnvironment
 from llmsim.engine.handles import SimHandle, SimTimerHandle, StopRun, run_handle
 from llmsim.engine.plain import PlainLoop
@@ -33,7 +33,7 @@ __all__ = ["SimLoop"]
 
 
 _CHECK_EVERY = 4096  #: events between two looks at the budgets and at the size of the queue
-_INSTANT_BUDGET = 1_000_000  #: events without time passing that make a loop which never lets it pass...
+_INSTANT_BUDGET = 300_000  #: events without time passing that make a loop which never lets it pass...
 _INSTANT_BUDGET_PER_TASK = 50  #: ...unless that many tasks have something to do at this instant
 _FRUITLESS_POLLS = 100  #: rounds of polling with nothing left to wait for
 
@@ -259,7 +259,7 @@ class SimLoop(PlainLoop):
             raise RuntimeError("This event loop is already running")
         hooks = sys.get_asyncgen_hooks()
         outer = events._get_running_loop()
-        before = sleep.enter(self._bed)
+        before = inside_asyncio.enter(self._bed)
         sys.set_asyncgen_hooks(firstiter=self._asyncgen_born, finalizer=self._asyncgen_dropped)
         events._set_running_loop(None)
         events._set_running_loop(self)
@@ -274,7 +274,7 @@ class SimLoop(PlainLoop):
             events._set_running_loop(None)
             events._set_running_loop(outer)
             sys.set_asyncgen_hooks(*hooks)
-            sleep.leave(before)
+            inside_asyncio.leave(before)
 
     def run_until_complete(self, future: Any) -> Any:
         """Run until the awaitable is done, and return its result.

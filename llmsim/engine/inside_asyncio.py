@@ -1,11 +1,14 @@
 # ruff: noqa: SLF001 - a sleep reads the clock of the environment
-"""A short way for `asyncio.sleep` while a simulation runs.
+"""What is different inside asyncio itself while at least one simulation runs.
 
-`asyncio.sleep` is a third slower than it has to be on a loop that knows what it wants: it asks for the running loop
-(on Python 3.11 with a system call), for a future, for a timer, and takes the timer back afterwards. While at least one
-simulation runs, the function's *code* is exchanged, so that ``from asyncio import sleep`` of long ago is covered too:
-in a thread whose running loop is a `SimLoop` it awaits one future of that loop; in every other thread, and for delays
-that are zero, negative, infinite or NaN, it is asyncio's own code that runs.
+*`asyncio.sleep` takes a short way.* It is a third slower than it has to be on a loop that knows what it wants: it asks
+for the running loop (on Python 3.11 with a system call), for a future, for a timer, and takes the timer back
+afterwards. So the function's *code* is exchanged, which ``from asyncio import sleep`` of long ago cannot escape. In a
+thread whose running loop is a `SimLoop` it awaits one future of that loop; in every other thread, and for delays that
+are zero, negative, infinite or NaN, asyncio's own code runs.
+
+*`asyncio.as_completed` and `wait` keep the order of what they are given.* They put it through ``set(...)``, and then
+start coroutines, or add callbacks, in the order of memory addresses.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import asyncio.tasks
 import math
 import threading
 from _thread import get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappush
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -47,6 +50,11 @@ _names: dict[str, Any] = {
 _llmsim_beds, _llmsim_future, _llmsim_infinity, _llmsim_push, _llmsim_sleep, _llmsim_thread = _names.values()
 
 
+def _set_in_order(*iterable: Iterable[Any]) -> Any:
+    """Stand in for ``set`` in asyncio.tasks: what it makes of an argument is only ever counted and iterated over."""
+    return tuple(dict.fromkeys(*iterable)) if iterable else set()
+
+
 async def sleep(delay: float, result: Any = None) -> Any:
     """Coroutine that completes after a given time (in seconds)."""
     bed = _llmsim_beds.get(_llmsim_thread())
@@ -69,12 +77,12 @@ async def sleep(delay: float, result: Any = None) -> Any:
 
 
 def enter(bed: Bed) -> Bed | None:
-    """Let `asyncio.sleep` use `bed` in this thread; return what it used before."""
+    """Let `asyncio.sleep` sleep in `bed` in this thread; return where it slept before."""
     thread = get_ident()
     with _lock:
         before = _beds.get(thread)
         if not _beds:
-            vars(asyncio.tasks).update(_names)
+            vars(asyncio.tasks).update(_names, set=_set_in_order)
             asyncio.sleep.__code__ = sleep.__code__
         _beds[thread] = bed
     return before
@@ -90,3 +98,4 @@ def leave(before: Bed | None) -> None:
         _beds.pop(thread, None)
         if not _beds:
             asyncio.sleep.__code__ = _asyncio_code
+            del vars(asyncio.tasks)["set"]
