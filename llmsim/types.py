@@ -6,12 +6,12 @@ generation. What supplies the chunks is a `Stream`; simulated, live and cached s
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
-from llmsim.errors import GatewayError, PolicyError
+from llmsim.callbacks import run_callbacks
+from llmsim.errors import GatewayError
 
 __all__ = [
     "NO_LIMITS",
@@ -335,17 +335,7 @@ class Response:
         self.outcome = outcome
         callbacks, self._callbacks = self._callbacks, None
         if callbacks is not None:
-            usage = self._stream.usage
-            failure: PolicyError | None = None
-            for callback in callbacks:
-                try:
-                    result = callback(outcome, usage)
-                    if result is not None:
-                        _refuse_coroutine(callback, result)
-                except Exception as error:  # the others have their permits to give back all the same
-                    failure = failure or _callback_failed(callback, error)
-            if failure is not None:
-                raise failure
+            run_callbacks(callbacks, outcome, self._stream.usage)
 
     async def aclose(self) -> None:
         """Stop here: the rest is not wanted. Does nothing once ended."""
@@ -360,7 +350,7 @@ class Response:
     def on_end(self, callback: OnEnd) -> None:
         """Call ``callback(outcome, usage)`` once when this response ends; at once if it already has."""
         if self.outcome is not None:
-            _refuse_coroutine(callback, callback(self.outcome, self._stream.usage))
+            run_callbacks([callback], self.outcome, self._stream.usage)
         elif self._callbacks is None:
             self._callbacks = [callback]
         else:
@@ -398,24 +388,6 @@ class Response:
         if until_s is not None and (until is None or until_s < until):
             until, old_late = until_s, late
         self._limits = Limits(gap, until, old_late)
-
-
-def _callback_failed(callback: OnEnd, error: Exception) -> PolicyError:
-    name = getattr(callback, "__qualname__", type(callback).__qualname__).partition(".<locals>")[0]
-    traceback = error.__traceback__ and error.__traceback__.tb_next
-    code = getattr(callback, "__code__", None)
-    where = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
-    if traceback is not None and traceback.tb_frame.f_code.co_filename != __file__:
-        where = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
-    failure = PolicyError(f"its on_end callback raised {type(error).__name__}: {error}", policy=name, where=where)
-    failure.__cause__ = error
-    return failure
-
-
-def _refuse_coroutine(callback: OnEnd, result: Any) -> None:
-    if inspect.iscoroutine(result):
-        result.close()
-        raise TypeError(f"on_end takes a plain function and {callback!r} is async: a call being closed cannot wait")
 
 
 CallNext = Callable[[Request], Awaitable[Response]]
