@@ -226,7 +226,7 @@ class Call:
         return self._chunk(self.tokens - self._delivered)
 
     def _last_before(self, error: GatewayError | None, made: int) -> Chunk:
-        """What was made before the failure is handed out first, as on a socket; the failure comes with the next read."""
+        """Hand out what was made before the failure, as a socket does; the failure comes with the next read."""
         failure = self._failure or error
         assert failure is not None
         if self._failure is not None or made <= self._delivered:

@@ -130,16 +130,14 @@ class SimulatedProvider:
             await call.waiter  # type: ignore[misc]  # set by _accept
             response = Response(call, upstream=self.name, model=request.model or self.model)
             response.queue_s = call.queue_s
-            if not request.stream:
-                await call.rest(NO_LIMITS)
-                if call.error is not None:  # what had been made of it went nowhere
-                    self._latest[request.id] = call
-                    raise StreamBroken("connection lost", upstream=self.name, status=200)
-                answer = WholeAnswer("tok " * call.tokens, call.tokens, call.usage)
-                whole = Response(answer, upstream=self.name, model=response.model)
-                whole.queue_s = response.queue_s
-                return whole
-            return response
+            if request.stream:
+                return response
+            await call.rest(NO_LIMITS)
+            if call.error is not None:  # what had been made of it went nowhere
+                self._latest[request.id] = call
+                raise StreamBroken("connection lost", upstream=self.name, status=200)
+            answer = WholeAnswer("tok " * call.tokens, call.tokens, call.usage)
+            return Response(answer, upstream=self.name, model=response.model, queue_s=response.queue_s)
         except GatewayError:
             raise
         except BaseException:
