@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import textwrap
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -56,6 +58,8 @@ class Batch:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.interrupted = False
+        self.abandoned = False  #: a policy that would not stop still runs in its thread
         #: Where a person reads the result: standard output belongs to the JSON if that was asked for.
         self._to: Literal["stdout", "stderr"] = "stderr" if options.json == "-" else "stdout"
 
@@ -98,9 +102,11 @@ class Batch:
     def _run(self, number: int, file: Path, scenario: Scenario, outputs: Outputs) -> dict[str, Any]:
         try:
             result, stopped = self._simulate(scenario)
-            return self._report(number, file, result, stopped, outputs)
+            with self._in_peace():
+                page = self._report(number, file, result, stopped, outputs)
         except Exception as error:
-            return self._complain(error, str(file))
+            page = self._complain(error, str(file))
+        return {**page, "exit_code": INTERRUPTED} if self.interrupted else page
 
     def _simulate(self, scenario: Scenario) -> tuple[Result, SimulationInterrupted | None]:
         options = self.options
@@ -115,8 +121,8 @@ class Batch:
                     scenario, seed=options.seed, replications=options.replications, jobs=jobs, progress=report
                 )
         except SimulationInterrupted as stop:
-            # Showing and saving may take a moment; who presses Ctrl-C again does not want to wait for it.
-            signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+            self.interrupted = True
+            self.abandoned = bool(stop.abandoned)
             return stop.partial, stop
         return result, None
 
@@ -125,7 +131,7 @@ class Batch:
     ) -> dict[str, Any]:
         """Show it, save it; what the JSON says of it."""
         options = self.options
-        code = INTERRUPTED if stopped else result.exit_code(allow_undecided=options.allow_undecided)
+        code = result.exit_code(allow_undecided=options.allow_undecided)
         again = replay(file, result.seed, options.replications, options.overrides)
         saved = None
         try:
@@ -136,6 +142,24 @@ class Batch:
         if stopped:
             put(_interrupted(result, stopped), "stderr")
         return {"file": str(file), "exit_code": code, "replay": again, **result.to_dict()}
+
+    @contextmanager
+    def _in_peace(self) -> Iterator[None]:
+        """Ctrl-C while a result is shown and saved lets that happen; the second one ends everything at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may, and need, handle signals
+            return
+
+        def remember(*_: object) -> None:
+            if self.interrupted:
+                os._exit(INTERRUPTED)
+            self.interrupted = True
+
+        before = signal.signal(signal.SIGINT, remember)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def _show(self, result: Result, saved: Path | None, again: str) -> None:
         if self.options.quiet:

@@ -91,18 +91,19 @@ def run(
 
         put(nothing_named(), "stderr")
         raise typer.Exit(BAD_INPUT)
+    batch = Batch(options)
     try:
-        code = Batch(options).all()
+        code = batch.all()
     except KeyboardInterrupt:
         put("interrupted", "stderr")
         code = INTERRUPTED
-    if code == INTERRUPTED:
+    if batch.abandoned:
         _leave()
     raise typer.Exit(code)
 
 
 def _leave() -> NoReturn:
-    """Go now: a policy that spins in its thread would hold up the interpreter's own way out."""
+    """Go now: the interpreter's own way out would wait for the policy that spins in its thread."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

@@ -1,0 +1,130 @@
+"""What the README shows works, and is what one sees."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import LoopbackServer, failure, stream
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    """Its code blocks of a language, in order."""
+    return [text for found, text in _BLOCK.findall(README) if found == language]
+
+
+POLICY, LAB, LIVE, CLASS, WHOLE = blocks("python")
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the first block defines, in the project's directory."""
+    monkeypatch.chdir(ROOT)
+    module = types.ModuleType("of_the_readme")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(POLICY, module.__dict__)
+    return module.__dict__
+
+
+def test_the_policy_in_the_lab(names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    small = 'load("scenarios/hacker-news-spike.yaml", ["traffic.base_rate=0.2/s", "replications=6"])'
+    exec(LAB.replace('load("scenarios/hacker-news-spike.yaml")', small), names)
+    assert len(names["result"].replications) == 6
+    assert names["result"].metrics["requests"] > 50
+    assert capsys.readouterr().out.startswith(names["result"].verdict)
+
+
+def test_the_same_policy_live(
+    names: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(variable, "of-a-test")
+    with (
+        LoopbackServer(failure(429, headers={"Retry-After": "1"})) as openai,
+        LoopbackServer(stream("Hello", " there")) as anthropic,
+        LoopbackServer(stream("never asked")) as local,
+    ):
+        code = LIVE.replace("https://api.openai.com/v1", openai.url)
+        code = code.replace("https://api.anthropic.com/v1", anthropic.url)
+        code = code.replace("http://localhost:8080/v1", local.url)
+        exec(code, names)
+    assert capsys.readouterr().out == "Hello there"
+    assert [len(server.seen) for server in (openai, anthropic, local)] == [1, 1, 0]
+    assert anthropic.seen[0].body["model"] == "claude-haiku-4-5"
+
+
+def test_a_class_with_state(names: dict[str, Any]) -> None:
+    import llmsim as ls
+
+    exec(CLASS, names)
+    scenario = {
+        "version": 1,
+        "replications": 1,
+        "clock": {"duration": "20s"},
+        "traffic": {"base_rate": "20/s"},
+        "providers": {"openai": {"ttft": "500ms"}},
+        "gateway": {"policies": [{"bulkhead": {"at_once": 3}}]},
+    }
+    crowded = ls.run(scenario)
+    roomy = ls.run(scenario, overrides=["gateway.bulkhead.at_once=1000"])
+    assert crowded.metrics["ttft_s"]["p90"] > 5 * roomy.metrics["ttft_s"]["p90"]
+
+
+def test_a_whole_gateway(names: dict[str, Any]) -> None:
+    import llmsim as ls
+
+    names["spike"] = ls.load(ROOT / "scenarios" / "hacker-news-spike.yaml", ["traffic.base_rate=0.2/s"])
+    exec(WHOLE, names)
+    assert names["result"].metrics["requests"] > 50
+
+
+def test_the_scenario_of_30_lines(tmp_path: Path) -> None:
+    import llmsim as ls
+
+    (text,) = blocks("yaml")
+    assert len(text.splitlines()) <= 35
+    path = tmp_path / "brown-out.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert ls.load(path).name == "brown-out"
+    assert ls.load(path, ["gateway.fallback.order=[spare,primary]"]) != ls.load(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "name", "code"), [(0, "hacker-news-spike", 0), (1, "article-gateway", 1)])
+def test_what_one_sees_is_what_one_sees(number: int, name: str, code: int) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "llmsim", "run", f"scenarios/{name}.yaml"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert ran.returncode == code
+    seen = {_steady(line) for line in ran.stdout.splitlines()}
+    shown = [line for line in blocks("text")[number].splitlines() if line and not line.startswith(("$", "…"))]
+    assert shown
+    assert [line for line in shown if _steady(line) not in seen] == []
+
+
+def _steady(line: str) -> str:
+    """Without the time it took, and with spaces as they come."""
+    return re.sub(r"\s+", " ", re.sub(r"(?<= simulated) in [\d.hms]+", "", line)).strip()
+
+
+@pytest.mark.slow
+def test_the_30_lines_run(tmp_path: Path) -> None:
+    path = tmp_path / "brown-out.yaml"
+    path.write_text(blocks("yaml")[0], encoding="utf-8")
+    ran = subprocess.run([sys.executable, "-m", "llmsim", "run", str(path), "--quiet"], check=False)
+    assert ran.returncode == 0
