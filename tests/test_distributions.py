@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from llmsim.distributions import Constant, Exponential, Gamma, Lognormal, Uniform, parse_distribution
 from llmsim.units import COUNT, DURATION
-from scipy import stats
 
 U = np.linspace(0.0005, 0.9995, 2001)
 

@@ -1,6 +1,7 @@
 """Units: what is understood, what is refused, and what the refusal says."""
 
 import pytest
+
 from llmsim import units
 from llmsim.units import COUNT, DURATION, MULTIPLIER, PRICE, RATE, RATIO
 
