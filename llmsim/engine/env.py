@@ -22,7 +22,7 @@ import simpy
 from llmsim.engine.handles import SimTimerHandle, run_handle
 from llmsim.errors import EngineError
 
-__all__ = ["Due", "Ready", "SimEnvironment"]
+__all__ = ["Due", "Ready", "SimEnvironment", "run_event"]
 
 #: What is due at a time: a C Future (gets the result None), a ``(callback, args)`` tuple, a SimTimerHandle or an Event.
 Due = Any
@@ -71,14 +71,20 @@ class SimEnvironment(simpy.Environment):
 
     def schedule(self, event: simpy.Event, priority: Any = 1, delay: float = 0) -> None:
         """Queue an event. Urgent ones (starts and interrupts of processes) go before all others of the instant."""
-        if priority == _URGENT and not delay:
+        if delay:
+            when = (now := self._now) + delay
+            if not now < when < _INF:
+                self.put(when, event)
+            elif (other := self.entries.setdefault(when, event)) is event:
+                heappush(self.times, when)
+            else:
+                self.tie(when, other, event)
+        elif priority != _URGENT:
+            self.ready.append((self.context, run_event, event))
+        else:
             self._urgent.append(event)
             if len(self._urgent) == 1:
                 self.ready.appendleft((self.context, _run_urgent, self._urgent))
-        elif delay:
-            self.put(self._now + delay, event)
-        else:
-            self.ready.append((self.context, _run_event, event))
 
     def put(self, when: float, entry: Due) -> None:
         """Queue an entry for a time that is not in the past."""
@@ -104,7 +110,7 @@ class SimEnvironment(simpy.Environment):
 
     def take(self, when: float, entry: Due) -> None:
         """Let time come to `when`, where `entry` stands, unless all of it was cancelled meanwhile."""
-        alive = [one for one in _each(entry) if not _dead(one)]  # None: the entry stood there twice
+        alive = [one for one in _each(entry) if not _dead(one)]  # None: cancelled, or it stood there twice
         if alive:
             self._now = when
             self.ready.extend([self._as_ready(one) for one in alive])
@@ -113,25 +119,32 @@ class SimEnvironment(simpy.Environment):
         """Time of the next entry that is not cancelled, infinity if there is none."""
         if self.ready:
             return self._now
-        while self.times and all(map(_dead, _each(self.entries[self.times[0]]))):
-            del self.entries[heappop(self.times)]
+        while self.times and all(map(_dead, _each(self.entries.get(self.times[0])))):
+            self.entries.pop(heappop(self.times), None)
         return self.times[0] if self.times else _INF
 
     def compact(self) -> None:
-        """Forget cancelled entries once the queue has doubled: they hold memory until their time comes."""
-        if len(self.times) > self._compact_above:
+        """Forget what was cancelled, when there is much of it: it holds memory until its time comes.
+
+        A cancelled timer takes its entry away at once and leaves only its time; a cancelled sleep leaves both.
+        """
+        if len(self.entries) > self._compact_above:
             self.drop(_dead)
-            self._compact_above = max(_LOOK_AGAIN, 2 * len(self.times))
+            self._compact_above = max(_LOOK_AGAIN, 2 * len(self.entries))
+        elif len(self.times) > 2 * len(self.entries) + _LOOK_AGAIN:
+            self.times[:] = self.entries
+            heapify(self.times)
 
     def drop(self, unwanted: Callable[[Due], bool]) -> None:
         """Take entries off the queue."""
-        kept = {
-            when: rest
-            for when, entry in self.entries.items()
-            if (rest := Ties(one for one in _each(entry) if not unwanted(one)))
-        }
-        self.entries.clear()
-        self.entries.update((when, rest if len(rest) > 1 else rest[0]) for when, rest in kept.items())
+        for when, entry in list(self.entries.items()):
+            if type(entry) is Ties:
+                entry[:] = [one for one in entry if not unwanted(one)]
+                if entry:
+                    continue
+            elif not unwanted(entry):
+                continue
+            del self.entries[when]
         self.times[:] = self.entries
         heapify(self.times)
 
@@ -143,7 +156,7 @@ class SimEnvironment(simpy.Environment):
             return self.context, _call, entry
         if kind is SimTimerHandle:
             return entry._context, run_handle, entry
-        return self.context, _run_event, entry
+        return self.context, run_event, entry
 
 
 def _each(entry: Due) -> Iterator[Due]:
@@ -170,11 +183,11 @@ def _call(entry: tuple[Callable[..., object], tuple[Any, ...]]) -> None:
 def _run_urgent(urgent: deque[simpy.Event]) -> None:
     while urgent:
         # The event leaves the queue only when it is done: one that is added meanwhile is then run here, too.
-        _run_event(urgent[0])
+        run_event(urgent[0])
         urgent.popleft()
 
 
-def _run_event(event: simpy.Event) -> None:
+def run_event(event: simpy.Event) -> None:
     """Do with one event what `simpy.Environment.step` does; a failure nobody handled ends the run."""
     callbacks, event.callbacks = event.callbacks, cast("Any", None)
     for callback in callbacks:

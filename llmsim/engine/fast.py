@@ -12,11 +12,13 @@ import asyncio
 import functools
 from asyncio import futures
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from heapq import heappush
 from operator import call
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
+
+from llmsim.engine.handles import SimTimerHandle
 
 if TYPE_CHECKING:
     from llmsim.engine.inside_asyncio import Bed
@@ -58,12 +60,12 @@ def _type_of_task_steps() -> type:
 _TaskStep = _type_of_task_steps()
 
 
-def install(loop: SimLoop) -> Bed:  # noqa: C901 - three closures
+def install(loop: SimLoop) -> Bed:  # noqa: C901 - four closures
     """Put the short ways on `loop`; return what `asyncio.sleep` needs of it (see `llmsim.engine.inside_asyncio`)."""
     env = loop.env
     times, claim = env.times, env.entries.setdefault
     append = env.ready.append
-    general_call_soon, general_call_later, general_wake_at = loop.call_soon, loop.call_later, loop.wake_at
+    general_call_soon, general_call_at, general_wake_at = loop.call_soon, loop.call_at, loop.wake_at
 
     def call_soon(
         callback: Callable[..., object], arg: Any = NO_ARG, /, *more: Any, context: Context | None = None
@@ -96,7 +98,17 @@ def install(loop: SimLoop) -> Bed:  # noqa: C901 - three closures
                     env.tie(when, other, arg)
                 return arg
         args = () if arg is NO_ARG else (arg, *more) if value is NO_ARG else (arg, value, *more)
-        return general_call_later(delay, callback, *args, context=context)
+        return call_at(env._now + delay, callback, *args, context=context)
+
+    def call_at(when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+        if not env._now < when < _INF:
+            return general_call_at(when, callback, *args, context=context)
+        handle = SimTimerHandle(when, callback, args, loop, copy_context() if context is None else context)
+        if (other := claim(when, handle)) is handle:
+            heappush(times, when)
+        else:
+            env.tie(when, other, handle)
+        return handle
 
     def wake_at(when: float, future: asyncio.Future[None]) -> None:
         if env._now < when < _INF and type(future) is _Future:
@@ -107,7 +119,7 @@ def install(loop: SimLoop) -> Bed:  # noqa: C901 - three closures
         else:
             general_wake_at(when, future)
 
-    for short in (call_soon, call_later, wake_at):
+    for short in (call_soon, call_later, call_at, wake_at):
         short.__doc__ = getattr(loop, short.__name__).__doc__
         setattr(loop, short.__name__, short)
     loop.create_future = functools.partial(_Future, loop=loop)  # type: ignore[method-assign]

@@ -6,7 +6,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmsim.engine.loop import SimLoop
 
 __all__ = ["SimHandle", "SimTimerHandle", "StopRun", "run_handle"]
 
@@ -54,13 +57,14 @@ class SimTimerHandle(asyncio.TimerHandle):
 
     _callback: Callable[..., object]
     _args: tuple[Any, ...]
+    _loop: SimLoop
 
     def __init__(
         self,
         when: float,
         callback: Callable[..., object],
         args: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
+        loop: SimLoop,
         context: Context,
     ) -> None:
         self._when = when
@@ -74,10 +78,17 @@ class SimTimerHandle(asyncio.TimerHandle):
     __hash__ = asyncio.TimerHandle.__hash__
 
     def cancel(self) -> None:
-        """Do not run the callback. The entry stays queued, dead, until its time or until the queue is compacted."""
+        """Do not run the callback, let go of what it holds, and take the entry off the queue.
+
+        Its time stays there alone, and is passed over. Most timers are cancelled (every timeout that is kept), and
+        their handles would otherwise pile up until that time comes.
+        """
         self._cancelled = True
         self._callback = _nothing
         self._args = ()
+        entries = self._loop.env.entries
+        if entries.get(self._when) is self:
+            del entries[self._when]
 
 
 def _nothing() -> None:

@@ -22,8 +22,10 @@ from itertools import repeat
 from types import MethodType
 from typing import Any, NoReturn
 
+import simpy
+
 from llmsim.engine import fast, inside_asyncio
-from llmsim.engine.env import Ready, SimEnvironment
+from llmsim.engine.env import Ready, SimEnvironment, run_event
 from llmsim.engine.handles import SimHandle, SimTimerHandle, StopRun, run_handle
 from llmsim.engine.plain import PlainLoop
 from llmsim.engine.tasks import describe
@@ -170,7 +172,7 @@ class SimLoop(PlainLoop):
         """
         env, ready, times, polls = self.env, self._ready, self.env.times, self._polls
         next_ready, entry_at = ready.popleft, env.entries.pop
-        future_type, already_done = asyncio.Future, asyncio.InvalidStateError
+        future_type, event_type, already_done = asyncio.Future, simpy.events.Timeout, asyncio.InvalidStateError
         while True:
             for _ in self._next_ticks():
                 if not ready:
@@ -191,6 +193,10 @@ class SimLoop(PlainLoop):
                         env._now = when
                         callback, args = entry
                         callback(*args)
+                        continue
+                    elif kind is event_type:
+                        env._now = when
+                        run_event(entry)
                         continue
                     else:
                         env.take(when, entry)
@@ -267,6 +273,8 @@ class SimLoop(PlainLoop):
         try:
             self._spin()
         except _Stop as stop:
+            # Its frames refer to it: a circle, in which the whole run would wait for the cyclic collector.
+            stop.__traceback__ = None
             if stop.args:
                 raise stop.args[0] from None
         finally:
