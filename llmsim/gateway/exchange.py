@@ -36,7 +36,7 @@ class Exchange:
         "first_choice",
         "in_flight",
         "last_end_s",
-        "last_error",
+        "last_error_final",
         "last_upstream",
         "leaked",
         "non_retryable_retries",
@@ -58,7 +58,7 @@ class Exchange:
         self.first_choice = ""
         self.last_upstream = ""
         self.sent_to = ""
-        self.last_error: BaseException | None = None
+        self.last_error_final = False  # whether retrying the last attempt cannot cure its error
         self.last_end_s = math.nan
         self.fallbacks = 0
         self.attempts = 0
@@ -106,6 +106,7 @@ class Exchange:
         """The answer has ended, and with it the request."""
         if self.on_over is not None:
             self.on_over()
+            self.on_over = None  # a timer's context may hold this exchange on: not the gateway with it
         self.finish()
 
     def finish(self) -> None:
@@ -185,8 +186,7 @@ class Attempt:
             self.cause = "hedge"
         elif self.upstream == exchange.sent_to:
             self.cause = "retry"
-            error = exchange.last_error
-            if isinstance(error, GatewayError) and not error.retryable:
+            if exchange.last_error_final:
                 exchange.non_retryable_retries += 1
         else:
             self.cause = "fallback"
@@ -226,7 +226,8 @@ class Attempt:
         self.outcome = outcome
         self.usage = usage
         exchange.last_end_s = self.end_s = exchange.runtime.now()
-        exchange.last_error = error
+        # Not the error itself: its traceback leads back here, and such circles only the cyclic collector can free.
+        exchange.last_error_final = isinstance(error, GatewayError) and not error.retryable
         exchange.in_flight -= 1
         exchange.open.remove(self)
         if exchange.settled or outcome != "ok":

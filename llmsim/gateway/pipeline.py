@@ -127,10 +127,34 @@ class Upstream:
         return self.chain(request)
 
 
+class _Router:
+    """Innermost of the gateway scope: on to the upstream a request is addressed to.
+
+    Not the replica's own business: what is behind the policies does not refer to what is before them. Otherwise a
+    gateway that is over, with all its caches, would be a circle and wait for the cyclic collector.
+    """
+
+    __slots__ = ("_default", "_upstreams")
+
+    def __init__(self, upstreams: dict[str, Upstream]) -> None:
+        self._upstreams = upstreams
+        self._default = next(iter(upstreams.values()))
+
+    def send(self, request: Request) -> Awaitable[Response]:
+        name = request.upstream
+        if name is None:
+            return self._default.send(request)
+        upstream = self._upstreams.get(name)
+        if upstream is None:
+            raise UnknownUpstream(name, tuple(self._upstreams))
+        current_exchange.get().routed(name)
+        return upstream.chain(request)
+
+
 class _Replica:
     """One copy of the gateway."""
 
-    __slots__ = ("_default", "_upstreams", "call", "in_flight", "number")
+    __slots__ = ("_upstreams", "call", "in_flight", "number")
 
     def __init__(
         self,
@@ -159,28 +183,17 @@ class _Replica:
             for spec in reversed(gateway.upstream):
                 chain = _link(started(spec, "upstream", name), chain)
             self._upstreams[name] = Upstream(name, chain, getattr(provider, "model", ""))
-        self._default = self._upstreams[names[0]]
+        route: CallNext = _Router(self._upstreams).send
         call: CallNext
         if gateway.entry is not None:
             function, upstreams = gateway.entry, self._upstreams
             entry = checked(lambda request, call_next: function(request, upstreams), name_of(function), function)
-            call = _link(entry, self.route)
+            call = _link(entry, route)
         else:
-            call = self.route
+            call = route
         for spec in reversed(gateway.policies):
             call = _link(started(spec, "gateway", ""), call)
         self.call: CallNext = call
-
-    def route(self, request: Request) -> Awaitable[Response]:
-        """Innermost of the gateway scope: on to the upstream the request is addressed to."""
-        name = request.upstream
-        if name is None:
-            return self._default.send(request)
-        upstream = self._upstreams.get(name)
-        if upstream is None:
-            raise UnknownUpstream(name, tuple(self._upstreams))
-        current_exchange.get().routed(name)
-        return upstream.chain(request)
 
     def leave(self) -> None:
         """A request that was handled here is over."""

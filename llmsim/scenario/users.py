@@ -171,23 +171,22 @@ class Users:
     async def _visit(self, visit: Visit, arrival_s: float) -> None:
         first_s = _NAN
         response: Response | None = None
-        error: BaseException | None = None
+        outcome = "ok"
         try:
             response = await self._gateway.send(visit.request, visit.exchange)
             first_s = self._loop.time()
             visit.waiting = False
             await response.read()
         except (GatewayError, TimeoutError) as failure:
-            error = failure
+            outcome = outcome_word(failure)
         except asyncio.CancelledError as failure:
             if not visit.left:
                 self.stop(PolicyError("let a CancelledError out that nobody had asked for; it cancelled the request"))
-            error = failure
+            outcome = outcome_word(failure)
         except Exception as failure:  # a policy broke its contract, or the simulation cannot go on
             self.stop(failure)
-            error = failure
-        outcome = visit.left or ("ok" if error is None else outcome_word(error))
-        self._leave(visit, response, outcome, arrival_s, first_s)
+            outcome = outcome_word(failure)
+        self._leave(visit, response, visit.left or outcome, arrival_s, first_s)
 
     def _leave(self, visit: Visit, response: Response | None, outcome: str, arrival_s: float, first_s: float) -> None:
         visit.waiting = False

@@ -107,35 +107,31 @@ class _FallbackHandler:
         self._matches: Callable[[BaseException], bool] = error_matcher(spec.on)
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
-        upstream = request.upstream
-        if upstream is None:
-            upstream = self._first
-            first = request.to(upstream, model=request.model)
-        else:
-            first = request
+        first = request.upstream
         try:
-            return await call_next(first)
+            if first is None:
+                first = self._first
+                return await call_next(request.to(first, model=request.model))
+            return await call_next(request)
         except Exception as error:
             if not self._matches(error):
                 raise
-            failure = error
+            causes = [error]
         # Outside of the except block: what fails next is not "during handling of" this error.
-        return await self._others(request, call_next, upstream, failure)
-
-    async def _others(self, request: Request, call_next: CallNext, tried: str, failure: Exception) -> Response:
-        first = tried
-        causes = [failure]
-        for upstream in self._order:
-            if upstream == first:
-                continue
-            fields = {"from": tried, "to": upstream, "error": outcome_word(failure)}
-            self._run.emit("fallback", request, **fields)
-            tried = upstream
-            try:
-                return await call_next(request.to(upstream))
-            except Exception as error:
-                if not self._matches(error):
-                    raise
-                failure = error
-            causes.append(failure)
-        raise AllUpstreamsFailed(causes=causes)
+        tried = first
+        try:
+            for upstream in self._order:
+                if upstream == first:
+                    continue
+                fields = {"from": tried, "to": upstream, "error": outcome_word(causes[-1])}
+                self._run.emit("fallback", request, **fields)
+                tried = upstream
+                try:
+                    return await call_next(request.to(upstream))
+                except Exception as error:
+                    if not self._matches(error):
+                        raise
+                    causes.append(error)
+            raise AllUpstreamsFailed(causes=causes)
+        finally:
+            causes.clear()  # their tracebacks refer to this frame: a circle only the cyclic collector could free

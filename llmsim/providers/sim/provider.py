@@ -124,7 +124,10 @@ class SimulatedProvider:
             answered = self.loop.create_future()
             self.loop.wake_at(self.loop.time() + self._answer(truth, number), answered)
             await answered
-            raise refusal
+            try:
+                raise refusal
+            finally:
+                del refusal  # its traceback refers to this frame: a circle only the cyclic collector could free
         call = self._accept(request, truth, number)
         try:
             await call.waiter  # type: ignore[misc]  # set by _accept
