@@ -117,6 +117,9 @@ class Workload:
         names = ("route", "input_tokens", "output_tokens", "patience", "user", "topic", "paraphrase")
         self._series = {name: luck.series(f"workload.{name}") for name in names}
         self._users = [f"u{number}" for number in range(traffic.users)]
+        self._blocks: dict[int, list[tuple[Request, Truth]]] = {}
+        # Virtual users ask for rows all over the last few iterations; one block at a time would be made again for each.
+        self._kept = 2 + 3 * -(-traffic.vus // _BLOCK)
         self._rows: list[tuple[Request, Truth]] = []
         self._first = -_BLOCK
 
@@ -124,14 +127,23 @@ class Workload:
         """Request number `index` with a fresh truth. Indices may come in any order; in order is fastest."""
         offset = index - self._first
         if not 0 <= offset < _BLOCK:
-            self._prepare(index - index % _BLOCK)
+            self._turn_to(index // _BLOCK)
             offset = index - self._first
         return self._rows[offset]
+
+    def _turn_to(self, block: int) -> None:
+        self._first = block * _BLOCK
+        rows = self._blocks.get(block)
+        if rows is None:
+            if len(self._blocks) == self._kept:
+                del self._blocks[next(iter(self._blocks))]
+            rows = self._blocks[block] = self._prepare(self._first)
+        self._rows = rows
 
     def _uniform(self, name: str, first: int) -> NDArray[np.float64]:
         return self._series[name].array(first, _BLOCK)
 
-    def _prepare(self, first: int) -> None:
+    def _prepare(self, first: int) -> list[tuple[Request, Truth]]:
         traffic = self._traffic
         routes = np.searchsorted(self._route_edges, self._uniform("route", first))
         inputs = _per_route(routes, self._uniform("input_tokens", first), [r.input_tokens for r in traffic.mix])
@@ -166,7 +178,7 @@ class Workload:
                 route.stream,
             )
             prepared.append((request, Truth(index, output_tokens, patience_s)))
-        self._rows, self._first = prepared, first
+        return prepared
 
     def _questions(self, first: int) -> list[str]:
         """The prompt's words: equal for equal topics, unless somebody paraphrased."""
