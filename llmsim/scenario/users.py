@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Users", "Visit"]
 
 _NAN = float("nan")
+_INF = float("inf")
+_LOOK_S = 2.0  # how often those who wait are looked for; nearly every first chunk is there by then
 
 
 class Visit:
@@ -98,6 +100,9 @@ class Users:
         self.max_in_flight = 0
         self.fatal: BaseException | None = None
         self.idle = asyncio.Event()  #: set once nobody is there and nobody will come
+        self._came: list[tuple[float, Visit]] = []  # since the last look, with the end of their patience
+        self._stayed: list[tuple[float, Visit]] = []  # before it
+        self._looking = False
 
     # -- arrivals ----------------------------------------------------------------------------------------------
 
@@ -162,11 +167,30 @@ class Users:
         self._runtime.arrivals[request.id] = (now, truth.index, truth.step, truth.retry)
         visit = Visit(request, truth, Exchange(request, self._runtime))
         self.running[request.id] = visit
-        self.max_in_flight = max(self.max_in_flight, len(self.running))
+        if len(self.running) > self.max_in_flight:
+            self.max_in_flight = len(self.running)
         visit.task = asyncio.Task(self._visit(visit, now), loop=loop, name=request.id)
-        if truth.patience_s < float("inf"):
-            # Not call_at: a bare entry that finds its visit over costs less than a handle that is cancelled.
+        if truth.patience_s < 2 * _LOOK_S:
             loop.at(now + truth.patience_s, visit.lose_patience)
+        elif truth.patience_s < _INF:
+            self._came.append((now + truth.patience_s, visit))
+            if not self._looking:
+                self._looking = True
+                loop.at(now + _LOOK_S, self._look)
+
+    def _look(self) -> None:
+        """Give a timer to everyone who has been waiting for one look or two.
+
+        A timer from the start would hold on to every request for as long as its user's patience lasts, long after it
+        has been answered: ten times the memory in use, and an entry in the loop's queue for nothing.
+        """
+        for leaves_s, visit in self._stayed:
+            if visit.waiting:
+                self._loop.at(leaves_s, visit.lose_patience)
+        self._stayed, self._came = self._came, []
+        self._looking = bool(self._stayed)
+        if self._looking:
+            self._loop.at(self._loop.time() + _LOOK_S, self._look)
 
     async def _visit(self, visit: Visit, arrival_s: float) -> None:
         first_s = _NAN
@@ -193,10 +217,11 @@ class Users:
         request, exchange = visit.request, visit.exchange
         if self.running.pop(request.id, None) is None:
             return  # written off before it came to an end
-        try:
-            exchange.finish()
-        except PolicyError as failure:  # an on_end callback
-            self.stop(failure)
+        if not exchange.over:
+            try:
+                exchange.finish()
+            except PolicyError as failure:  # an on_end callback
+                self.stop(failure)
         del self._world.truths[request.id]
         if not exchange.in_flight:  # else a loser is still to be recorded
             del self._runtime.arrivals[request.id]
