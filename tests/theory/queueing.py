@@ -1,0 +1,72 @@
+"""Closed forms of queueing theory, and the statistics to hold a simulation to them."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+def erlang_b(c: int, load: float) -> float:
+    """Share of calls lost at `c` servers without a queue, offered `load` = λ/μ (by the usual recursion)."""
+    blocked = 1.0
+    for servers in range(1, c + 1):
+        blocked = load * blocked / (servers + load * blocked)
+    return blocked
+
+
+def erlang_c(c: int, load: float) -> float:
+    """P(wait > 0) in M/M/c."""
+    blocked = erlang_b(c, load)
+    return blocked / (1 - load / c * (1 - blocked))
+
+
+def mean_wait(c: int, load: float, mu: float = 1.0) -> float:
+    """Mean wait in M/M/c, those who do not wait included."""
+    return erlang_c(c, load) / (mu * (c - load))
+
+
+def mmck(c: int, k: int, load: float) -> np.ndarray:
+    """Stationary distribution of the number in M/M/c/K, shape ``(k + 1,)``."""
+    weights = [1.0]
+    for number in range(1, k + 1):
+        weights.append(weights[-1] * load / min(number, c))
+    return np.array(weights) / sum(weights)
+
+
+class Estimate(NamedTuple):
+    """A mean over independent replications."""
+
+    mean: float
+    error: float  #: its standard error
+
+    @classmethod
+    def of(cls, values: list[float] | np.ndarray) -> Estimate:
+        values = np.asarray(values, dtype=float)
+        return cls(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))))
+
+    @classmethod
+    def controlled(cls, values: np.ndarray, controls: np.ndarray, expected: np.ndarray) -> Estimate:
+        """With control variates: regressed on quantities whose means are known, taken where those have their means.
+
+        Parameters
+        ----------
+        values
+            One a replication, shape ``(n,)``.
+        controls, expected
+            Shapes ``(n, m)`` and ``(m,)``.
+        """
+        design = np.column_stack([np.ones(len(values)), controls - expected])
+        coefficients, *_ = np.linalg.lstsq(design, values, rcond=None)
+        rest = values - design @ coefficients
+        variance = rest @ rest / (len(values) - design.shape[1])
+        covariance = variance * np.linalg.inv(design.T @ design)
+        return cls(float(coefficients[0]), math.sqrt(covariance[0, 0]))
+
+    def z(self, expected: float) -> float:
+        """How many standard errors it is off."""
+        return (self.mean - expected) / self.error
+
+    def __str__(self) -> str:
+        return f"{self.mean:.6g} ± {self.error:.2g} ({self.error / abs(self.mean):.2%})"
