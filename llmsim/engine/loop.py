@@ -178,9 +178,10 @@ class SimLoop(PlainLoop):
                 if not ready:
                     if polls and self._poll():
                         continue
-                    if not times:
-                        raise DeadlockError(self._deadlock())
-                    when = heappop(times)
+                    try:
+                        when = heappop(times)
+                    except IndexError:
+                        raise DeadlockError(self._deadlock()) from None
                     entry = entry_at(when, None)
                     kind = type(entry)
                     if kind is future_type:
