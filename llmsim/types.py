@@ -117,6 +117,7 @@ class Limits(NamedTuple):
 
 
 NO_LIMITS = Limits()
+_limits: Callable[[type[Limits], tuple[Any, ...]], Limits] = tuple.__new__  # without a detour through Python code
 
 
 class Stream(Protocol):
@@ -387,7 +388,7 @@ class Response:
             gap = gap_s
         if until_s is not None and (until is None or until_s < until):
             until, old_late = until_s, late
-        self._limits = Limits(gap, until, old_late)
+        self._limits = _limits(Limits, (gap, until, old_late))
 
 
 CallNext = Callable[[Request], Awaitable[Response]]

@@ -30,7 +30,7 @@ class RollingCounts:
     (1, 0)
     """
 
-    __slots__ = ("_all", "_buckets", "_index", "_marked", "_slot", "_width", "marked", "total")
+    __slots__ = ("_all", "_buckets", "_index", "_marked", "_slot", "_until_s", "_width", "marked", "total")
 
     def __init__(self, window_s: float, buckets: int = 10) -> None:
         assert window_s > 0 and buckets >= 1, "a window has a length and at least one bucket"
@@ -40,12 +40,13 @@ class RollingCounts:
         self._marked = [0] * buckets
         self._index = 0  # number of the newest bucket since time 0
         self._slot = 0  # where it lies in the ring
+        self._until_s = self._width  # when it ends
         self.total = 0  #: events in the window, as of the last `add` or `expire`
         self.marked = 0  #: marked events in the window, as of the last `add` or `expire`
 
     def add(self, now: float, *, marked: bool = False) -> None:
         """Count one event at `now` (seconds; a time before the newest bucket counts into the newest)."""
-        if int(now / self._width) > self._index:
+        if now >= self._until_s:
             self.expire(now)
         self._all[self._slot] += 1
         self.total += 1
@@ -60,6 +61,7 @@ class RollingCounts:
         if passed <= 0:
             return
         self._index = index
+        self._until_s = (index + 1) * self._width
         if passed >= self._buckets:
             self.clear()
             return

@@ -60,12 +60,13 @@ def _type_of_task_steps() -> type:
 _TaskStep = _type_of_task_steps()
 
 
-def install(loop: SimLoop) -> Bed:  # noqa: C901 - four closures
+def install(loop: SimLoop) -> Bed:  # noqa: C901 - five closures
     """Put the short ways on `loop`; return what `asyncio.sleep` needs of it (see `llmsim.engine.inside_asyncio`)."""
     env = loop.env
     times, claim = env.times, env.entries.setdefault
     append = env.ready.append
-    general_call_soon, general_call_at, general_wake_at = loop.call_soon, loop.call_at, loop.wake_at
+    general_call_soon, general_call_at = loop.call_soon, loop.call_at
+    general_at, general_wake_at = loop.at, loop.wake_at
 
     def call_soon(
         callback: Callable[..., object], arg: Any = NO_ARG, /, *more: Any, context: Context | None = None
@@ -110,6 +111,16 @@ def install(loop: SimLoop) -> Bed:  # noqa: C901 - four closures
             env.tie(when, other, handle)
         return handle
 
+    def at(when: float, callback: Callable[..., object], *args: Any) -> None:
+        if env._now < when < _INF:
+            entry = (callback, args)
+            if (other := claim(when, entry)) is entry:
+                heappush(times, when)
+            else:
+                env.tie(when, other, entry)
+        else:
+            general_at(when, callback, *args)
+
     def wake_at(when: float, future: asyncio.Future[None]) -> None:
         if env._now < when < _INF and type(future) is _Future:
             if (other := claim(when, future)) is future:
@@ -119,7 +130,7 @@ def install(loop: SimLoop) -> Bed:  # noqa: C901 - four closures
         else:
             general_wake_at(when, future)
 
-    for short in (call_soon, call_later, call_at, wake_at):
+    for short in (call_soon, call_later, call_at, at, wake_at):
         short.__doc__ = getattr(loop, short.__name__).__doc__
         setattr(loop, short.__name__, short)
     loop.create_future = functools.partial(_Future, loop=loop)  # type: ignore[method-assign]

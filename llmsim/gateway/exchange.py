@@ -42,6 +42,7 @@ class Exchange:
         "non_retryable_retries",
         "on_over",
         "open",
+        "origin",
         "over",
         "replica",
         "request",
@@ -73,6 +74,8 @@ class Exchange:
         self.settled = False
         self.over = False
         self.on_over: Callable[[], object] | None = None
+        #: Arrival (loop time) and structural address, where the one who sent it left them for the record.
+        self.origin: tuple[float, int, int, int] | None = None
 
     def routed(self, upstream: str) -> None:
         """The request was addressed to this upstream (nothing may have been sent yet: a breaker can be open)."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from llmsim.error_words import error_kind
 from llmsim.errors import GatewayError, StreamBroken, StreamStalled
@@ -72,14 +73,15 @@ class FaultyProvider:
     async def aclose(self) -> None:
         await self._inner.aclose()
 
-    async def send(self, request: Request) -> Response:
+    def send(self, request: Request) -> Coroutine[Any, Any, Response]:
         """As `inner`, unless a fault is active and hits this call."""
         time_s = self._now() - self._zero_s
         if time_s >= self._next_change_s:
             self._change(time_s)
-        active = self._active
-        if not active:
-            return await self._inner.send(request)
+        # Not a coroutine of its own: most of the time there is nothing to do but to get out of the way.
+        return self._hit_by(self._active, request) if self._active else self._inner.send(request)
+
+    async def _hit_by(self, active: list[Fault], request: Request) -> Response:
         number = self._calls[request.id] = self._calls.get(request.id, -1) + 1
         for fault in active:
             await self._before(fault, request, number)

@@ -33,8 +33,6 @@ class LabRuntime:
         self.luck = luck
         self._recorder = recorder
         self._prices = prices
-        #: arrival (loop time) and structural address of the requests under way
-        self.arrivals: dict[str, tuple[float, int, int, int]] = {}
 
     def emit(
         self, kind: str, request_id: str, policy: str, upstream: str, replica: int, fields: dict[str, Any]
@@ -46,10 +44,10 @@ class LabRuntime:
         usage = attempt.usage
         attempt.cost_usd = cost = self._prices.get(attempt.upstream, FREE).cost(usage)
         exchange = attempt.exchange
-        place = self.arrivals.get(exchange.request.id)
-        if place is None:  # an attempt that outlived its request
-            place = (attempt.start_s, *(request_address(exchange.request.id) or (-1, 0, 0)))
-        arrival_s, session, step, retry = place
+        origin = exchange.origin
+        if origin is None:  # a request that was not sent by the lab's users
+            origin = (attempt.start_s, *(request_address(exchange.request.id) or (-1, 0, 0)))
+        arrival_s, session, step, retry = origin
         response = attempt.response
         self._recorder.attempt((
             session,

@@ -164,10 +164,11 @@ class Users:
         loop = self._loop
         now = loop.time()
         self._world.truths[request.id] = truth
-        self._runtime.arrivals[request.id] = (now, truth.index, truth.step, truth.retry)
-        visit = Visit(request, truth, Exchange(request, self._runtime))
+        exchange = Exchange(request, self._runtime)
+        exchange.origin = (now, truth.index, truth.step, truth.retry)
+        visit = Visit(request, truth, exchange)
         self.running[request.id] = visit
-        if len(self.running) > self.max_in_flight:
+        if len(self.running) > self.max_in_flight:  # noqa: PLR1730 - a third of the time of max()
             self.max_in_flight = len(self.running)
         visit.task = asyncio.Task(self._visit(visit, now), loop=loop, name=request.id)
         if truth.patience_s < 2 * _LOOK_S:
@@ -223,8 +224,6 @@ class Users:
             except PolicyError as failure:  # an on_end callback
                 self.stop(failure)
         del self._world.truths[request.id]
-        if not exchange.in_flight:  # else a loser is still to be recorded
-            del self._runtime.arrivals[request.id]
         self.done += 1
         self._recorder.request(self._row(visit, response, outcome, arrival_s, first_s))
         if outcome not in ("ok", "unfinished") and self._traffic.user_retry.share:
@@ -237,8 +236,8 @@ class Users:
 
     def write_off(self, visit: Visit) -> None:
         """Record a request that will not end, whatever is done to it."""
-        arrival_s, *_ = self._runtime.arrivals[visit.request.id]
-        self._leave(visit, None, visit.left, arrival_s, _NAN)
+        assert visit.exchange.origin is not None
+        self._leave(visit, None, visit.left, visit.exchange.origin[0], _NAN)
 
     def _row(
         self, visit: Visit, response: Response | None, outcome: str, arrival_s: float, first_s: float

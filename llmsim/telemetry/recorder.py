@@ -20,6 +20,7 @@ from llmsim.telemetry.columns import ATTEMPTS, EVENTS, REQUESTS, Column
 __all__ = ["ColumnData", "Recorder", "Replication", "TableData", "event_hash"]
 
 _BLOCK = 4096
+_as_json = json.JSONEncoder(default=str).encode  # json.dumps(…, default=str) would make a new encoder every time
 
 
 class ColumnData(NamedTuple):
@@ -86,7 +87,7 @@ class _Table:
             elif column.kind == "text":
                 block.append(list(values))
             else:
-                block.append(np.array(values, dtype=column.kind))
+                block.append(np.fromiter(values, dtype=column.kind, count=len(values)))
         self._blocks.append(block)
         self.rows.clear()
 
@@ -142,7 +143,7 @@ class Recorder:
     ) -> None:
         """Append an event at the current time."""
         rows = self._events.rows
-        detail = json.dumps(fields, default=str) if fields else ""
+        detail = _as_json(fields) if fields else ""
         rows.append((self._now(), kind, policy, upstream, replica, request_id, detail))
         if len(rows) == _BLOCK:
             self._events.transpose()

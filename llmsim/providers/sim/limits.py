@@ -19,15 +19,15 @@ class RateLimits:
     def __init__(self, spec: RateLimit, upstream: str) -> None:
         self._spec = spec
         self._upstream = upstream
-        kinds = {
-            "requests": (spec.requests, (1.0, 0.0, 0.0)),
-            "tokens": (spec.tokens, (0.0, 1.0, 1.0)),
-            "input_tokens": (spec.input_tokens, (0.0, 1.0, 0.0)),
-            "output_tokens": (spec.output_tokens, (0.0, 0.0, 1.0)),
+        rates = {
+            "requests": spec.requests,
+            "tokens": spec.tokens,
+            "input_tokens": spec.input_tokens,
+            "output_tokens": spec.output_tokens,
         }
         self._buckets = [
-            (name, rate, weights, TokenBucket(rate, rate * spec.window))
-            for name, (rate, weights) in kinds.items()
+            (name, rate, kind, TokenBucket(rate, rate * spec.window))  # `kind`: which of the amounts of a call
+            for kind, (name, rate) in enumerate(rates.items())
             if rate is not None
         ]
 
@@ -39,17 +39,15 @@ class RateLimits:
     def admit(self, input_tokens: int, output_tokens: int, now: float) -> RateLimited | None:
         """Charge the call and return None, or charge nothing and return its 429."""
         worst, which = 0.0, ""
-        charges = []
-        for name, _, (per_call, per_input, per_output), bucket in self._buckets:
-            amount = per_call + per_input * input_tokens + per_output * output_tokens
-            wait_s = bucket.wait_s(amount, now)
+        amounts = (1.0, float(input_tokens + output_tokens), float(input_tokens), float(output_tokens))
+        for name, _, kind, bucket in self._buckets:
+            wait_s = bucket.wait_s(amounts[kind], now)
             if wait_s > worst:
                 worst, which = wait_s, name
-            charges.append((bucket, amount))
         if worst > 0:
             return self._refusal(which, worst)
-        for bucket, amount in charges:
-            bucket.level -= amount  # `wait_s` has brought the level up to now
+        for _, _, kind, bucket in self._buckets:
+            bucket.level -= amounts[kind]  # `wait_s` has brought the level up to now
         return None
 
     def _refusal(self, which: str, wait_s: float) -> RateLimited:
