@@ -1,0 +1,152 @@
+"""The quickstart in a real JupyterLab in a real browser: run it, look at it, interrupt it.
+
+Screenshots are in pytest's temporary directory (`--basetemp DIR` to choose it).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from browser.lab import chromium, lab, page_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def _missing() -> str:
+    if importlib.util.find_spec("playwright") is None:
+        return "no playwright in this interpreter (pip install playwright)"
+    return "" if chromium() else "no chromium on the path (apt-get install chromium)"
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(_missing()), reason=_missing() or "-")]
+
+LONG = """\
+import llmsim as ls
+
+{policy}
+result = ls.run({{
+    "version": 1,
+    "name": "long",
+    "replications": 50,
+    "clock": {{"duration": "24h"}},
+    "traffic": {{"base_rate": "20/s"}},
+    "providers": {{"openai": {{"ttft": "300ms"}}}},
+    "gateway": {{"policies": [{use}]}},
+}})
+"""
+
+SPIN = """\
+@ls.policy
+class Spin:
+    def start(self, run):
+        seen = 0
+
+        async def handle(request, call_next):
+            nonlocal seen
+            seen += 1
+            while seen > 20_000:
+                pass
+            return await call_next(request)
+
+        return handle
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what a person opens."""
+    for folder in ("notebooks", "scenarios"):
+        shutil.copytree(ROOT / folder, tmp_path / "project" / folder)
+    return tmp_path / "project"
+
+
+def _menu(page: Any, menu: str, item: str) -> None:
+    page.get_by_role("menuitem", name=menu, exact=True).click()
+    page.get_by_role("menuitem", name=re.compile(f"^{item}")).click()  # its shortcut may follow
+
+
+def _run_cell(page: Any, number: int) -> None:
+    prompt = page.locator(".jp-CodeCell .jp-InputPrompt").nth(number)
+    for _ in range(20):
+        page.locator(".jp-CodeCell .cm-content").nth(number).click()
+        page.keyboard.press("Shift+Enter")
+        time.sleep(1)
+        if prompt.inner_text().strip("[]: "):  # a kernel that has just come up may not have listened yet
+            return
+    raise AssertionError("the cell does not run")
+
+
+def _ended(page: Any, cells: int) -> None:
+    """Wait until `cells` code cells have run."""
+    page.wait_for_function(
+        """cells => {
+            const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")].map(e => e.textContent);
+            return prompts.length === cells && prompts.every(text => /\\d/.test(text));
+        }""",
+        arg=cells,
+        timeout=180_000,
+    )
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_run_all(project: Path, tmp_path: Path, theme: str) -> None:
+    source = nbformat.read(project / "notebooks" / "01_quickstart.ipynb", as_version=4)
+    cells = sum(cell.cell_type == "code" for cell in source.cells)
+    errors: list[str] = []
+    with lab(project, tmp_path, theme) as server, page_of(server.url("notebooks/01_quickstart.ipynb")) as page:
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        _menu(page, "Edit", "Clear Outputs of All Cells")
+        start = time.monotonic()
+        _menu(page, "Run", "Run All Cells")
+        _ended(page, cells)
+        print(f"run all: {time.monotonic() - start:.1f} s")
+        results = page.locator(".jp-OutputArea-output .llmsim-result")
+        assert results.count() == 6
+        verdicts = [results.nth(number).locator("strong").first.inner_text() for number in range(6)]
+        assert [verdict.split(": ")[1] for verdict in verdicts] == ["PASS", "FAIL", "FAIL", "FAIL", "FAIL", "PASS"]
+        assert page.locator('.jp-OutputArea-output[data-mime-type*="stderr"]').count() == 0
+        assert page.locator(".jp-OutputArea-output progress").count() == 0  # nothing is left of the progress line
+        pictures = page.locator(".jp-OutputArea-output img")
+        assert pictures.count() == 2
+        assert all(pictures.nth(number).evaluate("picture => picture.naturalWidth") > 500 for number in range(2))
+        for number, place in enumerate([results.nth(0), pictures.nth(1), results.nth(4)]):
+            place.scroll_into_view_if_needed()
+            page.screenshot(path=tmp_path / f"{theme}-{number}.png")
+        page.screenshot(path=tmp_path / f"{theme}-end.png")
+    assert errors == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [LONG.format(policy="", use=""), LONG.format(policy=SPIN, use='{"spin": {}}')],
+    ids=["a run", "a policy that spins"],
+)
+def test_interrupt(project: Path, tmp_path: Path, code: str) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("6 * 7")])
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(notebook, project / "long.ipynb")
+    with lab(project, tmp_path) as server, page_of(server.url("long.ipynb")) as page:
+        _run_cell(page, 0)
+        page.wait_for_selector(".jp-OutputArea-output progress")  # the progress line
+        time.sleep(3)
+        page.screenshot(path=tmp_path / "running.png")
+        start = time.monotonic()
+        _menu(page, "Kernel", "Interrupt Kernel")
+        page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+        seconds = time.monotonic() - start
+        page.wait_for_selector(".jp-OutputArea-output .llmsim-result")
+        shown = page.locator(".jp-OutputArea-output").all_inner_texts()
+        page.screenshot(path=tmp_path / "interrupted.png")
+        assert any("long: no SLO to judge (partial: interrupted)" in text for text in shown)
+        assert any("SimulationInterrupted" in text for text in shown)
+        print(f"control back after {seconds:.2f} s, the click and the page included")
+        assert seconds < 3.0
+        _run_cell(page, 1)
+        page.wait_for_function("() => document.body.innerText.includes('\\n42')")
