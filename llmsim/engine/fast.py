@@ -60,13 +60,12 @@ def _type_of_task_steps() -> type:
 _TaskStep = _type_of_task_steps()
 
 
-def install(loop: SimLoop) -> Bed:  # noqa: C901 - five closures
+def install(loop: SimLoop) -> Bed:  # noqa: C901 - three closures
     """Put the short ways on `loop`; return what `asyncio.sleep` needs of it (see `llmsim.engine.inside_asyncio`)."""
     env = loop.env
     times, claim = env.times, env.entries.setdefault
     append = env.ready.append
     general_call_soon, general_call_at = loop.call_soon, loop.call_at
-    general_at, general_wake_at = loop.at, loop.wake_at
 
     def call_soon(
         callback: Callable[..., object], arg: Any = NO_ARG, /, *more: Any, context: Context | None = None
@@ -111,6 +110,18 @@ def install(loop: SimLoop) -> Bed:  # noqa: C901 - five closures
             env.tie(when, other, handle)
         return handle
 
+    for short in (call_soon, call_later, call_at, *_without_handles(loop)):
+        short.__doc__ = getattr(loop, short.__name__).__doc__
+        setattr(loop, short.__name__, short)
+    loop.create_future = functools.partial(_Future, loop=loop)  # type: ignore[method-assign]
+    return env, loop, claim, times
+
+
+def _without_handles(loop: SimLoop) -> tuple[Callable[..., None], Callable[..., None]]:
+    env = loop.env
+    times, claim = env.times, env.entries.setdefault
+    general_at, general_wake_at = loop.at, loop.wake_at
+
     def at(when: float, callback: Callable[..., object], *args: Any) -> None:
         if env._now < when < _INF:
             entry = (callback, args)
@@ -130,8 +141,4 @@ def install(loop: SimLoop) -> Bed:  # noqa: C901 - five closures
         else:
             general_wake_at(when, future)
 
-    for short in (call_soon, call_later, call_at, at, wake_at):
-        short.__doc__ = getattr(loop, short.__name__).__doc__
-        setattr(loop, short.__name__, short)
-    loop.create_future = functools.partial(_Future, loop=loop)  # type: ignore[method-assign]
-    return env, loop, claim, times
+    return at, wake_at
