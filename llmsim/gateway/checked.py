@@ -92,7 +92,7 @@ def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
                 _blame(exchange.open, response, before, calls, f"{name} ({_where(source)})")
         if not isinstance(response, Response):
             raise PolicyError(_no_response(response, source), policy=name, where=_where(source))
-        if response.outcome is not None:
+        if response.outcome is not None and not exchange.settled:  # not a loser that the pipeline has closed
             raise PolicyError(_used_up(response), policy=name, where=_where(source))
         return response
 
