@@ -403,6 +403,28 @@ def test_a_loser_that_answers_after_the_request_is_over_is_closed_and_counted():
     assert causes == [(1, "first", "a", "ok"), (2, "hedge", "b", "cancelled")]
 
 
+def test_a_loser_the_pipeline_closed_is_not_blamed_for_being_closed():
+    """Its task, should anybody await it, gets a closed response and no complaint about its policy."""
+    kept = []
+
+    @policy
+    async def race_and_keep(request, call_next):
+        kept.extend(asyncio.ensure_future(call_next(request.to(name))) for name in "ab")
+        await asyncio.wait(kept, return_when=asyncio.FIRST_COMPLETED)
+        return kept[0].result()
+
+    @policy
+    async def innocent(request, call_next):
+        return await call_next(request)
+
+    async def script():
+        site = Site(Gateway(policies=(race_and_keep, innocent)), Toy(1.0, name="a"), Toy(3.0, name="b"))
+        await site.send()
+        return (await kept[1]).outcome.kind
+
+    assert play(script) == "cancelled"
+
+
 def test_a_response_that_is_left_when_the_policy_fails_is_a_leak():
     @policy
     async def gives_up(request, call_next):
