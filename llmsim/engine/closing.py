@@ -20,8 +20,8 @@ _EVENTS_PER_TASK = 100  #: ...so much more for each task
 _survivors: list[Any] = []
 
 
-def close(loop: SimLoop) -> list[asyncio.Task[Any]]:
-    """Cancel the tasks that are left, close asynchronous generators, then the loop; return the tasks that survived.
+def close(loop: SimLoop) -> None:
+    """Cancel the tasks that are left, close asynchronous generators, then the loop.
 
     Traffic sources and providers (bare callbacks) do not take part any more; timers do, so that a ``finally`` block may
     sleep.
@@ -43,18 +43,17 @@ def close(loop: SimLoop) -> list[asyncio.Task[Any]]:
                 loop.call_exception_handler(
                     {"message": "an exception while the run was closed", "exception": task.exception(), "task": task}
                 )
-    survivors = abandon_tasks(loop) if asyncio.all_tasks(loop) else []
+    if asyncio.all_tasks(loop):
+        abandon_tasks(loop)
     loop.close()
-    return survivors
 
 
-def abandon_tasks(loop: SimLoop) -> list[asyncio.Task[Any]]:
-    """Leave the tasks that are left as they are, for ever."""
-    tasks = in_order(asyncio.all_tasks(loop))
+def abandon_tasks(loop: SimLoop) -> None:
+    """Leave the tasks that are left as they are, for ever; they are in ``loop.survivors``."""
+    loop.survivors = in_order(asyncio.all_tasks(loop))
     loop.set_exception_handler(lambda *_: None)  # of what was thrown out of them nobody needs to hear
-    if tasks:
-        _survivors.append((loop, tasks, list(loop.env.ready), dict(loop.env.entries)))
-    return tasks
+    if loop.survivors:
+        _survivors.append((loop, list(loop.env.ready), dict(loop.env.entries)))
 
 
 def _finish(loop: SimLoop, tasks: list[asyncio.Task[Any]]) -> None:

@@ -87,15 +87,19 @@ def _run(loop: SimLoop, main: Callable[[SimLoop], Coroutine[Any, Any, T]]) -> T:
             loop.main_task = asyncio.Task(main(loop), loop=loop, name="main")
             session.check()
             result: T = loop.run_until_complete(loop.main_task)
-        except asyncio.CancelledError:
-            if not session.stopping():
-                raise
-            raise SimulationInterrupted("the simulation was interrupted") from None
-        finally:
-            loop.survivors = closing.close(loop)
+        except StopRun:
+            raise
+        except BaseException:
+            closing.close(loop)
+            raise
+        closing.close(loop)
+    except asyncio.CancelledError:
+        if not session.stopping():
+            raise
+        raise SimulationInterrupted("the simulation was interrupted") from None
     except StopRun:
         # Someone who would not go had to be thrown out: no more chances, and nothing of it may run again.
-        loop.survivors = closing.abandon_tasks(loop)
+        closing.abandon_tasks(loop)
         raise SimulationInterrupted("the simulation was stopped") from None
     return result
 

@@ -84,8 +84,9 @@ class Exchange:
     def begin(self) -> None:
         """Let everybody who calls the function call the replacement."""
         if self._fields is not None:
-            # The struct owns a reference to what stands in `self`.
+            # The struct owns a reference to what stands in `self`; and what it points to must not go before it.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._replacement))
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
             self._write(ctypes.addressof(self._method), id(self._replacement))
             return
         for module in list(sys.modules.values()):
@@ -99,6 +100,7 @@ class Exchange:
         if self._fields is not None:
             self._write(*self._fields)
             ctypes.pythonapi.Py_DecRef(ctypes.py_object(self._replacement))
+            ctypes.pythonapi.Py_DecRef(ctypes.py_object(self))
             return
         for names, name in self._holders:
             if names.get(name) is self._replacement:

@@ -13,6 +13,7 @@ Other threads see no difference, and without an active guard in any thread nothi
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import threading
@@ -131,6 +132,7 @@ def _the_world() -> World:
     global _world  # noqa: PLW0603 - prepared once, when the first simulation starts
     if _world is None:
         _world = World(_active)
+        atexit.register(_world.at_exit)
     return _world
 
 

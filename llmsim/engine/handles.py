@@ -101,9 +101,9 @@ def run_handle(handle: Any) -> None:
     The loop can see meanwhile which callback runs: one that schedules *itself* again is polling (see `SimLoop`).
     """
     loop = handle._loop
-    loop.calling = callback = handle._callback
+    loop.calling = handle._callback
     try:
-        callback(*handle._args)
+        handle._callback(*handle._args)
     except (SystemExit, KeyboardInterrupt, StopRun):
         raise
     except BaseException as error:
@@ -112,3 +112,4 @@ def run_handle(handle: Any) -> None:
         )
     finally:
         loop.calling = None
+        handle = None  # an exception that somebody keeps holds this frame: no cycle through it

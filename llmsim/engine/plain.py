@@ -84,8 +84,13 @@ class PlainLoop(RefusedIo):
         if self._exception_handler is None:
             self.default_exception_handler(context)
             return
+        about = context.get("task", context.get("future"))
+        get_context = getattr(about, "get_context", None)  # from Python 3.12 on: the handler runs where it happened
         try:
-            self._exception_handler(self, context)
+            if get_context is not None and (where := get_context()) is not None:
+                where.run(self._exception_handler, self, context)
+            else:
+                self._exception_handler(self, context)
         except Exception as error:  # a handler that fails must not hide what it was told
             self.default_exception_handler(
                 {"message": "Unhandled error in exception handler", "exception": error, "context": context}

@@ -75,10 +75,19 @@ class World:
         """Put everything back, if this was the last one."""
         self._entered -= 1
         if self._entered == 0:
-            for attribute in self._attributes:
-                attribute.end()
-            for builtin in self._builtins:
-                builtin.end()
+            self._put_back()
+
+    def at_exit(self) -> None:
+        """Put everything back although a simulation still runs, in a thread that was abandoned."""
+        if self._entered > 0:
+            self._entered = 0
+            self._put_back()
+
+    def _put_back(self) -> None:
+        for attribute in self._attributes:
+            attribute.end()
+        for builtin in self._builtins:
+            builtin.end()
 
     # -- clocks ------------------------------------------------------------------------------------------------
 
@@ -92,7 +101,9 @@ class World:
             "perf_counter": lambda guard: guard.now(),
             "perf_counter_ns": lambda guard: round(guard.now() * ns),
         }
-        return [Exchange(time, name, self._clock(read), in_place=self._in_place) for name, read in clocks.items()]
+        calendars = dict.fromkeys(("localtime", "gmtime", "ctime"), self._calendar)
+        makers = {name: self._clock(read) for name, read in clocks.items()} | calendars | {"strftime": self._strftime}
+        return [Exchange(time, name, make, in_place=self._in_place) for name, make in makers.items()]
 
     def _clock(self, read: Callable[[Warden], float]) -> Callable[[Anything], Anything]:
         active = self._active
@@ -105,6 +116,26 @@ class World:
             return clock
 
         return make
+
+    def _calendar(self, real: Anything) -> Anything:
+        """`time.localtime` and the like, which read the clock where they are given no time."""
+        active = self._active
+
+        def calendar(seconds: float | None = None) -> Any:
+            guard = active()
+            return real(seconds if guard is None or seconds is not None else guard.epoch_s + guard.now())
+
+        return calendar
+
+    def _strftime(self, real: Anything) -> Anything:
+        active = self._active
+
+        def strftime(form: str, moment: Any = None) -> Any:
+            if moment is None and active() is not None:
+                moment = time.localtime()
+            return real(form) if moment is None else real(form, moment)
+
+        return strftime
 
     def _datetime(self) -> list[_Attribute]:
         active = self._active

@@ -2,6 +2,7 @@
 """Inside a simulation the wall clock is virtual, and the real world is refused, by name of the user's line."""
 
 import asyncio
+import calendar
 import concurrent.futures
 import datetime as dt
 import functools
@@ -49,6 +50,10 @@ def clocks():
         "datetime.now": dt.datetime.now(dt.UTC).timestamp() - EPOCH,
         "datetime.now, naive": dt.datetime.now().timestamp() - EPOCH,
         "datetime.utcnow": dt.datetime.utcnow().replace(tzinfo=dt.UTC).timestamp() - EPOCH,
+        "time.gmtime": calendar.timegm(time.gmtime()) - EPOCH + 0.25,
+        "time.localtime": time.mktime(time.localtime()) - EPOCH + 0.25,
+        "time.strftime": time.mktime(time.strptime(time.strftime("%c"), "%c")) - EPOCH + 0.25,
+        "time.ctime": time.mktime(time.strptime(time.ctime())) - EPOCH + 0.25,
         "datetime.today": dt.datetime.today().timestamp() - EPOCH,
     }
 
@@ -63,6 +68,13 @@ def test_every_clock_is_virtual_and_agrees():
     assert today == dt.datetime.fromtimestamp(EPOCH + 90_061.25).date()
     assert time.time() > EPOCH + 1_000_000 or time.time() < EPOCH
     assert abs(dt.datetime.now(dt.UTC).timestamp() - time.time()) < 1
+
+
+def test_calendars_of_a_given_time_are_what_they_were():
+    async def main(loop):
+        return time.gmtime(0)[:3], time.gmtime(None)[:3], time.strftime("%Y", time.gmtime(0)), time.ctime(0)
+
+    assert simulate(main) == ((1970, 1, 1), (2026, 1, 1), "1970", time.ctime(0))
 
 
 def test_a_subclass_of_datetime_and_an_epoch_of_ones_own():
