@@ -159,7 +159,8 @@ class WholeAnswer:
         return chunk
 
     async def rest(self, limits: Limits) -> Chunk | None:
-        return await self.next(limits)
+        chunk, self._left = self._left, None
+        return chunk
 
     def close(self) -> None:
         self._left = None

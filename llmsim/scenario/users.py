@@ -163,14 +163,15 @@ class Users:
     def _send(self, request: Request, truth: Truth) -> None:
         loop = self._loop
         now = loop.time()
-        self._world.truths[request.id] = truth
+        name = request.id
+        self._world.truths[name] = truth
         exchange = Exchange(request, self._runtime)
         exchange.origin = (now, truth.index, truth.step, truth.retry)
         visit = Visit(request, truth, exchange)
-        self.running[request.id] = visit
+        self.running[name] = visit
         if len(self.running) > self.max_in_flight:  # noqa: PLR1730 - a third of the time of max()
             self.max_in_flight = len(self.running)
-        visit.task = asyncio.Task(self._visit(visit, now), loop=loop, name=request.id)
+        visit.task = asyncio.Task(self._visit(visit, now), loop=loop, name=name)
         if truth.patience_s < 2 * _LOOK_S:
             loop.at(now + truth.patience_s, visit.lose_patience)
         elif truth.patience_s < _INF:

@@ -1,4 +1,4 @@
-"""Columnar recording: rows are appended as tuples and transposed into numpy columns every 4096.
+"""Columnar recording: rows are appended as tuples and transposed into numpy columns every 512.
 
 A row costs one ``list.append`` while the simulation runs, and about 110 bytes afterwards; categories are stored as
 small codes. `Recorder.tables` gives the finished columns; polars sees them only in the report.
@@ -19,7 +19,7 @@ from llmsim.telemetry.columns import ATTEMPTS, EVENTS, REQUESTS, Column
 
 __all__ = ["ColumnData", "Recorder", "Replication", "TableData", "event_hash"]
 
-_BLOCK = 4096
+_BLOCK = 512  # few enough that the rows are still in the processor's cache when they are transposed
 _as_json = json.JSONEncoder(default=str).encode  # json.dumps(…, default=str) would make a new encoder every time
 
 

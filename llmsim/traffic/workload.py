@@ -1,13 +1,14 @@
 """What each arrival asks for: requests, and the truth about them that only the simulator may know.
 
-Rows are prepared 1024 at a time with numpy. Everything about arrival *i* is addressed by *i*, so it is the same
-under every gateway and every load shape.
+Rows are prepared 1024 at a time with numpy; requests are made of them as they arrive. Everything about arrival *i* is
+addressed by *i*, so it is the same under every gateway and every load shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,11 @@ from llmsim.types import Message, Request
 __all__ = ["Truth", "Workload", "World", "arrival_times"]
 
 _BLOCK = 1024
+_Row = tuple[int, int, int, float, int, str]  # number of the route, input tokens, output tokens, patience, user, words
+
+# A NamedTuple's own constructor is Python code; these are made for every arrival.
+_message: Callable[[type[Message], tuple[str, str]], Message] = tuple.__new__
+_request: Callable[[type[Request], tuple[Any, ...]], Request] = tuple.__new__
 
 
 class Truth:
@@ -117,10 +123,10 @@ class Workload:
         names = ("route", "input_tokens", "output_tokens", "patience", "user", "topic", "paraphrase")
         self._series = {name: luck.series(f"workload.{name}") for name in names}
         self._users = [f"u{number}" for number in range(traffic.users)]
-        self._blocks: dict[int, list[tuple[Request, Truth]]] = {}
+        self._blocks: dict[int, list[_Row]] = {}
         # Virtual users ask for rows all over the last few iterations; one block at a time would be made again for each.
         self._kept = 2 + 3 * -(-traffic.vus // _BLOCK)
-        self._rows: list[tuple[Request, Truth]] = []
+        self._rows: list[_Row] = []
         self._first = -_BLOCK
 
     def __call__(self, index: int) -> tuple[Request, Truth]:
@@ -129,7 +135,30 @@ class Workload:
         if not 0 <= offset < _BLOCK:
             self._turn_to(index // _BLOCK)
             offset = index - self._first
-        return self._rows[offset]
+        number, input_tokens, output_tokens, patience_s, user, question = self._rows[offset]
+        route = self._traffic.mix[number]
+        if route.max_tokens is not None and output_tokens > route.max_tokens:
+            output_tokens = route.max_tokens
+        fields = (
+            f"{index}/0/0",
+            str(index),
+            self._users[user],
+            route.tenant,
+            route.route,
+            route.feature,
+            route.priority,
+            (_message(Message, ("user", f"[{route.route}] {question}")),),
+            None,
+            None,
+            input_tokens,
+            route.max_tokens,
+            None,
+            (),
+            '{"type": "object"}' if route.expects == "json" else None,
+            route.stream,
+            None,
+        )
+        return _request(Request, fields), Truth(index, output_tokens, patience_s)
 
     def _turn_to(self, block: int) -> None:
         self._first = block * _BLOCK
@@ -143,7 +172,7 @@ class Workload:
     def _uniform(self, name: str, first: int) -> NDArray[np.float64]:
         return self._series[name].array(first, _BLOCK)
 
-    def _prepare(self, first: int) -> list[tuple[Request, Truth]]:
+    def _prepare(self, first: int) -> list[_Row]:
         traffic = self._traffic
         routes = np.searchsorted(self._route_edges, self._uniform("route", first))
         inputs = _per_route(routes, self._uniform("input_tokens", first), [r.input_tokens for r in traffic.mix])
@@ -154,31 +183,8 @@ class Workload:
             patience = traffic.patience.quantile(self._uniform("patience", first))
         users = (self._uniform("user", first) * traffic.users).astype(np.int64).tolist()
         questions = self._questions(first)
-        rows = zip(routes.tolist(), inputs.tolist(), outputs.tolist(), patience.tolist(), users, questions, strict=True)
-        prepared = []
-        for index, (number, input_tokens, answer_tokens, patience_s, user, question) in enumerate(rows, first):
-            route = traffic.mix[number]
-            output_tokens = answer_tokens if route.max_tokens is None else min(answer_tokens, route.max_tokens)
-            request = Request(
-                f"{index}/0/0",
-                str(index),
-                self._users[user],
-                route.tenant,
-                route.route,
-                route.feature,
-                route.priority,
-                (Message("user", f"[{route.route}] {question}"),),
-                None,
-                None,
-                input_tokens,
-                route.max_tokens,
-                None,
-                (),
-                '{"type": "object"}' if route.expects == "json" else None,
-                route.stream,
-            )
-            prepared.append((request, Truth(index, output_tokens, patience_s)))
-        return prepared
+        columns = (routes.tolist(), inputs.tolist(), outputs.tolist(), patience.tolist(), users, questions)
+        return list(zip(*columns, strict=True))
 
     def _questions(self, first: int) -> list[str]:
         """The prompt's words: equal for equal topics, unless somebody paraphrased."""
