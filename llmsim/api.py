@@ -56,7 +56,9 @@ def load(scenario: ScenarioLike, overrides: Sequence[str] = ()) -> Scenario:
     """
     if isinstance(scenario, Scenario):
         if overrides:
-            return scenario.with_values(dict(_split(text) for text in overrides))
+            from llmsim.scenario.load import read_value
+
+            return scenario.with_values({path: read_value(value) for path, value in map(_split, overrides)})
         return scenario
     from llmsim.scenario.load import load_scenario
 
@@ -146,6 +148,8 @@ def run(
 
 
 def _workers(jobs: int, replications: int) -> int:
+    if replications < 1:
+        raise ScenarioError(f"replications is {replications}; use 1 or more", "run")
     if jobs == 0 or jobs < -1:
         raise ScenarioError(f"jobs is {jobs}; use 1 or more, or -1 for one per core", "run")
     if jobs == -1:
@@ -239,7 +243,8 @@ class _Session:
         self._progress.number = -1
         try:
             for batch in self._batches():
-                parallel = Parallel(n_jobs=min(workers, len(batch)), return_as="generator")
+                # As many as ever, even for the last one: with n_jobs=1 joblib would run it in this process.
+                parallel = Parallel(n_jobs=workers, return_as="generator")
                 for replication in parallel(delayed(_replicate_in_worker)(self.scenario, number) for number in batch):
                     self._add(replication)
                     self._tick()

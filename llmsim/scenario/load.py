@@ -22,7 +22,7 @@ from llmsim.scenario.spec import Scenario
 from llmsim.scenario.validate import validated
 from llmsim.scenario.yaml_words import syntax_problem
 
-__all__ = ["load_scenario", "parse_scenario", "read_document"]
+__all__ = ["load_scenario", "parse_scenario", "read_document", "read_value"]
 
 # A long scenario has some kB; this bound is there so that the wrong file, or a hostile one, is refused in seconds.
 MAX_BYTES = 256_000
@@ -90,7 +90,7 @@ def _checked(document: Document, problems: list[Problem], overrides: Sequence[st
     scenario = validated(document, problems)
     if not overrides:
         return scenario
-    changed = apply_overrides(document, overrides, _read_value)
+    changed = apply_overrides(document, overrides, read_value)
     try:
         return validated(changed.document)
     except ScenarioError as error:
@@ -106,7 +106,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _read_value(text: str) -> Any:
+def read_value(text: str) -> Any:
     """The right side of an override, as YAML."""
     document, problems = read_document(text, "--set", top_level_mapping=False)
     if problems:
