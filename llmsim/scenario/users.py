@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Users", "Visit"]
 
 _NAN = float("nan")
+_LEAST_ITERATION_S = 0.001  #: of a virtual user; no client is infinitely fast
 _INF = float("inf")
 _LOOK_S = 2.0  # how often those who wait are looked for; nearly every first chunk is there by then
 
@@ -227,13 +228,18 @@ class Users:
         del self._world.truths[request.id]
         self.done += 1
         self._recorder.request(self._row(visit, response, outcome, arrival_s, first_s))
-        if outcome not in ("ok", "unfinished") and self._traffic.user_retry.share:
-            self._maybe_retry(visit)
-        if self._traffic.executor == "constant-vus":
-            index = visit.truth.index + self._traffic.vus
-            self._loop.at(self._loop.time() + self._think_s(index), self._send_vu, index)
+        failed = outcome not in ("ok", "unfinished")
+        comes_back = failed and self._traffic.user_retry.share > 0 and self._maybe_retry(visit)
+        if self._traffic.executor == "constant-vus" and not comes_back:
+            self._next_iteration(visit.truth.index + self._traffic.vus, arrival_s)
         if not self._arriving:
             self._check_idle()
+
+    def _next_iteration(self, index: int, arrival_s: float) -> None:
+        now, think_s = self._loop.time(), self._think_s(index)
+        if not think_s and now <= arrival_s:  # a refusal that took no time: an endless loop at one instant
+            think_s = _LEAST_ITERATION_S
+        self._loop.at(now + think_s, self._send_vu, index)
 
     def write_off(self, visit: Visit) -> None:
         """Record a request that will not end, whatever is done to it."""
@@ -286,14 +292,16 @@ class Users:
         price = self._prices.get(exchange.first_choice) or next(iter(self._prices.values()))
         return price.cost(response.usage)
 
-    def _maybe_retry(self, visit: Visit) -> None:
+    def _maybe_retry(self, visit: Visit) -> bool:
+        """Whether the user presses retry, now or in a while."""
         habit, truth, request = self._traffic.user_retry, visit.truth, visit.request
         if truth.retry >= habit.limit or self._luck.uniform("user_retry", request.id) >= habit.share:
-            return
+            return False
         again = truth.again()
         renamed = request._replace(id=f"{truth.index}/{truth.step}/{again.retry}")
         self._coming_back += 1
         self._loop.at(self._loop.time() + self._retry_s(truth.index), self._come_back, renamed, again)
+        return True
 
     def _come_back(self, request: Request, truth: Truth) -> None:
         self._coming_back -= 1

@@ -124,7 +124,8 @@ class Traffic:
     stages
         Shape of the load from the end of warm-up on; after the last stage its target holds. Warm-up runs at 1x.
     vus, think_time
-        Closed loop: how many users, and how long each thinks after an answer.
+        Closed loop: how many users, and how long each thinks after an answer (or a failure it does not retry). An
+        iteration takes 1 ms at least, also where everything is refused at once and nobody thinks.
     patience
         How long a user waits for the first chunk (the whole answer, if not streamed) before leaving.
     user_retry
