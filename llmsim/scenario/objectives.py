@@ -67,11 +67,13 @@ METRICS: dict[str, Measure] = {
         DURATION, _TREND, True, "request start to first chunk; a failed or abandoned request counts as +inf"
     ),
     "ttft_ok": Measure(DURATION, _TREND, True, "the same over successes only"),
-    "ttft_upstream": Measure(DURATION, _TREND, True, "the same over successes that were not served from a cache"),
+    "ttft_upstream": Measure(DURATION, _TREND, True, "ttft without answers from a cache; failures count as +inf"),
     "e2e": Measure(DURATION, _TREND, True, "request start to last chunk; a failed or abandoned request counts as +inf"),
-    "tpot": Measure(DURATION, _TREND, True, "time per output token after the first"),
-    "max_inter_token": Measure(DURATION, _TREND, True, "longest gap between two tokens of an answer"),
-    "error_rate": Measure(RATIO, _SHARE, True, "requests that failed / requests; abandoned ones are counted apart"),
+    "tpot": Measure(DURATION, _TREND, True, "time per output token after the first; failures count as +inf"),
+    "max_inter_token": Measure(
+        DURATION, _TREND, True, "longest gap between two tokens of an answer; failures count as +inf"
+    ),
+    "error_rate": Measure(RATIO, _SHARE, True, "failures (abandoned and unfinished requests too) / requests"),
     "abandoned_rate": Measure(RATIO, _SHARE, True, "requests whose user left / requests"),
     "fallback_rate": Measure(RATIO, _SHARE, True, "answered by other than their first choice / went upstream"),
     "fallback_activations": Measure(COUNT, _VALUE, True, "times a fallback was entered"),
