@@ -6,6 +6,7 @@ import contextvars
 import os
 import random
 import signal
+import sys
 import threading
 import time
 
@@ -161,6 +162,10 @@ def test_no_further_run_begins():
     assert begun == [1]
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 13),
+    reason="from 3.13 on a thrown exception that arrives at a loop's jump escapes the `try` around the loop: it stops",
+)
 def test_a_spin_that_catches_everything_is_abandoned_and_said():
     go_on = [True]
 
