@@ -23,7 +23,7 @@ class Column(NamedTuple):
 _ADDRESS = (
     Column("session", "i8", "which arrival of the scenario, from 0: first part of the request id"),
     Column("step", "i4", "step of the session: second part of the request id"),
-    Column("user_retry", "i2", "times the user pressed retry before this one: third part of the request id"),
+    Column("user_retry", "i4", "times the user pressed retry before this one: third part of the request id"),
 )
 
 REQUESTS: tuple[Column, ...] = (
@@ -37,8 +37,8 @@ REQUESTS: tuple[Column, ...] = (
     Column("served_by", "category", "upstream that answered; cache for a cached answer; empty if none did"),
     Column("served_from", "category", "upstream, cache or empty"),
     Column("first_choice", "category", "upstream it was first routed to; empty if it went to none"),
-    Column("attempts", "i2", "calls sent to upstreams"),
-    Column("fallbacks", "i2", "times it was routed to another upstream than its first choice"),
+    Column("attempts", "i4", "calls sent to upstreams"),
+    Column("fallbacks", "i4", "times it was routed to another upstream than its first choice"),
     Column("ttft_s", "f8", "arrival to first chunk at the caller (whole answer, if not streamed)"),
     Column("e2e_s", "f8", "arrival to last chunk at the caller, or to the failure"),
     Column("max_inter_token_s", "f8", "longest gap between tokens of the answer"),
@@ -46,16 +46,16 @@ REQUESTS: tuple[Column, ...] = (
     Column("output_tokens", "i4", "tokens of the answer delivered to the caller"),
     Column("cost_usd", "f8", "billed for all its attempts, wasted ones included"),
     Column("saved_usd", "f8", "what an answer from the cache would have cost at its first choice's price"),
-    Column("leaked_streams", "i2", "responses neither read nor closed by the policies"),
+    Column("leaked_streams", "i4", "responses neither read nor closed by the policies"),
     Column("duplicated_tokens", "i4", "tokens delivered by an attempt that then failed and was tried again"),
-    Column("non_retryable_retries", "i2", "retries on the same upstream after an error that retrying cannot cure"),
+    Column("non_retryable_retries", "i4", "retries on the same upstream after an error that retrying cannot cure"),
     Column("idle_after_last_attempt_s", "f8", "for failures: time between the last attempt's end and the error"),
 )
 
 ATTEMPTS: tuple[Column, ...] = (
     *_ADDRESS,
     Column("arrival_s", "f8", "arrival of its request (an attempt belongs to the window of that)"),
-    Column("attempt", "i2", "which attempt of its request, from 1"),
+    Column("attempt", "i4", "which attempt of its request, from 1"),
     Column("cause", "category", "first, retry (same upstream again), fallback (another) or hedge (while one runs)"),
     Column("upstream", "category", "where it was sent"),
     Column("model", "category", "model asked for"),
