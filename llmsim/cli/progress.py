@@ -48,18 +48,19 @@ def _logged(name: str) -> Report:
 @contextmanager
 def _redrawn(name: str) -> Iterator[Report]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 
-    columns = (
-        TextColumn("{task.fields[name]}", style="bold"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-    )
     console = Console(stderr=True, highlight=False)
+    words = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
+    # What does not fit is left out as a whole: a line of cut-off words says nothing.
+    columns: tuple[ProgressColumn, ...] = words
+    if console.width >= 80 + len(name):
+        columns = (TextColumn(escape(name), style="bold"), *columns)
+    if console.width >= 100 + len(name):
+        columns = (*columns[:-2], BarColumn(bar_width=16), *words)
     with Progress(*columns, console=console, transient=True, refresh_per_second=5) as bars:
-        task = bars.add_task("starting", total=1.0, name=name, left="")
+        task = bars.add_task("starting", total=1.0, left="")
 
         def report(at: RunProgress) -> None:
             left = left_s(at)

@@ -43,7 +43,7 @@ def run(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Save tables and result there; several files get a folder each.")
     ] = None,
-    progress: Annotated[bool, typer.Option("--no-progress", help="Do not show how far it is.")] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Do not show how far it is.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict, one line a file.")] = False,
     allow_undecided: Annotated[
         bool, typer.Option("--allow-undecided", help="Exit with 0 instead of 3 when replications ran out.")
@@ -81,7 +81,7 @@ def run(
         overrides=tuple(overrides or ()),
         json=json,
         out=out,
-        progress=not (progress or quiet),
+        progress=not (no_progress or quiet),
         quiet=quiet,
         allow_undecided=allow_undecided,
         traceback=traceback,
