@@ -143,7 +143,8 @@ class Call:
         if now >= self.end_s:
             return self.tokens
         times = np.cumsum(self.provider.gaps.window(self.place, self.tokens - 1))
-        return 1 + int(np.searchsorted(times, (now - self.first_s) / self.scale, side="right"))
+        made = 1 + int(np.searchsorted(times, (now - self.first_s) / self.scale, side="right"))
+        return max(made, self._delivered)  # at the very moment of a token, rounding may say that it is still to come
 
     def _usage_so_far(self) -> Usage:
         if self.state == WAITING:

@@ -56,5 +56,5 @@ class RateLimits:
             return RateLimited(message, upstream=self._upstream)
         # Whole milliseconds and one more: who comes back at the exact second may be short by a rounding error.
         wait_ms = round(wait_s * 1000) + 1
-        headers = {"retry-after-ms": str(wait_ms)}
+        headers = {"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))}  # as OpenAI says it
         return RateLimited(message, upstream=self._upstream, headers=headers, retry_after_s=wait_ms / 1000)
