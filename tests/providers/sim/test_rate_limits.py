@@ -51,6 +51,7 @@ def test_a_refused_call_says_how_long_and_gets_in_then_and_not_before():
     assert error.status == 429
     assert error.retry_after_s == pytest.approx(0.36, abs=0.0021)
     assert float(error.headers["retry-after-ms"]) / 1000 == pytest.approx(error.retry_after_s)
+    assert error.headers["retry-after"] == "1", "whole seconds, rounded up"
     before = [(0, 95, 5), (0.25, 60, 1), (0.25 + 0.36 - 0.002, 60, 1)]
     after = [(0, 95, 5), (0.25, 60, 1), (0.25 + error.retry_after_s, 60, 1)]
     limit = RateLimit(tokens=100.0, window=1.0)

@@ -221,6 +221,19 @@ def test_the_tighter_of_two_limits_wins_whatever_the_order():
     play(_spec(Constant(0.5)), script)
 
 
+def test_who_closes_right_after_a_chunk_is_billed_for_all_of_it():
+    async def script(bench):
+        for number in range(200):
+            response = await bench.provider.send(bench.request(number, tokens=100))
+            for _ in range(1 + number % 7):
+                await anext(response)
+            response.close()
+            assert response.usage == (10, response.tokens_delivered, 0)
+        return []
+
+    play(_spec(Exponential(0.05)), script)
+
+
 def test_a_caller_that_cancels_its_own_read_leaves_the_stream():
     async def script(bench):
         response = await bench.provider.send(bench.request(0, tokens=9))
