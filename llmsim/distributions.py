@@ -262,7 +262,8 @@ class _Of:
         return {"anyOf": [one, *families], "description": f"a distribution of {self.unit.name}"}
 
 
-_TOKENS = replace(COUNT, name="a number of tokens", examples=("900", "8k"), whole=False)
+# The bound keeps a slip of the finger out of 32-bit columns; no model takes or gives this much.
+_TOKENS = replace(COUNT, name="a number of tokens", examples=("900", "8k"), whole=False, high=1e8)
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

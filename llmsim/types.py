@@ -210,6 +210,8 @@ class Response:
         Responses this one was made from: they live as long as it does and are not taken for leaks.
     queue_s
         Seconds the call waited for a slot at the upstream, where that is known (NaN: it is not).
+    origin
+        Upstream that once produced a cached answer; default: `upstream`.
     """
 
     __slots__ = (
@@ -220,6 +222,7 @@ class Response:
         "_tokens",
         "headers",
         "model",
+        "origin",
         "outcome",
         "parents",
         "queue_s",
@@ -239,6 +242,7 @@ class Response:
         headers: Mapping[str, str] | None = None,
         parents: tuple[Response, ...] = (),
         queue_s: float = math.nan,
+        origin: str = "",
     ) -> None:
         self._stream = stream
         self._callbacks: list[OnEnd] | None = None
@@ -252,6 +256,7 @@ class Response:
         self.headers = headers
         self.parents = parents
         self.queue_s = queue_s
+        self.origin = origin or upstream
         self.outcome: Outcome | None = None  #: None while it still runs
 
     def __repr__(self) -> str:
@@ -273,7 +278,7 @@ class Response:
         """Which upstream produced which part, in order."""
         if self.parents:
             return tuple(segment for parent in self.parents for segment in parent.segments)
-        return (Segment(self.upstream, self.model, self._tokens),)
+        return (Segment(self.origin, self.model, self._tokens),)
 
     @property
     def tokens_delivered(self) -> int:

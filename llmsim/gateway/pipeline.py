@@ -79,7 +79,7 @@ class Gateway:
         """Fresh state in front of these providers (in order: the first is where unaddressed requests go)."""
         if not providers:
             raise ValueError("a gateway needs at least one provider")
-        shared: dict[tuple[int, str], Handler] = {}
+        shared: dict[tuple[str, int, str], Handler] = {}
         replicas = [_Replica(self, number, runtime, providers, prices or {}, shared) for number in range(self.replicas)]
         return RunningGateway(self, replicas, runtime)
 
@@ -163,12 +163,12 @@ class _Replica:
         runtime: Runtime,
         providers: Mapping[str, Provider],
         prices: Mapping[str, TokenPrice],
-        shared: dict[tuple[int, str], Handler],
+        shared: dict[tuple[str, int, str], Handler],
     ) -> None:
         names = tuple(providers)
 
-        def started(spec: Any, scope: Literal["gateway", "upstream"], upstream: str) -> Handler:
-            key = (id(spec), upstream)
+        def started(index: int, spec: Any, scope: Literal["gateway", "upstream"], upstream: str) -> Handler:
+            key = (scope, index, upstream)
             if getattr(spec, "shared", False) and key in shared:
                 return shared[key]
             run = Run(runtime, kind_of(spec), scope, upstream, upstreams=names, replica=number, prices=prices)
@@ -180,8 +180,8 @@ class _Replica:
         self._upstreams: dict[str, Upstream] = {}
         for name, provider in providers.items():
             chain: CallNext = _Terminal(provider, runtime).send
-            for spec in reversed(gateway.upstream):
-                chain = _link(started(spec, "upstream", name), chain)
+            for index, spec in reversed(tuple(enumerate(gateway.upstream))):
+                chain = _link(started(index, spec, "upstream", name), chain)
             self._upstreams[name] = Upstream(name, chain, getattr(provider, "model", ""))
         route: CallNext = _Router(self._upstreams).send
         call: CallNext
@@ -191,8 +191,8 @@ class _Replica:
             call = _link(entry, route)
         else:
             call = route
-        for spec in reversed(gateway.policies):
-            call = _link(started(spec, "gateway", ""), call)
+        for index, spec in reversed(tuple(enumerate(gateway.policies))):
+            call = _link(started(index, spec, "gateway", ""), call)
         self.call: CallNext = call
 
     def leave(self) -> None:

@@ -85,7 +85,9 @@ class Fault:
     at, duration
         Window on the scenario's clock (0 is the end of warm-up).
     latency, capacity, rate_limit
-        Multipliers of TTFT and token gaps, of slots, of every rate limit (simulated providers only).
+        Multipliers of TTFT and token gaps, of slots, of every rate limit (simulated providers only). `latency` is
+        that of the moment a call gets its slot: its timeline is fixed then, so a slow answer stays slow after the
+        window and one that had begun before it stays fast.
     abort, delay, stall, break
         Of calls and streams that start within the window.
     outage

@@ -14,7 +14,7 @@ import polars as pl
 from llmsim.report.columns import COLUMNS, WINDOW_PERCENTILES
 from llmsim.telemetry.columns import TABLES, Column
 from llmsim.telemetry.metrics import WINDOW_S
-from llmsim.telemetry.outcomes import CLASS_OF_WORD, CLASSES
+from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, CLASS_OF_WORD, CLASSES
 from llmsim.telemetry.percentiles import samples_needed
 from llmsim.telemetry.recorder import ColumnData, Replication, TableData
 
@@ -176,7 +176,6 @@ def _window_columns() -> list[pl.Expr]:
     named["answered"] = _OK & ~hit
     classes = {"cache_hits": hit, **named, "other_failures": ~pl.col("outcome").is_in([*CLASS_OF_WORD])}
     sent = pl.col("attempts") > 0
-    elsewhere = sent & (pl.col("served_from") == "upstream") & (pl.col("served_by") != pl.col("first_choice"))
     aware = pl.when(_OK).then(pl.col("ttft_s")).otherwise(pl.lit(math.inf))
     good = pl.when(_OK).then(pl.col("ttft_s"))
     return [
@@ -187,7 +186,7 @@ def _window_columns() -> list[pl.Expr]:
         sent.sum().alias("sent_upstream"),
         pl.col("attempts").cast(pl.Int64).sum(),
         pl.col("fallbacks").cast(pl.Int64).sum(),
-        elsewhere.sum().alias("answered_elsewhere"),
+        ANSWERED_ELSEWHERE.sum().alias("answered_elsewhere"),
         pl.col("cost_usd", "saved_usd").sum(),
     ]
 

@@ -135,11 +135,28 @@ def _faults(document: Document, *, si: bool) -> Iterator[Problem]:
             yield document.problem(
                 ("faults", index, "provider"), f"there is no provider {provider!r}", nearest(provider, providers)
             )
+        yield from _without_effect(document, index, provider)
         start = _seconds(document.get(("faults", index, "at"), 0), si=si)
         if start is not None and end is not None and start >= end:
             message = f"this fault starts at {format_duration(start)}, when the run of {format_duration(end)} is over"
             hint = f"Choose an earlier at:, or a clock: {{duration: …}} above {format_duration(start)}."
             yield document.problem(("faults", index, "at"), message, hint)
+
+
+def _without_effect(document: Document, index: int, provider: Any) -> Iterator[Problem]:
+    """Multipliers of what the provider does not have. (A capacity of 0x stops any provider.)"""
+    settings = document.get(("providers", provider)) if isinstance(provider, str) else None
+    if not isinstance(settings, dict):
+        return
+    for effect, needs, example in (
+        ("capacity", "concurrency", "concurrency: 32"),
+        ("rate_limit", "rate_limit", "rate_limit: {requests: 500/min}"),
+    ):
+        multiplier = document.get(("faults", index, effect, "multiplier"))
+        nothing = effect == "capacity" and multiplier in (0, "0x", "0")
+        if multiplier is not None and settings.get(needs) is None and not nothing:
+            message = f"provider {provider!r} has no {needs} for this fault to change"
+            yield document.problem(("faults", index, effect), message, f"Give it {example}.", at_key=True)
 
 
 def _seconds(value: Any, *, si: bool) -> float | None:

@@ -25,6 +25,7 @@ from llmsim.traffic.workload import World
 __all__ = ["Progress", "replicate"]
 
 _EVENTS_PER_REQUEST = 2000  # a budget no sane policy reaches: a ten-layer pipeline takes about 50
+_REQUESTS_PER_VU_S = 100  # a virtual user that is answered faster than this has no model behind it
 _EVENTS_AT_LEAST = 5_000_000
 _COLLECT_EVERY = 400_000  # new container objects between two looks of the cyclic garbage collector
 
@@ -128,7 +129,8 @@ class Lab:
         traffic, duration_s = self.scenario.traffic, self.last_arrival_s
         peak = max([1.0, *(stage.target for stage in traffic.stages)])
         return int(
-            _EVENTS_AT_LEAST + _EVENTS_PER_REQUEST * max(traffic.base_rate * peak * duration_s, traffic.vus * 1e3)
+            _EVENTS_AT_LEAST
+            + _EVENTS_PER_REQUEST * duration_s * max(traffic.base_rate * peak, traffic.vus * _REQUESTS_PER_VU_S)
         )
 
     async def main(self, loop: SimLoop) -> None:

@@ -9,6 +9,7 @@ from llmsim.error_words import outcome_word
 from llmsim.errors import GatewayError, PolicyError
 from llmsim.gateway.exchange import Exchange
 from llmsim.luck import Luck
+from llmsim.pricing import FREE, TokenPrice
 from llmsim.scenario.runtime import LabRuntime
 from llmsim.telemetry.recorder import Recorder
 from llmsim.traffic.shape import RateShape
@@ -19,7 +20,6 @@ from llmsim.types import Request, Response
 if TYPE_CHECKING:
     from llmsim.engine.loop import SimLoop
     from llmsim.gateway.pipeline import RunningGateway
-    from llmsim.pricing import TokenPrice
 
 __all__ = ["Users", "Visit"]
 
@@ -257,7 +257,7 @@ class Users:
             upstream, served_from, output_tokens = response.upstream, response.served_from, response.tokens_delivered
             gap_s = response.longest_gap_s
             if served_from == "cache" and outcome == "ok":
-                saved_usd = self._saved(exchange, response)
+                saved_usd = self._prices.get(response.origin, FREE).cost(response.usage)
         if outcome != "ok" and not visit.left and exchange.attempts:
             idle_s = now - exchange.last_end_s
         return (
@@ -287,10 +287,6 @@ class Users:
             exchange.non_retryable_retries,
             idle_s,
         )
-
-    def _saved(self, exchange: Exchange, response: Response) -> float:
-        price = self._prices.get(exchange.first_choice) or next(iter(self._prices.values()))
-        return price.cost(response.usage)
 
     def _maybe_retry(self, visit: Visit) -> bool:
         """Whether the user presses retry, now or in a while."""

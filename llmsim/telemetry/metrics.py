@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from llmsim.telemetry.costs import cost_parts
+from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE
 from llmsim.telemetry.percentiles import percentile
 from llmsim.telemetry.recovery import recovery_time
 from llmsim.telemetry.sample import Condition, Sample
@@ -159,9 +160,7 @@ METRICS: dict[str, Metric] = {
     "fallback_rate": Metric(
         "ratio",
         "answered by an upstream other than their first choice / requests sent upstream",
-        value=_share(
-            (pl.col("served_from") == "upstream") & (pl.col("served_by") != pl.col("first_choice")), _UPSTREAM
-        ),
+        value=_share(ANSWERED_ELSEWHERE, _UPSTREAM),
     ),
     "fallback_activations": Metric("count", "times a request was routed to another upstream", value=_sum("fallbacks")),
     "cache_hit_rate": Metric("ratio", "answered from the cache / requests", value=_hit_rate),
@@ -197,7 +196,7 @@ METRICS: dict[str, Metric] = {
     "cross_scope_hits": Metric(
         "count",
         "cache answers made for somebody else",
-        value=lambda sample: sample.counters.get("cross_scope_hits", 0.0),
+        value=_counter("cross_scope_hits"),  # missing, not 0, as long as nobody counts them
     ),
     "max_in_flight": Metric(
         "count",

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["CLASSES", "CLASS_OF_WORD", "OutcomeClass", "class_of"]
+import polars as pl
+
+__all__ = ["ANSWERED_ELSEWHERE", "CLASSES", "CLASS_OF_WORD", "OutcomeClass", "class_of"]
+
+
+#: Answered, and by an upstream other than the first choice.
+ANSWERED_ELSEWHERE: pl.Expr = (
+    (pl.col("outcome") == "ok")
+    & (pl.col("served_from") == "upstream")
+    & (pl.col("served_by") != pl.col("first_choice"))
+)
 
 
 class OutcomeClass(NamedTuple):

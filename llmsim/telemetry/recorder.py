@@ -152,9 +152,11 @@ class Recorder:
         """The finished tables: ``requests`` and ``attempts`` in the order of their request ids, ``events`` in time."""
         requests = self._on_scenario_clock(self._requests.finish(), ("arrival_s",))
         attempts = self._on_scenario_clock(self._attempts.finish(), ("arrival_s", "start_s", "first_s", "end_s"))
+        requests = _sorted(requests, ("session", "step", "user_retry"))
+        attempts = _sorted(attempts, ("session", "step", "user_retry", "attempt"))
         return {
-            "requests": _sorted(requests, ("session", "step", "user_retry")),
-            "attempts": _sorted(attempts, ("session", "step", "user_retry", "attempt")),
+            "requests": {**requests, "cost_usd": _billed(requests, attempts)},
+            "attempts": attempts,
             "events": self._on_scenario_clock(self._events.finish(), ("time_s",)),
         }
 
@@ -169,6 +171,23 @@ def _sorted(table: TableData, by: tuple[str, ...]) -> TableData:
     """Rows in the order of `by`, which does not depend on what finished first."""
     order = np.lexsort([table[name].values for name in reversed(by)])
     return {name: ColumnData(column.values[order], column.categories) for name, column in table.items()}
+
+
+def _billed(requests: TableData, attempts: TableData) -> ColumnData:
+    """Cost of each request: of all its attempts, those too that ended after it did."""
+    steps = 1 + max((int(table["step"].values.max(initial=0)) for table in (requests, attempts)), default=0)
+    retries = 1 + max((int(table["user_retry"].values.max(initial=0)) for table in (requests, attempts)), default=0)
+
+    def place(table: TableData) -> NDArray[np.int64]:
+        session, step = table["session"].values.astype(np.int64), table["step"].values.astype(np.int64)
+        return np.asarray((session * steps + step) * retries + table["user_retry"].values, dtype=np.int64)
+
+    known, wanted = place(requests), place(attempts)
+    if not len(known):
+        return requests["cost_usd"]
+    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    weights = np.where(known[at] == wanted, attempts["cost_usd"].values, 0.0)
+    return ColumnData(np.bincount(at, weights=weights, minlength=len(known)))
 
 
 def event_hash(tables: list[dict[str, TableData]]) -> str:

@@ -156,8 +156,12 @@ class Traffic:
         if self.executor == "constant-vus":
             if self.vus < 1:
                 raise BadValue("executor constant-vus needs virtual users; write vus: 50", "vus")
+            if self.base_rate:
+                raise BadValue("constant-vus has no base_rate: its users set the pace; remove it", "base_rate")
         elif self.base_rate <= 0:
             raise BadValue(f"executor {self.executor} needs a base_rate above zero; write base_rate: 4/s", "base_rate")
+        elif self.vus:
+            raise BadValue(f"executor {self.executor} has no vus; write executor: constant-vus, or remove them", "vus")
         if self.executor == "ramping-arrival-rate" and not self.stages:
             raise BadValue(
                 "executor ramping-arrival-rate needs stages; write stages: [{duration: 2m, target: 1x}, …]", "stages"

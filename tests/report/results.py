@@ -16,7 +16,7 @@ SCENARIO = {
     "clock": {"warm_up": "10s", "duration": "100s", "drain": "20s"},
     "traffic": {"base_rate": "4/s"},
     "providers": {
-        "openai": {"price": {"input": "$1/Mtok", "output": "$2/Mtok"}},
+        "openai": {"price": {"input": "$1/Mtok", "output": "$2/Mtok"}, "rate_limit": {"requests": "5000/min"}},
         "anthropic": {"price": {"input": "$2/Mtok", "output": "$4/Mtok"}},
     },
     "faults": [

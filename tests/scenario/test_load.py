@@ -177,3 +177,43 @@ def test_a_wholly_wrong_file_is_not_recited() -> None:
         parse_scenario("version: 1\n" + "".join(f"key{number}: 1\n" for number in range(500)))
     assert len(caught.value.problems) == 101
     assert caught.value.problems[-1].message == "and 402 more"
+
+
+@pytest.mark.parametrize(
+    ("effect", "says"),
+    [
+        ("capacity: {multiplier: 0.5x}", "provider 'openai' has no concurrency for this fault to change"),
+        ("rate_limit: {multiplier: 0.5x}", "provider 'openai' has no rate_limit for this fault to change"),
+    ],
+)
+def test_a_fault_that_would_change_nothing_is_refused(effect, says):
+    text = f"""
+version: 1
+traffic: {{base_rate: 4/s}}
+providers: {{openai: {{}}}}
+faults: [{{name: cut, provider: openai, {effect}}}]
+"""
+    with pytest.raises(ScenarioError, match=says):
+        parse_scenario(text)
+
+
+def test_a_capacity_of_nothing_stops_even_a_provider_without_slots():
+    text = """
+version: 1
+traffic: {base_rate: 4/s}
+providers: {openai: {}}
+faults: [{name: stop, provider: openai, capacity: {multiplier: 0x}}]
+"""
+    assert parse_scenario(text).faults[0].capacity is not None
+
+
+@pytest.mark.parametrize(
+    ("traffic", "says"),
+    [
+        ("{executor: constant-vus, vus: 3, base_rate: 4/s}", "constant-vus has no base_rate"),
+        ("{base_rate: 4/s, vus: 3}", "has no vus"),
+    ],
+)
+def test_settings_of_another_executor_are_refused(traffic, says):
+    with pytest.raises(ScenarioError, match=says):
+        parse_scenario(f"version: 1\ntraffic: {traffic}\nproviders: {{openai: {{}}}}\n")

@@ -255,3 +255,23 @@ def test_a_full_queue_is_seen_by_users_as_overloaded():
     requests = run(providers=providers, base_rate=1.0, arrivals="constant").requests
     assert set(requests["outcome"]) == {"ok", "overloaded"}
     assert (requests["outcome"] == "ok").sum() in (4, 5, 6)
+
+
+def test_a_cached_answer_saves_what_its_own_upstream_would_have_billed():
+    scenario = ls.load(
+        {
+            "version": 1,
+            "clock": {"duration": "60s"},
+            "traffic": {"base_rate": "5/s", "topics": {"zipf": {"s": 1.0, "unique": 3}, "paraphrases": "0%"}},
+            "providers": {
+                "cheap": {"price": {"input": "$1/Mtok", "output": "$2/Mtok"}},
+                "dear": {"price": {"input": "$10/Mtok", "output": "$20/Mtok"}},
+            },
+            "gateway": {"policies": [{"cache": {"ttl": "1h"}}, {"fallback": {"order": ["dear", "cheap"]}}]},
+        }
+    )
+    result = ls.run(scenario, replications=1)
+    hits = result.requests.filter(result.requests["served_from"] == "cache")
+    expected = 10e-6 * hits["input_tokens"] + 20e-6 * hits["output_tokens"]
+    assert hits.height > 100
+    assert (hits["saved_usd"] - expected).abs().max() < 1e-12

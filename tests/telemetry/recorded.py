@@ -3,11 +3,12 @@
 import itertools
 import math
 
+import numpy as np
 import polars as pl
 
 from llmsim.report.tables import frame
 from llmsim.telemetry.columns import ATTEMPTS, EVENTS, REQUESTS
-from llmsim.telemetry.recorder import Recorder, Replication
+from llmsim.telemetry.recorder import ColumnData, Recorder, Replication
 from llmsim.telemetry.sample import Sample
 
 _REQUEST = {
@@ -70,6 +71,9 @@ def replication(
     for row in attempts:
         recorder.attempt(tuple(row[column.name] for column in ATTEMPTS))
     tables = recorder.tables()
+    # The recorder adds up what attempts cost; here a request may say it without the attempts being written out.
+    by_id = sorted(requests, key=lambda row: (row["session"], row["step"], row["user_retry"]))
+    tables["requests"]["cost_usd"] = ColumnData(np.array([row["cost_usd"] for row in by_id], dtype="f8"))
     recorder._events.rows.extend(tuple(row[column.name] for column in EVENTS) for row in events)
     tables["events"] = recorder._events.finish()
     return Replication(number, tables, counters or {"max_in_flight": 3.0}, tuple(notes), simulated_s, 0.1, partial)

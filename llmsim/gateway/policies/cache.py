@@ -91,6 +91,7 @@ class _Answer(NamedTuple):
     tokens: int
     usage: Usage
     model: str
+    origin: str
 
 
 class _CacheHandler:
@@ -116,7 +117,7 @@ class _CacheHandler:
         if answer is not None:
             self.hits += 1
             whole = WholeAnswer(answer.text, answer.tokens, answer.usage)
-            return Response(whole, upstream="cache", model=answer.model, served_from="cache")
+            return Response(whole, upstream="cache", model=answer.model, served_from="cache", origin=answer.origin)
         self.misses += 1
         response = await call_next(request)
         response.on_end(_Fill(self, key, response))
@@ -149,7 +150,7 @@ class _CacheHandler:
         self.stored += 1
         # One chunk is what most simulated answers are.
         text, tokens = tap.chunks[0] if len(tap.chunks) == 1 else (tap.text, tap.tokens)
-        self.answers.put(key, _Answer(text, tokens, usage, response.model), self._now())
+        self.answers.put(key, _Answer(text, tokens, usage, response.model, response.origin), self._now())
 
 
 class _Fill:

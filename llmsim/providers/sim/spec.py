@@ -41,6 +41,10 @@ class RateLimit:
     window: PositiveDuration = 60.0
     retry_after: bool = True
 
+    def __post_init__(self) -> None:
+        if self.requests is self.tokens is self.input_tokens is self.output_tokens is None:
+            raise ValueError("rate_limit limits nothing; write at least one of requests: 500/min, tokens: 600k/min, …")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
