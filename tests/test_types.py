@@ -29,7 +29,8 @@ class Scripted:
         self.finish_reason = "stop"
         return None
 
-    rest = next
+    async def rest(self, limits: Limits):
+        return await self.next(limits)
 
     def close(self):
         self.closed += 1

@@ -164,9 +164,8 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, nargs="+", default=[100, 1_000, 10_000])
     arguments = parser.parse_args()
     columns = [measure(tasks, arguments.sleeps, arguments.rounds) for tasks in arguments.tasks]
-    print(
-        f"Python {sys.version.split()[0]}, {arguments.rounds} rounds, {arguments.sleeps} sleeps; SimPy = 1.00, more is faster"
-    )
+    python = sys.version.split()[0]
+    print(f"Python {python}, {arguments.rounds} rounds, {arguments.sleeps} sleeps; SimPy = 1.00, more is faster")
     print(f"{'':44}" + "".join(f"{f'{tasks:,} tasks':>22}" for tasks in arguments.tasks))
     for name in CONTENDERS:
         cells = "".join(f"{column[name][0]:>12.2f} {column[name][1]:>6,.0f} ns" for column in columns)
