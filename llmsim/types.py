@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 from llmsim.callbacks import run_callbacks
@@ -101,6 +102,7 @@ class Outcome(NamedTuple):
     error: BaseException | None = None
 
 
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _OK = Outcome("ok")
 _CANCELLED = Outcome("cancelled")
 
@@ -205,7 +207,7 @@ class Response:
     served_from
         ``"upstream"`` or ``"cache"``.
     status, headers
-        Of the HTTP answer, where there was one.
+        Of the HTTP answer; empty where there was none.
     parents
         Responses this one was made from: they live as long as it does and are not taken for leaks.
     queue_s
@@ -253,7 +255,7 @@ class Response:
         self.model = model
         self.served_from = served_from
         self.status = status
-        self.headers = headers
+        self.headers: Mapping[str, str] = _NO_HEADERS if headers is None else headers
         self.parents = parents
         self.queue_s = queue_s
         self.origin = origin or upstream
@@ -366,9 +368,7 @@ class Response:
     def tap(self) -> Tap:
         """Listen in: a `Tap` that fills with every chunk delivered from now on."""
         tap = Tap()
-        if self._taps is None:
-            self._taps = []
-        self._taps.append(tap)
+        self._taps = [*(self._taps or ()), tap]
         return tap
 
     def limit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import perf_counter
@@ -28,6 +29,10 @@ _EVENTS_PER_REQUEST = 2000  # a budget no sane policy reaches: a ten-layer pipel
 _REQUESTS_PER_VU_S = 100  # a virtual user that is answered faster than this has no model behind it
 _EVENTS_AT_LEAST = 5_000_000
 _COLLECT_EVERY = 400_000  # new container objects between two looks of the cyclic garbage collector
+
+_lock = threading.Lock()
+_running = 0  # replications in this process
+_thresholds = gc.get_threshold()
 
 
 class Progress:
@@ -97,12 +102,19 @@ def _rare_collections() -> Iterator[None]:
 
     At the default thresholds it took 40 % of a run, walking live requests and every imported module.
     """
-    thresholds = gc.get_threshold()
-    gc.set_threshold(_COLLECT_EVERY, 20, 1000)
+    global _running, _thresholds  # noqa: PLW0603 - the collector is the process's own: runs in two threads share it
+    with _lock:
+        if not _running:
+            _thresholds = gc.get_threshold()
+            gc.set_threshold(_COLLECT_EVERY, 20, 1000)
+        _running += 1
     try:
         yield
     finally:
-        gc.set_threshold(*thresholds)
+        with _lock:
+            _running -= 1
+            if not _running:
+                gc.set_threshold(*_thresholds)
 
 
 class Lab:
