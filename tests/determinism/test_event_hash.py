@@ -1,6 +1,7 @@
 """The same scenario gives the same run, to the last bit, wherever and however it runs."""
 
 import asyncio
+import gc
 import os
 import random
 import subprocess
@@ -84,12 +85,14 @@ def test_in_threads_two_at_a_time(expected):
     def work():
         found.append(ls.run(scenario(draws, hedge, ties)).event_hash)
 
+    before = gc.get_threshold(), random.getstate(), sys.get_asyncgen_hooks(), asyncio.sleep.__code__
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert found == [expected] * 2
+    assert before == (gc.get_threshold(), random.getstate(), sys.get_asyncgen_hooks(), asyncio.sleep.__code__)
 
 
 def test_chance_of_the_process_neither_matters_nor_is_touched(expected):
