@@ -554,6 +554,14 @@ def test_an_attempt_ends_when_its_response_does():
     assert play(script) == (0.0, 0.5, 1.0, (10, 2, 0), 200, True)
 
 
+def test_headers_are_a_mapping_with_any_provider():
+    async def script():
+        response = await Site(Gateway(policies=(Cache(),))).send(ask())
+        assert response.headers.get("x-request-id") is None
+
+    play(script)
+
+
 def test_an_attempt_a_time_limit_cancelled_says_so():
     async def script():
         site = Site(Gateway(upstream=(Timeout(ttft=1.0),)), Toy(5.0))
