@@ -75,6 +75,7 @@ class Exchange:
             self._method = _Method(method.name, _address(_CALLERS[method.flags]), method.flags, method.doc)
             self.original = _copy(self._function, self._fields[0])
         self._replacement = make(self.original)
+        self._begun = False
 
     @property
     def in_place(self) -> bool:
@@ -83,6 +84,9 @@ class Exchange:
 
     def begin(self) -> None:
         """Let everybody who calls the function call the replacement."""
+        if self._begun:
+            return
+        self._begun = True
         if self._fields is not None:
             # The struct owns a reference to what stands in `self`; and what it points to must not go before it.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._replacement))
@@ -97,6 +101,9 @@ class Exchange:
 
     def end(self) -> None:
         """Put the original back."""
+        if not self._begun:
+            return
+        self._begun = False
         if self._fields is not None:
             self._write(*self._fields)
             ctypes.pythonapi.Py_DecRef(ctypes.py_object(self._replacement))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 from asyncio import futures
 from collections.abc import Callable
 from contextvars import Context, copy_context
@@ -114,7 +115,8 @@ def install(loop: SimLoop) -> Bed:  # noqa: C901 - three closures
         short.__doc__ = getattr(loop, short.__name__).__doc__
         setattr(loop, short.__name__, short)
     loop.create_future = functools.partial(_Future, loop=loop)  # type: ignore[method-assign]
-    return env, loop, claim, times
+    # From Python 3.12 on a future finds the running loop faster than its `loop` argument is parsed.
+    return env, _Future if sys.version_info >= (3, 12) else loop.create_future, claim, times
 
 
 def _without_handles(loop: SimLoop) -> tuple[Callable[..., None], Callable[..., None]]:

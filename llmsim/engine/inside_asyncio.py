@@ -25,12 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmsim.engine.env import SimEnvironment
-    from llmsim.engine.loop import SimLoop
 
 __all__ = ["Bed", "enter", "leave"]
 
-#: What a sleep needs of its loop: the environment, the loop, ``env.entries.setdefault`` and ``env.times``.
-Bed = tuple["SimEnvironment", "SimLoop", Callable[[float, Any], Any], list[float]]
+#: What a sleep needs: the environment, what makes a future, ``env.entries.setdefault`` and ``env.times``.
+Bed = tuple["SimEnvironment", Callable[[], "asyncio.Future[None]"], Callable[[float, Any], Any], list[float]]
 
 _beds: dict[int, Bed] = {}  #: by thread: the simulation that runs there
 _lock = threading.Lock()
@@ -41,13 +40,12 @@ _asyncio_sleep = FunctionType(
 #: The names that the exchanged code finds in the namespace of asyncio.tasks.
 _names: dict[str, Any] = {
     "_llmsim_beds": _beds,
-    "_llmsim_future": asyncio.Future,
     "_llmsim_infinity": math.inf,
     "_llmsim_push": heappush,
     "_llmsim_sleep": _asyncio_sleep,
     "_llmsim_thread": get_ident,
 }
-_llmsim_beds, _llmsim_future, _llmsim_infinity, _llmsim_push, _llmsim_sleep, _llmsim_thread = _names.values()
+_llmsim_beds, _llmsim_infinity, _llmsim_push, _llmsim_sleep, _llmsim_thread = _names.values()
 
 
 def _set_in_order(*iterable: Iterable[Any]) -> Any:
@@ -59,10 +57,10 @@ async def sleep(delay: float, result: Any = None) -> Any:
     """Coroutine that completes after a given time (in seconds)."""
     bed = _llmsim_beds.get(_llmsim_thread())
     if bed is not None:
-        env, loop, claim, times = bed
+        env, new_future, claim, times = bed
         when = (now := env._now) + delay
         if now < when < _llmsim_infinity:
-            future = _llmsim_future(loop=loop)
+            future = new_future()
             if (other := claim(when, future)) is future:
                 _llmsim_push(times, when)
             else:
