@@ -174,6 +174,19 @@ def test_first_choice_and_fallbacks_count_routing_even_where_nothing_was_sent():
     assert causes[3] == (1, "first", "c", "ok")
 
 
+def test_going_back_to_the_first_choice_is_no_fallback():
+    async def script():
+        from llmsim.gateway.exchange import Exchange
+
+        gateway = Gateway(policies=(Retry(max_attempts=3, on=("any",)), Fallback(order=("a", "b"))))
+        site = Site(gateway, Toy(ServerError(), name="a"), Toy(ServerError(), ServerError(), [""], name="b"))
+        exchange = Exchange(ask(), site.running._runtime)
+        await site.send(ask(), exchange)
+        return exchange.fallbacks, exchange.attempts
+
+    assert play(script) == (3, 6)
+
+
 # -- replicas ----------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
+from llmsim.distributions import Exponential
 from llmsim.luck import Luck
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.spec import Stage, Traffic
@@ -132,6 +133,12 @@ def test_on_the_clock_of_the_expected_mass_gaps_are_unit_exponentials(stages):
     assert len(gaps) > 500
     assert kstest(gaps, "expon").pvalue > 1e-4
     assert abs(np.corrcoef(gaps[1:], gaps[:-1])[0, 1]) * math.sqrt(len(gaps)) < 4
+
+
+def test_an_arrival_comes_when_its_own_gaps_and_those_before_it_have_passed():
+    """Thousands of them, to the digit: blocks of rows leave no trace."""
+    times = _times(Traffic(base_rate=4.0), most=5000)[:5000]
+    assert times == pytest.approx(np.cumsum(Luck(1).series("arrival", through=Exponential(1.0)).array(0, 5000)) / 4.0)
 
 
 def test_each_arrival_keeps_its_luck_whatever_the_shape():

@@ -176,6 +176,20 @@ def test_a_gap_limit_counts_silence_and_is_not_passed_by_the_very_gap(gap_s, wor
 
 
 @pytest.mark.parametrize("how", ["read", "iterate"])
+def test_a_gap_limit_stops_at_the_first_gap_that_is_longer(how):
+    """Against the gaps themselves; a limit that one of them just meets is met."""
+    pool = GapPool(Exponential(0.1), Luck(1), "p")
+    whole = _one(_spec(Exponential(0.1)), tokens=60)
+    place = int(np.argmin([abs(pool.window(k, 59).sum() - (whole.end_s - 1.4)) for k in range(_POOL - 59)]))
+    gaps = pool.window(place, 59)
+    for gap_s in sorted(gaps)[30:58:4]:
+        first = int(np.flatnonzero(gaps > gap_s)[0])
+        seen = _one(_spec(Exponential(0.1)), tokens=60, how=how, gap_s=float(gap_s))
+        assert (seen.word, seen.tokens) == ("stream_stalled", first + 1)
+        assert seen.end_s == pytest.approx(1.4 + gaps[:first].sum() + gap_s)
+
+
+@pytest.mark.parametrize("how", ["read", "iterate"])
 @pytest.mark.parametrize(
     ("until_s", "word", "end_s", "tokens"),
     [
