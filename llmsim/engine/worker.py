@@ -101,25 +101,36 @@ class _Worker(Generic[T]):
                 """Thrown a moment too late."""
 
     def stop(self, loops: Callable[[], SimLoop | None], grace_s: float) -> None:
-        """Make the work end, by and by less politely."""
-        began = perf_counter()
+        """Make the work end, by and by less politely; a further KeyboardInterrupt goes on to the next stage."""
+        limit = perf_counter() + _LIMIT_S
+        stages = [(self._cancel, grace_s), (self._flag, _FLAG_S), *[(self._throw, _THROW_S)] * _THROWS]
+        for stage, seconds in stages:
+            try:
+                stage(loops())
+                if self.done.wait(seconds):
+                    return
+            except KeyboardInterrupt:
+                """Impatient."""
+        try:
+            self.done.wait(max(0.0, limit - perf_counter()))
+        except KeyboardInterrupt:
+            """Very impatient."""
+
+    def _cancel(self, loop: SimLoop | None) -> None:
         self.session.stopping = True
-        if (loop := loops()) is not None and not loop.is_closed():
+        if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(loop.cancel_main)
-        if self._wait(grace_s):
-            return
-        if (loop := loops()) is not None:
+
+    def _flag(self, loop: SimLoop | None) -> None:
+        if loop is not None:
             loop.request_stop()
-        if self._wait(_FLAG_S):
-            return
-        for _ in range(_THROWS):
-            # Outside a run it is the caller's own code that is busy, with the partial result: that is left in peace.
-            if (loop := loops()) is not None and loop.is_running():
-                loop.request_stop()
-                _throw(self.thread, StopRun)
-            if self._wait(_THROW_S):
-                return
-        self._wait(max(0.0, began + _LIMIT_S - perf_counter()))
+
+    def _throw(self, loop: SimLoop | None) -> None:
+        # Outside a run it is the caller's own code that is busy, with the partial result: that is left in peace.
+        if loop is not None and loop.is_running():
+            loop.request_stop()
+            thread = ctypes.c_ulong(self.thread.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(StopRun))
 
     def interrupted(self) -> NoReturn:
         """Say how it ended."""
@@ -138,13 +149,3 @@ class _Worker(Generic[T]):
         if self.error is not None and not isinstance(self.error, StopRun | asyncio.CancelledError):
             raise SimulationInterrupted("interrupted, and the simulation failed meanwhile") from self.error
         raise SimulationInterrupted("interrupted", partial=self.result) from None
-
-    def _wait(self, seconds: float) -> bool:
-        try:
-            return self.done.wait(seconds)
-        except KeyboardInterrupt:  # impatient: on to the next stage
-            return self.done.is_set()
-
-
-def _throw(thread: threading.Thread, error: type[BaseException]) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(error))
