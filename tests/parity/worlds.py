@@ -159,6 +159,7 @@ def live(story: Story) -> Seen:
                 warm = Request("warm", messages=(Message("user", "hello"),), stream=False)
                 await (await provider.send(warm)).read()
                 providers.append(provider)
-            return await tell(story, providers)
+            async with asyncio.timeout(10):  # a story takes a second; one that hangs must not hang the test
+                return await tell(story, providers)
 
     return asyncio.run(main())
