@@ -37,7 +37,7 @@ def simulate(
     main
         Gets the loop; its coroutine is the run.
     seed
-        Of the global `random` generator, which is restored afterwards.
+        Of what the functions of `random` draw from during the run; their state outside of it is not touched.
     event_budget
         Events after which the run ends with `EventBudgetError`.
     on_loop

@@ -6,7 +6,7 @@ While a guard is active in a thread, code of that thread
   ``utcnow`` and ``today``, however it got hold of them (see `llmsim.engine.exchange`). Without this, third-party code
   fails *silently*: tenacity's ``stop_after_delay(10)`` made 201 attempts over 200 virtual seconds;
 - is refused threads, sockets, processes, `time.sleep` and waiting for another thread, with the line that asked;
-- shares the global `random` generator, seeded, with everybody else; its state is restored afterwards.
+- draws from a generator of its own, seeded for the run, where it uses the functions of `random`.
 
 Other threads see no difference, and without an active guard in any thread nothing is exchanged at all.
 """
@@ -27,7 +27,7 @@ from llmsim.engine.loop import SimLoop
 from llmsim.engine.world import EPOCH, World
 from llmsim.errors import VirtualTimeError
 
-__all__ = ["Guard", "abandon", "guard"]
+__all__ = ["Guard", "guard"]
 
 _PATIENCE_S = 1.0  #: virtual seconds a run may go on after it swallowed a violation
 
@@ -46,14 +46,13 @@ class Guard:
         The first thing that was refused. Policies swallow errors and libraries wrap them; this one stays.
     """
 
-    def __init__(self, loop: SimLoop, epoch_s: float, outer: Guard | None) -> None:
+    def __init__(self, loop: SimLoop, seed: int, epoch_s: float, outer: Guard | None) -> None:
         self.loop = loop
         self.epoch_s = epoch_s
         self.outer = outer
         self.violation: VirtualTimeError | None = None
         self.suspended = 0
-        self._random_state = random.getstate()
-        self._restore_random = True
+        self.random = random.Random(seed)  # noqa: S311 - a simulation keeps no secrets
 
     def now(self) -> float:
         """Seconds of virtual time."""
@@ -79,12 +78,6 @@ class Guard:
         finally:
             self.suspended -= 1
 
-    def restore_random(self) -> None:
-        """Give the global generator its state back, once."""
-        if self._restore_random:
-            self._restore_random = False
-            random.setstate(self._random_state)
-
 
 @contextmanager
 def guard(loop: SimLoop, seed: int, *, epoch_s: float = EPOCH) -> Iterator[Guard]:
@@ -95,18 +88,17 @@ def guard(loop: SimLoop, seed: int, *, epoch_s: float = EPOCH) -> Iterator[Guard
     loop
         Whose clock the wall clocks show.
     seed
-        Of the global `random` generator.
+        Of what the functions of `random` draw from.
     epoch_s
         What `time.time` says at the virtual time 0, seconds since 1970. `time.monotonic` and `time.perf_counter` start
         at 0, so that they agree with ``loop.time()`` as they do on asyncio's own loop.
     """
     thread = get_ident()
     with _lock:
-        guarding = Guard(loop, epoch_s, _guards.get(thread))
+        guarding = Guard(loop, seed, epoch_s, _guards.get(thread))
         _the_world().enter()
         _guards[thread] = guarding
     loop.refuse = guarding.refuse  # type: ignore[method-assign]  # loop.run_in_executor() and the like
-    random.seed(seed)
     try:
         yield guarding
     finally:
@@ -116,16 +108,6 @@ def guard(loop: SimLoop, seed: int, *, epoch_s: float = EPOCH) -> Iterator[Guard
             else:
                 _guards.pop(thread, None)
             _the_world().leave()
-        guarding.restore_random()
-
-
-def abandon(thread: int) -> None:
-    """Undo from outside what can be undone for a thread that never will: the global `random` state."""
-    with _lock:
-        guarding = _guards.get(thread)
-        while guarding is not None:
-            guarding.restore_random()
-            guarding = guarding.outer
 
 
 def _the_world() -> World:

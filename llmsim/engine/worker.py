@@ -16,7 +16,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Generic, NoReturn, TypeVar
 
-from llmsim.engine import frames, guard
+from llmsim.engine import frames
 from llmsim.engine.handles import StopRun
 from llmsim.engine.loop import SimLoop
 from llmsim.engine.session import Session, begin
@@ -136,7 +136,6 @@ class _Worker(Generic[T]):
         """Say how it ended."""
         if not self.done.is_set():
             thread = self.thread.ident or 0
-            guard.abandon(thread)
             frame = sys._current_frames().get(thread)  # noqa: SLF001 - the only way to see another thread's stack
             place = f" at {frames.where(frame)}" if frame is not None else ""
             raise SimulationInterrupted(

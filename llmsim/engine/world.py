@@ -16,9 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from random import Random
 from typing import Any, Protocol, cast
 
 from llmsim.engine import frames
+from llmsim.engine.chance import Chance
 from llmsim.engine.exchange import Exchange
 from llmsim.engine.refused import NO_PROCESSES, NO_SOCKETS, NO_THREADS
 
@@ -36,6 +38,7 @@ class Warden(Protocol):
     """What the replacements need of a guard."""
 
     epoch_s: float
+    random: Random
 
     def now(self) -> float:
         """Seconds of virtual time."""
@@ -61,6 +64,7 @@ class World:
         self._entered = 0
         self._builtins = [*self._clocks(), *self._refused_builtins()]
         self._attributes = [*self._refused_methods(), *self._datetime()]
+        self._chance = Chance(self._generator, in_place=in_place)
 
     def enter(self) -> None:
         """Exchange, if this is the first simulation that runs now."""
@@ -70,6 +74,7 @@ class World:
                 builtin.begin()
             for attribute in self._attributes:
                 attribute.begin()
+            self._chance.begin()
 
     def leave(self) -> None:
         """Put everything back, if this was the last one."""
@@ -84,10 +89,15 @@ class World:
             self._put_back()
 
     def _put_back(self) -> None:
+        self._chance.end()
         for attribute in self._attributes:
             attribute.end()
         for builtin in self._builtins:
             builtin.end()
+
+    def _generator(self) -> Random | None:
+        guard = self._active()
+        return None if guard is None else guard.random
 
     # -- clocks ------------------------------------------------------------------------------------------------
 

@@ -246,16 +246,56 @@ def test_real_world_for_the_laboratory():
     assert seen == [1]
 
 
-def test_random_is_seeded_and_restored():
+draw, bits = random.random, random.getrandbits  # bound long before a run
+
+
+def draws():
+    return [draw(), bits(40), random.gauss(), random.gauss(), random.randint(0, 10**9), random.choices("abc", k=3)]
+
+
+def test_random_is_seeded_and_the_state_outside_is_not_touched():
     async def main(loop):
-        return [random.random() for _ in range(3)]
+        return draws(), draws()
+
+    async def reseeds(loop):
+        random.seed(5)
+        state = random.getstate()
+        first = draws()
+        random.setstate(state)
+        return first, draws()
 
     random.seed(1)
-    expected = random.random()
+    expected = draws()
     random.seed(1)
     first, again, other = simulate(main, seed=7), simulate(main, seed=7), simulate(main, seed=8)
     assert first == again != other
-    assert random.random() == expected
+    assert len(set(map(str, simulate(reseeds)))) == 1
+    assert draws() == expected
+    generator = random.Random(7)
+    assert first[0][:2] == [generator.random(), generator.getrandbits(40)]
+    assert type(random._inst) is random.Random
+
+
+def test_simulations_in_threads_do_not_share_their_luck():
+    async def main(loop):
+        seen = []
+        for _ in range(300):
+            seen.append(draws())
+            with guard_off(loop):
+                time.sleep(0)  # the other one's turn
+            await asyncio.sleep(1)
+        return seen
+
+    expected = simulate(main, seed=3)
+    state = random.getstate()
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(simulate(main, seed=3))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 3
+    assert random.getstate() == state
 
 
 def test_nothing_is_exchanged_outside_a_run():
@@ -274,6 +314,7 @@ def test_nothing_is_exchanged_outside_a_run():
 def test_replacing_attributes_is_the_way_out_on_other_interpreters():
     class Warden:
         epoch_s = 0.0
+        random = random.Random(1)
 
         def now(self):
             return 42.0
@@ -285,11 +326,14 @@ def test_replacing_attributes_is_the_way_out_on_other_interpreters():
     world.enter()
     try:
         seen = time.time(), time.monotonic(), monotonic(), dt.datetime.now(dt.UTC).timestamp(), time.monotonic_ns()
+        drawn = random.random(), random.gauss(), draw()
         with pytest.raises(VirtualTimeError):
             time.sleep(1)
     finally:
         world.leave()
     assert seen == (42.0, 42.0, 42.0, 42.0, 42_000_000_000)
+    generator = random.Random(1)
+    assert drawn == (generator.random(), generator.gauss(), generator.random())
     assert time.time() > 1e9
     assert monotonic is time.monotonic
     assert monotonic.__self__ is time
