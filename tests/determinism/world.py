@@ -10,7 +10,7 @@ SCENARIO = {
     "name": "everything",
     "seed": 11,
     "replications": 2,
-    "clock": {"warm_up": "5s", "duration": "30s", "drain": "40s"},
+    "clock": {"warm_up": "5s", "duration": "26s", "drain": "40s"},
     "traffic": {
         "executor": "ramping-arrival-rate",
         "base_rate": "3/s",

@@ -25,7 +25,7 @@ def _one(faults, **visit):
     return play(SPEC, lambda bench: bench.go(0, **{"tokens": 6, **visit}), faults)[0]
 
 
-def _many(faults, count=3000, **visit):
+def _many(faults, count=1500, **visit):
     def script(bench):
         for number in range(count):
             bench.go(number, **visit)
@@ -71,27 +71,27 @@ def test_abort_says_when_to_come_back_as_a_provider_would():
 def test_abort_hits_its_share_in_its_window_only():
     faults = [_fault(at=1.0, duration=1.0, abort=Abort(status=503, percentage=0.3))]
     inside = _many(faults, at=1.0)
-    assert _within_luck(sum(v.word == "overloaded" for v in inside) / 3000, 0.3, 3000)
+    assert _within_luck(sum(v.word == "overloaded" for v in inside) / 1500, 0.3, 1500)
     for at in (0.999, 2.0):
         assert {v.word for v in _many(faults, 300, at=at)} == {"ok"}
 
 
 def test_two_aborts_overlap_as_independent_ones():
     faults = [_fault(name, abort=Abort(status=500, percentage=0.4)) for name in ("a", "b")]
-    assert _within_luck(sum(v.word != "ok" for v in _many(faults)) / 3000, 1 - 0.6**2, 3000)
+    assert _within_luck(sum(v.word != "ok" for v in _many(faults)) / 1500, 1 - 0.6**2, 1500)
 
 
 def test_the_next_attempt_of_a_request_has_luck_of_its_own():
     async def script(bench):
         twice = []
-        for number in range(2000):
+        for number in range(1000):
             first = await bench.visit(number)
             twice.append((first.word, (await bench.visit(number)).word))
         return twice
 
     pairs = play(SPEC, script, [_fault(duration=1e9, abort=Abort(status=500, percentage=0.5))])
     both = sum(pair == ("server_error", "server_error") for pair in pairs)
-    assert _within_luck(both / 2000, 0.25, 2000)
+    assert _within_luck(both / 1000, 0.25, 1000)
 
 
 # -- delay -------------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_delay_comes_before_the_call():
 def test_delays_are_drawn_for_each_call_and_hit_their_share():
     seen = _many([_fault(delay=Delay(time=Exponential(2.0), percentage=0.25))], tokens=1)
     late = [v.first_s - 0.1 for v in seen if v.first_s > 0.1000001]
-    assert _within_luck(len(late) / 3000, 0.25, 3000)
+    assert _within_luck(len(late) / 1500, 0.25, 1500)
     assert len(set(late)) == len(late)
     assert sum(late) / len(late) == pytest.approx(2.0, rel=4 / math.sqrt(len(late)))
 
@@ -216,10 +216,10 @@ def test_a_fault_that_stalls_some_and_breaks_others_does_each_to_its_own_share()
     stall, cut = Stall(after_tokens=1, percentage=0.5, time=Constant(50.0)), StreamBreak(after_tokens=2, percentage=0.1)
     for faults in ([_fault(stall=stall, break_=cut)], [_fault("a", stall=stall), _fault("b", break_=cut)]):
         seen = _many(faults, tokens=4)
-        assert _within_luck(sum(v.word == "stream_broken" for v in seen) / 3000, 0.1, 3000)
-        assert _within_luck(sum(v.end_s > 50 for v in seen) / 3000, 0.5, 3000)
+        assert _within_luck(sum(v.word == "stream_broken" for v in seen) / 1500, 0.1, 1500)
+        assert _within_luck(sum(v.end_s > 50 for v in seen) / 1500, 0.5, 1500)
         both = sum(v.end_s > 50 and v.word == "stream_broken" for v in seen)
-        assert _within_luck(both / 3000, 0.05, 3000)
+        assert _within_luck(both / 1500, 0.05, 1500)
 
 
 @pytest.mark.parametrize("how", HOWS)

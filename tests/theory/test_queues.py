@@ -80,7 +80,7 @@ def test_the_formulas_are_right():
     assert mmck(10, 10, 8.0)[-1] == pytest.approx(erlang_b(10, 8.0))
 
 
-@pytest.mark.parametrize(("rho", "c", "customers", "replications"), [(0.5, 5, 5_000, 8), (0.8, 1, 5_000, 8)])
+@pytest.mark.parametrize(("rho", "c", "customers", "replications"), [(0.5, 5, 4_000, 8), (0.8, 1, 4_000, 8)])
 def test_mmc_in_short(rho, c, customers, replications):
     scenario = _mmc(rho, c, customers)
     found = _against_erlang_c(rho, c, customers, [_row(scenario, number) for number in range(replications)])

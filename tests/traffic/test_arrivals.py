@@ -66,7 +66,7 @@ def test_expected_numbers_are_the_integral_of_the_rate(stages, until_s):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     stages=st.lists(st.tuples(st.floats(0.5, 100), st.sampled_from([0.0, 0.5, 1.0, 3.0, 10.0])), max_size=6),
     until=st.floats(0.01, 700),
@@ -107,7 +107,7 @@ def test_constant_arrivals_follow_a_ramp_to_within_one():
 @pytest.mark.parametrize("stages", [(), SPIKE, FALL], ids=["constant", "spike", "fall"])
 def test_poisson_counts_have_mean_and_variance_of_the_mass(stages):
     traffic = _ramp(stages) if stages else Traffic(base_rate=4.0)
-    seeds = 300
+    seeds = 200
     edges = [0.0, 20.0, 60.0, 140.0, 150.0, 155.0, 210.0, 260.0]
     counts = np.array(
         [np.histogram(_times(traffic, 20.0, 260.0, seed=seed), bins=edges)[0] for seed in range(seeds)], dtype=float

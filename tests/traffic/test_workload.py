@@ -20,7 +20,7 @@ RAG = Route(
 )
 LONG = Route(route="long", weight=0.2, output_tokens=Exponential(500.0), max_tokens=700, stream=False, priority=3)
 MIX = Traffic(base_rate=1.0, mix=(CHAT, RAG, LONG), users=50, patience=Exponential(20.0))
-COUNT = 20_000
+COUNT = 10_000
 
 
 def _rows(traffic, count=COUNT, seed=1):
@@ -71,7 +71,7 @@ def test_users_and_patience():
     users = [request.user for request, _ in rows]
     assert len(set(users)) == 50
     counts = np.unique(users, return_counts=True)[1]
-    assert ((counts - 400) ** 2 / 400).sum() < 49 + 4 * math.sqrt(2 * 49), "evenly: chi-squared"
+    assert ((counts - 200) ** 2 / 200).sum() < 49 + 4 * math.sqrt(2 * 49), "evenly: chi-squared"
     patience = np.array([truth.patience_s for _, truth in rows])
     assert patience.mean() == pytest.approx(20.0, rel=4 / math.sqrt(COUNT))
     assert {truth.patience_s for _, truth in _rows(Traffic(base_rate=1.0), 100)} == {math.inf}

@@ -59,7 +59,7 @@ def test_a_refused_call_says_how_long_and_gets_in_then_and_not_before():
     assert _words(limit, after)[2] == "ok"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     rate=st.floats(0.05, 5e4),
     window=st.floats(0.5, 60),
@@ -79,7 +79,7 @@ def test_retry_after_honoured_exactly_always_gets_in(rate, window, start, shares
         assert limits.admit(amount, 0, now) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     rate=st.floats(0.5, 50),
     window=st.floats(1, 20),
@@ -167,7 +167,7 @@ def test_errors_and_full_queues_are_not_charged():
 
 
 def test_share_of_errors_and_their_answer_time():
-    count = 4000
+    count = 2000
 
     def script(bench):
         for number in range(count):
