@@ -106,7 +106,7 @@ def _problem(error: BaseException, request: Request, name: str, source: Any) -> 
         return PolicyError(str(error), policy=name, where=where)
     if isinstance(error, GatewayError | PolicyError | EngineError | TimeoutError):
         return None
-    if isinstance(error, Exception):
+    if isinstance(error, Exception | SystemExit):  # sys.exit() would end the run as if the user had stopped it
         where = _raised_at(error) or _where(source)
         return PolicyError(f"raised {type(error).__name__}: {error}", policy=name, where=where)
     task = asyncio.current_task()
