@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 import socket
+import sys
 import threading
 import time
 
@@ -40,6 +41,11 @@ def place(source, text):
 @ls.policy
 async def raises(request, call_next):
     raise ValueError("oops")
+
+
+@ls.policy
+async def exits(request, call_next):
+    sys.exit(3)
 
 
 @ls.policy
@@ -120,6 +126,7 @@ async def awaits_in_on_end(request, call_next):
 
 CASES = [
     (raises, "raise ValueError", "raised ValueError: oops"),
+    (exits, "sys.exit", "raised SystemExit: 3"),
     (raises_in_a_library, "json.loads", "raised JSONDecodeError"),
     (returns_nothing, "async def", "returned None instead of a Response"),
     (returns_text, "async def", r"returned 'tok .*… instead of a Response"),
