@@ -15,7 +15,7 @@ __all__ = ["to_html"]
 # No colours and no backgrounds: a notebook in dark mode and a printed page inherit theirs. Words carry the verdict.
 # `border` and `align` are attributes because GitHub strips styles.
 _TEMPLATE = """\
-<div class="llmsim-result">
+<div class="llmsim-result mathjax_ignore">
 <p><strong>{{ headline }}</strong><br><small>{{ provenance }}</small></p>
 {% if slo %}<table>
 <thead><tr><th align="left">verdict</th><th align="left">SLO</th><th align="right">measured</th>\
