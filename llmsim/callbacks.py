@@ -11,8 +11,8 @@ from llmsim.errors import PolicyError
 __all__ = ["run_callbacks"]
 
 
-def run_callbacks(callbacks: Iterable[Callable[..., Any]], *args: Any) -> None:
-    """Call each with `args`.
+def run_callbacks(callbacks: Iterable[Callable[..., Any]], outcome: object, usage: object) -> None:
+    """Call each with ``(outcome, usage)``.
 
     Raises
     ------
@@ -22,7 +22,7 @@ def run_callbacks(callbacks: Iterable[Callable[..., Any]], *args: Any) -> None:
     failure: PolicyError | None = None
     for callback in callbacks:
         try:
-            result = callback(*args)
+            result = callback(outcome, usage)
             if result is not None:
                 _refuse_coroutine(callback, result)
         except Exception as error:  # it is the user's code

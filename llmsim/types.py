@@ -365,10 +365,10 @@ class Response:
         else:
             self._callbacks.append(callback)
 
-    def tap(self) -> Tap:
-        """Listen in: a `Tap` that fills with every chunk delivered from now on."""
-        tap = Tap()
-        self._taps = [*(self._taps or ()), tap]
+    def tap(self, tap: Tap | None = None) -> Tap:
+        """Listen in: a `Tap` (a new one, unless one is given) that fills with every chunk delivered from now on."""
+        tap = Tap() if tap is None else tap
+        self._taps = [tap] if self._taps is None else [*self._taps, tap]
         return tap
 
     def limit(

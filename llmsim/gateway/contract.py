@@ -16,6 +16,7 @@ from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from llmsim.gateway.deadlines import Deadlines
 from llmsim.gateway.exchange import Attempt
 from llmsim.luck import Luck
 from llmsim.pricing import FREE, TokenPrice
@@ -93,7 +94,7 @@ class Run:
         Seconds on the loop's clock.
     """
 
-    __slots__ = ("_emit", "_luck", "name", "now", "prices", "replica", "scope", "upstream", "upstreams")
+    __slots__ = ("_deadlines", "_emit", "_luck", "name", "now", "prices", "replica", "scope", "upstream", "upstreams")
 
     def __init__(
         self,
@@ -105,8 +106,10 @@ class Run:
         upstreams: tuple[str, ...] = (),
         replica: int = 0,
         prices: Mapping[str, TokenPrice] | None = None,
+        deadlines: dict[tuple[float | None, str], Deadlines] | None = None,
     ) -> None:
         self.now: Callable[[], float] = runtime.now
+        self._deadlines = {} if deadlines is None else deadlines
         self._luck = runtime.luck
         self._emit = runtime.emit
         self.name = name
@@ -126,6 +129,13 @@ class Run:
     def emit(self, kind: str, request: Request | None = None, **fields: Any) -> None:
         """Record that something notable happened; shows in ``result.events``."""
         self._emit(kind, request.id if request is not None else "", self.name, self.upstream, self.replica, fields)
+
+    def deadlines(self, duration_s: float | None, word: str) -> Deadlines:
+        """Limits of this length, for all policies of the gateway that have such: they share one timer."""
+        key = (duration_s, word)
+        if key not in self._deadlines:
+            self._deadlines[key] = Deadlines(self.now, word)
+        return self._deadlines[key]
 
     def cost(self, upstream: str, usage: Usage) -> float:
         """USD for `usage` at this upstream's price."""

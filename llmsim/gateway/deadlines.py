@@ -1,8 +1,8 @@
 """A time limit for many concurrent awaits at a fraction of the price of `asyncio.timeout`.
 
 `asyncio.timeout` arms and cancels one loop timer for every use; in a gateway nearly every one is cancelled unused. A
-`Deadlines` keeps the limits of one policy in the order in which they end, which is the order in which they
-began when all last equally long, and arms one timer for the first. On expiry it does what `asyncio.Timeout` does:
+`Deadlines` keeps limits of one length in the order in which they end, which is the order in which they
+began, and arms one timer for the first. On expiry it does what `asyncio.Timeout` does:
 ``task.cancel()``, and on the way out ``task.uncancel()`` decides whether the cancellation was its own. The word of the
 failure travels inwards as the message of the cancellation, so that whoever is further in can tell a timeout from a
 caller who went away (`cancelled_by`).
@@ -45,7 +45,7 @@ class Alarm:
 
 
 class Deadlines:
-    """The limits of one policy instance.
+    """Limits of one length: those of all policies of a gateway that have such (`Run.deadlines`).
 
     ::
 

@@ -7,9 +7,8 @@ made that call. From them come the attempt table, the cause of each attempt, and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from llmsim.error_words import outcome_word
 from llmsim.errors import GatewayError
@@ -24,6 +23,12 @@ __all__ = ["Attempt", "Exchange", "current_exchange"]
 Cause = Literal["first", "retry", "fallback", "hedge"]
 
 
+class Home(Protocol):
+    """Where requests are counted while they last."""
+
+    in_flight: int
+
+
 class Exchange:
     """One request on its way through the gateway."""
 
@@ -34,13 +39,13 @@ class Exchange:
         "duplicated_tokens",
         "fallbacks",
         "first_choice",
+        "home",
         "in_flight",
         "last_end_s",
         "last_error_final",
         "last_upstream",
         "leaked",
         "non_retryable_retries",
-        "on_over",
         "open",
         "origin",
         "over",
@@ -73,7 +78,7 @@ class Exchange:
         self.unsettled: list[Attempt] = []  # ended well before the gateway answered: was their answer used?
         self.settled = False
         self.over = False
-        self.on_over: Callable[[], object] | None = None
+        self.home: Home | None = None  # the replica that handles it, while it counts there
         #: Arrival (loop time) and structural address, where the one who sent it left them for the record.
         self.origin: tuple[float, int, int, int] | None = None
 
@@ -107,9 +112,10 @@ class Exchange:
 
     def ended(self, outcome: Outcome, usage: Usage) -> None:
         """The answer has ended, and with it the request."""
-        if self.on_over is not None:
-            self.on_over()
-            self.on_over = None  # a timer's context may hold this exchange on: not the gateway with it
+        home = self.home
+        if home is not None:
+            home.in_flight -= 1
+            self.home = None  # a timer's context may hold this exchange on: not the gateway with it
         self.finish()
 
     def finish(self) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from operator import attrgetter
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from llmsim.errors import PolicyError, StreamBroken
 from llmsim.gateway.checked import UnknownUpstream, checked, name_of, start_policy
 from llmsim.gateway.contract import FunctionPolicy, Handler, Provider, Run, Runtime
+from llmsim.gateway.deadlines import Deadlines
 from llmsim.gateway.exchange import Attempt, Exchange, current_exchange
 from llmsim.gateway.registry import kind_of
 from llmsim.pricing import FREE, TokenPrice
@@ -18,6 +20,7 @@ from llmsim.units import PositiveCount
 
 __all__ = ["Gateway", "RunningGateway", "Upstream"]
 
+_in_flight = attrgetter("in_flight")
 GatewayFunction = Callable[[Request, Mapping[str, "Upstream"]], Awaitable[Response]]
 
 
@@ -79,7 +82,7 @@ class Gateway:
         """Fresh state in front of these providers (in order: the first is where unaddressed requests go)."""
         if not providers:
             raise ValueError("a gateway needs at least one provider")
-        shared: dict[tuple[str, int, str], Handler] = {}
+        shared = _Shared({}, {})
         replicas = [_Replica(self, number, runtime, providers, prices or {}, shared) for number in range(self.replicas)]
         return RunningGateway(self, replicas, runtime)
 
@@ -151,6 +154,13 @@ class _Router:
         return upstream.chain(request)
 
 
+class _Shared(NamedTuple):
+    """What the replicas of a gateway have in common: handlers of specs that say ``shared: true``, and timers."""
+
+    handlers: dict[tuple[str, int, str], Handler]
+    deadlines: dict[tuple[float | None, str], Deadlines]
+
+
 class _Replica:
     """One copy of the gateway."""
 
@@ -163,16 +173,25 @@ class _Replica:
         runtime: Runtime,
         providers: Mapping[str, Provider],
         prices: Mapping[str, TokenPrice],
-        shared: dict[tuple[str, int, str], Handler],
+        shared: _Shared,
     ) -> None:
         names = tuple(providers)
 
         def started(index: int, spec: Any, scope: Literal["gateway", "upstream"], upstream: str) -> Handler:
             key = (scope, index, upstream)
-            if getattr(spec, "shared", False) and key in shared:
-                return shared[key]
-            run = Run(runtime, kind_of(spec), scope, upstream, upstreams=names, replica=number, prices=prices)
-            shared[key] = handler = start_policy(spec, run)
+            if getattr(spec, "shared", False) and key in shared.handlers:
+                return shared.handlers[key]
+            run = Run(
+                runtime,
+                kind_of(spec),
+                scope,
+                upstream,
+                upstreams=names,
+                replica=number,
+                prices=prices,
+                deadlines=shared.deadlines,
+            )
+            shared.handlers[key] = handler = start_policy(spec, run)
             return handler
 
         self.number = number
@@ -194,10 +213,6 @@ class _Replica:
         for index, spec in reversed(tuple(enumerate(gateway.policies))):
             call = _link(started(index, spec, "gateway", ""), call)
         self.call: CallNext = call
-
-    def leave(self) -> None:
-        """A request that was handled here is over."""
-        self.in_flight -= 1
 
 
 class RunningGateway:
@@ -236,7 +251,7 @@ class RunningGateway:
             exchange.finish()
             raise
         exchange.settle(response)
-        exchange.on_over = replica.leave
+        exchange.home = replica
         response.on_end(exchange.ended)
         return response
 
@@ -246,11 +261,7 @@ class RunningGateway:
             self._next = (self._next + 1) % len(self._replicas)
             return self._replicas[self._next]
         if balancer == "least_in_flight":
-            best = self._replicas[0]
-            for replica in self._replicas:
-                if replica.in_flight < best.in_flight:
-                    best = replica
-            return best
+            return min(self._replicas, key=_in_flight)  # the first of equals
         # Not hash(): that differs from process to process.
         from zlib import crc32
 

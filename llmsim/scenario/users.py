@@ -29,16 +29,14 @@ _INF = float("inf")
 _LOOK_S = 2.0  # how often those who wait are looked for; nearly every first chunk is there by then
 
 
-class Visit:
-    """One request from its user's side."""
+class Visit(Exchange):
+    """One request from its user's side. What is true about it stays in the `World`, out of the gateway's reach."""
 
-    __slots__ = ("exchange", "left", "request", "task", "truth", "waiting")
+    __slots__ = ("left", "task", "waiting")
 
-    def __init__(self, request: Request, truth: Truth, exchange: Exchange) -> None:
-        self.request = request
-        self.truth = truth
-        self.exchange = exchange
-        self.task: asyncio.Task[None] | None = None
+    def __init__(self, request: Request, runtime: LabRuntime) -> None:
+        super().__init__(request, runtime)
+        self.task: asyncio.Task[None] | None = None  # until it is over: the task's context refers to this visit
         self.waiting = True  #: for the first chunk
         self.left = ""  #: why the task was cancelled: abandoned or unfinished
 
@@ -94,6 +92,7 @@ class Users:
         self._retry_s = luck.series("user_retry.after", through=traffic.user_retry.after, block=256)
         self._think_s = luck.series("think_time", through=traffic.think_time)
         self._warm_up_s = warm_up_s
+        self._closed_loop = traffic.executor == "constant-vus"
         self._arriving = True
         self._coming_back = 0  # user retries that are still to be sent
         self.running: dict[str, Visit] = {}
@@ -101,15 +100,17 @@ class Users:
         self.max_in_flight = 0
         self.fatal: BaseException | None = None
         self.idle = asyncio.Event()  #: set once nobody is there and nobody will come
-        self._came: list[tuple[float, Visit]] = []  # since the last look, with the end of their patience
-        self._stayed: list[tuple[float, Visit]] = []  # before it
+        # The ids of those who came since the last look and before it, with the end of their patience. Not the visits
+        # themselves: those are over within a second, and are let go of while the processor still has them at hand.
+        self._came: list[tuple[float, str]] = []
+        self._stayed: list[tuple[float, str]] = []
         self._looking = False
 
     # -- arrivals ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Let them come."""
-        if self._traffic.executor == "constant-vus":
+        if self._closed_loop:
             for user in range(self._traffic.vus):
                 self._loop.at(self._loop.time() + self._think_s(user), self._send_vu, user)
             self._loop.at(self._last_arrival_s, self._no_more)
@@ -166,9 +167,8 @@ class Users:
         now = loop.time()
         name = request.id
         self._world.truths[name] = truth
-        exchange = Exchange(request, self._runtime)
-        exchange.origin = (now, truth.index, truth.step, truth.retry)
-        visit = Visit(request, truth, exchange)
+        visit = Visit(request, self._runtime)
+        visit.origin = (now, truth.index, truth.step, truth.retry)
         self.running[name] = visit
         if len(self.running) > self.max_in_flight:  # noqa: PLR1730 - a third of the time of max()
             self.max_in_flight = len(self.running)
@@ -176,7 +176,7 @@ class Users:
         if truth.patience_s < 2 * _LOOK_S:
             loop.at(now + truth.patience_s, visit.lose_patience)
         elif truth.patience_s < _INF:
-            self._came.append((now + truth.patience_s, visit))
+            self._came.append((now + truth.patience_s, name))
             if not self._looking:
                 self._looking = True
                 loop.at(now + _LOOK_S, self._look)
@@ -187,8 +187,9 @@ class Users:
         A timer from the start would hold on to every request for as long as its user's patience lasts, long after it
         has been answered: ten times the memory in use, and an entry in the loop's queue for nothing.
         """
-        for leaves_s, visit in self._stayed:
-            if visit.waiting:
+        for leaves_s, name in self._stayed:
+            visit = self.running.get(name)
+            if visit is not None and visit.waiting:
                 self._loop.at(leaves_s, visit.lose_patience)
         self._stayed, self._came = self._came, []
         self._looking = bool(self._stayed)
@@ -200,7 +201,7 @@ class Users:
         response: Response | None = None
         outcome = "ok"
         try:
-            response = await self._gateway.send(visit.request, visit.exchange)
+            response = await self._gateway.send(visit.request, visit)
             first_s = self._loop.time()
             visit.waiting = False
             await response.read()
@@ -217,21 +218,22 @@ class Users:
 
     def _leave(self, visit: Visit, response: Response | None, outcome: str, arrival_s: float, first_s: float) -> None:
         visit.waiting = False
-        request, exchange = visit.request, visit.exchange
-        if self.running.pop(request.id, None) is None:
+        visit.task = None
+        name = visit.request.id
+        if self.running.pop(name, None) is None:
             return  # written off before it came to an end
-        if not exchange.over:
+        if not visit.over:
             try:
-                exchange.finish()
+                visit.finish()
             except PolicyError as failure:  # an on_end callback
                 self.stop(failure)
-        del self._world.truths[request.id]
+        truth = self._world.truths.pop(name)
         self.done += 1
-        self._recorder.request(self._row(visit, response, outcome, arrival_s, first_s))
-        failed = outcome not in ("ok", "unfinished")
-        comes_back = failed and self._traffic.user_retry.share > 0 and self._maybe_retry(visit)
-        if self._traffic.executor == "constant-vus" and not comes_back:
-            self._next_iteration(visit.truth.index + self._traffic.vus, arrival_s)
+        self._recorder.request(self._row(visit, response, outcome, first_s))
+        failed = outcome != "ok" and outcome != "unfinished"
+        comes_back = failed and self._traffic.user_retry.share > 0 and self._maybe_retry(visit.request, truth)
+        if self._closed_loop and not comes_back:
+            self._next_iteration(truth.index + self._traffic.vus, arrival_s)
         if not self._arriving:
             self._check_idle()
 
@@ -243,13 +245,12 @@ class Users:
 
     def write_off(self, visit: Visit) -> None:
         """Record a request that will not end, whatever is done to it."""
-        assert visit.exchange.origin is not None
-        self._leave(visit, None, visit.left, visit.exchange.origin[0], _NAN)
+        assert visit.origin is not None
+        self._leave(visit, None, visit.left, visit.origin[0], _NAN)
 
-    def _row(
-        self, visit: Visit, response: Response | None, outcome: str, arrival_s: float, first_s: float
-    ) -> tuple[object, ...]:
-        request, truth, exchange = visit.request, visit.truth, visit.exchange
+    def _row(self, visit: Visit, response: Response | None, outcome: str, first_s: float) -> tuple[object, ...]:
+        assert visit.origin is not None
+        request, (arrival_s, index, step, retry) = visit.request, visit.origin
         now = self._loop.time()
         upstream = served_from = ""
         output_tokens, saved_usd, gap_s, idle_s = 0, 0.0, _NAN, _NAN
@@ -258,39 +259,39 @@ class Users:
             gap_s = response.longest_gap_s
             if served_from == "cache" and outcome == "ok":
                 saved_usd = self._prices.get(response.origin, FREE).cost(response.usage)
-        if outcome != "ok" and not visit.left and exchange.attempts:
-            idle_s = now - exchange.last_end_s
+        if outcome != "ok" and not visit.left and visit.attempts:
+            idle_s = now - visit.last_end_s
         return (
-            truth.index,
-            truth.step,
-            truth.retry,
+            index,
+            step,
+            retry,
             arrival_s,
             request.route,
             request.tenant,
             request.user,
-            exchange.replica,
+            visit.replica,
             outcome,
             upstream,
             served_from,
-            exchange.first_choice,
-            exchange.attempts,
-            exchange.fallbacks,
+            visit.first_choice,
+            visit.attempts,
+            visit.fallbacks,
             first_s - arrival_s,
             now - arrival_s,
             gap_s,
             request.input_tokens,
             output_tokens,
-            exchange.cost_usd,
+            visit.cost_usd,
             saved_usd,
-            exchange.leaked,
-            exchange.duplicated_tokens,
-            exchange.non_retryable_retries,
+            visit.leaked,
+            visit.duplicated_tokens,
+            visit.non_retryable_retries,
             idle_s,
         )
 
-    def _maybe_retry(self, visit: Visit) -> bool:
+    def _maybe_retry(self, request: Request, truth: Truth) -> bool:
         """Whether the user presses retry, now or in a while."""
-        habit, truth, request = self._traffic.user_retry, visit.truth, visit.request
+        habit = self._traffic.user_retry
         if truth.retry >= habit.limit or self._luck.uniform("user_retry", request.id) >= habit.share:
             return False
         again = truth.again()

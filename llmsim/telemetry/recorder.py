@@ -10,6 +10,7 @@ import hashlib
 import json
 import operator
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,20 @@ __all__ = ["ColumnData", "Recorder", "Replication", "TableData", "event_hash"]
 
 _BLOCK = 512  # few enough that the rows are still in the processor's cache when they are transposed
 _as_json = json.JSONEncoder(default=str).encode  # json.dumps(…, default=str) would make a new encoder every time
+
+
+def _details(*keys_and_values: Any) -> str:
+    """The fields of an event as JSON. Most events of a kind say the same few things, so texts are kept."""
+    try:
+        return _kept_details(*keys_and_values)
+    except TypeError:  # a value that cannot be hashed, such as a list
+        return _kept_details.__wrapped__(*keys_and_values)
+
+
+@lru_cache(maxsize=512, typed=True)  # typed: 1, 1.0 and True are equal and look different
+def _kept_details(*keys_and_values: Any) -> str:
+    half = len(keys_and_values) // 2
+    return _as_json(dict(zip(keys_and_values[:half], keys_and_values[half:], strict=True)))
 
 
 class ColumnData(NamedTuple):
@@ -81,9 +96,7 @@ class _Table:
         block: list[Any] = []
         for column, codes, values in zip(self._columns, self._codes, zip(*self.rows, strict=True), strict=True):
             if codes is not None:
-                for value in dict.fromkeys(values):
-                    codes.setdefault(value, len(codes))
-                block.append(np.fromiter(map(codes.__getitem__, values), dtype=np.int32, count=len(values)))
+                block.append(_coded(codes, values))
             elif column.kind == "text":
                 block.append(list(values))
             else:
@@ -103,6 +116,15 @@ class _Table:
                 whole = np.concatenate(parts) if parts else np.empty(0, dtype=dtype)
                 data[column.name] = ColumnData(whole, tuple(codes) if codes is not None else None)
         return data
+
+
+def _coded(codes: dict[str, int], values: tuple[str, ...]) -> NDArray[np.int32]:
+    try:
+        return np.fromiter(map(codes.__getitem__, values), dtype=np.int32, count=len(values))
+    except KeyError:  # new ones: rare after the first block
+        for value in dict.fromkeys(values):
+            codes.setdefault(value, len(codes))
+        return _coded(codes, values)
 
 
 class Recorder:
@@ -143,7 +165,7 @@ class Recorder:
     ) -> None:
         """Append an event at the current time."""
         rows = self._events.rows
-        detail = _as_json(fields) if fields else ""
+        detail = _details(*fields, *fields.values()) if fields else ""
         rows.append((self._now(), kind, policy, upstream, replica, request_id, detail))
         if len(rows) == _BLOCK:
             self._events.transpose()

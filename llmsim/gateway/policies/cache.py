@@ -120,7 +120,9 @@ class _CacheHandler:
             return Response(whole, upstream="cache", model=answer.model, served_from="cache", origin=answer.origin)
         self.misses += 1
         response = await call_next(request)
-        response.on_end(_Fill(self, key, response))
+        fill = _Fill(self, key, response)
+        response.tap(fill)
+        response.on_end(fill)
         return response
 
     def key(self, request: Request) -> Hashable | None:
@@ -153,17 +155,17 @@ class _CacheHandler:
         self.answers.put(key, _Answer(text, tokens, usage, response.model, response.origin), self._now())
 
 
-class _Fill:
+class _Fill(Tap):
     """An answer on its way into the cache; called when it has ended."""
 
-    __slots__ = ("_cache", "_key", "_response", "_tap")
+    __slots__ = ("_cache", "_key", "_response")
 
     def __init__(self, cache: _CacheHandler, key: Hashable, response: Response) -> None:
+        self.chunks = []
         self._cache = cache
         self._key = key
         self._response = response
-        self._tap = response.tap()
 
     def __call__(self, outcome: Outcome, usage: Usage) -> None:
         if outcome.kind == "ok" and self._response.finish_reason == "stop":
-            self._cache.store(self._key, self._response, self._tap, usage)
+            self._cache.store(self._key, self._response, self, usage)

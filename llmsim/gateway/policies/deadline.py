@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from llmsim.errors import DeadlineExceeded
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.deadlines import Deadlines
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Request, Response
 from llmsim.units import PositiveDuration, format_duration
@@ -72,7 +71,7 @@ class _DeadlineHandler:
         self._timeout = spec.timeout
         self._run = run
         self._now = run.now
-        self._deadlines = Deadlines(run.now, DeadlineExceeded.word)
+        self._deadlines = run.deadlines(spec.timeout, DeadlineExceeded.word)
         self._late = self.late
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from llmsim.errors import TimedOut, TotalTimeout, TtftTimeout
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.deadlines import Deadlines
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Request, Response
 from llmsim.units import PositiveDuration, format_duration
@@ -71,7 +70,18 @@ class Timeout:
 
 
 class _TimeoutHandler:
-    __slots__ = ("_deadlines", "_error", "_first_s", "_inter_token", "_late", "_now", "_run", "_spec", "_streams")
+    __slots__ = (
+        "_deadlines",
+        "_error",
+        "_first_s",
+        "_inter_token",
+        "_late",
+        "_now",
+        "_run",
+        "_spec",
+        "_streams",
+        "_too_late",
+    )
 
     def __init__(self, spec: Timeout, run: Run) -> None:
         self._spec = spec
@@ -81,7 +91,8 @@ class _TimeoutHandler:
         self._first_s = min(limits) if limits else None
         self._error = TtftTimeout if spec.ttft is not None and spec.ttft == self._first_s else TotalTimeout
         # In gateway scope the time may have gone to other attempts: the upstream asked last is not to blame.
-        self._deadlines = Deadlines(run.now, (self._error if run.scope == "upstream" else TimedOut).word)
+        self._deadlines = run.deadlines(self._first_s, (self._error if run.scope == "upstream" else TimedOut).word)
+        self._too_late = f"no first chunk within {format_duration(spec.ttft)}" if spec.ttft is not None else ""
         self._streams = spec.inter_token is not None or spec.total is not None
         self._late = self.late
 
@@ -108,10 +119,9 @@ class _TimeoutHandler:
         return response
 
     def _no_answer(self) -> TimedOut:
-        assert self._first_s is not None
         if self._error is TotalTimeout:
             return self.late(0)
-        return TtftTimeout(f"no first chunk within {format_duration(self._first_s)}", upstream=self._run.upstream)
+        return TtftTimeout(self._too_late, upstream=self._run.upstream)
 
     def late(self, tokens_delivered: int) -> TotalTimeout:
         """The error for an attempt that took too long as a whole."""

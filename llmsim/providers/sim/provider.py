@@ -90,7 +90,7 @@ class SimulatedProvider:
         self.spec = spec
         self.model = spec.model
         self.loop = loop
-        self.gaps = GapPool(spec.inter_token, luck, name)
+        self.gaps = GapPool.of(spec.inter_token)
         self.busy = 0  #: slots in use
         self.queue: deque[Call] = deque()
         self.waiting = 0  #: calls in the queue that are still wanted (or will be served all the same)
