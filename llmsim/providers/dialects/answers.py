@@ -84,5 +84,5 @@ def in_ms(wait_s: float) -> int:
 
 
 def in_seconds(wait_s: float) -> int:
-    """A wait in whole seconds, rounded up, at least one."""
+    """A wait in whole seconds, rounded up as if it were a millisecond longer (see `in_ms`), at least one."""
     return max(math.ceil(wait_s + 0.001), 1)

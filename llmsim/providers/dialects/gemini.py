@@ -75,7 +75,7 @@ class Gemini(Dialect):
             number = float(limits.requests_per_day)
 
             def midnight(now: float) -> float:
-                return next_pacific_midnight(now + epoch_s) - epoch_s
+                return next_pacific_midnight(now + epoch_s + 2e-6) - epoch_s
 
             meters.append(Window("requests_per_day", REQUESTS, number / 86400, number, midnight))
         return meters

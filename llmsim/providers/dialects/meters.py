@@ -87,7 +87,7 @@ class Window(Meter):
         self._until = -math.inf
 
     def refill(self, now: float) -> float:
-        if now >= self._until:
+        if now >= self._until - 1e-6:  # wall-clock seconds have no finer digits
             self._until = self._boundary(now)
             self.level = self.capacity
         return self.level
@@ -108,7 +108,7 @@ def every(span_s: float, epoch_s: float = 0.0) -> Callable[[float], float]:
     """Boundaries at the wall clock's multiples of `span_s`."""
 
     def next_boundary(now: float) -> float:
-        return (math.floor((now + epoch_s) / span_s) + 1) * span_s - epoch_s
+        return (math.floor((now + epoch_s + 2e-6) / span_s) + 1) * span_s - epoch_s
 
     return next_boundary
 
