@@ -89,15 +89,19 @@ class Groq(Dialect):
         whom = f"model `{model}` in organization `org_sim` service tier `on_demand`"
         message, _ = too_fast(refused, whom, name)
         body = rendered({"error": {"message": message, "type": kind, "code": "rate_limit_exceeded"}})
-        large = refused.wait_s == math.inf
-        wait_s = in_seconds((refused.requested - refused.limit) / (refused.limit / 60) if large else refused.wait_s)
+        large = refused.wait_s == math.inf and refused.limit > 0
+        wait_s: int | None = None
+        if large:
+            wait_s = in_seconds((refused.requested - refused.limit) / (refused.limit / 60))
+        elif refused.wait_s < math.inf:
+            wait_s = in_seconds(refused.wait_s)
         return Answer(
             kind=BadRequest if large else RateLimited,
             message=message,
             status=413 if large else 429,
-            headers=self._with_limits(account, refused, {"retry-after": str(wait_s)}),
+            headers=self._with_limits(account, refused, {} if wait_s is None else {"retry-after": str(wait_s)}),
             body=body,
-            retry_after_s=float(wait_s),
+            retry_after_s=wait_s,
         )
 
     def failure(self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0) -> Answer:

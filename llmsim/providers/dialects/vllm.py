@@ -4,7 +4,7 @@ Errors have the shape ``{"error": {"message", "type", "param", "code": <status>}
 vllm/entrypoints/openai/engine/protocol.py; up to 0.9 without the outer object: #4667). Too long a prompt is told only
 in words (#37011 wants to change that). After the 200 the same object comes as an event, followed by ``[DONE]``
 (openai/chat_completion/serving.py). A wrong key is answered ``{"error": "Unauthorized"}``. vLLM itself never sheds
-load: the 503 is that of a proxy before it [not confirmed].
+load and filters nothing: the 503, the 402 and the filter are those of a proxy before it [not confirmed].
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FAILURES: dict[Failure, tuple[int, str, str]] = {
     "quota": (402, "PaymentRequired", "no budget left"),
     "auth": (401, "", "Unauthorized"),
     "context_too_long": (400, "BadRequestError", ""),
-    "content_filter": (400, "BadRequestError", "refused by the content filter"),
+    "content_filter": (400, "content_filter", "refused by the content filter"),
     "in_stream": (500, "InternalServerError", "EngineCore encountered an issue."),
 }
 
