@@ -11,7 +11,7 @@ Counting
 Headers
     x-ratelimit-{limit,remaining}-{requests,tokens} (the limit of requests is that of the window; learn.microsoft.com
     answers 2265464); a 429 has retry-after and retry-after-ms, and x-ratelimit-reset-tokens in whole seconds
-    (openai-python#937). A call that can never fit is told to come back after 86400 seconds (dbchatprov2#2,
+    (openai-python#937). A call that can never fit is told to come back after 86400 seconds (alex-wolf-ps/dbchatprov2#2,
     jasonacox/TinyLLM#17).
 """
 
@@ -79,16 +79,17 @@ class Azure(Dialect):
         return found
 
     def refusal(self, account: Account, refused: Refused, *, model: str = "") -> Answer:
-        wait_s = min(refused.wait_s, float(_NEVER_S))
+        never = refused.wait_s == math.inf
+        wait_ms = _NEVER_S * 1000 if never else in_ms(refused.wait_s)
+        seconds = str(_NEVER_S if never else in_seconds(refused.wait_s))
         what = "token" if refused.name == "tokens" else "call"
         message = (
             f"Requests to the ChatCompletions_Create Operation have exceeded {what} rate limit of your current "
-            f"OpenAI S0 pricing tier. Please retry after {in_seconds(wait_s)} seconds."
+            f"OpenAI S0 pricing tier. Please retry after {seconds} seconds."
         )
-        seconds = str(in_seconds(wait_s))
         more = {
             "retry-after": seconds,
-            "retry-after-ms": str(in_ms(wait_s)),
+            "retry-after-ms": str(wait_ms),
             f"x-ratelimit-reset-{refused.name}": seconds,
         }
         return Answer(
@@ -97,7 +98,7 @@ class Azure(Dialect):
             status=429,
             headers=self._with_limits(account, refused, more),
             body=rendered({"error": {"code": "429", "message": message}}),
-            retry_after_s=in_ms(wait_s) / 1000,
+            retry_after_s=wait_ms / 1000,
         )
 
     def failure(self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0) -> Answer:

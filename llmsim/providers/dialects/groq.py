@@ -9,10 +9,11 @@ Counting
     confirmed]. A call without ``max_tokens`` counts its prompt and 16 [not confirmed].
 Headers
     x-ratelimit-*-requests are always those per *day*, x-ratelimit-*-tokens those per minute; a limit of requests per
-    minute is told nowhere but in a refusal. retry-after (whole seconds) only on a refusal.
+    minute is told nowhere but in a refusal. retry-after (whole seconds; 2 for a wait of exactly 2 s, where 3 is
+    sent here so that nobody is too early by a rounding error) only on a refusal.
 Errors
     A call larger than the limit of a minute is a 413 with code rate_limit_exceeded and a useless retry-after
-    (continuedev/continue#10218; retry-after 9 was seen). 498 capacity_exceeded is the flex tier's; here it is
+    (continuedev/continue#10218; retry-after 9 was seen; how it comes about is [not confirmed]). 498 capacity_exceeded is the flex tier's; here it is
     `slow_down`.
 """
 

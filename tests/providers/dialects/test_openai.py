@@ -253,7 +253,7 @@ def test_an_error_after_the_200_is_a_bare_data_event():
 def test_the_ramp_forgets_what_it_does_not_see():
     """A quarter of an hour of silence, and the floor holds again."""
     desk = Desk("openai", tokens=1e9, ramp=Ramp())
-    busy = [(second, 20_000, 1) for second in range(0, 900, 2)]  # 600k a minute: below the floor
+    busy = [(second, 30_000, 1) for second in range(0, 900, 2)]  # 900k a minute: 1.35M would be next
     assert set(desk.letters(busy)) == {"o"}
     assert desk.letters([(2701, 1_000_000, 1), (2701, 1, 1)]) == "o-"
     assert math.isinf(Desk("openai", ramp=Ramp(above=10.0)).ask(0.0, 601, 1).wait_s)
