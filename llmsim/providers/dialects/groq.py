@@ -13,8 +13,8 @@ Headers
     sent here so that nobody is too early by a rounding error) only on a refusal.
 Errors
     A call larger than the limit of a minute is a 413 with code rate_limit_exceeded and a useless retry-after
-    (continuedev/continue#10218; retry-after 9 was seen; how it comes about is [not confirmed]). 498 capacity_exceeded is the flex tier's; here it is
-    `slow_down`.
+    (continuedev/continue#10218; retry-after 9 was seen; how it comes about is [not confirmed]). 498 capacity_exceeded
+    is the flex tier's; here it is `slow_down`.
 """
 
 from __future__ import annotations

@@ -93,7 +93,6 @@ def test_the_estimate_of_the_input_is_adjusted():
     ticket = desk.ask(0.0, 1000, 1, 800)
     desk.account.settle(ticket, Usage(1000, 1, 0), 0.0)
     assert desk.letters([(0, 1, 1)]) == "-"
-    ticket = Desk("anthropic", input_tokens=1000 / MINUTE).ask(0.0, 1000, 1, 0)
 
 
 def test_headers_of_a_success():

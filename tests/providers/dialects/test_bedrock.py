@@ -106,7 +106,6 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("word", "source", "message", "kind"), REFUSALS)
 def test_refusals_say_which_but_not_when(word, source, message, kind):
-    answer = Desk("bedrock", **{word: 1 if word == "tokens_per_day" else 1 / MINUTE}).dialect
     desk = Desk("bedrock", **{word: 1 if word == "tokens_per_day" else 1 / MINUTE})
     desk.ask(0.0, 1, 0)
     answer = desk.refusal(0.0, 1, 0)

@@ -159,7 +159,7 @@ def test_who_follows_the_headers_of_openai_is_never_refused():
         for kind in left:
             left[kind] = int(headers[f"x-ratelimit-remaining-{kind}"])
             full_at[kind] = now + _seconds(headers[f"x-ratelimit-reset-{kind}"])
-    assert tokens > 0.7 * 40_000 * now / MINUTE or 0.7 * 30 * now / MINUTE < 2000, "and it uses what it may"
+    assert tokens > 0.9 * 40_000 * now / MINUTE, "and it uses what it may"
 
 
 @pytest.mark.parametrize("reserve", [True, False], ids=["reserved", "as produced"])
@@ -187,7 +187,7 @@ def test_who_follows_the_headers_of_anthropic_is_never_refused(reserve):
         if not reserve:  # it knows what it has made since then
             left["output-tokens"] -= made
             full_at["output-tokens"] += made / (8_000 / MINUTE)
-    assert sent / now > 0.15, "and it does send"
+    assert sent / now > 0.4, "27 a minute with 1,100 input tokens each: it uses what it may"
 
 
 def test_who_waits_as_told_gets_in():
