@@ -18,7 +18,7 @@ from httpx_sse import EventSource, ServerSentEvent
 
 from llmsim.errors import GatewayError, StreamBroken, StreamStalled, TotalTimeout
 from llmsim.providers.live.auth import EnvironmentKey
-from llmsim.providers.live.errors import ErrorObject, error_from_event, error_object
+from llmsim.providers.live.errors import ErrorObject, error_from_event, error_in_event
 from llmsim.providers.live.openai_wire import piece
 from llmsim.types import Chunk, Limits, Usage
 
@@ -181,7 +181,7 @@ class ChatStream:
             answer = json.loads(event.data)
         except ValueError:
             answer = None
-        found = error_object(answer) or (ErrorObject(event.data) if event.event == "error" else None)
+        found = error_in_event(event.event, event.data, answer)
         if found is not None or not isinstance(answer, dict):
             return self._error_event(found, event.data)
         said = piece(answer)

@@ -152,7 +152,7 @@ def test_retry_after_reaches_the_error(live: Any) -> None:
 EVENTS: list[tuple[Any, type[e.GatewayError], int]] = [
     ({"error": {"message": "m", "code": "rate_limit_exceeded", "type": "requests"}}, e.RateLimited, 429),
     ({"error": {"message": "m", "type": "insufficient_quota"}}, e.QuotaExhausted, 429),
-    ({"error": {"message": "m", "type": "overloaded_error"}}, e.Overloaded, 503),
+    ({"error": {"message": "m", "type": "overloaded_error"}}, e.Overloaded, 529),
     ({"error": {"message": "m", "type": "server_error"}}, e.ServerError, 500),
     ({"error": {"message": "m", "code": 502}}, e.ServerError, 502),
     ({"error": {"message": "m", "code": "429"}}, e.RateLimited, 429),
@@ -161,7 +161,7 @@ EVENTS: list[tuple[Any, type[e.GatewayError], int]] = [
     ({"error": {"message": "m", "code": "invalid_api_key"}}, e.AuthError, 401),
     ({"error": "m"}, e.ServerError, 500),
     ({"object": "error", "message": "m", "code": 503}, e.Overloaded, 503),
-    ({"type": "error", "error": {"type": "overloaded_error", "message": "m"}}, e.Overloaded, 503),
+    ({"type": "error", "error": {"type": "overloaded_error", "message": "m"}}, e.Overloaded, 529),
 ]
 
 

@@ -1,0 +1,146 @@
+"""vLLM's behaviour, one row each with its source; and what holds for all dialects."""
+
+import json
+from dataclasses import fields
+
+import pytest
+from providers.dialects.desk import Desk, body, part
+
+from llmsim import errors as e
+from llmsim.providers.dialects import DIALECTS, Accounts, ErrorRates, LimitHeaders, Limits
+from llmsim.units import RATE
+
+PROTOCOL = "vllm-project/vllm vllm/entrypoints/openai/engine/protocol.py"
+FAILURES = [
+    (
+        "server_error",
+        PROTOCOL,
+        e.ServerError,
+        500,
+        {"error": {"type": "InternalServerError", "param": None, "code": 500}},
+    ),
+    (
+        "context_too_long",
+        "vllm-project/vllm#37011: no word of its own",
+        e.ContextTooLong,
+        400,
+        {
+            "error": {
+                "type": "BadRequestError",
+                "code": 400,
+                "message": "…maximum context length is 8192 tokens. However, you requested 9000",
+            }
+        },
+    ),
+    ("auth", "vllm-project/vllm: --api-key", e.AuthError, 401, {"error": "Unauthorized"}),
+    ("overloaded", "a proxy before it, not confirmed", e.Overloaded, 503, {"error": {"code": 503}}),
+    ("slow_down", "a proxy before it, not confirmed", e.Overloaded, 503, {"error": {"code": 503}}),
+    ("quota", "a proxy before it, not confirmed", e.QuotaExhausted, 402, {"error": {"code": 402}}),
+]
+
+
+@pytest.mark.parametrize(("kind", "source", "error", "status", "fields"), FAILURES, ids=[row[0] for row in FAILURES])
+def test_failures(kind, source, error, status, fields):
+    answer = Desk("vllm").failure(kind, input_tokens=9000, context_tokens=8192)
+    assert (answer.kind, answer.status, dict(answer.headers), answer.retry_after_s) == (error, status, {}, None)
+    assert part(body(answer), fields), answer.body
+
+
+def test_the_error_after_the_200_is_a_data_event():
+    """vllm/entrypoints/openai/chat_completion/serving.py: data: {"error": …}, then [DONE]."""
+    answer = Desk("vllm").failure("in_stream")
+    assert answer.sse().startswith('data: {"error": {"message": ')
+    assert (answer.status, answer.stands_for, answer.kind) == (200, 500, e.ServerError)
+
+
+def test_nobody_is_refused_and_no_header_speaks_of_limits():
+    desk = Desk("vllm")
+    assert desk.letters([(0.0, 10**9, 10**9)] * 50) == "o" * 50
+    assert desk.headers(0.0) == {}
+    with pytest.raises(ValueError, match="vllm does not know requests; it knows no limits at all"):
+        Desk("vllm", requests=1.0)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_words_without_effect_are_refused(name):
+    values = {
+        "requests": 1.0, "tokens": 1.0, "input_tokens": 1.0, "output_tokens": 1.0, "requests_per_day": 9,
+        "tokens_per_day": 9, "window": 60.0, "burst": 1.0, "retry_after": False, "failed_requests": "free",
+        "max_output_tokens": 9, "reserve_output": True, "count_cached": True, "output_weight": 5.0,
+        "count_tokens": "sum",
+    }  # fmt: skip
+    for word, value in values.items():
+        if word in DIALECTS[name].reads:
+            DIALECTS[name].check(Limits(**{word: value}))
+        else:
+            with pytest.raises(ValueError, match=f"the dialect {name} does not know {word}; it knows "):
+                DIALECTS[name].account(Limits(**{word: value}))
+
+
+def test_the_table_in_the_docstring_says_what_is_read():
+    rows = [line for line in Limits.__doc__.splitlines() if line.startswith("    ")]
+    header = next(line for line in rows if line.strip().startswith("word"))
+    places = {
+        name: header.index(f" {name}") + 1
+        for name in ("generic", "openai", "azure", "anthropic", "gemini", "bedrock", "groq")
+    }
+    for word in (field.name for field in fields(Limits)):
+        row = next(line for line in rows if line.split()[:1] == [word] and " x" in line).ljust(90)
+        assert {name for name, place in places.items() if row[place] == "x"} == {
+            name for name, dialect in DIALECTS.items() if word in dialect.reads
+        }, word
+
+
+def test_limits_come_from_yaml_words():
+    """The dataclass is what pydantic reads a scenario into."""
+    from pydantic import TypeAdapter, ValidationError
+
+    read = TypeAdapter(Limits).validate_python
+    words = {
+        "requests": "500/min",
+        "tokens": "30k/min",
+        "requests_per_day": "10k",
+        "ramp": {"growth": "30%"},
+        "output_weight": "5x",
+    }
+    limits = read(words)
+    assert (limits.requests, limits.tokens, limits.requests_per_day) == (RATE.parse("500/min"), 500.0, 10_000)
+    assert (limits.ramp.growth, limits.output_weight, limits.words()[-1]) == (0.3, 5.0, "ramp")
+    with pytest.raises(ValidationError):
+        read({"requests_per_minute": 5})
+    with pytest.raises(ValidationError, match="more than 100%"):
+        TypeAdapter(ErrorRates).validate_python({"server_error": "60%", "overloaded": "50%"})
+
+
+def test_one_draw_decides_among_all_failures():
+    rates = ErrorRates(server_error=0.1, overloaded=0.2, in_stream=0.3)
+    drawn = [rates.pick((n + 0.5) / 1000) for n in range(1000)]
+    assert [drawn.count(kind) for kind in ("server_error", "overloaded", "in_stream", None)] == [100, 200, 300, 400]
+    without = [ErrorRates(server_error=0.1).pick((n + 0.5) / 1000) for n in range(1000)]
+    assert [n for n in range(1000) if without[n]] == [n for n in range(1000) if drawn[n] == "server_error"]
+
+
+def test_success_headers_are_written_when_looked_at_and_as_of_the_call():
+    desk = Desk("openai", requests=1.0)
+    ticket = desk.ask(0.0)
+    headers = desk.dialect.success(desk.account, ticket)
+    assert type(headers) is LimitHeaders
+    for _ in range(20):
+        desk.ask(1.0)
+    assert headers["x-ratelimit-remaining-requests"] == "59"
+    assert (len(headers), set(headers)) == (3, set(dict(headers)))
+    assert headers.get("x-ratelimit-limit-tokens") is None
+    assert json.loads(json.dumps(dict(headers))) == dict(headers)
+
+
+def test_a_group_shares_one_account():
+    accounts = Accounts()
+    limits = Limits(requests=2 / 60)
+    one, two = (accounts.get(name, "anthropic", limits, group="org") for name in ("opus", "sonnet"))
+    assert [type(account.admit(1, 1, 0, 0.0)).__name__ for account in (one, two, one)] == ["tuple", "tuple", "Refused"]
+    alone = accounts.get("haiku", "anthropic", limits)
+    assert type(alone.admit(1, 1, 0, 0.0)) is tuple
+    with pytest.raises(ValueError, match="opus and haiku share the quota_group 'org', but not dialect and rate_limit"):
+        accounts.get("haiku", "anthropic", Limits(requests=1.0), group="org")
+    with pytest.raises(ValueError, match="share the quota_group"):
+        accounts.get("gpt", "openai", limits, group="org")
