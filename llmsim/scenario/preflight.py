@@ -7,12 +7,13 @@ found here in milliseconds. Everything is means and fluid: no cache, no retries,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.distributions import Distribution
+from llmsim.providers.dialects import DIALECTS
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.spec import Scenario
 from llmsim.traffic.shape import RateShape
@@ -20,8 +21,6 @@ from llmsim.traffic.spec import Route
 from llmsim.units import format_duration
 
 __all__ = ["Load", "Preflight", "preflight"]
-
-Limit = Literal["requests", "tokens", "input_tokens", "output_tokens", "slots"]
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +39,7 @@ class Load:
     first_choice
         Whether all traffic goes there first; else: what if it had to carry everything alone.
     limit
-        Which limit.
+        Which limit: a word of `rate_limit`, or ``slots``.
     capacity
         Per second; for slots, how many.
     rho_base, rho_peak
@@ -51,7 +50,7 @@ class Load:
 
     provider: str
     first_choice: bool
-    limit: Limit
+    limit: str
     capacity: float
     rho_base: float
     rho_peak: float
@@ -145,6 +144,7 @@ def preflight(scenario: Scenario) -> Preflight:
     mix = scenario.traffic.mix
     input_tokens = _mean(mix, [_capped(route.input_tokens, None) for route in mix])
     output_tokens = _mean(mix, [_capped(route.output_tokens, route.max_tokens) for route in mix])
+    asked = [route.max_tokens for route in mix if route.max_tokens is not None]
     first = _first_choice(scenario)
     closed = scenario.traffic.executor == "constant-vus"
     if closed:
@@ -153,7 +153,9 @@ def preflight(scenario: Scenario) -> Preflight:
         times, rates = np.array([0.0, scenario.clock.duration]), np.array([rate, rate])
     else:
         times, rates = _shape(scenario)
-    offered = _Offered(times, rates, input_tokens, output_tokens)
+    # Where some routes name no max_tokens, dialects count those as they like: the mean of the others is a guess.
+    max_tokens = sum(asked) / len(asked) if asked else None
+    offered = _Offered(times, rates, input_tokens, output_tokens, max_tokens)
     loads: list[Load] = []
     unlimited = []
     for name in sorted(scenario.providers, key=lambda name: name != first):
@@ -179,6 +181,7 @@ class _Offered(NamedTuple):
     rates: Floats
     input_tokens: float
     output_tokens: float
+    max_tokens: float | None
 
 
 def _first_choice(scenario: Scenario) -> str:
@@ -216,20 +219,16 @@ def _shape(scenario: Scenario) -> tuple[Floats, Floats]:
 
 
 def _loads(name: str, spec: SimProvider, offered: _Offered, *, first: bool) -> list[Load]:
-    times, rates, input_tokens, output_tokens = offered
+    times, rates, input_tokens, output_tokens, max_tokens = offered
     base, peak = float(rates[0]), float(rates.max())
     loads = []
-    limits = spec.rate_limit
-    demands: tuple[tuple[Limit, float | None, float], ...] = (
-        ("requests", limits.requests if limits else None, 1.0),
-        ("tokens", limits.tokens if limits else None, input_tokens + output_tokens),
-        ("input_tokens", limits.input_tokens if limits else None, input_tokens),
-        ("output_tokens", limits.output_tokens if limits else None, output_tokens),
-    )
-    for limit, capacity, each in demands:
-        if capacity is not None and limits is not None:
-            empty = _empty_at(times, rates * each / capacity, limits.window)
-            loads.append(Load(name, first, limit, capacity, base * each / capacity, peak * each / capacity, empty))
+    if spec.rate_limit is not None:
+        account = DIALECTS[spec.dialect].account(spec.rate_limit)
+        amounts = account.expected(input_tokens, output_tokens, max_tokens)
+        for meter in account.meters:
+            each = amounts[meter.draws] / meter.rate_per_s
+            empty = _empty_at(times, rates * each, meter.capacity / meter.rate_per_s)
+            loads.append(Load(name, first, meter.name, meter.rate_per_s, base * each, peak * each, empty))
     if spec.concurrency is not None:
         erlangs = _service_s(spec, output_tokens)
         slots = spec.concurrency

@@ -12,9 +12,11 @@ from time import perf_counter
 from llmsim.engine.driver import simulate
 from llmsim.engine.frames import is_plumbing
 from llmsim.engine.loop import SimLoop
+from llmsim.engine.world import EPOCH
 from llmsim.errors import DeadlockError, EventBudgetError, PolicyError, VirtualTimeError
 from llmsim.gateway.contract import Provider
 from llmsim.luck import Luck
+from llmsim.providers.dialects import Accounts
 from llmsim.providers.faulty import FaultyProvider
 from llmsim.providers.sim.provider import SimulatedProvider
 from llmsim.scenario.runtime import LabRuntime
@@ -186,10 +188,18 @@ class Lab:
 
     def _providers(self, loop: SimLoop, luck: Luck, world: World) -> dict[str, Provider]:
         providers: dict[str, Provider] = {}
+        accounts = Accounts(EPOCH)
         for name, spec in self.scenario.providers.items():
             faults = [fault for fault in self.scenario.faults if fault.provider == name]
             provider: Provider = SimulatedProvider(
-                name, spec, loop=loop, luck=luck, world=world, faults=faults, zero_s=self.zero_s
+                name,
+                spec,
+                loop=loop,
+                luck=luck,
+                world=world,
+                accounts=accounts,
+                faults=faults,
+                zero_s=self.zero_s,
             )
             if any(f.abort or f.delay or f.stall or f.break_ or f.sequence for f in faults):
                 provider = FaultyProvider(provider, faults, luck=luck, now=loop.time, zero_s=self.zero_s)

@@ -21,7 +21,7 @@ replications: {replications}
 clock: {{duration: {duration}, drain: 20s}}
 traffic: {{base_rate: 4/s}}
 providers:
-  openai: {{ttft: 300ms, concurrency: 50, error_rate: {error_rate}}}
+  openai: {{ttft: 300ms, concurrency: 50, errors: {{server_error: {error_rate}}}}}
 gateway:
   policies:
     - retry: {{max_attempts: 2}}

@@ -9,6 +9,7 @@ from determinism.world import draws, hedge
 
 import llmsim as ls
 from llmsim.distributions import Constant, Exponential, Lognormal
+from llmsim.providers.dialects import ErrorRates
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.spec import Clock, Scenario
 from llmsim.traffic.spec import Route, Stage, Topics, Traffic, UserRetry
@@ -29,7 +30,7 @@ CALM = Scenario(
     ),
     # No slots and no limits: what happens to one request does not depend on the others, so all luck shows.
     providers={
-        "a": SimProvider(ttft=Exponential(0.4), inter_token=Exponential(0.01), error_rate=0.1),
+        "a": SimProvider(ttft=Exponential(0.4), inter_token=Exponential(0.01), errors=ErrorRates(server_error=0.1)),
         "b": SimProvider(ttft=Exponential(0.4), inter_token=Exponential(0.01)),
     },
 )
@@ -111,7 +112,7 @@ def test_another_load_shape_keeps_each_arrivals_luck(plain):
 
 
 def test_another_provider_does_not_shift_the_first(plain):
-    three = {**CALM.providers, "c": SimProvider(ttft=Exponential(9.0), error_rate=0.5)}
+    three = {**CALM.providers, "c": SimProvider(ttft=Exponential(9.0), errors=ErrorRates(server_error=0.5))}
     other = _run([], dataclasses.replace(CALM, providers=three))
     assert other.requests.equals(plain.requests)
     assert other.attempts.equals(plain.attempts)

@@ -29,7 +29,7 @@ SCENARIO = {
             "inter_token": {"gamma": {"mean": "15ms", "cv": 0.5}},
             "concurrency": 16,
             "queue": {"limit": 30},
-            "error_rate": "5%",
+            "errors": {"server_error": "5%"},
             "rate_limit": {"requests": "8/s", "window": "5s"},
             "price": {"input": "$1/Mtok", "output": "$4/Mtok"},
         },

@@ -8,6 +8,7 @@ import pytest
 
 import llmsim as ls
 from llmsim.distributions import Constant, Exponential, Uniform
+from llmsim.providers.dialects import ErrorRates
 from llmsim.providers.faults import Abort, Fault
 from llmsim.providers.sim.spec import Queue, SimProvider
 from llmsim.scenario.spec import Clock, Scenario
@@ -60,7 +61,9 @@ def test_a_failure_is_e2e_long_and_knows_how_long_nothing_was_tried():
             await asyncio.sleep(3.0)
             raise
 
-    result = run([slow_to_give_up], providers={"a": SimProvider(error_rate=1.0, answer_time=Constant(0.2))})
+    result = run(
+        [slow_to_give_up], providers={"a": SimProvider(errors=ErrorRates(server_error=1.0), answer_time=Constant(0.2))}
+    )
     row = result.requests.row(0, named=True)
     assert (row["outcome"], row["e2e_s"]) == ("server_error", pytest.approx(3.2))
     assert row["idle_after_last_attempt_s"] == pytest.approx(3.0)
@@ -129,7 +132,7 @@ def test_an_abandoned_request_frees_its_slot():
 
 
 def test_a_share_of_those_who_failed_presses_retry_as_often_as_the_limit_says():
-    down = {"a": SimProvider(error_rate=1.0, answer_time=Constant(0.1))}
+    down = {"a": SimProvider(errors=ErrorRates(server_error=1.0), answer_time=Constant(0.1))}
     habit = UserRetry(share=0.5, after=Constant(3.0), limit=2)
     requests = run(providers=down, user_retry=habit, base_rate=20.0).requests
     by_retry = [requests.filter(pl.col("user_retry") == number) for number in range(4)]
@@ -154,7 +157,7 @@ def test_those_who_left_press_retry_too_and_the_satisfied_do_not():
 
 
 def test_retries_may_come_after_the_last_arrival_but_not_after_the_end():
-    down = {"a": SimProvider(error_rate=1.0, answer_time=Constant(0.1))}
+    down = {"a": SimProvider(errors=ErrorRates(server_error=1.0), answer_time=Constant(0.1))}
     habit = UserRetry(share=1.0, after=Constant(5.0), limit=9)
     requests = run(providers=down, user_retry=habit, clock=Clock(duration=10.0, drain=12.0)).requests
     assert 10.0 < requests["arrival_s"].max() < 22.0
@@ -203,7 +206,7 @@ def test_a_closed_loop_without_think_time_goes_on_where_every_answer_is_instant(
 
 def test_a_virtual_user_who_presses_retry_goes_on_when_that_is_over():
     """One request at a time each, or every retry would make another user."""
-    failing = {"a": SimProvider(error_rate=0.5, ttft=Constant(0.5), answer_time=Constant(0.5))}
+    failing = {"a": SimProvider(errors=ErrorRates(server_error=0.5), ttft=Constant(0.5), answer_time=Constant(0.5))}
     habit = UserRetry(share=1.0, after=Constant(1.0), limit=2)
     result = run(executor="constant-vus", vus=3, base_rate=0.0, providers=failing, user_retry=habit)
     requests = result.requests

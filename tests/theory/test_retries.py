@@ -7,6 +7,7 @@ import pytest
 import llmsim as ls
 from llmsim.distributions import Constant
 from llmsim.gateway.policies import Backoff
+from llmsim.providers.dialects import ErrorRates
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.replicate import replicate
 from llmsim.scenario.spec import Clock, Scenario
@@ -20,7 +21,7 @@ def _run(error_rate, attempts, **retry):
         version=1,
         clock=Clock(duration=COUNT / 20.0, drain=600.0),
         traffic=Traffic(base_rate=20.0, arrivals="constant", mix=(Route(output_tokens=Constant(1)),)),
-        providers={"llm": SimProvider(ttft=Constant(0.1), error_rate=error_rate)},
+        providers={"llm": SimProvider(ttft=Constant(0.1), errors=ErrorRates(server_error=error_rate))},
         gateway=ls.Gateway(policies=(ls.Retry(max_attempts=attempts, backoff=Backoff(initial=0.1), **retry),)),
     )
     return replicate(scenario, 0).tables

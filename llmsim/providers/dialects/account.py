@@ -5,6 +5,7 @@ The numbers of a call are arguments and its ticket is a tuple, since admitting a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -86,6 +87,7 @@ class Account:
 
     __slots__ = (
         "_cache_free",
+        "_cuts",
         "_larger",
         "_reserves",
         "_settled",
@@ -105,6 +107,7 @@ class Account:
         self.limits = limits
         self.epoch_s = epoch_s
         self.foresees = accounting.foresees
+        self._cuts: dict[str, float] = {}
         self._reserves = accounting.reserves_output
         self._larger = accounting.larger
         self._unset = accounting.unset_output
@@ -162,10 +165,19 @@ class Account:
         elif self.accounting.counts_failures:
             self._use_up_a_request(now)
 
-    def rescale(self, multiplier: float, now: float) -> None:
-        """Multiply the agreed limits (a quota cut); 1 restores them."""
+    def rescale(self, multiplier: float, now: float, owner: str = "") -> None:
+        """Multiply the agreed limits (a quota cut); 1 restores them. Cuts of several owners multiply."""
+        self._cuts[owner] = multiplier
+        whole = math.prod(self._cuts.values())
         for meter in self.meters:
-            meter.scale(multiplier, now)
+            meter.scale(whole, now)
+
+    def expected(self, input_tokens: float, output_tokens: float, max_tokens: float | None) -> tuple[float, ...]:
+        """What a call costs in the end: requests, tokens, input tokens and output tokens, as `Meter.draws` counts."""
+        output = output_tokens * self._weight
+        if not self.foresees and self._reserves and not self.accounting.settles:
+            output = self._unset if max_tokens is None else max_tokens
+        return (1.0, max(input_tokens, output) if self._larger else input_tokens + output, input_tokens, output)
 
     def snapshot(self, now: float) -> list[float]:
         """What every meter has left."""

@@ -47,6 +47,11 @@ class Dialect:
     name: ClassVar[str] = ""
     reads: ClassVar[frozenset[str]] = frozenset()
 
+    @property
+    def has_headers(self) -> bool:
+        """Whether its answers say anything about the limits."""
+        return type(self).headers is not Dialect.headers
+
     def account(self, limits: Limits, *, epoch_s: float = 0.0) -> Account:
         """A fresh account with these limits.
 

@@ -18,6 +18,7 @@ from llmsim.errors import GatewayError, StreamStalled
 from llmsim.types import NO_USAGE, Chunk, Limits, Usage
 
 if TYPE_CHECKING:
+    from llmsim.providers.dialects import Answer, Ticket
     from llmsim.providers.sim.provider import SimulatedProvider
 
 __all__ = ["Call"]
@@ -48,6 +49,7 @@ class Call:
         "_plan",
         "_reader",
         "arrived_s",
+        "breaks",
         "end_s",
         "error",
         "finish_reason",
@@ -60,6 +62,7 @@ class Call:
         "queue_s",
         "scale",
         "state",
+        "ticket",
         "tokens",
         "ttft_s",
         "usage",
@@ -81,6 +84,8 @@ class Call:
         self.ttft_s = ttft_s
         self.place, self.generation_s, self.longest_gap_s = window  # unscaled until it starts
         self.state = WAITING
+        self.ticket: Ticket | None = None  # what its account was charged, where that is to be settled
+        self.breaks: tuple[int, Answer] | None = None  # after how many tokens the server will fail, and how
         self.wanted = True  # False once the caller went away
         self.waiter: asyncio.Future[None] | None = None
         self.arrived_s = self.queue_s = self.first_s = self.end_s = math.nan
@@ -106,7 +111,11 @@ class Call:
         loop = self.provider.loop
         if self.tokens > 1 and self.waiter is not None:
             loop.wake_at(first_s, self.waiter)
-        loop.at(end_s, self._served)
+        if self.breaks is None:
+            loop.at(end_s, self._served)
+        else:
+            before = self.provider.gaps.window(self.place, max(self.breaks[0] - 1, 0))
+            loop.at(first_s + float(before.sum()) * scale, self._break)
 
     def _served(self) -> None:
         if self.state == ENDED:
@@ -121,11 +130,19 @@ class Call:
             reader.set_result(None)
         self.provider.release(self)
 
-    def cut(self, error: GatewayError) -> None:
-        """End at once with this error (an outage)."""
+    def _break(self) -> None:
+        """The server fails in the middle of the answer."""
+        if self.state != ENDED:
+            assert self.breaks is not None
+            tokens, answer = self.breaks
+            self.cut(answer.error(self.provider.name, tokens), Usage(self.input_tokens, tokens))
+            self.provider.release(self)
+
+    def cut(self, error: GatewayError, usage: Usage | None = None) -> None:
+        """End at once with this error."""
         if self.state == ENDED:
             return
-        self.usage = self._usage_so_far()
+        self.usage = self._usage_so_far() if usage is None else usage
         self.state = ENDED
         self.error = error
         if self.waiter is not None and not self.waiter.done():

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from llmsim.distributions import Distribution
 from llmsim.engine.loop import SimLoop
-from llmsim.errors import ConnectionFailed, GatewayError, Overloaded, ServerError, StreamBroken
+from llmsim.errors import ConnectionFailed, GatewayError, StreamBroken
 from llmsim.luck import Luck, Series
+from llmsim.providers.dialects import DIALECTS, Account, Accounts, Failure, Refused, Ticket
 from llmsim.providers.faults import Fault
 from llmsim.providers.sim.call import WAITING, Call
 from llmsim.providers.sim.conditions import HEALTHY, Conditions, Phase
 from llmsim.providers.sim.gaps import GapPool
-from llmsim.providers.sim.limits import RateLimits
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.traffic.workload import Truth, World
 from llmsim.types import NO_LIMITS, Request, Response, Usage, WholeAnswer
@@ -69,6 +69,8 @@ class SimulatedProvider:
         The engine's loop, whose queue its timeline lives in.
     luck, world
         Its luck, and the truths about requests.
+    accounts
+        The accounts of the run, for providers that share one.
     faults
         Those that name it; only intrinsic ones and outages matter here.
     zero_s
@@ -83,6 +85,7 @@ class SimulatedProvider:
         loop: SimLoop,
         luck: Luck,
         world: World,
+        accounts: Accounts | None = None,
         faults: Sequence[Fault] = (),
         zero_s: float = 0.0,
     ) -> None:
@@ -99,7 +102,15 @@ class SimulatedProvider:
         self._window = _CallLuck(luck, "window", name)
         self._error = _CallLuck(luck, "error", name)
         self._answer = _CallLuck(luck, "answer_time", name, spec.answer_time)
-        self._limits = RateLimits(spec.rate_limit, name) if spec.rate_limit is not None else None
+        self._break_at = _CallLuck(luck, "break_at", name)
+        self._fails = spec.errors.total > 0
+        self._dialect = DIALECTS[spec.dialect]
+        self._account: Account | None = None
+        if spec.rate_limit is not None:
+            accounts = Accounts() if accounts is None else accounts
+            self._account = accounts.get(name, spec.dialect, spec.rate_limit, group=spec.quota_group)
+        self._settles = self._account is not None and self._account.accounting.settles
+        self._has_headers = self._account is not None and self._dialect.has_headers
         self._slots = math.inf if spec.concurrency is None else spec.concurrency
         self._usable = self._slots  # of them now: a capacity cut takes some away
         self._phase: Phase = HEALTHY
@@ -118,21 +129,26 @@ class SimulatedProvider:
         truth = self._world.truth(request)
         number = truth.calls.get(self.name, 0)
         truth.calls[self.name] = number + 1
-        refusal = self._refuse(request, truth, number)
-        if refusal is not None:
+        ticket = self._admit(request, truth, number)
+        if isinstance(ticket, GatewayError):
             self._latest.pop(request.id, None)
             answered = self.loop.create_future()
             self.loop.wake_at(self.loop.time() + self._answer(truth, number), answered)
             await answered
             try:
-                raise refusal
+                raise ticket
             finally:
-                del refusal  # its traceback refers to this frame: a circle only the cyclic collector could free
+                del ticket  # its traceback refers to this frame: a circle only the cyclic collector could free
         call = self._accept(request, truth, number)
+        if ticket is not None and self._settles:
+            call.ticket = ticket
         try:
             await call.waiter  # type: ignore[misc]  # set by _accept
             response = Response(call, upstream=self.name, model=request.model or self.model)
             response.queue_s = call.queue_s
+            if ticket is not None and self._has_headers:
+                assert self._account is not None
+                response.headers = self._dialect.success(self._account, ticket)
             if request.stream:
                 return response
             await call.rest(NO_LIMITS)
@@ -140,7 +156,13 @@ class SimulatedProvider:
                 self._latest[request.id] = call
                 raise StreamBroken("connection lost", upstream=self.name, status=200)
             answer = WholeAnswer("tok " * call.tokens, call.tokens, call.usage)
-            return Response(answer, upstream=self.name, model=response.model, queue_s=response.queue_s)
+            return Response(
+                answer,
+                upstream=self.name,
+                model=response.model,
+                headers=response.headers,
+                queue_s=response.queue_s,
+            )
         except GatewayError:
             raise
         except BaseException:
@@ -158,23 +180,45 @@ class SimulatedProvider:
 
     # -- admission ---------------------------------------------------------------------------------------------
 
-    def _refuse(self, request: Request, truth: Truth, number: int) -> GatewayError | None:
-        spec, phase = self.spec, self._phase
-        if phase.outage:
+    def _admit(self, request: Request, truth: Truth, number: int) -> Ticket | GatewayError | None:
+        """What the account charged for the call (None: it has no limits), or what it is answered instead."""
+        spec = self.spec
+        if self._phase.outage:
             return ConnectionFailed("connection refused", upstream=self.name)
-        if spec.error_rate and self._error(truth, number) < spec.error_rate:
-            return ServerError("internal error", upstream=self.name, status=500)
+        failure = spec.errors.pick(self._error(truth, number)) if self._fails else None
+        if failure is not None and failure != "in_stream":
+            return self._failed(failure, request)
+        if spec.context_window is not None and request.input_tokens > spec.context_window:
+            return self._failed("context_too_long", request)
         limit = spec.queue.limit
         if limit is not None and self.busy >= self._usable and self.waiting >= limit:
-            return Overloaded(f"queue of {limit} is full", upstream=self.name)
-        if self._limits is not None:
-            return self._limits.admit(request.input_tokens, truth.output_tokens, self.loop.time())
-        return None
+            return self._failed("overloaded", request)
+        account = self._account
+        if account is None:
+            return None
+        output_tokens = truth.output_tokens if account.foresees else request.max_tokens
+        outcome = account.admit(request.input_tokens, output_tokens, 0, self.loop.time())
+        if type(outcome) is Refused:
+            return self._dialect.refusal(account, outcome, model=request.model or self.model).error(self.name)
+        return outcome  # type: ignore[return-value]  # a plain tuple
+
+    def _failed(self, failure: Failure, request: Request) -> GatewayError:
+        if self._account is not None:
+            self._account.failed(None, self.loop.time())
+        answer = self._dialect.failure(
+            failure,
+            model=request.model or self.model,
+            input_tokens=request.input_tokens,
+            context_tokens=self.spec.context_window or 0,
+        )
+        return answer.error(self.name)
 
     def _accept(self, request: Request, truth: Truth, number: int) -> Call:
         tokens = truth.output_tokens
         window = self.gaps.stretch(self._window(truth, number), tokens - 1) if tokens > 1 else _NO_GAPS
         call = Call(self, request.input_tokens, tokens, self._ttft(truth, number), window)
+        if self._fails and self.spec.errors.pick(self._error(truth, number)) == "in_stream":
+            call.breaks = int(self._break_at(truth, number) * tokens), self._dialect.failure("in_stream")
         call.waiter = self.loop.create_future()
         call.arrived_s = now = self.loop.time()
         if self._active is not None:
@@ -190,6 +234,8 @@ class SimulatedProvider:
     def release(self, call: Call) -> None:
         """`call` gives its slot back."""
         self.busy -= 1
+        if call.ticket is not None:
+            self._settle(call)
         if self._active is not None:
             self._active.pop(call, None)
         if self.waiting:
@@ -198,8 +244,16 @@ class SimulatedProvider:
     def forget(self, call: Call) -> None:
         """`call` leaves the queue unserved; its place in the deque is skipped when its turn comes."""
         self.waiting -= 1
+        if call.ticket is not None:
+            self._settle(call)
         if self._active is not None:
             self._active.pop(call, None)
+
+    def _settle(self, call: Call) -> None:
+        """Replace what the account was charged for the call by what it used."""
+        assert self._account is not None and call.ticket is not None
+        self._account.settle(call.ticket, call.usage, self.loop.time())
+        call.ticket = None
 
     def _serve_queue(self) -> None:
         while self.waiting and self.busy < self._usable:
@@ -214,8 +268,8 @@ class SimulatedProvider:
     def _enter(self, phase: Phase) -> None:
         """A fault begins or ends."""
         began = phase.outage and not self._phase.outage
-        if self._limits is not None and phase.rate_limit != self._phase.rate_limit:
-            self._limits.rescale(phase.rate_limit, self.loop.time())
+        if self._account is not None and phase.rate_limit != self._phase.rate_limit:
+            self._account.rescale(phase.rate_limit, self.loop.time(), self.name)
         self._phase = phase
         self._usable = _whole_slots(self._slots, phase.capacity)
         if began and self._active is not None:
@@ -233,6 +287,8 @@ class SimulatedProvider:
                 call.cut(StreamBroken("connection lost", tokens_delivered=delivered, upstream=self.name, status=200))
             else:
                 call.cut(ConnectionFailed("connection lost", upstream=self.name))
+            if call.ticket is not None:
+                self._settle(call)
         active.clear()
 
 

@@ -7,43 +7,12 @@ from typing import Any, ClassVar, Literal
 
 from llmsim.distributions import Constant, DurationDistribution
 from llmsim.pricing import FREE, TokenPrice
-from llmsim.units import Count, PositiveCount, PositiveDuration, PositiveRate, Ratio
+from llmsim.providers.dialects import DIALECTS, ErrorRates, Limits
+from llmsim.units import BadValue, Count, PositiveCount
 
-__all__ = ["Queue", "RateLimit", "SimProvider"]
+__all__ = ["Queue", "SimProvider"]
 
 FORBID: dict[str, Any] = {"extra": "forbid"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class RateLimit:
-    """Token buckets with continuous refill; a call that finds too little in one of them gets a 429.
-
-    Parameters
-    ----------
-    requests
-        Calls per time.
-    tokens
-        Input plus output tokens per time.
-    input_tokens, output_tokens
-        Each kind by itself.
-    window
-        A full bucket holds this much time's worth.
-    retry_after
-        Whether the 429 says when to come back.
-    """
-
-    __pydantic_config__: ClassVar = FORBID
-
-    requests: PositiveRate | None = None
-    tokens: PositiveRate | None = None
-    input_tokens: PositiveRate | None = None
-    output_tokens: PositiveRate | None = None
-    window: PositiveDuration = 60.0
-    retry_after: bool = True
-
-    def __post_init__(self) -> None:
-        if self.requests is self.tokens is self.input_tokens is self.output_tokens is None:
-            raise ValueError("rate_limit limits nothing; write at least one of requests: 500/min, tokens: 600k/min, …")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +40,17 @@ class SimProvider:
         Slots; None: unlimited. A slot is held from the start of prefill to the last token.
     queue
         Waiting room before the slots; unlimited unless it has a `limit`.
+    dialect
+        How limits are counted, and which headers and bodies it answers with: a vendor's (`llmsim.providers.dialects`)
+        or ``generic``.
     rate_limit
         Limits answered with 429.
-    error_rate
-        Share of calls that fail with a 500.
+    quota_group
+        Providers that name the same group share one account with its limits.
+    context_window
+        Longest prompt in tokens; longer ones are answered as the dialect does. None: no limit.
+    errors
+        Shares of calls that fail whatever the load, by kind.
     answer_time
         How long an answer without any tokens (429, 5xx) takes.
     on_cancel
@@ -90,8 +66,24 @@ class SimProvider:
     inter_token: DurationDistribution = Constant(0.02)
     concurrency: PositiveCount | None = None
     queue: Queue = Queue()
-    rate_limit: RateLimit | None = None
-    error_rate: Ratio = 0.0
+    dialect: Literal["generic", "openai", "azure", "anthropic", "gemini", "bedrock", "groq", "vllm"] = "generic"
+    rate_limit: Limits | None = None
+    quota_group: str | None = None
+    context_window: PositiveCount | None = None
+    errors: ErrorRates = ErrorRates()
     answer_time: DurationDistribution = Constant(0.03)
     on_cancel: Literal["free", "finish_prefill", "continue"] = "free"
     price: TokenPrice = FREE
+
+    def __post_init__(self) -> None:
+        limits = self.rate_limit
+        if limits is None:
+            return
+        if not limits.words():
+            raise BadValue(
+                "it limits nothing; write at least one limit, as in rate_limit: {requests: 500/min}", "rate_limit"
+            )
+        try:
+            DIALECTS[self.dialect].check(limits)
+        except ValueError as error:
+            raise BadValue(str(error), "rate_limit") from None

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from providers.sim.bench import play
 
 from llmsim.distributions import Constant
+from llmsim.providers.dialects import DIALECTS, ErrorRates, Limits, Refused
 from llmsim.providers.faults import Fault, Scale
-from llmsim.providers.sim.limits import RateLimits
-from llmsim.providers.sim.spec import RateLimit, SimProvider
+from llmsim.providers.sim.spec import SimProvider
 
+GENERIC = DIALECTS["generic"]
 FAST = {"ttft": Constant(0.01), "answer_time": Constant(0.0)}
 
 
@@ -29,11 +30,11 @@ def _words(limit, calls, **more):
     ("limit", "calls", "words"),
     [
         # Three a second, in buckets of one second: the fourth at once is too many, half a second later one is back.
-        (RateLimit(requests=3.0, window=1.0), [(0, 9, 9)] * 4 + [(0.5, 9, 9)] * 2, "ooo-o-"),
-        (RateLimit(tokens=100.0, window=1.0), [(0, 40, 10), (0, 40, 11), (0, 40, 10), (0, 1, 1)], "o-o-"),
-        (RateLimit(input_tokens=100.0, window=1.0), [(0, 60, 999), (0, 60, 1), (0, 40, 1)], "o-o"),
-        (RateLimit(output_tokens=100.0, window=1.0), [(0, 999, 60), (0, 1, 60), (0, 1, 40)], "o-o"),
-        (RateLimit(requests=2.0, tokens=100.0, window=1.0), [(0, 90, 1), (0, 90, 1), (0, 1, 1), (0, 1, 1)], "o-o-"),
+        (Limits(requests=3.0, window=1.0), [(0, 9, 9)] * 4 + [(0.5, 9, 9)] * 2, "ooo-o-"),
+        (Limits(tokens=100.0, window=1.0), [(0, 40, 10), (0, 40, 11), (0, 40, 10), (0, 1, 1)], "o-o-"),
+        (Limits(input_tokens=100.0, window=1.0), [(0, 60, 999), (0, 60, 1), (0, 40, 1)], "o-o"),
+        (Limits(output_tokens=100.0, window=1.0), [(0, 999, 60), (0, 1, 60), (0, 1, 40)], "o-o"),
+        (Limits(requests=2.0, tokens=100.0, window=1.0), [(0, 90, 1), (0, 90, 1), (0, 1, 1), (0, 1, 1)], "o-o-"),
     ],
 )
 def test_each_limit_counts_its_own_and_a_refusal_costs_nothing(limit, calls, words):
@@ -46,7 +47,7 @@ def test_a_refused_call_says_how_long_and_gets_in_then_and_not_before():
         bench.go(0, input_tokens=95, tokens=5)
         bench.go(1, at=0.25, input_tokens=60, tokens=1)
 
-    seen = play(SimProvider(**FAST, rate_limit=RateLimit(tokens=100.0, window=1.0)), script)
+    seen = play(SimProvider(**FAST, rate_limit=Limits(tokens=100.0, window=1.0)), script)
     error = seen[1].error
     assert error.status == 429
     assert error.retry_after_s == pytest.approx(0.36, abs=0.0021)
@@ -54,7 +55,7 @@ def test_a_refused_call_says_how_long_and_gets_in_then_and_not_before():
     assert error.headers["retry-after"] == "1", "whole seconds, rounded up"
     before = [(0, 95, 5), (0.25, 60, 1), (0.25 + 0.36 - 0.002, 60, 1)]
     after = [(0, 95, 5), (0.25, 60, 1), (0.25 + error.retry_after_s, 60, 1)]
-    limit = RateLimit(tokens=100.0, window=1.0)
+    limit = Limits(tokens=100.0, window=1.0)
     assert _words(limit, before)[2] == "rate_limited"
     assert _words(limit, after)[2] == "ok"
 
@@ -68,15 +69,18 @@ def test_a_refused_call_says_how_long_and_gets_in_then_and_not_before():
 )
 def test_retry_after_honoured_exactly_always_gets_in(rate, window, start, shares):
     """Also where the sums do not come out even: else a polite client is told to come back in 1e-17 s."""
-    limits = RateLimits(RateLimit(tokens=rate, window=window), "p")
+    account = GENERIC.account(Limits(tokens=rate, window=window))
     now = start
     for share in shares:
         amount = max(int(share * rate * window), 1)
-        refusal = limits.admit(amount, 0, now)
-        if refusal is None or refusal.retry_after_s is None:
+        outcome = account.admit(amount, 0, 0, now)
+        if not isinstance(outcome, Refused):
             continue
-        now += refusal.retry_after_s
-        assert limits.admit(amount, 0, now) is None
+        after_s = GENERIC.refusal(account, outcome).retry_after_s
+        if after_s is None:
+            continue
+        now += after_s
+        assert not isinstance(account.admit(amount, 0, 0, now), Refused)
 
 
 @settings(max_examples=100, deadline=None)
@@ -87,7 +91,7 @@ def test_retry_after_honoured_exactly_always_gets_in(rate, window, start, shares
 )
 def test_buckets_against_an_oracle(rate, window, steps):
     """The oracle keeps the list of what was let in and asks how full a bucket that leaks at `rate` would be."""
-    limits = RateLimits(RateLimit(requests=rate, tokens=rate * 9, window=window), "p")
+    account = GENERIC.account(Limits(requests=rate, tokens=rate * 9, window=window))
     level, now = {"requests": rate * window, "tokens": rate * 9 * window}, 0.0
     let_in = []
     for pause, taken, made in steps:
@@ -95,12 +99,12 @@ def test_buckets_against_an_oracle(rate, window, steps):
         level["requests"] = min(rate * window, level["requests"] + rate * pause)
         level["tokens"] = min(rate * 9 * window, level["tokens"] + rate * 9 * pause)
         short = max(1 - level["requests"], (taken + made - level["tokens"]) / 9)  # in units of 1/rate
-        refusal = limits.admit(taken, made, now)
+        refused = isinstance(account.admit(taken, made, 0, now), Refused)
         if short > 1e-6:
-            assert refusal is not None
+            assert refused
         if short < -1e-6:
-            assert refusal is None
-        if refusal is None:
+            assert not refused
+        if not refused:
             level["requests"] -= 1
             level["tokens"] -= taken + made
             let_in.append((now, taken + made))
@@ -113,14 +117,14 @@ def test_buckets_against_an_oracle(rate, window, steps):
 
 def test_what_can_never_fit_says_no_time():
     seen = play(
-        SimProvider(**FAST, rate_limit=RateLimit(tokens=10.0, window=1.0)),
+        SimProvider(**FAST, rate_limit=Limits(tokens=10.0, window=1.0)),
         lambda bench: bench.go(0, input_tokens=11, tokens=1),
     )
     assert (seen[0].word, seen[0].error.retry_after_s, dict(seen[0].error.headers)) == ("rate_limited", None, {})
 
 
 def test_retry_after_can_be_left_out():
-    limit = RateLimit(requests=1.0, window=1.0, retry_after=False)
+    limit = Limits(requests=1.0, window=1.0, retry_after=False)
     seen = play(SimProvider(**FAST, rate_limit=limit), lambda bench: [bench.go(number) for number in range(2)])
     refused = seen[1].error
     assert (refused.word, refused.retry_after_s, dict(refused.headers)) == ("rate_limited", None, {})
@@ -131,7 +135,7 @@ def _clamp(multiplier, at, duration):
 
 
 def test_a_clamp_takes_away_what_no_longer_fits_and_gives_back_only_with_time():
-    spec = SimProvider(**FAST, rate_limit=RateLimit(requests=10.0, window=1.0))
+    spec = SimProvider(**FAST, rate_limit=Limits(requests=10.0, window=1.0))
 
     def script(bench):
         for number in range(10):
@@ -149,7 +153,7 @@ def test_a_clamp_takes_away_what_no_longer_fits_and_gives_back_only_with_time():
 
 
 def test_a_clamp_to_zero_refuses_everything_and_promises_nothing():
-    spec = SimProvider(**FAST, rate_limit=RateLimit(requests=10.0, window=1.0))
+    spec = SimProvider(**FAST, rate_limit=Limits(requests=10.0, window=1.0))
     seen = play(spec, lambda bench: [bench.go(0, at=1.0), bench.go(1, at=2.5)], [_clamp(0.0, 0.5, 1.5)])
     assert [visit.word for visit in seen] == ["rate_limited", "ok"]
     assert seen[0].error.retry_after_s is None
@@ -160,8 +164,8 @@ def test_errors_and_full_queues_are_not_charged():
         for number in range(400):
             bench.go(number, at=number * 1e-3)
 
-    limit = RateLimit(requests=1000.0, window=0.1)  # 100 at once, then one a millisecond: exactly what comes
-    half = play(SimProvider(**FAST, error_rate=0.5, rate_limit=limit), script)
+    limit = Limits(requests=1000.0, window=0.1)  # 100 at once, then one a millisecond: exactly what comes
+    half = play(SimProvider(**FAST, errors=ErrorRates(server_error=0.5), rate_limit=limit), script)
     assert "rate_limited" not in {visit.word for visit in half}
     assert {visit.word for visit in half} == {"ok", "server_error"}
 
@@ -173,12 +177,14 @@ def test_share_of_errors_and_their_answer_time():
         for number in range(count):
             bench.go(number)
 
-    seen = play(SimProvider(ttft=Constant(1.0), answer_time=Constant(0.07), error_rate=0.3), script)
+    seen = play(
+        SimProvider(ttft=Constant(1.0), answer_time=Constant(0.07), errors=ErrorRates(server_error=0.3)), script
+    )
     failed = [visit for visit in seen if visit.word == "server_error"]
     assert abs(len(failed) / count - 0.3) < 4 * math.sqrt(0.3 * 0.7 / count)
     assert {visit.end_s for visit in failed} == {0.07}
     assert {visit.error.status for visit in failed} == {500}
     nothing = play(SimProvider(ttft=Constant(1.0)), script)
     assert {visit.word for visit in nothing} == {"ok"}
-    everything = play(SimProvider(error_rate=1.0), script)
+    everything = play(SimProvider(errors=ErrorRates(server_error=1.0)), script)
     assert {visit.word for visit in everything} == {"server_error"}
