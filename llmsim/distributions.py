@@ -24,6 +24,7 @@ __all__ = [
     "Exponential",
     "Gamma",
     "Lognormal",
+    "Normal",
     "Uniform",
     "family_of",
     "parse_distribution",
@@ -128,6 +129,18 @@ class Lognormal:
         from scipy.special import ndtri
 
         return np.asarray(self.p50 * np.exp(self.sigma * ndtri(u)), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Standard normal values; not a family of scenario files, where nothing is negative."""
+
+    mean: ClassVar[float] = 0.0
+
+    def quantile(self, u: Floats) -> Floats:
+        from scipy.special import ndtri
+
+        return np.asarray(ndtri(u), dtype=np.float64)
 
 
 @dataclass(frozen=True)

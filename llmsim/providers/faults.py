@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from llmsim.distributions import Constant, DurationDistribution
 from llmsim.units import Count, Duration, Multiplier, PositiveDuration, Ratio, Unit
 
-__all__ = ["Abort", "Delay", "Fault", "Scale", "Stall", "StreamBreak"]
+__all__ = ["Abort", "Delay", "Drift", "Fault", "Scale", "Stall", "StreamBreak"]
 
 FORBID: dict[str, Any] = {"extra": "forbid"}
 
@@ -73,6 +73,32 @@ class Scale:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drift:
+    """The provider silently serves another version of the model.
+
+    Parameters
+    ----------
+    ttft, latency
+        Multipliers of the time to first token, and of all times.
+    output_tokens
+        Multiplier of the length of answers.
+    json_defects, refusals
+        Multipliers of the shares in the provider's `output`.
+    model
+        What answers call themselves from then on; empty: as before.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    ttft: Multiplier = 1.0
+    latency: Multiplier = 1.0
+    output_tokens: Multiplier = 1.0
+    json_defects: Multiplier = 1.0
+    refusals: Multiplier = 1.0
+    model: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fault:
     """Something that goes wrong with one provider for a while. Overlapping faults multiply.
 
@@ -88,6 +114,8 @@ class Fault:
         Multipliers of TTFT and token gaps, of slots, of every rate limit (simulated providers only). `latency` is
         that of the moment a call gets its slot: its timeline is fixed then, so a slow answer stays slow after the
         window and one that had begun before it stays fast.
+    drift
+        The model changes under the same name, for good unless a duration is given (simulated providers only).
     abort, delay, stall, break
         Of calls and streams that start within the window.
     outage
@@ -108,6 +136,7 @@ class Fault:
     latency: Scale | None = None
     capacity: Scale | None = None
     rate_limit: Scale | None = None
+    drift: Drift | None = None
     abort: Abort | None = None
     delay: Delay | None = None
     stall: Stall | None = None
@@ -119,8 +148,8 @@ class Fault:
     def __post_init__(self) -> None:
         if not self.effects:
             raise ValueError(
-                f"fault {self.name!r} does nothing; give it latency, capacity, rate_limit, abort, delay, stall, break, "
-                "outage or sequence"
+                f"fault {self.name!r} does nothing; give it latency, capacity, rate_limit, drift, abort, delay, stall, "
+                "break, outage or sequence"
             )
 
     @property
@@ -131,10 +160,21 @@ class Fault:
     @property
     def effects(self) -> tuple[str, ...]:
         """Names of what it does."""
-        names = ("latency", "capacity", "rate_limit", "abort", "delay", "stall", "break_", "outage", "sequence")
+        names = (
+            "latency",
+            "capacity",
+            "rate_limit",
+            "drift",
+            "abort",
+            "delay",
+            "stall",
+            "break_",
+            "outage",
+            "sequence",
+        )
         return tuple(name.rstrip("_") for name in names if getattr(self, name))
 
     @property
     def intrinsic(self) -> bool:
         """Whether it needs a simulated provider."""
-        return bool(self.latency or self.capacity or self.rate_limit)
+        return bool(self.latency or self.capacity or self.rate_limit or self.drift)

@@ -21,7 +21,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 #: Its `fallback` chooses between upstreams, so it cannot be a policy of one of them.
 _GATEWAY_ONLY = {"fallback"}
 _OBJECTIVE = r"^\s*(p\([\d.]+\)|mean|med|min|max|rate|value)\s*(<|<=|>|>=)\s*\S+\s*$"
-_EFFECTS = ("latency", "capacity", "rate_limit", "abort", "delay", "stall", "break", "outage", "sequence")
+_EFFECTS = ("latency", "capacity", "rate_limit", "drift", "abort", "delay", "stall", "break", "outage", "sequence")
 
 
 def json_schema() -> dict[str, Any]:

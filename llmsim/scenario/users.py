@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from llmsim.error_words import outcome_word
-from llmsim.errors import GatewayError, PolicyError
+from llmsim.errors import BadOutput, GatewayError, PolicyError
 from llmsim.gateway.exchange import Exchange
 from llmsim.luck import Luck
 from llmsim.pricing import FREE, TokenPrice
@@ -14,7 +14,7 @@ from llmsim.scenario.runtime import LabRuntime
 from llmsim.telemetry.recorder import Recorder
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.spec import Traffic
-from llmsim.traffic.workload import Truth, Workload, World, arrival_times
+from llmsim.traffic.workload import Truth, Workload, World, arrival_times, usable
 from llmsim.types import Request, Response
 
 if TYPE_CHECKING:
@@ -204,7 +204,9 @@ class Users:
             response = await self._gateway.send(visit.request, visit)
             first_s = self._loop.time()
             visit.waiting = False
-            await response.read()
+            text = await response.read()
+            if visit.request.response_schema is not None and not usable(text):
+                outcome = BadOutput.word
         except (GatewayError, TimeoutError) as failure:
             outcome = outcome_word(failure)
         except asyncio.CancelledError as failure:
@@ -253,10 +255,10 @@ class Users:
         request, (arrival_s, index, step, retry) = visit.request, visit.origin
         now = self._loop.time()
         upstream = served_from = ""
-        output_tokens, saved_usd, gap_s, idle_s = 0, 0.0, _NAN, _NAN
+        output_tokens, saved_usd, gap_s, idle_s, ending = 0, 0.0, _NAN, _NAN, ""
         if response is not None:
             upstream, served_from, output_tokens = response.upstream, response.served_from, response.tokens_delivered
-            gap_s = response.longest_gap_s
+            gap_s, ending = response.longest_gap_s, response.finish_reason
             if served_from == "cache" and outcome == "ok":
                 saved_usd = self._prices.get(response.origin, FREE).cost(response.usage)
         if outcome != "ok" and not visit.left and visit.attempts:
@@ -267,10 +269,12 @@ class Users:
             retry,
             arrival_s,
             request.route,
+            request.feature,
             request.tenant,
             request.user,
             visit.replica,
             outcome,
+            ending,
             upstream,
             served_from,
             visit.first_choice,

@@ -38,6 +38,7 @@ CLASSES: tuple[OutcomeClass, ...] = (
     ),
     OutcomeClass("all_failed", "every upstream failed", ("all_upstreams_failed",)),
     OutcomeClass("shed", "turned away", ("rejected", "circuit_open", "budget_exceeded")),
+    OutcomeClass("unusable", "unusable answer", ("bad_output",)),
     OutcomeClass("abandoned", "user left", ("abandoned",)),
     OutcomeClass("other_failures", "other", ()),
 )

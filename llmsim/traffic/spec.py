@@ -38,7 +38,9 @@ class Route:
     max_tokens
         Sent with the request, and the longest answer it can get.
     expects
-        ``json`` marks a route whose answers must parse.
+        ``json`` marks a route whose answers must parse: an answer that does not is a failure (``bad_output``).
+    prompt_style
+        How its prompt asks for JSON; providers may go wrong at another rate for each style.
     stream
         Whether the caller asks for a stream.
     tenant, feature, priority
@@ -53,6 +55,7 @@ class Route:
     output_tokens: CountDistribution = Constant(100)
     max_tokens: PositiveCount | None = None
     expects: Literal["text", "json"] = "text"
+    prompt_style: str = ""
     stream: bool = True
     tenant: str = ""
     feature: str = ""

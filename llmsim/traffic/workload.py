@@ -6,6 +6,7 @@ addressed by *i*, so it is the same under every gateway and every load shape.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -19,7 +20,10 @@ from llmsim.traffic.shape import RateShape
 from llmsim.traffic.spec import Traffic
 from llmsim.types import Message, Request
 
-__all__ = ["Truth", "Workload", "World", "arrival_times"]
+__all__ = ["JSON_ANSWER", "Truth", "Workload", "World", "arrival_times", "usable"]
+
+#: The schema that requests of routes with ``expects: json`` carry, and what makes an answer usable to their users.
+JSON_ANSWER = '{"type": "object", "required": ["answer"]}'
 
 _BLOCK = 1024
 _Row = tuple[int, int, int, float, int, str]  # number of the route, input tokens, output tokens, patience, user, words
@@ -37,26 +41,38 @@ class Truth:
     index, step, retry
         Its place in the luck: arrival, step of the session, user's retry.
     output_tokens
-        Length of the answer any model would give.
+        Length of the answer that an average model would give if it were let.
     patience_s
         How long the user waits for the first chunk; inf without impatience.
+    style
+        How the prompt asks for JSON.
     calls
         Calls so far to each provider: the n-th call has its own luck.
     """
 
-    __slots__ = ("calls", "index", "output_tokens", "patience_s", "retry", "step")
+    __slots__ = ("calls", "index", "output_tokens", "patience_s", "retry", "step", "style")
 
-    def __init__(self, index: int, output_tokens: int, patience_s: float, *, step: int = 0, retry: int = 0) -> None:
+    def __init__(
+        self, index: int, output_tokens: int, patience_s: float, *, step: int = 0, retry: int = 0, style: str = ""
+    ) -> None:
         self.index = index
         self.step = step
         self.retry = retry
         self.output_tokens = output_tokens
         self.patience_s = patience_s
+        self.style = style
         self.calls: dict[str, int] = {}
 
     def again(self) -> Truth:
         """The same question, asked once more by the same user."""
-        return Truth(self.index, self.output_tokens, self.patience_s, step=self.step, retry=self.retry + 1)
+        return Truth(
+            self.index,
+            self.output_tokens,
+            self.patience_s,
+            step=self.step,
+            retry=self.retry + 1,
+            style=self.style,
+        )
 
 
 class World:
@@ -76,6 +92,21 @@ class World:
                 index, request.max_tokens or 100, float("inf"), step=step, retry=retry
             )
         return truth
+
+
+def usable(text: str) -> bool:
+    """Whether an answer is what `JSON_ANSWER` asks for, strictly parsed.
+
+    Examples
+    --------
+    >>> usable('{"answer": "yes"}'), usable('{"result": "yes"}'), usable('Sure: {"answer": "yes"}')
+    (True, False, False)
+    """
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and "answer" in value
 
 
 def _stable_hash(text: str) -> int:
@@ -137,8 +168,6 @@ class Workload:
             offset = index - self._first
         number, input_tokens, output_tokens, patience_s, user, question = self._rows[offset]
         route = self._traffic.mix[number]
-        if route.max_tokens is not None and output_tokens > route.max_tokens:
-            output_tokens = route.max_tokens
         fields = (
             f"{index}/0/0",
             str(index),
@@ -154,11 +183,11 @@ class Workload:
             route.max_tokens,
             None,
             (),
-            '{"type": "object"}' if route.expects == "json" else None,
+            JSON_ANSWER if route.expects == "json" else None,
             route.stream,
             None,
         )
-        return _request(Request, fields), Truth(index, output_tokens, patience_s)
+        return _request(Request, fields), Truth(index, output_tokens, patience_s, style=route.prompt_style)
 
     def _turn_to(self, block: int) -> None:
         self._first = block * _BLOCK

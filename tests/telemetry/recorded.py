@@ -12,18 +12,25 @@ from llmsim.telemetry.recorder import ColumnData, Recorder, Replication
 from llmsim.telemetry.sample import Sample
 
 _REQUEST = {
-    "session": 0, "step": 0, "user_retry": 0, "arrival_s": 0.0, "route": "chat", "tenant": "", "user": "u1",
-    "replica": 0, "outcome": "ok", "served_by": "openai", "served_from": "upstream", "first_choice": "openai",
-    "attempts": 1, "fallbacks": 0, "ttft_s": 0.5, "e2e_s": 1.5, "max_inter_token_s": 0.1, "input_tokens": 100,
-    "output_tokens": 11, "cost_usd": 0.0, "saved_usd": 0.0, "leaked_streams": 0, "duplicated_tokens": 0,
-    "non_retryable_retries": 0, "idle_after_last_attempt_s": math.nan,
+    "session": 0, "step": 0, "user_retry": 0, "arrival_s": 0.0, "route": "chat", "feature": "", "tenant": "",
+    "user": "u1", "replica": 0, "outcome": "ok", "finish_reason": "stop", "served_by": "openai",
+    "served_from": "upstream", "first_choice": "openai", "attempts": 1, "fallbacks": 0, "ttft_s": 0.5, "e2e_s": 1.5,
+    "max_inter_token_s": 0.1, "input_tokens": 100, "output_tokens": 11, "cost_usd": 0.0, "saved_usd": 0.0,
+    "leaked_streams": 0, "duplicated_tokens": 0, "non_retryable_retries": 0, "idle_after_last_attempt_s": math.nan,
 }  # fmt: skip
 _ATTEMPT = {
     "session": 0, "step": 0, "user_retry": 0, "arrival_s": 0.0, "attempt": 1, "cause": "first", "upstream": "openai",
     "model": "m", "replica": 0, "start_s": 0.0, "first_s": 0.5, "end_s": 1.5, "queue_s": 0.0, "outcome": "ok",
     "status": 200, "won": True, "input_tokens": 100, "cached_input_tokens": 0, "output_tokens": 11, "cost_usd": 0.0,
 }  # fmt: skip
-_FAILED = {"served_by": "", "served_from": "", "ttft_s": math.nan, "max_inter_token_s": math.nan, "output_tokens": 0}
+_FAILED = {
+    "finish_reason": "",
+    "served_by": "",
+    "served_from": "",
+    "ttft_s": math.nan,
+    "max_inter_token_s": math.nan,
+    "output_tokens": 0,
+}
 
 
 def request(**fields):

@@ -42,8 +42,7 @@ def test_the_mix_has_its_shares_and_each_route_its_own_sizes():
     assert _close((inputs <= 900).mean(), 0.5, len(inputs))
     assert _close((inputs <= 12000).mean(), 0.99, len(inputs))
     outputs = np.array([truth.output_tokens for _, truth in by_route["long"]])
-    assert outputs.max() == 700, "max_tokens is the longest answer"
-    assert _close((outputs == 700).mean(), math.exp(-699.5 / 500), len(outputs))
+    assert _close((outputs >= 700).mean(), math.exp(-699.5 / 500), len(outputs)), "max_tokens is the provider's affair"
     assert outputs.min() >= 1
 
 

@@ -19,6 +19,7 @@ from llmsim.types import NO_USAGE, Chunk, Limits, Usage
 
 if TYPE_CHECKING:
     from llmsim.providers.dialects import Answer, Ticket
+    from llmsim.providers.sim.outputs import Plan
     from llmsim.providers.sim.provider import SimulatedProvider
 
 __all__ = ["Call"]
@@ -51,6 +52,7 @@ class Call:
         "arrived_s",
         "breaks",
         "end_s",
+        "ending",
         "error",
         "finish_reason",
         "first_s",
@@ -62,6 +64,7 @@ class Call:
         "queue_s",
         "scale",
         "state",
+        "text",
         "ticket",
         "tokens",
         "ttft_s",
@@ -74,13 +77,13 @@ class Call:
         self,
         provider: SimulatedProvider,
         input_tokens: int,
-        tokens: int,
+        plan: Plan,
         ttft_s: float,
         window: tuple[int, float, float],
     ) -> None:
         self.provider = provider
         self.input_tokens = input_tokens
-        self.tokens = tokens
+        self.tokens, self.ending, self.text = plan
         self.ttft_s = ttft_s
         self.place, self.generation_s, self.longest_gap_s = window  # unscaled until it starts
         self.state = WAITING
@@ -122,7 +125,7 @@ class Call:
             return  # cut off, or its slot was freed when the caller went away
         self.state = ENDED
         self.usage = _usage(Usage, (self.input_tokens, self.tokens, 0))
-        self.finish_reason = "stop"
+        self.finish_reason = self.ending
         waiter, reader = self.waiter, self._reader
         if waiter is not None and not waiter.done():  # a single token: first and last at once
             waiter.set_result(None)
@@ -251,14 +254,21 @@ class Call:
             raise failure
         self._failure = failure
         tokens, self._delivered = made - self._delivered, made
-        return _chunk(Chunk, (_filler(tokens), tokens))
+        return _chunk(Chunk, (self.words(made - tokens, made), tokens))
 
     def _chunk(self, tokens: int) -> Chunk:
         self._delivered += tokens
         if self._delivered >= self.tokens:
             self.usage = _usage(Usage, (self.input_tokens, self.tokens, 0))
-            self.finish_reason = "stop"
-        return _chunk(Chunk, (_filler(tokens), tokens))
+            self.finish_reason = self.ending
+        return _chunk(Chunk, (self.words(self._delivered - tokens, self._delivered), tokens))
+
+    def words(self, first: int, last: int) -> str:
+        """What the tokens from `first` to before `last` say."""
+        text, tokens = self.text, self.tokens
+        if text is None:
+            return _filler(last - first)
+        return text[len(text) * first // tokens : len(text) * last // tokens]
 
     def _chunk_plan(self) -> list[tuple[float, int]]:
         """(time, tokens delivered by then) of each wake-up of an iterating reader."""

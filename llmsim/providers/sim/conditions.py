@@ -17,6 +17,11 @@ class Phase(NamedTuple):
     latency: float = 1.0
     capacity: float = 1.0
     rate_limit: float = 1.0
+    ttft: float = 1.0
+    length: float = 1.0
+    defects: float = 1.0
+    refusals: float = 1.0
+    model: str = ""  # what it silently became; empty: what it was
     outage: bool = False
 
 
@@ -43,9 +48,18 @@ class Conditions:
 
     @staticmethod
     def _phase(start_s: float, active: list[Fault]) -> Phase:
-        latency = capacity = rate_limit = 1.0
+        multipliers = dict.fromkeys(("latency", "capacity", "rate_limit", "ttft", "length", "defects", "refusals"), 1.0)
+        model = ""
         for fault in active:
-            latency *= fault.latency.multiplier if fault.latency else 1.0
-            capacity *= fault.capacity.multiplier if fault.capacity else 1.0
-            rate_limit *= fault.rate_limit.multiplier if fault.rate_limit else 1.0
-        return Phase(start_s, latency, capacity, rate_limit, any(fault.outage for fault in active))
+            for name in ("latency", "capacity", "rate_limit"):
+                scale = getattr(fault, name)
+                multipliers[name] *= scale.multiplier if scale else 1.0
+            drift = fault.drift
+            if drift is not None:
+                multipliers["latency"] *= drift.latency
+                multipliers["ttft"] *= drift.ttft
+                multipliers["length"] *= drift.output_tokens
+                multipliers["defects"] *= drift.json_defects
+                multipliers["refusals"] *= drift.refusals
+                model = drift.model or model
+        return Phase(start_s, **multipliers, model=model, outage=any(fault.outage for fault in active))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 
-from llmsim.distributions import Distribution
+from llmsim.distributions import Distribution, Normal
 from llmsim.engine.loop import SimLoop
 from llmsim.errors import ConnectionFailed, GatewayError, StreamBroken
 from llmsim.luck import Luck, Series
@@ -15,6 +16,7 @@ from llmsim.providers.faults import Fault
 from llmsim.providers.sim.call import WAITING, Call
 from llmsim.providers.sim.conditions import HEALTHY, Conditions, Phase
 from llmsim.providers.sim.gaps import GapPool
+from llmsim.providers.sim.outputs import REFUSAL_TOKENS, Output, Plan, json_text
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.traffic.workload import Truth, World
 from llmsim.types import NO_LIMITS, Request, Response, Usage, WholeAnswer
@@ -24,7 +26,14 @@ __all__ = ["SimulatedProvider"]
 
 _BLOCK_BITS = 9
 _BLOCK_MASK = (1 << _BLOCK_BITS) - 1
+_NORMAL = Normal()
 _NO_GAPS = (0, 0.0, float("nan"))
+
+
+@lru_cache(maxsize=4096)
+def _stops(tokens: int) -> Plan:
+    """A complete answer of this length; shared, as most are."""
+    return Plan(tokens)
 
 
 class _CallLuck:
@@ -103,6 +112,11 @@ class SimulatedProvider:
         self._error = _CallLuck(luck, "error", name)
         self._answer = _CallLuck(luck, "answer_time", name, spec.answer_time)
         self._break_at = _CallLuck(luck, "break_at", name)
+        self._refusal = _CallLuck(luck, "refusal", name)
+        self._length = _CallLuck(luck, "length", name, _NORMAL)
+        self._defect = _CallLuck(luck, "defect", name)
+        self._cut_at = _CallLuck(luck, "cut_at", name)
+        self._plain = spec.output == Output() and not any(fault.drift for fault in faults)
         self._fails = spec.errors.total > 0
         self._dialect = DIALECTS[spec.dialect]
         self._account: Account | None = None
@@ -129,7 +143,8 @@ class SimulatedProvider:
         truth = self._world.truth(request)
         number = truth.calls.get(self.name, 0)
         truth.calls[self.name] = number + 1
-        ticket = self._admit(request, truth, number)
+        plan = self._plan(request, truth, number)
+        ticket = self._admit(request, truth, number, plan.tokens)
         if isinstance(ticket, GatewayError):
             self._latest.pop(request.id, None)
             answered = self.loop.create_future()
@@ -139,12 +154,12 @@ class SimulatedProvider:
                 raise ticket
             finally:
                 del ticket  # its traceback refers to this frame: a circle only the cyclic collector could free
-        call = self._accept(request, truth, number)
+        call = self._accept(request, truth, number, plan)
         if ticket is not None and self._settles:
             call.ticket = ticket
         try:
             await call.waiter  # type: ignore[misc]  # set by _accept
-            response = Response(call, upstream=self.name, model=request.model or self.model)
+            response = Response(call, upstream=self.name, model=self._phase.model or request.model or self.model)
             response.queue_s = call.queue_s
             if ticket is not None and self._has_headers:
                 assert self._account is not None
@@ -155,7 +170,7 @@ class SimulatedProvider:
             if call.error is not None:  # what had been made of it went nowhere
                 self._latest[request.id] = call
                 raise StreamBroken("connection lost", upstream=self.name, status=200)
-            answer = WholeAnswer("tok " * call.tokens, call.tokens, call.usage)
+            answer = WholeAnswer(call.words(0, call.tokens), call.tokens, call.usage, call.finish_reason)
             return Response(
                 answer,
                 upstream=self.name,
@@ -178,9 +193,30 @@ class SimulatedProvider:
     async def aclose(self) -> None:
         """Nothing to release."""
 
+    # -- the answer --------------------------------------------------------------------------------------------
+
+    def _plan(self, request: Request, truth: Truth, number: int) -> Plan:
+        """What the model will answer to this call, unless something goes wrong."""
+        natural, most = truth.output_tokens, request.max_tokens
+        if self._plain and request.response_schema is None:
+            if most is None or natural <= most:
+                return _stops(natural)
+            return Plan(most, "length")
+        output, phase = self.spec.output, self._phase
+        if output.refusals and self._refusal(truth, number) < output.refusals * phase.refusals:
+            return Plan(REFUSAL_TOKENS if most is None else min(REFUSAL_TOKENS, most), "refusal")
+        z = self._length(truth, number) if output.variation else 0.0
+        natural = output.tokens(natural, z, phase.length)
+        kept = natural if most is None else min(natural, most)
+        text = None
+        if request.response_schema is not None:
+            defect = output.defects(truth.style).pick(self._defect(truth, number), phase.defects)
+            text = json_text(natural, kept, defect, self._cut_at(truth, number) if defect == "cut" else 0.0)
+        return Plan(kept, "stop" if kept == natural else "length", text)
+
     # -- admission ---------------------------------------------------------------------------------------------
 
-    def _admit(self, request: Request, truth: Truth, number: int) -> Ticket | GatewayError | None:
+    def _admit(self, request: Request, truth: Truth, number: int, tokens: int) -> Ticket | GatewayError | None:
         """What the account charged for the call (None: it has no limits), or what it is answered instead."""
         spec = self.spec
         if self._phase.outage:
@@ -196,7 +232,7 @@ class SimulatedProvider:
         account = self._account
         if account is None:
             return None
-        output_tokens = truth.output_tokens if account.foresees else request.max_tokens
+        output_tokens = tokens if account.foresees else request.max_tokens
         outcome = account.admit(request.input_tokens, output_tokens, 0, self.loop.time())
         if type(outcome) is Refused:
             return self._dialect.refusal(account, outcome, model=request.model or self.model).error(self.name)
@@ -213,10 +249,10 @@ class SimulatedProvider:
         )
         return answer.error(self.name)
 
-    def _accept(self, request: Request, truth: Truth, number: int) -> Call:
-        tokens = truth.output_tokens
+    def _accept(self, request: Request, truth: Truth, number: int, plan: Plan) -> Call:
+        tokens = plan.tokens
         window = self.gaps.stretch(self._window(truth, number), tokens - 1) if tokens > 1 else _NO_GAPS
-        call = Call(self, request.input_tokens, tokens, self._ttft(truth, number), window)
+        call = Call(self, request.input_tokens, plan, self._ttft(truth, number) * self._phase.ttft, window)
         if self._fails and self.spec.errors.pick(self._error(truth, number)) == "in_stream":
             call.breaks = int(self._break_at(truth, number) * tokens), self._dialect.failure("in_stream")
         call.waiter = self.loop.create_future()

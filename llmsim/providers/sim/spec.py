@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from llmsim.distributions import Constant, DurationDistribution
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.providers.dialects import DIALECTS, ErrorRates, Limits
+from llmsim.providers.sim.outputs import Output
 from llmsim.units import BadValue, Count, PositiveCount
 
 __all__ = ["Queue", "SimProvider"]
@@ -49,6 +50,8 @@ class SimProvider:
         Providers that name the same group share one account with its limits.
     context_window
         Longest prompt in tokens; longer ones are answered as the dialect does. None: no limit.
+    output
+        How long its answers are, how they end, and how its JSON goes wrong.
     errors
         Shares of calls that fail whatever the load, by kind.
     answer_time
@@ -70,6 +73,7 @@ class SimProvider:
     rate_limit: Limits | None = None
     quota_group: str | None = None
     context_window: PositiveCount | None = None
+    output: Output = Output()
     errors: ErrorRates = ErrorRates()
     answer_time: DurationDistribution = Constant(0.03)
     on_cancel: Literal["free", "finish_prefill", "continue"] = "free"

@@ -32,6 +32,7 @@ CLASS_STYLE: dict[str, tuple[str, str]] = {
     "timeouts": ("#aa3377", "xxxx"),
     "all_failed": ("#994455", "++++"),
     "shed": ("#228833", "...."),
+    "unusable": ("#8b6fc0", "||||"),
     "abandoned": ("#bbbbbb", "----"),
     "other_failures": ("#888888", "oooo"),
 }
