@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from llmsim.report.figures import clock, count, share, usd
-from llmsim.telemetry.costs import COST_PARTS
+from llmsim.telemetry.costs import WASTED
 from llmsim.telemetry.outcomes import CLASSES
 from llmsim.units import format_duration
 
@@ -175,7 +175,7 @@ def _not_recovered(result: Result) -> str:
 
 def _waste(result: Result) -> str:
     costs = result.metrics["cost_usd"]
-    wasted = {name: costs[name] for name in COST_PARTS if name not in ("useful", "fallback_difference")}
+    wasted = {name: costs[name] for name in WASTED}
     total = costs["total"]
     lost = sum(wasted.values())
     if not total > 0 or lost < _NOTABLE * total:

@@ -20,6 +20,7 @@ from llmsim.telemetry.recorder import Replication, event_hash
 from llmsim.telemetry.sample import Sample
 
 if TYPE_CHECKING:
+    from llmsim.report.bill import Bill, Monthly
     from llmsim.report.plots import Plots
 
 __all__ = ["EXIT_CODES", "Result"]
@@ -86,6 +87,55 @@ class Result:
         """The measured time in windows of 10 s, one row per replication and window."""
         ends_s = {one.number: measured_until_s(self.scenario, one) for one in self.replications}
         return windows(self.requests, ends_s)
+
+    def costs(
+        self, by: str | Sequence[str] | None = None, *, window: str | float | None = None, replications: bool = False
+    ) -> pl.DataFrame:
+        """What was paid for what, by whom and when: one row per value of `by` and window.
+
+        Parameters
+        ----------
+        by
+            Columns of requests (``route``, ``tenant``, ``user``, …) or of attempts (``upstream``, ``model``,
+            ``cause``); None: one row. What belongs to no value (storage; with a column of attempts, the request's log
+            line) has null.
+        window
+            Split the measured time, by arrival of the request: ``"10s"``.
+        replications
+            A row for each replication instead of their mean.
+
+        Raises
+        ------
+        LlmsimError
+            For a column or window that does not exist.
+        """
+        from llmsim.report.costs import costs
+
+        return costs(self, by, window=window, replications=replications)
+
+    @property
+    def bill(self) -> Bill:
+        """The cost of a replication item by item, as a table that shows itself; ``.table`` is the frame."""
+        from llmsim.report.bill import bill
+
+        return bill(self)
+
+    def monthly(self, requests: float | None = None) -> Monthly:
+        """What a month like the measured time would cost, with an interval over the replications.
+
+        Parameters
+        ----------
+        requests
+            In that month; default: the scenario's base rate (of a closed loop, the measured rate) for 730 hours.
+
+        Raises
+        ------
+        LlmsimError
+            If nothing was measured.
+        """
+        from llmsim.report.bill import monthly
+
+        return monthly(self, requests)
 
     @cached_property
     def samples(self) -> list[Sample]:
