@@ -137,6 +137,36 @@ class Result:
 
         return monthly(self, requests)
 
+    def telemetry(
+        self, by: str | Sequence[str] | None = None, *, window: str | float = "10s", replications: bool = False
+    ) -> pl.DataFrame:
+        """Tokens, waiting and answering over time: `llmsim.report.telemetry.TELEMETRY` says what each column is.
+
+        Parameters
+        ----------
+        by
+            Columns of requests (``route``, ``tenant``, ``user``, ``served_by``, …): a row per window and value.
+        window
+            Length of the windows.
+        replications
+            Rows for each replication; otherwise their requests are taken together, and rates are per replication.
+
+        Raises
+        ------
+        LlmsimError
+            For a column or window that does not exist.
+        """
+        from llmsim.report.telemetry import telemetry
+
+        return telemetry(self, by, window=window, replications=replications)
+
+    @cached_property
+    def diagnosis(self) -> list[str]:
+        """Whether first tokens came late or answers took long, when, and which part of it grew; empty: neither."""
+        from llmsim.report.diagnosis import diagnosis
+
+        return diagnosis(self)
+
     @cached_property
     def samples(self) -> list[Sample]:
         """The measured part of each replication, from which metrics are computed."""
