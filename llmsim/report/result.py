@@ -279,6 +279,36 @@ class Result:
 
         return save(self, directory)
 
+    def to_otlp(self, path: str | Path, *, replication: int | None = 0) -> tuple[Path, Path]:
+        """Write what was measured as OTLP in JSON lines, under OpenTelemetry's GenAI names.
+
+        Parameters
+        ----------
+        path
+            ``out/run.jsonl`` becomes ``out/run.metrics.jsonl`` (all replications) and ``out/run.traces.jsonl``.
+        replication
+            Whose requests become traces (about 1.2 kB a span); None: all.
+
+        Returns
+        -------
+        tuple of Path
+            The two files. The scenario's 0 stands at `llmsim.telemetry.otlp.EPOCH_NS`; equal results give equal bytes.
+
+        Raises
+        ------
+        LlmsimError
+            For a replication that is not there.
+        """
+        from llmsim.report.export import to_otlp
+
+        return to_otlp(self, path, replication=replication)
+
+    def to_prometheus(self, path: str | Path) -> Path:
+        """Write what was measured as Prometheus text, as a scrape at the end would see it; equal for equal results."""
+        from llmsim.report.export import to_prometheus
+
+        return to_prometheus(self, path)
+
     def __repr__(self) -> str:
         from llmsim.report.text import to_text
 
