@@ -65,9 +65,6 @@ def attempt_parts(sample: Sample) -> pl.DataFrame:
         The columns of attempts and: ``first_choice`` and ``request_outcome`` of its request; ``part``, one of
         `TOKEN_PARTS` other than the difference; ``difference_usd``, what of its cost is fallback price difference.
     """
-    known = sample.cache.get("attempt parts")
-    if isinstance(known, pl.DataFrame):
-        return known
     useful = pl.col("won") & (pl.col("outcome") == "ok") & (pl.col("request_outcome") == "ok")
     # Two attempts of one request that ran at the same time: one was the other's hedge.
     part = (
@@ -82,9 +79,7 @@ def attempt_parts(sample: Sample) -> pl.DataFrame:
         .otherwise(pl.lit("retry"))
     )
     difference = pl.when(useful).then(pl.col("cost_usd") - _first_choice_cost(sample)).otherwise(0.0)
-    split = _with_request(sample).with_columns(part=part, difference_usd=difference).drop("answered", "hedged")
-    sample.cache["attempt parts"] = split
-    return split
+    return _with_request(sample).with_columns(part=part, difference_usd=difference).drop("answered", "hedged")
 
 
 def side_uses(sample: Sample) -> dict[str, dict[str, tuple[float, float]]]:
@@ -94,7 +89,7 @@ def side_uses(sample: Sample) -> dict[str, dict[str, tuple[float, float]]]:
     """
     requests, model = sample.requests, sample.costs
     logged, store = model.observability, model.vector_store
-    attempts = attempt_parts(sample).height
+    attempts = sample.attempts.join(requests.select(*ADDRESS), on=ADDRESS, how="semi").height
     tokens = _uses(requests, "input_tokens") + _uses(requests, "output_tokens")
     written = {
         "of requests": requests.height * logged.bytes_per_request,

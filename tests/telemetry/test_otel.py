@@ -103,7 +103,7 @@ def test_traces_parse_as_otlp_and_are_trees(day, tmp_path):
     from google.protobuf import json_format
     from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-    _, path = day.to_otlp(tmp_path / "run", replication=None)
+    _, path = day.to_otlp(tmp_path / "run", replication=1)
     assert path == tmp_path / "run.traces.jsonl"
     assert max(map(len, path.read_text(encoding="utf-8").splitlines())) < 2**20
     spans = []
@@ -112,7 +112,7 @@ def test_traces_parse_as_otlp_and_are_trees(day, tmp_path):
         spans += data.resource_spans[0].scope_spans[0].spans
     roots = {span.trace_id: span for span in spans if not span.parent_span_id}
     children = [span for span in spans if span.parent_span_id]
-    measured = pl.col("window") == "measured"
+    measured = (pl.col("window") == "measured") & (pl.col("replication") == 1)
     assert len(roots) == day.requests.filter(measured).height
     assert len(children) == day.attempts.filter(measured).height
     assert len({(span.trace_id, span.span_id) for span in spans}) == len(spans)
