@@ -14,6 +14,7 @@ from llmsim.report.figures import figure, share
 from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
 from llmsim.report.result import Result
+from llmsim.report.verdict import ERROR
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Scenario
 from llmsim.tune.bracket import Bracket, Word
@@ -132,7 +133,9 @@ class Capacity:
             told.append(
                 "A load passed above one that failed: more load is not always worse here. Look at the loads one by one."
             )
-        told.append("Every load met the same luck; each verdict errs in at most 5 % of scenarios on the edge.")
+        told.append(
+            f"Every load met the same luck; a verdict on one that is exactly on the edge errs with {share(ERROR)}."
+        )
         return tuple(told)
 
     @property

@@ -19,8 +19,14 @@ DAY = {
         "patience": {"lognormal": {"p50": "4s", "p99": "20s"}},
         "topics": {"zipf": {"s": 1.0, "unique": 200}},
         "mix": [
-            {"route": "chat", "weight": "70%", "tenant": "a", "output_tokens": {"uniform": {"low": 20, "high": 400}}},
-            {"route": "rag", "weight": "30%", "tenant": "b", "input_tokens": 4000, "output_tokens": 40, "stream": False},
+            {
+                "route": "chat", "weight": "70%", "tenant": "a",
+                "output_tokens": {"uniform": {"low": 20, "high": 400}},
+            },
+            {
+                "route": "rag", "weight": "30%", "tenant": "b", "stream": False,
+                "input_tokens": 4000, "output_tokens": 40,
+            },
         ],
     },
     "providers": {
