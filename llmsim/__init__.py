@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from llmsim.report.result import Result
     from llmsim.report.save import load_result
     from llmsim.scenario.spec import Scenario
+    from llmsim.tune.capacity import capacity
     from llmsim.types import Message, Request, Response, Usage
 
 __version__ = "0.1.0"
@@ -58,6 +59,7 @@ _HOME = {
     "Timeout": "llmsim.gateway.policies.timeout",
     "TokenPrice": "llmsim.pricing",
     "Usage": "llmsim.types",
+    "capacity": "llmsim.tune.capacity",
     "current_run": "llmsim.gateway.contract",
     "load": "llmsim.api",
     "load_result": "llmsim.report.save",
@@ -87,6 +89,7 @@ __all__ = [
     "Timeout",
     "TokenPrice",
     "Usage",
+    "capacity",
     "current_run",
     "load",
     "load_result",

@@ -1,4 +1,4 @@
-"""The only parser of units: ``250ms``, ``40/s``, ``2%``, ``10x``, ``4M``, ``$3/Mtok`` become plain SI and USD floats.
+"""The only parser of units: ``250ms``, ``40/s``, ``2%``, ``10x``, ``4M``, ``$3/Mtok``, ``2kB`` become plain SI floats.
 
 In a scenario file the value carries the unit and the key never does; in Python a float carries it in its
 name (``timeout_s``). A `Unit` stands in ``Annotated[float, DURATION]``, where pydantic finds it and asks it
@@ -14,15 +14,23 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 __all__ = [
+    "BYTES",
+    "BYTE_PRICE",
     "COUNT",
     "DURATION",
+    "EVENT_PRICE",
+    "MONTH_S",
     "MULTIPLIER",
     "PRICE",
     "RATE",
     "RATIO",
+    "STORAGE_PRICE",
     "BadValue",
+    "BytePrice",
+    "Bytes",
     "Count",
     "Duration",
+    "EventPrice",
     "Multiplier",
     "PositiveCount",
     "PositiveDuration",
@@ -30,18 +38,29 @@ __all__ = [
     "Price",
     "Rate",
     "Ratio",
+    "StoragePrice",
     "Unit",
     "format_duration",
 ]
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _PER = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "day": 86400.0}
+#: A month of a price list: 365 days of 24 hours in twelve parts, the 730 hours that cloud price lists count with
+#: (AWS Pricing Calculator: "730 hours in a month").
+MONTH_S = 730 * 3600.0
+
+# kB to TB are powers of 1,000, KiB to TiB powers of 1,024: a bill that counts in the latter is written so.
+_BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+_BYTES |= {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40}
 _SCALE = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 _NUMBER = r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 _DURATION_PART = re.compile(_NUMBER + r"\s*(us|ms|min|s|m|h|d)")
 _RATE_TEXT = re.compile(_NUMBER + r"\s*([kKMGB]?)\s*/\s*(s|min|m|h|day|d)")
 _COUNT_TEXT = re.compile(_NUMBER + r"\s*([kKMGB]?)")
 _PRICE_TEXT = re.compile(r"\$\s*" + _NUMBER + r"\s*/\s*([kKMG]?)tok(?:ens?)?")
+_BYTES_TEXT = re.compile(_NUMBER + r"\s*([kKMGT]?i?B)")
+_BYTE_PRICE_TEXT = re.compile(r"\$\s*" + _NUMBER + r"\s*/\s*([kKMGT]?i?B)(-month)?")
+_EVENT_PRICE_TEXT = re.compile(r"\$\s*" + _NUMBER + r"\s*/\s*([kKMGB]?)")
 
 
 def _duration(text: str) -> float | None:
@@ -74,6 +93,26 @@ def _count(text: str) -> float | None:
 def _price(text: str) -> float | None:
     found = _PRICE_TEXT.fullmatch(text)
     return float(found[1]) / _SCALE[found[2]] if found else None
+
+
+def _bytes(text: str) -> float | None:
+    found = _BYTES_TEXT.fullmatch(text)
+    return float(found[1]) * _BYTES[found[2]] if found and found[2] in _BYTES else None
+
+
+def _byte_price(text: str) -> float | None:
+    found = _BYTE_PRICE_TEXT.fullmatch(text)
+    return float(found[1]) / _BYTES[found[2]] if found and found[2] in _BYTES and not found[3] else None
+
+
+def _storage_price(text: str) -> float | None:
+    found = _BYTE_PRICE_TEXT.fullmatch(text)
+    return float(found[1]) / _BYTES[found[2]] / MONTH_S if found and found[2] in _BYTES and found[3] else None
+
+
+def _event_price(text: str) -> float | None:
+    found = _EVENT_PRICE_TEXT.fullmatch(text)
+    return float(found[1]) / _SCALE[found[2]] if found and found[2] else None
 
 
 class BadValue(ValueError):
@@ -212,6 +251,14 @@ RATIO = Unit("a ratio", ("2%", "0.02"), _ratio, bare=True, high=1.0, pattern=f"^
 MULTIPLIER = Unit("a multiplier", ("10x", "0.25x"), _multiplier, bare=True, pattern=f"^{_SHAPE}x?$")
 COUNT = Unit("a count", ("50000", "4M", "400k"), _count, bare=True, whole=True, pattern=f"^{_SHAPE}[kKMGB]?$")
 PRICE = Unit("a price per token", ("$3/Mtok", "$0.15/Mtok"), _price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMG]?tok(ens?)?$")
+BYTES = Unit("a size in bytes", ("2kB", "512B", "1.5MB"), _bytes, pattern=f"^{_SHAPE}[kKMGT]?i?B$")
+BYTE_PRICE = Unit("a price per byte", ("$0.50/GB",), _byte_price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMGT]?i?B$")
+STORAGE_PRICE = Unit(
+    "a price of storage", ("$0.33/GB-month",), _storage_price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMGT]?i?B-month$"
+)
+EVENT_PRICE = Unit(
+    "a price per number of operations", ("$16/M", "$0.40/k"), _event_price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMGB]$"
+)
 
 Duration = Annotated[float, DURATION]
 PositiveDuration = Annotated[float, replace(DURATION, above=True)]
@@ -222,6 +269,10 @@ Multiplier = Annotated[float, MULTIPLIER]
 Count = Annotated[int, COUNT]
 PositiveCount = Annotated[int, replace(COUNT, low=1, examples=("3", "50000", "4M"))]
 Price = Annotated[float, PRICE]
+Bytes = Annotated[float, BYTES]
+BytePrice = Annotated[float, BYTE_PRICE]  #: USD per byte
+StoragePrice = Annotated[float, STORAGE_PRICE]  #: USD per byte and second
+EventPrice = Annotated[float, EVENT_PRICE]  #: USD per operation
 
 
 def format_duration(seconds: float) -> str:

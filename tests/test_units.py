@@ -3,7 +3,18 @@
 import pytest
 
 from llmsim import units
-from llmsim.units import COUNT, DURATION, MULTIPLIER, PRICE, RATE, RATIO
+from llmsim.units import (
+    BYTE_PRICE,
+    BYTES,
+    COUNT,
+    DURATION,
+    EVENT_PRICE,
+    MULTIPLIER,
+    PRICE,
+    RATE,
+    RATIO,
+    STORAGE_PRICE,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +35,14 @@ from llmsim.units import COUNT, DURATION, MULTIPLIER, PRICE, RATE, RATIO
         (COUNT, "50_000", 50_000),
         (PRICE, "$3/Mtok", 3e-6),
         (PRICE, "$0.5/ktok", 5e-4),
+        (BYTES, "2kB", 2000.0),
+        (BYTES, "1.5 MiB", 1.5 * 1024**2),
+        (BYTES, 0, 0.0),
+        (BYTE_PRICE, "$0.50/GB", 0.5e-9),
+        (BYTE_PRICE, "$0.50/GiB", 0.5 / 1024**3),
+        (STORAGE_PRICE, "$0.33/GB-month", 0.33e-9 / (730 * 3600)),
+        (EVENT_PRICE, "$16/M", 16e-6),
+        (EVENT_PRICE, "$0.4 / k", 4e-4),
     ],
 )
 def test_understood(unit, text, value):
@@ -42,6 +61,14 @@ def test_understood(unit, text, value):
         (RATIO, True, "is not a ratio"),
         (COUNT, "2.5", "whole number"),
         (PRICE, "3/Mtok", "$3/Mtok"),
+        (BYTES, 2000, "write it like 2kB"),
+        (BYTES, "2iB", "is not a size in bytes"),
+        (BYTES, "2GB-month", "is not a size in bytes"),
+        (BYTE_PRICE, "$0.33/GB-month", "is not a price per byte"),
+        (BYTE_PRICE, "0.5/GB", "$0.50/GB"),
+        (STORAGE_PRICE, "$0.33/GB", "write it like $0.33/GB-month"),
+        (EVENT_PRICE, "$16", "write it like $16/M"),
+        (EVENT_PRICE, "$16/", "is not a price per number"),
         (MULTIPLIER, None, "is not a multiplier"),
         (MULTIPLIER, float("nan"), "out of range"),
     ],

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from llmsim.cli.capacity import capacity
 from llmsim.cli.explain import explain
 from llmsim.cli.run import run
 from llmsim.cli.schema import schema
@@ -17,6 +18,7 @@ app = typer.Typer(
     name="llmsim", rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True
 )
 app.command()(run)
+app.command()(capacity)
 app.command()(explain)
 app.command()(schema)
 

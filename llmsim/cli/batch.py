@@ -47,6 +47,9 @@ class Options:
     overrides: tuple[str, ...] = ()
     json: str | None = None  #: a file name, or ``-``
     out: Path | None = None
+    otlp: Path | None = None
+    prometheus: Path | None = None
+    costs: bool = False  #: show the bill and a month of it
     progress: bool = True
     quiet: bool = False
     allow_undecided: bool = False
@@ -70,7 +73,7 @@ class Batch:
         """
         options = self.options
         try:
-            outputs = Outputs(options.files, options.json, options.out)
+            outputs = Outputs(options.files, options.json, options.out, options.otlp, options.prometheus)
         except LlmsimError as error:
             return self._complain(error, "")["exit_code"]  # type: ignore[no-any-return]
         # All files are read before the first is run: a typing error should not come to light after minutes.
@@ -133,12 +136,13 @@ class Batch:
         options = self.options
         code = result.exit_code(allow_undecided=options.allow_undecided)
         again = replay(file, result.seed, options.replications, options.overrides)
-        saved = None
+        saved, exported = None, []
         try:
             saved = outputs.save(number, result)
+            exported = outputs.export(number, result)
         except LlmsimError as error:  # the result is there all the same
             code = worst([code, self._complain(error, str(file))["exit_code"]])
-        self._show(result, saved, again)
+        self._show(result, saved, exported, again)
         if stopped:
             put(_interrupted(result, stopped), "stderr")
         return {"file": str(file), "exit_code": code, "replay": again, **result.to_dict()}
@@ -161,13 +165,18 @@ class Batch:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _show(self, result: Result, saved: Path | None, again: str) -> None:
+    def _show(self, result: Result, saved: Path | None, exported: Sequence[Path], again: str) -> None:
         if self.options.quiet:
             put(headline(result), self._to, painted=True)
             return
         lines = [repr(result), ""]
+        if self.options.costs and result.metrics["requests"] > 0:
+            bills = (str(result.bill), str(result.monthly()))
+            lines += [textwrap.indent(f"{bill}\n", "  ") for bill in bills]
         if saved is not None:
             lines.append(f"  Saved in {saved}{_story(result, saved)}")
+        if exported:
+            lines.append(f"  Exported to {', '.join(map(str, exported))}")
         lines.append(f"  The same again: {again}")
         put("\n".join(lines) + "\n", self._to, painted=True)
 

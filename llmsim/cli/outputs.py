@@ -16,7 +16,7 @@ __all__ = ["Outputs"]
 
 
 class Outputs:
-    """``--json`` and ``--out`` of one command.
+    """``--json``, ``--out``, ``--otlp`` and ``--prometheus`` of one command.
 
     Parameters
     ----------
@@ -26,6 +26,8 @@ class Outputs:
         A file name, ``-`` for standard output, or None.
     out
         Directory for tables, or None.
+    otlp, prometheus
+        File names, or None; several scenario files get one each, with their name in it.
 
     Raises
     ------
@@ -33,17 +35,23 @@ class Outputs:
         If it is clear already that nothing can be written there.
     """
 
-    def __init__(self, files: Sequence[Path], json_to: str | None, out: Path | None) -> None:
+    def __init__(
+        self,
+        files: Sequence[Path],
+        json_to: str | None,
+        out: Path | None,
+        otlp: Path | None = None,
+        prometheus: Path | None = None,
+    ) -> None:
         self._one = len(files) == 1
         self._json = json_to
         self._folders = [None] * len(files) if out is None else _folders(files, out)
-        if json_to not in (None, "-"):
-            assert json_to is not None
-            place = Path(json_to)
-            if place.is_dir():
-                raise LlmsimError(f"--json {json_to}: this is a directory; name a file, or - for standard output")
-            if not place.absolute().parent.is_dir():
-                raise LlmsimError(f"--json {json_to}: there is no directory {place.parent}; make it first")
+        self._otlp, self._prometheus = _places(files, otlp), _places(files, prometheus)
+        if json_to is not None and json_to != "-":
+            _check_file("--json", Path(json_to), "name a file, or - for standard output")
+        for option, place in (("--otlp", otlp), ("--prometheus", prometheus)):
+            if place is not None:
+                _check_file(option, place, "name a file")
         for folder in self._folders:
             if folder is not None:
                 _make(folder)
@@ -64,6 +72,27 @@ class Outputs:
         except OSError as error:
             raise LlmsimError(f"--out: cannot write {error.filename or folder}: {error.strerror or error}") from error
 
+    def export(self, number: int, result: Result) -> list[Path]:
+        """Write what other tools read of file `number`; where it is.
+
+        Raises
+        ------
+        LlmsimError
+            If that fails.
+        """
+        written: list[Path] = []
+        option = "--otlp"
+        try:
+            otlp, prometheus = self._otlp[number], self._prometheus[number]
+            if otlp is not None:
+                written += result.to_otlp(otlp)
+            option = "--prometheus"
+            if prometheus is not None:
+                written.append(result.to_prometheus(prometheus))
+        except OSError as error:
+            raise LlmsimError(f"{option}: cannot write {error.filename}: {error.strerror or error}") from error
+        return written
+
     def write(self, pages: Sequence[dict[str, Any]]) -> None:
         """Write the JSON: an object for one file, an array for several.
 
@@ -83,6 +112,21 @@ class Outputs:
             Path(self._json).write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise LlmsimError(f"--json {self._json}: cannot be written: {error.strerror or error}") from error
+
+
+def _check_file(option: str, place: Path, instead: str) -> None:
+    if place.is_dir():
+        raise LlmsimError(f"{option} {place}: this is a directory; {instead}")
+    if not place.absolute().parent.is_dir():
+        raise LlmsimError(f"{option} {place}: there is no directory {place.parent}; make it first")
+
+
+def _places(files: Sequence[Path], place: Path | None) -> list[Path | None]:
+    """The file itself for one scenario, else one for each, with the scenario's name in it."""
+    if place is None or len(files) == 1:
+        return [place] * len(files)
+    folders = [folder for folder in _folders(files, place.parent) if folder is not None]
+    return [place.with_name(f"{place.stem}-{folder.name}{place.suffix}") for folder in folders]
 
 
 def _folders(files: Sequence[Path], out: Path) -> list[Path | None]:

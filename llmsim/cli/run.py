@@ -11,6 +11,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED
+from llmsim.cli.options import (
+    AllowUndecided,
+    Costs,
+    Jobs,
+    Json,
+    NoProgress,
+    Otlp,
+    Out,
+    Overrides,
+    Prometheus,
+    Quiet,
+    Replications,
+    Seed,
+    Traceback,
+)
 from llmsim.cli.terminal import put, steady_streams
 
 __all__ = ["run"]
@@ -21,34 +36,19 @@ def run(
         list[Path] | None, typer.Argument(metavar="FILE", show_default=False, help="Scenario files.")
     ] = None,
     *,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="In place of the scenario's seed.")] = None,
-    replications: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="The most replications, in place of the scenario's.")
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Processes; the result is the same. [one per core if there is much to do]"
-        ),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="PATH=VALUE", help="Change the scenario: gateway.retry.max_attempts=2. Repeatable."
-        ),
-    ] = None,
-    json: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - is standard output.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Save tables and result there; several files get a folder each.")
-    ] = None,
-    no_progress: Annotated[bool, typer.Option("--no-progress", help="Do not show how far it is.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict, one line a file.")] = False,
-    allow_undecided: Annotated[
-        bool, typer.Option("--allow-undecided", help="Exit with 0 instead of 3 when replications ran out.")
-    ] = False,
-    traceback: Annotated[bool, typer.Option("--traceback", help="With an error, show the whole traceback.")] = False,
+    seed: Seed = None,
+    replications: Replications = None,
+    jobs: Jobs = None,
+    overrides: Overrides = None,
+    json: Json = None,
+    out: Out = None,
+    otlp: Otlp = None,
+    prometheus: Prometheus = None,
+    costs: Costs = False,
+    no_progress: NoProgress = False,
+    quiet: Quiet = False,
+    allow_undecided: AllowUndecided = False,
+    traceback: Traceback = False,
 ) -> None:
     """Simulate scenarios and judge their SLOs.
 
@@ -68,6 +68,7 @@ def run(
     Examples:
       llmsim run scenarios/hacker-news-spike.yaml
       llmsim run scenarios/*.yaml --json results.json --out out
+      llmsim run spike.yaml --costs --otlp out/spike.jsonl --prometheus out/spike.prom
       llmsim run spike.yaml --seed 8 --replications 40 --set gateway.retry.max_attempts=2
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
@@ -81,6 +82,9 @@ def run(
         overrides=tuple(overrides or ()),
         json=json,
         out=out,
+        otlp=otlp,
+        prometheus=prometheus,
+        costs=costs,
         progress=not (no_progress or quiet),
         quiet=quiet,
         allow_undecided=allow_undecided,

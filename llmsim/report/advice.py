@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from llmsim.report.figures import clock, count, share, usd
-from llmsim.telemetry.costs import COST_PARTS
+from llmsim.telemetry.costs import WASTED
 from llmsim.telemetry.outcomes import CLASSES
 from llmsim.units import format_duration
 
@@ -20,6 +20,7 @@ __all__ = ["advice"]
 _MOST = 4
 _KEY = ["replication", "session", "step", "user_retry"]
 _TIMEOUTS = next(one.words for one in CLASSES if one.name == "timeouts")
+_LATENCIES = ("ttft", "ttft_ok", "ttft_upstream", "e2e", "e2e_ok", "tpot")
 
 # Below these shares a fact is not what decided a result, and is not worth a sentence.
 _NOTABLE = 0.1
@@ -42,7 +43,8 @@ def advice(result: Result) -> list[str]:
         return ["No request arrived in the measured time."]
     failed = _failures(requests, attempts)
     if result.verdict == "PASS" or failed.height < _FEW * requests.height:
-        return [_calm(result, requests, failed), *(sentence for sentence in [_waste(result)] if sentence)]
+        quiet = [*_slow(result), _calm(result, requests, failed), _waste(result)]
+        return [sentence for sentence in quiet if sentence][:_MOST]
     found = [
         _main_failure(result, failed),
         _gave_up_early(failed, requests),
@@ -50,6 +52,7 @@ def advice(result: Result) -> list[str]:
         _idle(failed),
         _not_recovered(result),
         _waste(result),
+        *_slow(result),
     ]
     sentences = [sentence for sentence in found if sentence][:_MOST]
     return sentences or [_calm(result, requests, failed)]
@@ -175,7 +178,7 @@ def _not_recovered(result: Result) -> str:
 
 def _waste(result: Result) -> str:
     costs = result.metrics["cost_usd"]
-    wasted = {name: costs[name] for name in COST_PARTS if name not in ("useful", "fallback_difference")}
+    wasted = {name: costs[name] for name in WASTED}
     total = costs["total"]
     lost = sum(wasted.values())
     if not total > 0 or lost < _NOTABLE * total:
@@ -185,6 +188,12 @@ def _waste(result: Result) -> str:
         f"{_percent(lost / total)} of the cost bought nothing ({usd(lost)} of {usd(total)} a replication), "
         f"most of it {name.replace('_', '-')} work."
     )
+
+
+def _slow(result: Result) -> list[str]:
+    """What made answers late, where an SLO on their time did not hold."""
+    late = any(line.objective.metric in _LATENCIES and line.verdict != "PASS" for line in result.slo)
+    return result.diagnosis if late else []
 
 
 def _calm(result: Result, requests: pl.DataFrame, failed: pl.DataFrame) -> str:

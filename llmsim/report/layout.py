@@ -10,7 +10,7 @@ import polars as pl
 from llmsim.report.figures import MISSING, count, figure, share, sparkline, usd
 from llmsim.report.slo import Overall
 from llmsim.report.verdict import Word
-from llmsim.telemetry.costs import COST_PARTS
+from llmsim.telemetry.costs import WASTED
 from llmsim.units import format_duration
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _cost(numbers: dict[str, Any]) -> str:
 
 
 def _wasted(costs: dict[str, float]) -> str:
-    parts = {name: costs[name] for name in COST_PARTS if name not in ("useful", "fallback_difference")}
+    parts = {name: costs[name] for name in WASTED}
     wasted = sum(parts.values())
     if not wasted > 0:
         return ""

@@ -20,6 +20,7 @@ from llmsim.telemetry.recorder import Replication, event_hash
 from llmsim.telemetry.sample import Sample
 
 if TYPE_CHECKING:
+    from llmsim.report.bill import Bill, Monthly
     from llmsim.report.plots import Plots
 
 __all__ = ["EXIT_CODES", "Result"]
@@ -86,6 +87,85 @@ class Result:
         """The measured time in windows of 10 s, one row per replication and window."""
         ends_s = {one.number: measured_until_s(self.scenario, one) for one in self.replications}
         return windows(self.requests, ends_s)
+
+    def costs(
+        self, by: str | Sequence[str] | None = None, *, window: str | float | None = None, replications: bool = False
+    ) -> pl.DataFrame:
+        """What was paid for what, by whom and when: one row per value of `by` and window.
+
+        Parameters
+        ----------
+        by
+            Columns of requests (``route``, ``tenant``, ``user``, …) or of attempts (``upstream``, ``model``,
+            ``cause``); None: one row. What belongs to no value (storage; with a column of attempts, the request's log
+            line) has null.
+        window
+            Split the measured time, by arrival of the request: ``"10s"``.
+        replications
+            A row for each replication instead of their mean.
+
+        Raises
+        ------
+        LlmsimError
+            For a column or window that does not exist.
+        """
+        from llmsim.report.costs import costs
+
+        return costs(self, by, window=window, replications=replications)
+
+    @property
+    def bill(self) -> Bill:
+        """The cost of a replication item by item, as a table that shows itself; ``.table`` is the frame."""
+        from llmsim.report.bill import bill
+
+        return bill(self)
+
+    def monthly(self, requests: float | None = None) -> Monthly:
+        """What a month like the measured time would cost, with an interval over the replications.
+
+        Parameters
+        ----------
+        requests
+            In that month; default: the scenario's base rate (of a closed loop, the measured rate) for 730 hours.
+
+        Raises
+        ------
+        LlmsimError
+            If nothing was measured.
+        """
+        from llmsim.report.bill import monthly
+
+        return monthly(self, requests)
+
+    def telemetry(
+        self, by: str | Sequence[str] | None = None, *, window: str | float = "10s", replications: bool = False
+    ) -> pl.DataFrame:
+        """Tokens, waiting and answering over time: `llmsim.report.telemetry.TELEMETRY` says what each column is.
+
+        Parameters
+        ----------
+        by
+            Columns of requests (``route``, ``tenant``, ``user``, ``served_by``, …): a row per window and value.
+        window
+            Length of the windows.
+        replications
+            Rows for each replication; otherwise their requests are taken together, and rates are per replication.
+
+        Raises
+        ------
+        LlmsimError
+            For a column or window that does not exist.
+        """
+        from llmsim.report.telemetry import telemetry
+
+        return telemetry(self, by, window=window, replications=replications)
+
+    @cached_property
+    def diagnosis(self) -> list[str]:
+        """Whether first tokens came late or answers took long, when, and which part of it grew; empty: neither."""
+        from llmsim.report.diagnosis import diagnosis
+
+        return diagnosis(self)
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -198,6 +278,36 @@ class Result:
         from llmsim.report.save import save
 
         return save(self, directory)
+
+    def to_otlp(self, path: str | Path, *, replication: int | None = 0) -> tuple[Path, Path]:
+        """Write what was measured as OTLP in JSON lines, under OpenTelemetry's GenAI names.
+
+        Parameters
+        ----------
+        path
+            ``out/run.jsonl`` becomes ``out/run.metrics.jsonl`` (all replications) and ``out/run.traces.jsonl``.
+        replication
+            Whose requests become traces (about 1.2 kB a span); None: all.
+
+        Returns
+        -------
+        tuple of Path
+            The two files. The scenario's 0 stands at `llmsim.telemetry.otlp.EPOCH_NS`; equal results give equal bytes.
+
+        Raises
+        ------
+        LlmsimError
+            For a replication that is not there.
+        """
+        from llmsim.report.export import to_otlp
+
+        return to_otlp(self, path, replication=replication)
+
+    def to_prometheus(self, path: str | Path) -> Path:
+        """Write what was measured as Prometheus text, as a scrape at the end would see it; equal for equal results."""
+        from llmsim.report.export import to_prometheus
+
+        return to_prometheus(self, path)
 
     def __repr__(self) -> str:
         from llmsim.report.text import to_text

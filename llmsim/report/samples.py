@@ -56,6 +56,7 @@ def sample_of(scenario: Scenario, replication: Replication, requests: pl.DataFra
         last_fault_end_s=last_fault_end_s(scenario, end_s),
         steady_state=tuple(objectives_of(scenario, "steady_state")),
         exact_cache=exact_cache(scenario),
+        costs=scenario.costs,
     )
 
 

@@ -18,7 +18,7 @@ from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, CLASS_OF_WORD, CLASSES
 from llmsim.telemetry.percentiles import samples_needed
 from llmsim.telemetry.recorder import ColumnData, Replication, TableData
 
-__all__ = ["WINDOW", "dtype_of", "frame", "to_table", "windows"]
+__all__ = ["WINDOW", "dtype_of", "frame", "quantile", "to_table", "windows"]
 
 WINDOW = pl.Enum(["warm_up", "measured", "drain"])
 
@@ -181,8 +181,8 @@ def _window_columns() -> list[pl.Expr]:
     return [
         pl.len().alias("requests"),
         *(expression.sum().alias(name) for name, expression in classes.items()),
-        *(_quantile(aware, p).alias(f"ttft_p{p}_s") for p in WINDOW_PERCENTILES),
-        *(_quantile(good, p).alias(f"ttft_ok_p{p}_s") for p in WINDOW_PERCENTILES),
+        *(quantile(aware, p).alias(f"ttft_p{p}_s") for p in WINDOW_PERCENTILES),
+        *(quantile(good, p).alias(f"ttft_ok_p{p}_s") for p in WINDOW_PERCENTILES),
         sent.sum().alias("sent_upstream"),
         pl.col("attempts").cast(pl.Int64).sum(),
         pl.col("fallbacks").cast(pl.Int64).sum(),
@@ -191,7 +191,8 @@ def _window_columns() -> list[pl.Expr]:
     ]
 
 
-def _quantile(values: pl.Expr, percent: int) -> pl.Expr:
+def quantile(values: pl.Expr, percent: int) -> pl.Expr:
+    """A percentile as an aggregate: null where there are too few values."""
     # "equiprobable" is the nearest rank of `llmsim.telemetry.percentiles`.
     enough = values.count() >= samples_needed(percent)
     return pl.when(enough).then(values.quantile(percent / 100, interpolation="equiprobable"))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from llmsim.gateway.pipeline import Gateway
 from llmsim.providers.faults import Fault
 from llmsim.providers.sim.spec import SimProvider
+from llmsim.telemetry.cost_model import CostModel
 from llmsim.traffic.spec import Traffic
 from llmsim.units import Duration, PositiveCount, PositiveDuration
 
@@ -63,6 +64,8 @@ class Scenario:
         The policies under test.
     faults
         What goes wrong, and when.
+    costs
+        Prices of what is not tokens: logs, embeddings, a vector store.
     steady_state
         Metric (with tags) to expressions that hold when all is well; what recovery_time waits for.
     slo
@@ -83,6 +86,7 @@ class Scenario:
     providers: dict[str, SimProvider]
     gateway: Gateway = field(default_factory=Gateway)
     faults: tuple[Fault, ...] = ()
+    costs: CostModel = CostModel()
     steady_state: dict[str, tuple[str, ...]] = field(default_factory=dict)
     slo: dict[str, tuple[str, ...]] = field(default_factory=dict)
     source: Any = field(default=None, compare=False, repr=False)

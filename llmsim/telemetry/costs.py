@@ -1,4 +1,4 @@
-"""What was paid for what: every attempt's cost in one of six parts that add up to the total."""
+"""What was paid for what: tokens in six parts, what comes beside tokens in three; together they are the total."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import math
 import polars as pl
 
 from llmsim.pricing import TokenPrice
+from llmsim.telemetry.cost_model import EMBEDDING_TOKENS, STORED_BYTE_S, VECTOR_QUERIES, VECTOR_WRITES
 from llmsim.telemetry.sample import Sample
 
-__all__ = ["COST_PARTS", "cost_parts"]
+__all__ = ["ADDRESS", "COST_PARTS", "SIDE_PARTS", "TOKEN_PARTS", "WASTED", "attempt_parts", "cost_parts", "side_uses"]
 
-COST_PARTS: dict[str, str] = {
+TOKEN_PARTS: dict[str, str] = {
     "useful": "attempts whose answer the caller got whole, at the price of the request's first choice",
     "retry": "attempts that failed, were given up or were not used, other than those below",
     "abandoned": "attempts that were running when the user left or the drain ended",
@@ -20,12 +21,23 @@ COST_PARTS: dict[str, str] = {
     "fallback_difference": "what answers from another upstream cost more (or less) than at the first choice's price",
 }
 
-_ADDRESS = ["session", "step", "user_retry"]
+SIDE_PARTS: dict[str, str] = {
+    "embeddings": "tokens embedded for a semantic cache",
+    "vector_store": "searches and writes in a vector store, and its storage",
+    "observability": "bytes logged for requests and attempts",
+}
+
+COST_PARTS: dict[str, str] = {**TOKEN_PARTS, **SIDE_PARTS}
+
+#: What bought nothing.
+WASTED = ("retry", "abandoned", "hedge_losing", "broken")
+
+ADDRESS = ["session", "step", "user_retry"]
 _GONE = ("abandoned", "unfinished")
 
 
 def cost_parts(sample: Sample) -> dict[str, float]:
-    """USD in each of `COST_PARTS`, and ``total``, which is their sum and all that was billed."""
+    """USD in each of `COST_PARTS`, and ``total``, which is their sum."""
     known = sample.cache.get("cost parts")
     parts = known if isinstance(known, dict) else _cost_parts(sample)
     sample.cache["cost parts"] = parts
@@ -33,7 +45,26 @@ def cost_parts(sample: Sample) -> dict[str, float]:
 
 
 def _cost_parts(sample: Sample) -> dict[str, float]:
-    attempts = _with_request(sample)
+    split = attempt_parts(sample).select("part", "cost_usd", "difference_usd")
+    # fsum, not group_by: the same run must give the same digits, whichever thread adds first.
+    costs, names = split["cost_usd"].to_numpy(), split["part"].to_numpy()
+    parts = {name: math.fsum(costs[names == name]) for name in TOKEN_PARTS}
+    parts["fallback_difference"] = math.fsum(split["difference_usd"].to_numpy())
+    parts["useful"] -= parts["fallback_difference"]
+    parts |= {name: math.fsum(cost for _, cost in uses.values()) for name, uses in side_uses(sample).items()}
+    parts["total"] = math.fsum(parts.values())
+    return parts
+
+
+def attempt_parts(sample: Sample) -> pl.DataFrame:
+    """Every attempt of the sample's requests, with the part its cost belongs to.
+
+    Returns
+    -------
+    DataFrame
+        The columns of attempts and: ``first_choice`` and ``request_outcome`` of its request; ``part``, one of
+        `TOKEN_PARTS` other than the difference; ``difference_usd``, what of its cost is fallback price difference.
+    """
     useful = pl.col("won") & (pl.col("outcome") == "ok") & (pl.col("request_outcome") == "ok")
     # Two attempts of one request that ran at the same time: one was the other's hedge.
     part = (
@@ -48,27 +79,51 @@ def _cost_parts(sample: Sample) -> dict[str, float]:
         .otherwise(pl.lit("retry"))
     )
     difference = pl.when(useful).then(pl.col("cost_usd") - _first_choice_cost(sample)).otherwise(0.0)
-    split = attempts.select(part.alias("part"), "cost_usd", difference.alias("difference"))
-    # fsum, not group_by: the same run must give the same digits, whichever thread adds first.
-    costs, names = split["cost_usd"].to_numpy(), split["part"].to_numpy()
-    parts = {name: math.fsum(costs[names == name]) for name in COST_PARTS}
-    parts["fallback_difference"] = math.fsum(split["difference"].to_numpy())
-    parts["useful"] -= parts["fallback_difference"]
-    parts["total"] = math.fsum(parts.values())
-    return parts
+    return _with_request(sample).with_columns(part=part, difference_usd=difference).drop("answered", "hedged")
+
+
+def side_uses(sample: Sample) -> dict[str, dict[str, tuple[float, float]]]:
+    """What comes beside tokens: for each of `SIDE_PARTS`, what was used, how much of it, and its cost in USD.
+
+    Amounts are bytes logged, tokens embedded, operations, and byte-seconds stored.
+    """
+    requests, model = sample.requests, sample.costs
+    logged, store = model.observability, model.vector_store
+    attempts = sample.attempts.join(requests.select(*ADDRESS), on=ADDRESS, how="semi").height
+    tokens = _uses(requests, "input_tokens") + _uses(requests, "output_tokens")
+    written = {
+        "of requests": requests.height * logged.bytes_per_request,
+        "of attempts": attempts * logged.bytes_per_attempt,
+        "of prompts and answers": tokens * logged.bytes_per_token,
+    }
+    embedded, queries, writes = (_uses(requests, name) for name in (EMBEDDING_TOKENS, VECTOR_QUERIES, VECTOR_WRITES))
+    stored = sample.counters.get(STORED_BYTE_S, 0.0) * sample.shared
+    return {
+        "embeddings": {"tokens": (embedded, embedded * model.embeddings.price)},
+        "vector_store": {
+            "queries": (queries, queries * store.queries),
+            "writes": (writes, writes * store.writes),
+            "storage": (stored, stored * store.storage),
+        },
+        "observability": {what: (size, size * logged.price) for what, size in written.items()},
+    }
+
+
+def _uses(requests: pl.DataFrame, column: str) -> float:
+    return float(requests[column].sum()) if column in requests.columns else 0.0
 
 
 def _with_request(sample: Sample) -> pl.DataFrame:
     """Attempts of the sample's requests, with what became of the request."""
     requests = sample.requests.select(
-        *_ADDRESS,
+        *ADDRESS,
         "first_choice",
         pl.col("outcome").alias("request_outcome"),
         (pl.col("outcome") == "ok").alias("answered"),
     )
-    joined = sample.attempts.join(requests, on=_ADDRESS, how="inner", maintain_order="left")
-    hedged = sample.attempts.filter(pl.col("cause") == "hedge").select(*_ADDRESS).unique().with_columns(hedged=True)
-    joined = joined.join(hedged, on=_ADDRESS, how="left", maintain_order="left")
+    joined = sample.attempts.join(requests, on=ADDRESS, how="inner", maintain_order="left")
+    hedged = sample.attempts.filter(pl.col("cause") == "hedge").select(*ADDRESS).unique().with_columns(hedged=True)
+    joined = joined.join(hedged, on=ADDRESS, how="left", maintain_order="left")
     return joined.with_columns(pl.col("hedged").fill_null(value=False))
 
 

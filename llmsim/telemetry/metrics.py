@@ -179,7 +179,9 @@ METRICS: dict[str, Metric] = {
     ),
     "goodput": Metric("per_s", "successes / measured time", value=_goodput),
     "cost": Metric(
-        "usd", "billed for all attempts, wasted ones included", value=lambda sample: cost_parts(sample)["total"]
+        "usd",
+        "billed for all attempts, wasted ones included, and for what comes beside tokens",
+        value=lambda sample: cost_parts(sample)["total"],
     ),
     "cost_per_ok": Metric("usd", "cost / successes; +inf without any", value=_per_ok),
     "saved": Metric("usd", "what answers from the cache would have cost", value=_sum("saved_usd")),

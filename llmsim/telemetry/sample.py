@@ -10,6 +10,7 @@ from typing import Protocol
 import polars as pl
 
 from llmsim.pricing import TokenPrice
+from llmsim.telemetry.cost_model import NO_COSTS, CostModel
 
 __all__ = ["Condition", "Sample", "Tags"]
 
@@ -61,6 +62,11 @@ class Sample:
         What "recovered" means.
     exact_cache
         Whether all that can answer from a cache compares exactly, so that no hit can be false.
+    costs
+        Prices of what is not tokens.
+    shared
+        Which share of what belongs to no request (the vector store's storage) counts here: in a part of the time that
+        part, in a selection of requests nothing.
     """
 
     requests: pl.DataFrame
@@ -72,6 +78,8 @@ class Sample:
     last_fault_end_s: float = math.nan
     steady_state: tuple[Condition, ...] = ()
     exact_cache: bool = True
+    costs: CostModel = NO_COSTS
+    shared: float = 1.0
     cache: dict[object, object] = field(default_factory=dict, repr=False)  # what was computed already
 
     @property
@@ -93,7 +101,7 @@ class Sample:
         if isinstance(known, Sample):
             return known
         requests = self.requests.filter([_TAG_COLUMNS[name] == value for name, value in tags])
-        part = self._part(requests, self.start_s, self.end_s)
+        part = replace(self._part(requests, self.start_s, self.end_s), shared=0.0)
         self.cache[tags] = part
         return part
 
@@ -107,4 +115,6 @@ class Sample:
         return self._part(ordered.slice(first, last - first), start_s, end_s)
 
     def _part(self, requests: pl.DataFrame, start_s: float, end_s: float) -> Sample:
-        return replace(self, requests=requests, start_s=start_s, end_s=end_s, cache={})
+        inside = max(0.0, min(end_s, self.end_s) - max(start_s, self.start_s))
+        shared = self.shared * inside / self.duration_s if self.duration_s > 0 else 0.0
+        return replace(self, requests=requests, start_s=start_s, end_s=end_s, shared=shared, cache={})

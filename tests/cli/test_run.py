@@ -117,6 +117,8 @@ def test_several_files_are_saved_side_by_side(scenario: Any, ask: Any, tmp_path:
         (("run", "calm.yaml", "--json", "no/where.json"), "there is no directory no"),
         (("run", "calm.yaml", "--json", "."), "directory"),
         (("run", "calm.yaml", "--out", "calm.yaml"), "name a directory"),
+        (("run", "calm.yaml", "--otlp", "no/where.jsonl"), "--otlp no/where.jsonl: there is no directory no"),
+        (("run", "calm.yaml", "--prometheus", "."), "name a file"),
         (("explain", "nowhere"), "llmsim run FILE --out DIR"),
         (("explain", "calm.yaml"), "name the directory"),
         (("frobnicate",), "No such command"),
@@ -128,6 +130,22 @@ def test_wrong_words_say_what_to_type(scenario: Any, ask: Any, words: tuple[str,
     assert ran.exit_code == 2
     assert said in ran.stderr
     assert "Traceback" not in ran.output
+
+
+def test_exports_and_the_bill(scenario: Any, ask: Any, tmp_path: Path) -> None:
+    one = scenario("calm")
+    ran = ask("run", one, "--otlp", "run.jsonl", "--prometheus", "run.prom", "--costs")
+    assert ran.exit_code == 0
+    assert "Exported to run.metrics.jsonl, run.traces.jsonl, run.prom" in ran.stdout
+    assert "calm: cost of a replication" in ran.stdout
+    assert "calm: a month" in ran.stdout
+    for name in ("run.metrics.jsonl", "run.traces.jsonl", "run.prom"):
+        assert (tmp_path / name).stat().st_size > 1000
+    ask("run", one, scenario("other"), "--otlp", "all.jsonl", "--quiet")
+    assert {path.name for path in tmp_path.glob("all-*.traces.jsonl")} == {
+        "all-calm.traces.jsonl",
+        "all-other.traces.jsonl",
+    }
 
 
 def test_no_file_and_none_around(ask: Any) -> None:

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from llmsim.report.plots.canvas import CLASS_STYLE, INK
 from llmsim.report.result import Result
 from llmsim.telemetry.outcomes import CLASSES
 
-KINDS = ("timeline", "outcomes", "ttft", "cost")
+KINDS = ("timeline", "outcomes", "ttft", "cost", "tokens", "latency", "delivery", "cache")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,20 @@ def test_pictures_can_be_drawn_into_axes_of_ones_own(day, kind):
 )
 def test_odd_results_have_pictures_too(one):
     assert one().plot.timeline().png(dpi=30)  # it has the panels of all others
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        pytest.param([], id="nothing"),
+        pytest.param([replication(numbered([request(outcome="oops")] * 30))], id="failed"),
+    ],
+)
+def test_and_so_has_their_telemetry(runs):
+    for kind in ("tokens", "latency", "delivery", "cache", "cost"):
+        picture = getattr(Result(scenario(), runs).plot, kind)()
+        assert "nan" not in picture.alt
+        assert picture.png(dpi=30)
 
 
 def test_bins_hold_every_request_once(day):
@@ -147,6 +162,30 @@ def test_a_million_requests_are_binned_before_they_are_drawn():
 @pytest.mark.parametrize("one", [Result(scenario(), []), Result(scenario(), [replication([request()])])])
 def test_nothing_to_pay(one):
     assert one.plot.cost().png(dpi=30)
+
+
+def test_keys_beyond_the_colours_are_taken_together(day):
+    labels = [text.get_text() for text in day.plot.tokens("user").axes[0].get_legend().get_texts()]
+    assert len(labels) == 7
+    assert labels[0].startswith("3 others ")
+    assert len({label.split()[0] for label in labels}) == 7
+
+
+def test_nothing_stands_on_anything_else(day):
+    """Legends are beside their panels and inside of the picture; ticks do not overlap."""
+    for kind in ("tokens", "latency", "delivery", "cache"):
+        picture = getattr(day.plot, kind)()
+        picture.draw_without_rendering()
+        width = picture.bbox.width
+        for panel in picture.axes:
+            legend = panel.get_legend()
+            if legend is not None:
+                box = legend.get_window_extent()
+                assert box.x1 <= width + 1, kind
+                assert box.x0 >= panel.get_window_extent().x1 - 1, kind
+            boxes = [tick.get_window_extent() for tick in panel.get_yticklabels() if tick.get_text()]
+            inside = sorted((box.y0, box.y1) for box in boxes if panel.bbox.y0 - 2 <= box.y0 + 4 <= panel.bbox.y1 + 2)
+            assert all(low[1] <= high[0] + 1 for low, high in pairwise(inside)), kind
 
 
 def test_matplotlib_waits_for_the_first_picture():

@@ -40,6 +40,15 @@ EXPECTED: dict[str, list[tuple[int, int, str, str, str]]] = {
     "cache-capacity": [
         (8, 25, "gateway.policies[0].cache.capacity", "0 is out of range", "A count must be at least 1.")
     ],
+    "costs": [
+        (5, 26, "costs.observability.price", "'$0.50/GB-month' is not a price per", "Write it like $0.50/GB."),
+        (5, 61, "costs.observability.bytes_per_request", "2000 is not a size in bytes", "Write it like 2kB or"),
+        (6, 27, "costs.vector_store.storage", "'$0.33/GB' is not a price of storage", "Write it like $0.33/GB-month."),
+        (7, 3, "costs.embedings", "unknown key 'embedings'", "Did you mean 'embeddings'?"),
+    ],
+    "costs-nothing-logged": [
+        (5, 26, "costs.observability.price", "observability has a price and logs", "Write bytes_per_request: 2kB.")
+    ],
     "custom-tag": [(3, 14, "traffic.base_rate", "the tag !env is not allowed; a", "Remove the tag.")],
     "cyclic-alias": [(4, 9, "", "*t stands inside of &t, so it", "Write the value out.")],
     "date": [(7, 40, "faults[0].at", "2026-11-23 is a date, and no key", "Put it in quotes if it is text:")],

@@ -46,5 +46,30 @@ class Plots:
 
         return cost(self._result, ax=ax)
 
+    def tokens(self, by: str = "route", *, ax: Axes | None = None) -> Figure | Axes:
+        """Tokens billed per second, by route, tenant, user, …."""
+        from llmsim.report.plots.telemetry import tokens
+
+        return tokens(self._result, by, ax=ax)
+
+    def latency(self, *, ax: Axes | None = None) -> Figure | Axes:
+        """Where the time of answers went: gateway, provider's queue, first token, generation; and what explains it."""
+        from llmsim.report.plots.telemetry import latency
+
+        return latency(self._result, ax=ax)
+
+    def delivery(self, *, ax: Axes | None = None) -> Figure | Axes:
+        """How long people look at a spinner, as delivered and if answers came whole."""
+        from llmsim.report.plots.telemetry import delivery
+
+        return delivery(self._result, ax=ax)
+
+    def cache(self, *, ax: Axes | None = None) -> Figure | Axes:
+        """Cache hits and fallbacks over the measured time."""
+        from llmsim.report.plots.telemetry import cache
+
+        return cache(self._result, ax=ax)
+
     def __repr__(self) -> str:
-        return f"pictures of {self._result.scenario.name}: .timeline() .outcomes() .ttft() .cost()"
+        names = " ".join(f".{name}()" for name in vars(Plots) if not name.startswith("_"))
+        return f"pictures of {self._result.scenario.name}: {names}"

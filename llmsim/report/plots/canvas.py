@@ -15,7 +15,7 @@ from llmsim.report.figures import clock
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["CLASS_STYLE", "INK", "LOAD", "MUTED", "Picture", "bare", "time_axis"]
+__all__ = ["CLASS_STYLE", "INK", "KEY_STYLE", "LOAD", "MUTED", "PART_STYLE", "Picture", "bare", "time_axis"]
 
 #: Text and axes: 4.5 to 1 against white and 4.2 to 1 against JupyterLab's dark #111, on a transparent ground.
 INK = "#777777"
@@ -35,6 +35,25 @@ CLASS_STYLE: dict[str, tuple[str, str]] = {
     "unusable": ("#8b6fc0", "||||"),
     "abandoned": ("#bbbbbb", "----"),
     "other_failures": ("#888888", "oooo"),
+}
+
+#: Of routes, tenants, users: the same scheme, with hatches that tell neighbours apart without colour.
+KEY_STYLE: tuple[tuple[str, str], ...] = (
+    ("#4477aa", ""),
+    ("#ccbb44", "////"),
+    ("#228833", ""),
+    ("#ee6677", "\\\\\\\\"),
+    ("#66ccee", ""),
+    ("#aa3377", "xxxx"),
+    ("#994455", ""),
+)
+
+#: Of the parts of the time to an answer.
+PART_STYLE: dict[str, tuple[str, str]] = {
+    "gateway": ("#ccbb44", "////"),
+    "queue": ("#ee6677", "\\\\\\\\"),
+    "prefill": ("#66ccee", ""),
+    "generation": ("#4477aa", ""),
 }
 
 _RC: Any = {

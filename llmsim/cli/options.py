@@ -1,0 +1,59 @@
+"""Options that several commands take, in the same words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "AllowUndecided",
+    "Costs",
+    "Jobs",
+    "Json",
+    "NoProgress",
+    "Otlp",
+    "Out",
+    "Overrides",
+    "Prometheus",
+    "Quiet",
+    "Replications",
+    "Seed",
+    "Traceback",
+]
+
+Seed = Annotated[int | None, typer.Option(metavar="N", help="In place of the scenario's seed.")]
+Replications = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="The most replications, in place of the scenario's.")
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Processes; the result is the same. [one per core if there is much to do]"),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change the scenario: gateway.retry.max_attempts=2. Repeatable."),
+]
+Json = Annotated[
+    str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - is standard output.")
+]
+Out = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Save tables and result there; several files get a folder each.")
+]
+Otlp = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write OpenTelemetry (OTLP JSON lines) to FILE.metrics.jsonl, FILE.traces.jsonl."
+    ),
+]
+Prometheus = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write Prometheus text, as a scrape at the end would see it.")
+]
+Costs = Annotated[bool, typer.Option("--costs", help="Show the bill item by item, and what a month would cost.")]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="Do not show how far it is.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict, one line a file.")]
+AllowUndecided = Annotated[
+    bool, typer.Option("--allow-undecided", help="Exit with 0 instead of 3 when replications ran out.")
+]
+Traceback = Annotated[bool, typer.Option("--traceback", help="With an error, show the whole traceback.")]
