@@ -12,9 +12,10 @@ from llmsim.luck import Luck
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.scenario.runtime import LabRuntime
 from llmsim.telemetry.recorder import Recorder
+from llmsim.traffic.arrivals import arrival_times
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.spec import Traffic
-from llmsim.traffic.workload import Truth, Workload, World, arrival_times
+from llmsim.traffic.workload import Truth, Workload, World
 from llmsim.types import Request, Response
 
 if TYPE_CHECKING:

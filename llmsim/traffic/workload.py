@@ -6,20 +6,19 @@ addressed by *i*, so it is the same under every gateway and every load shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.distributions import Distribution, Exponential
+from llmsim.distributions import Distribution
 from llmsim.luck import Luck, request_address
-from llmsim.traffic.shape import RateShape
 from llmsim.traffic.spec import Traffic
 from llmsim.types import Message, Request
 
-__all__ = ["Truth", "Workload", "World", "arrival_times"]
+__all__ = ["Truth", "Workload", "World"]
 
 _BLOCK = 1024
 _Row = tuple[int, int, int, float, int, str]  # number of the route, input tokens, output tokens, patience, user, words
@@ -82,25 +81,6 @@ def _stable_hash(text: str) -> int:
     from zlib import crc32
 
     return crc32(text.encode())
-
-
-def arrival_times(traffic: Traffic, shape: RateShape, luck: Luck) -> Iterator[list[float]]:
-    """Loop times of the arrivals of an open loop, in blocks; ends when the rate never brings another one."""
-    gaps = luck.series("arrival", through=Exponential(1.0))
-    reached = 0.0
-    first = 0
-    while True:
-        if traffic.arrivals == "poisson":
-            mass = reached + np.cumsum(gaps.array(first, _BLOCK))
-        else:
-            mass = np.arange(first + 1, first + _BLOCK + 1, dtype=np.float64)
-        times = shape.at(mass)
-        reached = float(mass[-1])
-        first += _BLOCK
-        finite = np.isfinite(times)
-        yield times[finite].tolist()
-        if not finite.all():
-            return
 
 
 class Workload:
