@@ -9,6 +9,7 @@ import typer
 from llmsim.cli.explain import explain
 from llmsim.cli.run import run
 from llmsim.cli.schema import schema
+from llmsim.cli.trace import trace
 
 __all__ = ["app"]
 
@@ -19,6 +20,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(explain)
 app.command()(schema)
+app.add_typer(trace)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag
@@ -43,4 +45,5 @@ def llmsim(
       llmsim run scenarios/hacker-news-spike.yaml
       llmsim run scenarios/*.yaml --json results.json
       llmsim explain out 17/0/0
+      llmsim trace describe requests.csv
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
