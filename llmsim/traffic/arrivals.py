@@ -243,9 +243,9 @@ class _Moody:
         never = end == len(self._mass)
         end = np.clip(end, 1, len(self._mass) - 1)
         low, high = self._mass[end - 1], self._mass[end]
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):  # where it never comes, there is no such piece
             inside = (mass - low) / (high - low)
-        found = self._shape_mass[end - 1] + inside * (self._shape_mass[end] - self._shape_mass[end - 1])
+            found = self._shape_mass[end - 1] + inside * (self._shape_mass[end] - self._shape_mass[end - 1])
         return np.where(never, np.inf, found)
 
     def _next(self, shape_mass: float, mass: float) -> tuple[Floats, Floats]:

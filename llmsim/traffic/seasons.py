@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llmsim.units import RATIO, BadValue, Duration, Multiplier, PositiveDuration, Unit
 
-__all__ = ["DAY_S", "WEEK_S", "Diurnal", "FlashCrowd", "HourOfDay", "Weekly"]
+__all__ = ["DAY_S", "WEEK_S", "Diurnal", "FlashCrowd", "HourOfDay", "Weekly", "seconds_of_week"]
 
 Floats = NDArray[np.float64]
 

@@ -110,7 +110,8 @@ class RateShape:
             turns = np.maximum(np.floor((mass - self._from_mass) / self._period_mass), 0.0)
             mass = mass - turns * self._period_mass
         k = np.clip(np.searchsorted(self._mass, mass, side="right") - 1, 0, len(self.times) - 1)
-        rest, rate, slope = mass - self._mass[k], self.rates[k], self._slope[k]
+        rest = np.minimum(mass - self._mass[k], 1e300)  # inf comes after everything, and inf times no slope is nothing
+        rate, slope = self.rates[k], self._slope[k]
         root = np.sqrt(np.maximum(rate**2 + 2 * slope * rest, 0.0))
         with np.errstate(divide="ignore", invalid="ignore"):
             step = np.where(rest > 0, 2 * rest / (rate + root), 0.0)  # stable for slopes of either sign and zero
@@ -125,13 +126,13 @@ class RateShape:
             more = (times[once][1:] + turns[:, None] * self._period).ravel()
             times = np.concatenate([times, more])
             rates = np.concatenate([rates, np.tile(rates[once][1:], len(turns))])
-        inside = (times >= first_s) & (times < last_s)
-        first = [] if inside.any() and times[inside][0] == first_s else [first_s]
-        ends = np.interp([*first, last_s], times, rates)
-        return (
-            np.concatenate([first, times[inside], [last_s]]),
-            np.concatenate([ends[:-1], rates[inside], ends[-1:]]),
-        )
+        inside = (times > first_s) & (times < last_s)
+        # At a jump, what comes after the first moment and before the last.
+        k = int(np.searchsorted(times, first_s, side="right"))
+        first = np.interp(first_s, times[k - 1 : k + 1], rates[k - 1 : k + 1])
+        k = int(np.searchsorted(times, last_s, side="left"))
+        last = np.interp(last_s, times[max(k - 1, 0) : k + 1], rates[max(k - 1, 0) : k + 1])
+        return np.concatenate([[first_s], times[inside], [last_s]]), np.concatenate([[first], rates[inside], [last]])
 
 
 def _season(traffic: Traffic) -> tuple[_Knots | None, float]:

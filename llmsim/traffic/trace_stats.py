@@ -262,14 +262,22 @@ def _suggestion(found: dict[str, Any]) -> str:
     # A drifting rate: dispersion that lasts beyond a minute, and gaps as even as Poisson's in the short run.
     if idc is not None and idc > 3 and memory is not None and memory > 0.2 and (local is None or local < 1.3):
         of_rate = min(memory * idc / (idc - 1), 0.99)  # the counts' own noise hides some of the correlation
-        cv = min(math.sqrt((idc - 1) / per_minute), 5.0)
-        return f"{{drift: {{cv: {cv:.2g}, memory: {_s(max(-60 / math.log(of_rate), 1.0))}}}}}"
+        memory_s = max(-60 / math.log(of_rate), 1.0)
+        cv = min(math.sqrt((idc - 1) / per_minute / _seen(memory_s, found["span_s"])), 5.0)
+        inside = f", gamma: {{cv: {local:.2f}}}" if local is not None and local >= 1.02 else ""
+        return f"{{drift: {{cv: {cv:.2g}, memory: {_s(memory_s)}}}{inside}}}"
     # Where days are seen, their shape is not the gaps' affair: what counts is how uneven they are within an hour or so.
     cv = (local if found["hours"] and local else gaps["cv"]) if gaps else 1.0
     if gaps is None or not gaps["fits"] or cv < 1.15:
         return "poisson"
     family = min((fit for fit in gaps["fits"] if fit["family"] in ("gamma", "weibull")), key=lambda fit: fit["ks"])
     return f"{{{family['family']}: {{cv: {min(cv, 10.0):.2g}}}}}"
+
+
+def _seen(memory_s: float, span_s: float) -> float:
+    """Share of its variance that a process with an exponential correlation shows around its mean over `span_s`."""
+    ratio = memory_s / span_s
+    return max(1 - 2 * ratio * (1 - ratio * (1 - math.exp(-1 / ratio))), 0.1)
 
 
 def _s(seconds: float) -> str:
