@@ -93,9 +93,9 @@ class Drift:
     The Azure conversation trace of 2023 (Patel et al., Splitwise, ISCA 2024) is locally Poisson with a drifting rate.
     Over its 58 whole minutes the index of dispersion is 16.1 at 332 requests a minute, which makes the cv
     √(15.1 / 332) = .21; the lag-1 autocorrelation .854 of the counts is .854 × 16.1 / 15.1 = .91 of the rate, a memory
-    of 10 minutes. An hour of six memories shows 72 % of the variance: the cv is .25. Inside five minutes the gaps have a
-    cv of 1.04. So: ``{drift: {cv: 0.25, memory: 10m}, gamma: {cv: 1.04}}``. (An index of 20.6 and a correlation of .83
-    are also told for this trace, with its last 22 s counted as a minute.)
+    of 10 minutes. An hour of six memories shows 72 % of the variance: the cv is .25. Inside five minutes the gaps have
+    a cv of 1.04. So: ``{drift: {cv: 0.25, memory: 10m}, gamma: {cv: 1.04}}``. (An index of 20.6 and a correlation of
+    .83 are also told for this trace, with its last 22 s counted as a minute.)
     """
 
     __pydantic_config__: ClassVar = FORBID

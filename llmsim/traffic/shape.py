@@ -121,11 +121,11 @@ class RateShape:
         """Times and rates of the knots from `first_s` to `last_s`, both included."""
         times, rates = self.times, self.rates
         if self._period is not None and last_s > times[-1]:
-            once = times >= self._from_s
+            once = times > self._from_s
             turns = np.arange(1, math.ceil((last_s - times[-1]) / self._period) + 1)
-            more = (times[once][1:] + turns[:, None] * self._period).ravel()
+            more = (times[once] + turns[:, None] * self._period).ravel()
             times = np.concatenate([times, more])
-            rates = np.concatenate([rates, np.tile(rates[once][1:], len(turns))])
+            rates = np.concatenate([rates, np.tile(rates[once], len(turns))])
         inside = (times > first_s) & (times < last_s)
         # At a jump, what comes after the first moment and before the last.
         k = int(np.searchsorted(times, first_s, side="right"))

@@ -40,7 +40,7 @@ def times_of(traffic, until_s, seed=1, shape=None):
 
 
 def statistics(times, span_s=3600.0):
-    """What §1.1 of the literature tells of each trace. Written here a second time, for an oracle of the package's own."""
+    """What is told of traces. Written here a second time, as an oracle for the package's own."""
     gaps = np.diff(times)
     found = {"rate": len(times) / span_s, "cv": gaps.std() / gaps.mean()}
     for window in (1, 10, 60):

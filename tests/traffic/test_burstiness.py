@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, spearmanr
+from traffic.measured import AZURE_CODE, AZURE_CONVERSATION, hourly, statistics, times_of
 
 from llmsim.distributions import Constant, Exponential, Gamma, Lognormal
 from llmsim.luck import Luck
@@ -18,7 +19,6 @@ from llmsim.traffic.shape import RateShape
 from llmsim.traffic.spec import Stage, Traffic
 from llmsim.traffic.trace_stats import describe
 from llmsim.traffic.traces import Trace
-from traffic.measured import AZURE_CODE, AZURE_CONVERSATION, hourly, statistics, times_of
 
 ON_OFF = Burstiness(on_off=OnOff(burst=Lognormal(15.5, 41.9), pause=Exponential(43.0), spread=0.6))
 MMPP = Burstiness(mmpp=(State(rate=1, stay=60), State(rate=6, stay=20), State(rate=0, stay=10)))
@@ -238,9 +238,10 @@ def _own_mass(arrivals, shape, times):
         rates += piece.multipliers.tolist()
     ends = np.cumsum(lengths)
     starts = ends - lengths
-    return np.array(
-        [np.dot(rates, shape.masses(np.minimum(ends, at)) - shape.masses(np.minimum(starts, at))) for at in times]
-    )
+    edges = shape.masses(np.append(starts, ends[-1]))
+    own = np.concatenate([[0.0], np.cumsum(np.diff(edges) * rates)])
+    piece = np.searchsorted(ends, times)
+    return own[piece] + (shape.masses(times) - edges[piece]) * np.array(rates)[piece]
 
 
 def test_bursts_come_at_the_same_times_under_any_load():
