@@ -121,6 +121,7 @@ def test_weibull_has_mean_1_and_its_cv(cv):
     assert math.sqrt(exact) == pytest.approx(cv, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_gamma_keeps_mean_1_at_every_cv_a_scenario_may_ask_for():
     u = (np.arange(2_000_000) + 0.5) / 2_000_000
     for cv in (0.02, 0.5, 3.0, 6.0, 10.0):
@@ -155,11 +156,11 @@ def test_a_drifting_rate_has_its_cv_and_its_memory():
 
 
 @kinds
-@pytest.mark.parametrize("until_s", [12.0, 150.0])
+@pytest.mark.parametrize("until_s", [12.0, pytest.param(150.0, marks=pytest.mark.slow)])
 def test_the_mean_rate_stays_from_the_first_second_on(arrivals, until_s):
     """Also in windows shorter than a burst: no run begins with more or with fewer bursts than any other moment has."""
     traffic = Traffic(base_rate=5.0, arrivals=arrivals)
-    counts = np.array([len(times_of(traffic, until_s, seed)) for seed in range(250)], dtype=float)
+    counts = np.array([len(times_of(traffic, until_s, seed)) for seed in range(200)], dtype=float)
     expected = 5.0 * until_s
     assert abs(counts.mean() - expected) < 4 * max(counts.std(), 0.1) / math.sqrt(len(counts)) + 1e-9
     assert counts.mean() == pytest.approx(expected, rel=0.5), "and the standard error is small enough to notice"
@@ -168,12 +169,12 @@ def test_the_mean_rate_stays_from_the_first_second_on(arrivals, until_s):
 def test_without_the_first_gap_a_bursty_process_would_begin_with_a_burst():
     """(cv² − 1) / 2 = 4 requests too many: the test above would see it."""
     family = Gamma(1.0, 3.0)
-    u = np.random.default_rng(1).uniform(size=(4000, 400))
+    u = np.random.default_rng(1).uniform(size=(2000, 200))
     ordinary = np.cumsum(family.quantile(u), axis=1)
-    assert (ordinary <= 60).sum(axis=1).mean() == pytest.approx(64, abs=1)
+    assert (ordinary <= 60).sum(axis=1).mean() == pytest.approx(64, abs=1.5)
     first = np.array([first_gap(family, a, b) for a, b in u[:, :2]])
     stationary = first[:, None] + np.cumsum(family.quantile(u[:, 2:]), axis=1)
-    assert (stationary <= 60).sum(axis=1).mean() + (first <= 60).mean() == pytest.approx(60, abs=1)
+    assert (stationary <= 60).sum(axis=1).mean() + (first <= 60).mean() == pytest.approx(60, abs=1.5)
 
 
 @kinds
@@ -208,7 +209,7 @@ def test_the_same_seed_gives_the_same_arrivals_whatever_the_blocks(arrivals, mon
     assert not np.array_equal(times_of(traffic, 400.0, seed=2), whole)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(kind=st.sampled_from([*KINDS]), at=st.floats(10, 200), target=st.sampled_from([0.0, 2.0, 10.0]))
 def test_a_spike_changes_nothing_before_it_and_no_gap_after_it(kind, at, target):
     """On the clock of its own mass, arrival i stands where its gaps put it, with the spike or without."""
