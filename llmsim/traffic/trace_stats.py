@@ -221,7 +221,7 @@ def _rank_correlation(trace: Trace) -> float | None:
     if both.sum() < 10:
         return None
     ranks = [_ranks(column[both]) for column in (trace.input_tokens, trace.output_tokens)]
-    return float(np.corrcoef(*ranks)[0, 1]) if all(rank.std() > 0 for rank in ranks) else None
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1]) if all(rank.std() > 0 for rank in ranks) else None
 
 
 def _ranks(values: NDArray[np.int64]) -> Floats:
