@@ -10,6 +10,7 @@ from llmsim.cli.capacity import capacity
 from llmsim.cli.explain import explain
 from llmsim.cli.run import run
 from llmsim.cli.schema import schema
+from llmsim.cli.trace import trace
 
 __all__ = ["app"]
 
@@ -21,6 +22,7 @@ app.command()(run)
 app.command()(capacity)
 app.command()(explain)
 app.command()(schema)
+app.add_typer(trace)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag
@@ -45,4 +47,5 @@ def llmsim(
       llmsim run scenarios/hacker-news-spike.yaml
       llmsim run scenarios/*.yaml --json results.json
       llmsim explain out 17/0/0
+      llmsim trace describe requests.csv
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled

@@ -170,12 +170,13 @@ def _objectives(document: Document, section: str) -> Iterator[Problem]:
     mapping = document.get((section,))
     if not isinstance(mapping, dict):
         return
-    mix = document.get(("traffic", "mix"))
-    routes = [route for route in mix if isinstance(route, dict)] if isinstance(mix, list) else [{}]
+    clients = _mappings(document.get(("traffic", "clients", "named")))
+    mixes = [document.get(("traffic", "mix")) or [{}], *(client.get("mix") for client in clients)]
+    routes = [route for mix in mixes for route in _mappings(mix)]
     tag_values = {
         "route": [str(route.get("route", "default")) for route in routes],
         "provider": _names(document, "providers"),
-        "tenant": sorted({str(route["tenant"]) for route in routes if route.get("tenant")}),
+        "tenant": sorted({str(one["tenant"]) for one in (*routes, *clients) if one.get("tenant")}),
     }
     for key, expressions in mapping.items():
         path: Path = (section, key)
@@ -191,6 +192,10 @@ def _objectives(document: Document, section: str) -> Iterator[Problem]:
             if objective is not None and objective.metric == "recovery_time":
                 yield from _recovery_time(document, section, path)
                 break
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _recovery_time(document: Document, section: str, path: Path) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ The only home of the YAML library. It only parses: what its events mean is up to
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,6 +22,7 @@ from llmsim.scenario.overrides import apply_overrides
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.validate import validated
 from llmsim.scenario.yaml_words import syntax_problem
+from llmsim.traffic.replay import replayed
 
 __all__ = ["load_scenario", "parse_scenario", "read_document", "read_value"]
 
@@ -62,7 +64,27 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: Sequence[st
         raise ScenarioError([Problem("this is a directory", hint="Name a file in it.")], str(source)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         raise ScenarioError([Problem(f"cannot be read: {error}")], str(source)) from None
-    return parse_scenario(content, str(source), overrides)
+    return _with_trace(parse_scenario(content, str(source), overrides), path.parent)
+
+
+def _with_trace(scenario: Scenario, folder: Path) -> Scenario:
+    """With the name of a trace as the scenario file means it, and the trace read, so that its errors show now."""
+    spec = scenario.traffic.trace
+    if spec is None:
+        return scenario
+    found = spec.below(folder)
+    problems = []
+    for number, part in enumerate((found, *found.then)):
+        if not Path(part.file).exists():
+            place = ("traffic", "trace", *(("then", number - 1) if number else ()), "file")
+            beside = [p.name for p in Path(part.file).parent.glob("*")]
+            near = get_close_matches(Path(part.file).name, beside, n=1)
+            hint = f"Did you mean {Path(part.file).parent / near[0]}?" if near else "It is relative to this file."
+            problems.append(scenario.source.problem(place, f"there is no {part.file}", hint))
+    if problems:
+        raise ScenarioError(problems, scenario.source.source)
+    replayed(found)
+    return dataclasses.replace(scenario, traffic=dataclasses.replace(scenario.traffic, trace=found))
 
 
 def parse_scenario(text: str | bytes, source: str = "scenario", overrides: Sequence[str] = ()) -> Scenario:

@@ -172,7 +172,13 @@ def _into_list(document: Document, path: Path, value: list[Any], part: str, text
         kind = _policy_kind(value[index]) if path[:1] == ("gateway",) else None
         return (*path, index, kind) if kind else (*path, index)
     known = list(dict.fromkeys(names[0] for names in named if names))
-    what = {"policies": "policy", "upstream": "upstream policy", "faults": "fault", "mix": "route"}.get(str(path[-1]))
+    what = {
+        "policies": "policy",
+        "upstream": "upstream policy",
+        "faults": "fault",
+        "mix": "route",
+        "named": "client",
+    }.get(str(path[-1]))
     if found:
         raise _nowhere(text, f"{part!r} stands {len(found)} times in {dotted(path)}", "Use its index: 0, 1, ….")
     hint = nearest(part, known) if known else "Nothing has a name there."
@@ -193,7 +199,7 @@ def _names(item: Any, path: Path) -> list[str]:
         name = settings.get("name") if isinstance(settings, dict) else None
         return [n for n in (name, kind) if isinstance(n, str)]
     if isinstance(item, dict):
-        return [str(item[key]) for key in ("name", "route") if key in item]
+        return [str(item[key]) for key in ("name", "route", "client") if key in item]
     return []
 
 

@@ -16,8 +16,10 @@ from llmsim.distributions import Distribution
 from llmsim.providers.dialects import DIALECTS
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.spec import Scenario
+from llmsim.traffic.clients import mixes, population
+from llmsim.traffic.replay import replayed
 from llmsim.traffic.shape import RateShape
-from llmsim.traffic.spec import Route
+from llmsim.traffic.spec import Traffic
 from llmsim.units import format_duration
 
 __all__ = ["Load", "Preflight", "preflight"]
@@ -46,6 +48,8 @@ class Load:
         Offered load over capacity.
     empty_at_s
         Where a rate limit runs dry: when, on the scenario's clock, starting from a full bucket. Else None.
+    window_s
+        How much time's worth a rate limit holds when it is full.
     """
 
     provider: str
@@ -55,6 +59,7 @@ class Load:
     rho_base: float
     rho_peak: float
     empty_at_s: float | None = None
+    window_s: float = 0.0
 
     @property
     def exceeded(self) -> bool:
@@ -141,10 +146,7 @@ def preflight(scenario: Scenario) -> Preflight:
     >>> [(load.limit, round(load.rho_peak, 3)) for load in preflight(s).loads]
     [('slots', 0.992)]
     """
-    mix = scenario.traffic.mix
-    input_tokens = _mean(mix, [_capped(route.input_tokens, None) for route in mix])
-    output_tokens = _mean(mix, [_capped(route.output_tokens, route.max_tokens) for route in mix])
-    asked = [route.max_tokens for route in mix if route.max_tokens is not None]
+    input_tokens, output_tokens, max_tokens = _tokens(scenario.traffic)
     first = _first_choice(scenario)
     closed = scenario.traffic.executor == "constant-vus"
     if closed:
@@ -153,9 +155,10 @@ def preflight(scenario: Scenario) -> Preflight:
         times, rates = np.array([0.0, scenario.clock.duration]), np.array([rate, rate])
     else:
         times, rates = _shape(scenario)
-    # Where some routes name no max_tokens, dialects count those as they like: the mean of the others is a guess.
-    max_tokens = sum(asked) / len(asked) if asked else None
-    offered = _Offered(times, rates, input_tokens, output_tokens, max_tokens)
+    expected = float(np.sum(np.diff(times) * (rates[1:] + rates[:-1]) / 2))
+    # A trace has no base rate; its mean stands for it. The day may begin above or below the base rate.
+    base = scenario.traffic.base_rate or (float(rates[0]) if closed else expected / scenario.clock.duration)
+    offered = _Offered(times, rates, base, input_tokens, output_tokens, max_tokens)
     loads: list[Load] = []
     unlimited = []
     for name in sorted(scenario.providers, key=lambda name: name != first):
@@ -165,9 +168,9 @@ def preflight(scenario: Scenario) -> Preflight:
         if not found:
             unlimited.append(name)
     return Preflight(
-        base_per_s=float(rates[0]),
+        base_per_s=base,
         peak_per_s=float(rates.max()),
-        expected_requests=float(np.sum(np.diff(times) * (rates[1:] + rates[:-1]) / 2)),
+        expected_requests=expected,
         closed_loop=closed,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
@@ -179,6 +182,7 @@ def preflight(scenario: Scenario) -> Preflight:
 class _Offered(NamedTuple):
     times: Floats
     rates: Floats
+    base_per_s: float
     input_tokens: float
     output_tokens: float
     max_tokens: float | None
@@ -193,8 +197,28 @@ def _first_choice(scenario: Scenario) -> str:
     return next(iter(scenario.providers))
 
 
-def _mean(mix: tuple[Route, ...], values: list[float]) -> float:
-    return float(np.average(values, weights=[route.weight for route in mix]))
+def _tokens(traffic: Traffic) -> tuple[float, float, float | None]:
+    """Means of input, output and allowed output tokens over all arrivals (None: no route names `max_tokens`)."""
+    table = mixes(traffic)
+    weights = np.diff(table.edges, axis=1, prepend=0.0)
+    shares = np.zeros(len(weights))
+    for row, share in [(one.mix, one.share) for one in population(traffic)] if traffic.clients else [(0, 1.0)]:
+        shares[row] += share
+    of_route = shares @ weights
+    inputs = float(of_route @ [_capped(route.input_tokens, None) for route in table.routes])
+    outputs = float(of_route @ [_capped(route.output_tokens, route.max_tokens) for route in table.routes])
+    # Where some routes name no max_tokens, dialects count those as they like: the mean of the others is a guess.
+    asked = np.array([route.max_tokens or 0 for route in table.routes])
+    named = float(of_route @ (asked > 0))
+    most = float(of_route @ asked) / named if named else None
+    if traffic.trace is None:
+        return inputs, outputs, most
+    trace = replayed(traffic.trace)  # what it does not say is drawn from the mix
+    return (
+        float(np.where(trace.input_tokens > 0, trace.input_tokens, inputs).mean()),
+        float(np.where(trace.output_tokens > 0, trace.output_tokens, outputs).mean()),
+        most,
+    )
 
 
 def _capped(distribution: Distribution, cap: int | None) -> float:
@@ -211,24 +235,24 @@ def _service_s(spec: SimProvider, output_tokens: float) -> float:
 def _shape(scenario: Scenario) -> tuple[Floats, Floats]:
     """Knots of the measured arrival rate, on the scenario's clock."""
     clock = scenario.clock
-    shape = RateShape.of(scenario.traffic, clock.warm_up)
-    times = shape.times - clock.warm_up
-    inside = (times >= 0) & (times < clock.duration)
-    last = float(np.interp(clock.duration, times, shape.rates))
-    return np.append(times[inside], clock.duration), np.append(shape.rates[inside], last)
+    shape = RateShape.of(scenario.traffic, clock.warm_up, clock.start_s)
+    times, rates = shape.between(clock.warm_up, clock.warm_up + clock.duration)
+    return times - clock.warm_up, rates
 
 
 def _loads(name: str, spec: SimProvider, offered: _Offered, *, first: bool) -> list[Load]:
-    times, rates, input_tokens, output_tokens, max_tokens = offered
-    base, peak = float(rates[0]), float(rates.max())
+    times, rates, base, input_tokens, output_tokens, max_tokens = offered
+    peak = float(rates.max())
     loads = []
     if spec.rate_limit is not None:
         account = DIALECTS[spec.dialect].account(spec.rate_limit)
         amounts = account.expected(input_tokens, output_tokens, max_tokens)
         for meter in account.meters:
-            each = amounts[meter.draws] / meter.rate_per_s
-            empty = _empty_at(times, rates * each, meter.capacity / meter.rate_per_s)
-            loads.append(Load(name, first, meter.name, meter.rate_per_s, base * each, peak * each, empty))
+            if meter.name == "ramp":  # grows with the traffic: no limit of its own
+                continue
+            each, window_s = amounts[meter.draws] / meter.rate_per_s, meter.capacity / meter.rate_per_s
+            empty = _empty_at(times, rates * each, window_s)
+            loads.append(Load(name, first, meter.name, meter.rate_per_s, base * each, peak * each, empty, window_s))
     if spec.concurrency is not None:
         erlangs = _service_s(spec, output_tokens)
         slots = spec.concurrency

@@ -23,6 +23,7 @@ from llmsim.scenario.runtime import LabRuntime
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.users import Users, Visit
 from llmsim.telemetry.recorder import Recorder, Replication
+from llmsim.traffic.shape import RateShape
 from llmsim.traffic.workload import World
 
 __all__ = ["Progress", "replicate"]
@@ -141,11 +142,11 @@ class Lab:
     def event_budget(self) -> int:
         """More events than any healthy run of this size needs."""
         traffic, duration_s = self.scenario.traffic, self.last_arrival_s
-        peak = max([1.0, *(stage.target for stage in traffic.stages)])
-        return int(
-            _EVENTS_AT_LEAST
-            + _EVENTS_PER_REQUEST * duration_s * max(traffic.base_rate * peak, traffic.vus * _REQUESTS_PER_VU_S)
-        )
+        if traffic.executor == "constant-vus":
+            requests = traffic.vus * _REQUESTS_PER_VU_S * duration_s
+        else:
+            requests = RateShape.of(traffic, self.zero_s, self.scenario.clock.start_s).expected(duration_s)
+        return int(_EVENTS_AT_LEAST + _EVENTS_PER_REQUEST * requests)
 
     async def main(self, loop: SimLoop) -> None:
         """Everything that happens inside the simulation."""
@@ -166,6 +167,7 @@ class Lab:
             prices=prices,
             warm_up_s=self.zero_s,
             last_arrival_s=self.last_arrival_s,
+            start_s=scenario.clock.start_s,
         )
         self.progress.loop, self.progress.users = loop, users
         for fault in scenario.faults:

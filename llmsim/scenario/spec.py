@@ -11,8 +11,9 @@ from llmsim.gateway.pipeline import Gateway
 from llmsim.providers.faults import Fault
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.telemetry.cost_model import CostModel
+from llmsim.traffic.seasons import seconds_of_week
 from llmsim.traffic.spec import Traffic
-from llmsim.units import Duration, PositiveCount, PositiveDuration
+from llmsim.units import BadValue, Duration, PositiveCount, PositiveDuration
 
 __all__ = ["Clock", "Scenario"]
 
@@ -31,6 +32,9 @@ class Clock:
         Measured arrivals.
     drain
         How long requests in flight may still take after the last arrival.
+    start
+        Date and hour of time 0, ``"2026-11-23 08:00"``, or the day and hour, ``monday 08:00``: where in the day and the
+        week the traffic begins. Without it, Monday at midnight.
     """
 
     __pydantic_config__: ClassVar = FORBID
@@ -38,6 +42,20 @@ class Clock:
     warm_up: Duration = 0.0
     duration: PositiveDuration = 300.0
     drain: Duration = 60.0
+    start: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.start is not None and seconds_of_week(self.start) is None:
+            raise BadValue(
+                f'{self.start!r} is no date and hour; write it like "2026-11-23 08:00" or monday 08:00', "start"
+            )
+
+    @property
+    def start_s(self) -> float:
+        """Time 0 in seconds after Monday 0:00."""
+        found = seconds_of_week(self.start) if self.start is not None else 0.0
+        assert found is not None
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,10 @@ from llmsim.luck import Luck
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.scenario.runtime import LabRuntime
 from llmsim.telemetry.recorder import Recorder
+from llmsim.traffic.arrivals import Arrivals
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.spec import Traffic
-from llmsim.traffic.workload import Truth, Workload, World, arrival_times, usable
+from llmsim.traffic.workload import Truth, Workload, World, usable
 from llmsim.types import Request, Response
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Users:
         What they use.
     last_arrival_s
         Loop time after which nobody new comes.
+    start_s
+        Time of the week when warm-up ends, in seconds after Monday 0:00.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Users:
         prices: dict[str, TokenPrice],
         warm_up_s: float,
         last_arrival_s: float,
+        start_s: float = 0.0,
     ) -> None:
         self._traffic = traffic
         self._gateway = gateway
@@ -87,7 +91,12 @@ class Users:
         self._runtime = runtime
         self._recorder = recorder
         self._prices = prices
-        self._workload = Workload(traffic, luck)
+        self._arrivals = (
+            None
+            if traffic.executor == "constant-vus"
+            else Arrivals(traffic, RateShape.of(traffic, warm_up_s, start_s), luck)
+        )
+        self._workload = Workload(traffic, luck, self._arrivals)
         self._last_arrival_s = last_arrival_s
         self._retry_s = luck.series("user_retry.after", through=traffic.user_retry.after, block=256)
         self._think_s = luck.series("think_time", through=traffic.think_time)
@@ -115,8 +124,8 @@ class Users:
                 self._loop.at(self._loop.time() + self._think_s(user), self._send_vu, user)
             self._loop.at(self._last_arrival_s, self._no_more)
         else:
-            shape = RateShape.of(self._traffic, self._warm_up_s)
-            self._blocks = arrival_times(self._traffic, shape, self._luck)
+            assert self._arrivals is not None
+            self._blocks = iter(self._arrivals)
             self._times: list[float] = []
             self._next_block(0)
 

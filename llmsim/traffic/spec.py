@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from llmsim.distributions import Constant, CountDistribution, DurationDistribution
+from llmsim.traffic.burstiness import ArrivalWords
+from llmsim.traffic.replay import TraceReplay
+from llmsim.traffic.seasons import Diurnal, FlashCrowd, Weekly
 from llmsim.units import COUNT, BadValue, Count, Multiplier, PositiveCount, PositiveDuration, Rate, Ratio, Unit
 
-__all__ = ["Route", "Stage", "Topics", "Traffic", "UserRetry", "Zipf"]
+__all__ = ["Client", "Clients", "Route", "Stage", "Topics", "Traffic", "UserRetry", "Zipf"]
 
 FORBID = {"extra": "forbid"}
+
+_MOST_CLIENTS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +117,78 @@ class UserRetry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Client:
+    """One client that is worth a name: a batch job, the biggest customer.
+
+    Parameters
+    ----------
+    client
+        Its name.
+    share
+        Of all arrivals.
+    arrivals
+        Its own burstiness; without it, that of the traffic.
+    tenant
+        Replaces the tenant of the routes.
+    mix
+        What it asks for, if not the same as the others.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    client: str
+    share: Ratio
+    arrivals: ArrivalWords | None = None
+    tenant: str = ""
+    mix: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clients:
+    """Who the arrivals come from. Each client is an arrival process of its own, independent of the others.
+
+    In production few clients send most: the largest 16 to 52 %, the ten largest 63 to 93 % (ServeGen, arXiv 2505.09999,
+    43 to 162 clients a model).
+
+    Parameters
+    ----------
+    named
+        Clients with a share, and perhaps burstiness and a mix, of their own.
+    count
+        How many more there are; they share what the named ones leave.
+    zipf
+        The share of the k-th of these is proportional to ``1 / k**zipf``.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    named: tuple[Client, ...] = ()
+    count: Count = 0
+    zipf: Annotated[float, Unit("an exponent", ("1.0",), lambda text: None, bare=True, high=10.0)] = 1.0
+
+    def __post_init__(self) -> None:
+        total = sum(client.share for client in self.named)
+        if not self.named and not self.count:
+            raise BadValue("there are no clients; write {count: 100, zipf: 1.2}, or name some")
+        if self.count > _MOST_CLIENTS:
+            raise BadValue(
+                f"{self.count:,} clients would each be simulated; write at most {_MOST_CLIENTS:,}, the rest is Poisson "
+                "anyway",
+                "count",
+            )
+        if self.count and total >= 1:
+            raise BadValue(f"the named clients leave nothing for {self.count} others; lower their shares", "named")
+        if not self.count and abs(total - 1) > 1e-6:
+            raise BadValue(
+                f"the shares of the named clients add up to {total:.6g}; make that 100%, or add count: for the others",
+                "named",
+            )
+        names = [client.client for client in self.named]
+        if len(set(names)) < len(names):
+            raise BadValue("two clients have one name; rename one", "named")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Traffic:
     """Who sends what, and when.
 
@@ -119,13 +196,23 @@ class Traffic:
     ----------
     executor
         ``constant-arrival-rate`` and ``ramping-arrival-rate`` are open loops: arrivals do not wait for answers.
-        ``constant-vus`` is closed: `vus` virtual users send, wait for the end, think, and send again.
+        ``constant-vus`` is closed: `vus` virtual users send, wait for the end, think, and send again. ``trace``
+        replays what was recorded.
     base_rate
-        Arrivals per second at a target of 1x (open loops).
+        Arrivals per second at a target of 1x, on average over the day and the week (open loops).
     arrivals
-        ``poisson`` or ``constant`` spacing.
+        ``poisson`` or ``constant`` spacing, or a mapping (`Burstiness`) for arrivals that come in bursts or at a
+        wandering rate. None of them changes the mean.
     stages
         Shape of the load from the end of warm-up on; after the last stage its target holds. Warm-up runs at 1x.
+    diurnal, weekly
+        Shape of the day and the week; ``clock.start`` says when the scenario begins. Multiplies the stages.
+    flash_crowds
+        Crowds that come at once and go slowly. They multiply the rest.
+    clients
+        Who the arrivals come from; without it, one source.
+    trace
+        What executor ``trace`` replays.
     vus, think_time
         Closed loop: how many users, and how long each thinks after an answer (or a failure it does not retry). An
         iteration takes 1 ms at least, also where everything is refused at once and nobody thinks.
@@ -143,10 +230,17 @@ class Traffic:
 
     __pydantic_config__: ClassVar = FORBID
 
-    executor: Literal["constant-arrival-rate", "ramping-arrival-rate", "constant-vus"] = "constant-arrival-rate"
+    executor: Literal["constant-arrival-rate", "ramping-arrival-rate", "constant-vus", "trace"] = (
+        "constant-arrival-rate"
+    )
     base_rate: Rate = 0.0
-    arrivals: Literal["poisson", "constant"] = "poisson"
+    arrivals: ArrivalWords = "poisson"
     stages: tuple[Stage, ...] = ()
+    diurnal: Diurnal | None = None
+    weekly: Weekly | None = None
+    flash_crowds: tuple[FlashCrowd, ...] = ()
+    clients: Clients | None = None
+    trace: TraceReplay | None = None
     vus: Annotated[int, COUNT] = 0
     think_time: DurationDistribution = Constant(0.0)
     patience: DurationDistribution | None = None
@@ -156,15 +250,7 @@ class Traffic:
     topics: Topics | None = None
 
     def __post_init__(self) -> None:
-        if self.executor == "constant-vus":
-            if self.vus < 1:
-                raise BadValue("executor constant-vus needs virtual users; write vus: 50", "vus")
-            if self.base_rate:
-                raise BadValue("constant-vus has no base_rate: its users set the pace; remove it", "base_rate")
-        elif self.base_rate <= 0:
-            raise BadValue(f"executor {self.executor} needs a base_rate above zero; write base_rate: 4/s", "base_rate")
-        elif self.vus:
-            raise BadValue(f"executor {self.executor} has no vus; write executor: constant-vus, or remove them", "vus")
+        self._check_executor()
         if self.executor == "ramping-arrival-rate" and not self.stages:
             raise BadValue(
                 "executor ramping-arrival-rate needs stages; write stages: [{duration: 2m, target: 1x}, …]", "stages"
@@ -178,3 +264,25 @@ class Traffic:
             raise BadValue("the mix is empty; write mix: [{route: chat}], or remove it", "mix")
         if sum(route.weight for route in self.mix) <= 0:
             raise BadValue("the weights of the mix add up to nothing; write a weight above 0%, e.g. weight: 80%", "mix")
+
+    def _check_executor(self) -> None:
+        """What an executor needs, and what it has no use for."""
+        paced = self.executor in ("constant-arrival-rate", "ramping-arrival-rate")
+        if self.executor == "constant-vus" and self.vus < 1:
+            raise BadValue("executor constant-vus needs virtual users; write vus: 50", "vus")
+        if self.executor == "trace" and self.trace is None:
+            raise BadValue("executor trace needs a file; write trace: {file: requests.csv}", "trace")
+        if paced and self.base_rate <= 0:
+            raise BadValue(f"executor {self.executor} needs a base_rate above zero; write base_rate: 4/s", "base_rate")
+        if self.vus and self.executor != "constant-vus":
+            raise BadValue(f"executor {self.executor} has no vus; write executor: constant-vus, or remove them", "vus")
+        if self.trace is not None and self.executor != "trace":
+            raise BadValue(f"executor {self.executor} replays nothing; write executor: trace, or remove it", "trace")
+        if paced:
+            return
+        pace = "its users set the pace" if self.executor == "constant-vus" else "its file sets the pace"
+        for key in ("base_rate", "diurnal", "weekly", "flash_crowds", "clients"):
+            if getattr(self, key):
+                raise BadValue(f"{self.executor} has no {key}: {pace}; remove it", key)
+        if self.arrivals != "poisson":
+            raise BadValue(f"{self.executor} has no arrivals: {pace}; remove it", "arrivals")

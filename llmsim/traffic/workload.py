@@ -7,25 +7,26 @@ addressed by *i*, so it is the same under every gateway and every load shape.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.distributions import Distribution, Exponential
+from llmsim.distributions import Distribution
 from llmsim.luck import Luck, request_address
-from llmsim.traffic.shape import RateShape
+from llmsim.traffic.arrivals import BLOCK, Arrivals, Given
+from llmsim.traffic.clients import mixes, population
 from llmsim.traffic.spec import Traffic
 from llmsim.types import Message, Request
 
-__all__ = ["JSON_ANSWER", "Truth", "Workload", "World", "arrival_times", "usable"]
+__all__ = ["JSON_ANSWER", "Truth", "Workload", "World", "usable"]
 
 #: The schema that requests of routes with ``expects: json`` carry, and what makes an answer usable to their users.
 JSON_ANSWER = '{"type": "object", "required": ["answer"]}'
 
-_BLOCK = 1024
+_BLOCK = BLOCK
 _Row = tuple[int, int, int, float, int, str]  # number of the route, input tokens, output tokens, patience, user, words
 
 # A NamedTuple's own constructor is Python code; these are made for every arrival.
@@ -115,25 +116,6 @@ def _stable_hash(text: str) -> int:
     return crc32(text.encode())
 
 
-def arrival_times(traffic: Traffic, shape: RateShape, luck: Luck) -> Iterator[list[float]]:
-    """Loop times of the arrivals of an open loop, in blocks; ends when the rate never brings another one."""
-    gaps = luck.series("arrival", through=Exponential(1.0))
-    reached = 0.0
-    first = 0
-    while True:
-        if traffic.arrivals == "poisson":
-            mass = reached + np.cumsum(gaps.array(first, _BLOCK))
-        else:
-            mass = np.arange(first + 1, first + _BLOCK + 1, dtype=np.float64)
-        times = shape.at(mass)
-        reached = float(mass[-1])
-        first += _BLOCK
-        finite = np.isfinite(times)
-        yield times[finite].tolist()
-        if not finite.all():
-            return
-
-
 class Workload:
     """Requests by arrival number.
 
@@ -143,17 +125,20 @@ class Workload:
         The mix, topics, users and patience to draw from.
     luck
         Where the numbers come from.
+    arrivals
+        What is given about requests before anything is drawn: their client, or what a trace says.
     """
 
-    def __init__(self, traffic: Traffic, luck: Luck) -> None:
+    def __init__(self, traffic: Traffic, luck: Luck, arrivals: Arrivals | None = None) -> None:
         self._traffic = traffic
         self._luck = luck
-        weights = np.array([route.weight for route in traffic.mix])
-        self._route_edges = np.cumsum(weights / weights.sum())
-        self._route_edges[-1] = 1.0
+        self._arrivals = arrivals
+        self._mixes = mixes(traffic)
+        people = population(traffic) if traffic.clients is not None else []
+        self._mix_of = np.array([one.mix for one in people], dtype=np.intp)
         names = ("route", "input_tokens", "output_tokens", "patience", "user", "topic", "paraphrase")
         self._series = {name: luck.series(f"workload.{name}") for name in names}
-        self._users = [f"u{number}" for number in range(traffic.users)]
+        self._users = [one.name for one in people] or [f"u{number}" for number in range(traffic.users)]
         self._blocks: dict[int, list[_Row]] = {}
         # Virtual users ask for rows all over the last few iterations; one block at a time would be made again for each.
         self._kept = 2 + 3 * -(-traffic.vus // _BLOCK)
@@ -167,7 +152,7 @@ class Workload:
             self._turn_to(index // _BLOCK)
             offset = index - self._first
         number, input_tokens, output_tokens, patience_s, user, question = self._rows[offset]
-        route = self._traffic.mix[number]
+        route = self._mixes.routes[number]
         fields = (
             f"{index}/0/0",
             str(index),
@@ -203,14 +188,26 @@ class Workload:
 
     def _prepare(self, first: int) -> list[_Row]:
         traffic = self._traffic
-        routes = np.searchsorted(self._route_edges, self._uniform("route", first))
-        inputs = _per_route(routes, self._uniform("input_tokens", first), [r.input_tokens for r in traffic.mix])
-        outputs = _per_route(routes, self._uniform("output_tokens", first), [r.output_tokens for r in traffic.mix])
+        given = self._arrivals.given(first, _BLOCK) if self._arrivals is not None else Given()
+        mix = np.zeros(_BLOCK, dtype=np.intp) if given.client is None else self._mix_of[given.client]
+        routes = self._mixes.draw(mix, self._uniform("route", first))
+        if given.route is not None:
+            routes = np.where(given.route >= 0, given.route, routes)
+        known = self._mixes.routes
+        inputs = _per_route(routes, self._uniform("input_tokens", first), [r.input_tokens for r in known])
+        outputs = _per_route(routes, self._uniform("output_tokens", first), [r.output_tokens for r in known])
+        if given.input_tokens is not None and given.output_tokens is not None:
+            inputs = np.where(given.input_tokens > 0, given.input_tokens, inputs)
+            outputs = np.where(given.output_tokens > 0, given.output_tokens, outputs)
         if traffic.patience is None:
             patience = np.full(_BLOCK, np.inf)
         else:
             patience = traffic.patience.quantile(self._uniform("patience", first))
-        users = (self._uniform("user", first) * traffic.users).astype(np.int64).tolist()
+        users = (
+            given.client.tolist()
+            if given.client is not None
+            else (self._uniform("user", first) * traffic.users).astype(np.int64).tolist()
+        )
         questions = self._questions(first)
         columns = (routes.tolist(), inputs.tolist(), outputs.tolist(), patience.tolist(), users, questions)
         return list(zip(*columns, strict=True))

@@ -23,14 +23,13 @@ Floats = NDArray[np.float64]
 BINDING = 0.9
 _THROTTLED, _FULL = [429], [503, 529]  # statuses of a rate limit, and of a queue that takes no more
 _SLOT_WINDOW_S = 10.0
-_RATE_WINDOW_S = 60.0  # where the provider does not say how long its bucket is
 
 
 class Pressure(NamedTuple):
     """One limit of one provider under load."""
 
     provider: str
-    limit: str  #: requests, tokens, input_tokens, output_tokens or slots
+    limit: str  #: a word of `rate_limit`, or slots
     used: float  #: share of what there was of it in the busiest window; above 1: a full bucket on top of its refill
     offered: float  #: ρ at peak if there were no cache, retries and faults, from the preflight
     refused: float  #: share of the calls to this provider that got a 429 (slots: a 503 or 529)
@@ -55,8 +54,7 @@ def pressures(result: Result) -> list[Pressure]:
 
 def _busiest(result: Result, attempts: pl.DataFrame, load: Load) -> float:
     """Share of the limit used in the busiest window, mean over replications of the use in each window."""
-    limits = result.scenario.providers[load.provider].rate_limit
-    width_s = _SLOT_WINDOW_S if load.limit == "slots" else float(getattr(limits, "window", _RATE_WINDOW_S))
+    width_s = _SLOT_WINDOW_S if load.limit == "slots" else load.window_s
     end_s = max((sample.end_s for sample in result.samples), default=0.0)
     width_s = min(width_s, end_s)
     count = math.floor(end_s / width_s + 1e-9) if width_s > 0 else 0  # whole windows: half a one is not so telling
@@ -83,12 +81,13 @@ def _left(faults: Sequence[Fault], load: Load, edges: Floats) -> Floats:
 
 def _taken(attempts: pl.DataFrame, edges: Floats, limit: str) -> Floats:
     """Calls or tokens by the window the call was sent in; one that was throttled took nothing."""
-    if limit == "requests":
+    kind = limit.removesuffix("_per_day")
+    if kind == "requests":
         amounts = ~attempts["status"].is_in(_THROTTLED)
-    elif limit == "tokens":
+    elif kind == "tokens":
         amounts = attempts["input_tokens"].cast(pl.Int64) + attempts["output_tokens"]
     else:
-        amounts = attempts[limit]
+        amounts = attempts[kind]
     taken, _ = np.histogram(attempts["start_s"].to_numpy(), bins=edges, weights=amounts.cast(pl.Float64).to_numpy())
     return np.asarray(taken, dtype=np.float64)
 

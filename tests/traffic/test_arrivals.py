@@ -10,9 +10,9 @@ from scipy.stats import kstest
 
 from llmsim.distributions import Exponential
 from llmsim.luck import Luck
+from llmsim.traffic.arrivals import arrival_times
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.spec import Stage, Traffic
-from llmsim.traffic.workload import arrival_times
 
 SPIKE = (
     Stage(duration=120, target=1),

@@ -1,0 +1,75 @@
+"""``llmsim trace describe``."""
+
+import json
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def requests_csv(tmp_path):
+    """400 requests at 5/s."""
+    rng = np.random.default_rng(5)
+    times = np.cumsum(rng.exponential(0.2, 400))
+    tokens = np.exp(rng.normal(6, 1, (400, 2))).astype(int) + 1
+    rows = [f"{time:.4f},{a},{b},chat" for time, (a, b) in zip(times, tokens, strict=True)]
+    path = tmp_path / "requests.csv"
+    path.write_text("\n".join(["arrival_s,input_tokens,output_tokens,route", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_it_says_what_the_trace_is_like(ask, requests_csv):
+    answer = ask("trace", "describe", requests_csv)
+    assert answer.exit_code == 0, answer.output
+    assert "requests.csv (llmsim): 400 requests in 1m" in answer.stdout
+    for word in ("cv of the gaps", "dispersion of counts per 1s", "exponential", "rank correlation", "routes  ", "few"):
+        assert word in answer.stdout
+    assert "arrivals: poisson" in answer.stdout
+
+
+def test_json_is_one_object_and_nothing_else(ask, requests_csv):
+    answer = ask("trace", "describe", requests_csv, "--json", "-")
+    found = json.loads(answer.stdout)
+    assert found["requests"] == 400
+    assert {fit["family"] for fit in found["gaps"]["fits"]} == {"exponential", "gamma", "weibull", "lognormal"}
+
+
+def test_a_window_a_rate_a_limit_a_file_and_a_picture(ask, requests_csv, tmp_path):
+    picture, out = tmp_path / "p.png", tmp_path / "d.json"
+    words = ("--from", "10s", "--to", "30s", "--rate", "2x", "--limit", "50", "--json", out, "--plot", picture)
+    answer = ask("trace", "describe", requests_csv, *words)
+    assert answer.exit_code == 0, answer.output
+    found = json.loads(out.read_text())
+    assert found["requests"] == 50
+    assert found["rate_per_s"] == pytest.approx(10, rel=0.4)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"Drawn in {picture}" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("nothing.csv",), "there is no such file"),
+        (("request.csv",), "Did you mean requests.csv?"),
+        (("requests.csv", "--format", "azur"), "did you mean azure?"),
+        (("requests.csv", "--format", "azure"), "there is no column timestamp"),
+        (("requests.csv", "--from", "ten"), "'ten' is not a duration"),
+        (("requests.csv", "--from", "1h"), "no request is between"),
+        (("requests.csv", "--from", "20s", "--to", "10s"), "--to is not after --from"),
+        (("requests.csv", "--rate", "0x"), "would stand still"),
+        (("requests.csv", "--plot", "p.pdf"), "name it p.png"),
+        (("requests.csv", "--plot", "no/where.png"), "cannot be written"),
+        (("requests.csv", "--json", "no/where.json"), "cannot be written"),
+        (("bad.csv",), "bad.csv:3:1: input_tokens is 'x'"),
+    ],
+)
+def test_bad_input_is_said_and_ends_with_2(ask, requests_csv, words, says):
+    (requests_csv.parent / "bad.csv").write_text("arrival_s,input_tokens,output_tokens\n0,1,1\n1,x,1\n")
+    answer = ask("trace", "describe", *words)
+    assert answer.exit_code == 2, answer.output
+    assert says in " ".join(answer.stderr.split()) or says in answer.stderr
+
+
+def test_help_has_examples(ask):
+    assert "llmsim trace describe AzureLLM" in ask("trace", "describe", "--help").output
+    assert "describe" in ask("trace").output
