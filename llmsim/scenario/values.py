@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from llmsim.distributions import Constant, Distribution, family_of
+from llmsim.distributions import Distribution, values_of
 from llmsim.errors import ScenarioError
 from llmsim.gateway.registry import policy_kinds
 from llmsim.scenario.document import Document
@@ -86,11 +86,8 @@ def _written(cls: type[Any]) -> list[dataclasses.Field[Any]]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Constant):
-        return value.value
     if isinstance(value, Distribution):
-        family = family_of(value)
-        return {family: dataclasses.asdict(value)} if family else value  # type: ignore[call-overload]
+        return values_of(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _fields(value)
     if isinstance(value, tuple | list):
