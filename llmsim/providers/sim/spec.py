@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from llmsim.distributions import Constant, DurationDistribution
+from llmsim.distributions import Constant, DurationDistribution, MultiplierDistribution
 from llmsim.pricing import FREE, TokenPrice
+from llmsim.providers.sim.latency import Load, Prefill, PromptCache, StreamStall
 from llmsim.units import Count, PositiveCount, PositiveDuration, PositiveRate, Ratio
 
 __all__ = ["Queue", "RateLimit", "SimProvider"]
@@ -63,10 +64,24 @@ class SimProvider:
     ----------
     model
         Name of its model.
+    network
+        On the way there and back, before and after the server is at work; load does not change it.
     ttft
-        From getting a slot to the first token.
+        From getting a slot to the first token, but for what the length of the prompt adds.
+    prefill
+        What the length of the prompt adds to `ttft`.
+    load
+        How much slower it is when busy.
     inter_token
-        Gaps between tokens.
+        Gaps between the tokens of an answer of usual pace.
+    pace
+        Multiplier of all gaps of an answer: some answers come faster than others.
+    flush
+        Share of answers whose tokens all come with the first one.
+    stall
+        Silences in the middle of an answer.
+    prompt_cache
+        Prompts that begin alike are read faster and cost less.
     concurrency
         Slots; None: unlimited. A slot is held from the start of prefill to the last token.
     queue
@@ -86,8 +101,15 @@ class SimProvider:
     __pydantic_config__: ClassVar = FORBID
 
     model: str = ""
+    network: DurationDistribution = Constant(0.0)
     ttft: DurationDistribution = Constant(0.5)
+    prefill: Prefill = Prefill()
+    load: Load | None = None
     inter_token: DurationDistribution = Constant(0.02)
+    pace: MultiplierDistribution = Constant(1.0)
+    flush: Ratio = 0.0
+    stall: StreamStall | None = None
+    prompt_cache: PromptCache | None = None
     concurrency: PositiveCount | None = None
     queue: Queue = Queue()
     rate_limit: RateLimit | None = None
@@ -95,3 +117,7 @@ class SimProvider:
     answer_time: DurationDistribution = Constant(0.03)
     on_cancel: Literal["free", "finish_prefill", "continue"] = "free"
     price: TokenPrice = FREE
+
+    def __post_init__(self) -> None:
+        if self.load is not None and self.load.of == "slots" and self.concurrency is None:
+            raise ValueError("load of slots needs slots; write concurrency: 32, or load: {of: requests, …}")
