@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from llmsim.distributions import Constant, DurationDistribution, MultiplierDistribution
-from llmsim.pricing import FREE, TokenPrice
+from llmsim.pricing import FREE, TokenPriceOrModel
 from llmsim.providers.sim.latency import Load, Prefill, PromptCache, StreamStall
 from llmsim.units import Count, PositiveCount, PositiveDuration, PositiveRate, Ratio
 
@@ -95,7 +95,8 @@ class SimProvider:
     on_cancel
         What the slot does when the caller goes away: ``free`` at once, ``finish_prefill``, or ``continue`` to the end.
     price
-        Per token; plain.
+        Per token: ``{input: $3/Mtok, output: $15/Mtok}``, or looked up for a model and a date,
+        ``{model: openai/gpt-4o-mini, date: 2026-05-01, batch: false}``.
     """
 
     __pydantic_config__: ClassVar = FORBID
@@ -116,7 +117,7 @@ class SimProvider:
     error_rate: Ratio = 0.0
     answer_time: DurationDistribution = Constant(0.03)
     on_cancel: Literal["free", "finish_prefill", "continue"] = "free"
-    price: TokenPrice = FREE
+    price: TokenPriceOrModel = FREE
 
     def __post_init__(self) -> None:
         if self.load is not None and self.load.of == "slots" and self.concurrency is None:
