@@ -55,7 +55,7 @@ def values_of(distribution: Distribution) -> Any:
     if isinstance(distribution, Contention):
         return {family: {**asdict(distribution), "base": values_of(distribution.base)}}
     if isinstance(distribution, Empirical):
-        return {family: {f"p{percent!r}": value for percent, value in distribution.points}}
+        return {family: {"p" + repr(percent).removesuffix(".0"): value for percent, value in distribution.points}}
     return {family: asdict(distribution)} if family else distribution  # type: ignore[call-overload]
 
 

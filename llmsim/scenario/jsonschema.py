@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from llmsim.gateway.registry import policy_kinds
+from llmsim.providers.profiles import profile_names
 from llmsim.scenario.keys import dataclasses_below
 from llmsim.scenario.objectives import MEASURE_TAGS, METRICS
 from llmsim.scenario.spec import Scenario
@@ -51,6 +52,7 @@ def json_schema() -> dict[str, Any]:
     gateway["policies"] = _policy_list(gateway["policies"], policies)
     inner = {kind: policy for kind, policy in policies.items() if kind not in _GATEWAY_ONLY}
     gateway["upstream"] = _policy_list(gateway["upstream"], inner)
+    definitions["SimProvider"]["properties"]["profile"]["enum"] = ["", *profile_names()]
     definitions["Fault"]["anyOf"] = [{"required": [effect]} for effect in _EFFECTS]
     scenario = definitions.pop("Scenario")
     scenario["properties"].pop("source")

@@ -62,6 +62,10 @@ class SimProvider:
 
     Parameters
     ----------
+    profile
+        Name of a profile, whose figures hold where no key is given.
+    tier
+        Which of the profile's rate limits hold.
     model
         Name of its model.
     network
@@ -101,6 +105,8 @@ class SimProvider:
 
     __pydantic_config__: ClassVar = FORBID
 
+    profile: str = ""
+    tier: str = ""
     model: str = ""
     network: DurationDistribution = Constant(0.0)
     ttft: DurationDistribution = Constant(0.5)
