@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.distributions import Distribution
+from llmsim.providers.sim.latency import mean_service_s
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.spec import Scenario
 from llmsim.traffic.shape import RateShape
@@ -148,7 +149,9 @@ def preflight(scenario: Scenario) -> Preflight:
     first = _first_choice(scenario)
     closed = scenario.traffic.executor == "constant-vus"
     if closed:
-        cycle_s = scenario.traffic.think_time.mean + _service_s(scenario.providers[first], output_tokens)
+        cycle_s = scenario.traffic.think_time.mean + mean_service_s(
+            scenario.providers[first], input_tokens, output_tokens
+        )
         rate = scenario.traffic.vus / max(cycle_s, 1e-9)
         times, rates = np.array([0.0, scenario.clock.duration]), np.array([rate, rate])
     else:
@@ -201,10 +204,6 @@ def _capped(distribution: Distribution, cap: int | None) -> float:
     return float(np.clip(distribution.quantile(_GRID), 1, cap).mean())
 
 
-def _service_s(spec: SimProvider, output_tokens: float) -> float:
-    return spec.ttft.mean + max(output_tokens - 1, 0.0) * spec.inter_token.mean
-
-
 def _shape(scenario: Scenario) -> tuple[Floats, Floats]:
     """Knots of the measured arrival rate, on the scenario's clock."""
     clock = scenario.clock
@@ -231,7 +230,7 @@ def _loads(name: str, spec: SimProvider, offered: _Offered, *, first: bool) -> l
             empty = _empty_at(times, rates * each / capacity, limits.window)
             loads.append(Load(name, first, limit, capacity, base * each / capacity, peak * each / capacity, empty))
     if spec.concurrency is not None:
-        erlangs = _service_s(spec, output_tokens)
+        erlangs = mean_service_s(spec, input_tokens, output_tokens)
         slots = spec.concurrency
         loads.append(Load(name, first, "slots", float(slots), base * erlangs / slots, peak * erlangs / slots))
     return loads

@@ -43,6 +43,7 @@ __all__ = [
     "RateMeter",
     "StreamStall",
     "Timing",
+    "mean_service_s",
 ]
 
 FORBID: dict[str, Any] = {"extra": "forbid"}
@@ -279,18 +280,22 @@ class Timing:
         Distribution of a call's gap multiplier (0: the whole answer comes with the first token); None: always 1.
     gaps
         Distribution of the gaps of an answer of usual pace, stalls per gap included.
+    linear, squared
+        Seconds of prefill per token and per squared token.
+    per_answer
+        The stall that may come once an answer, if there is one.
     """
 
-    __slots__ = ("_by_slots", "_linear", "_load", "_meter", "_squared", "_stall", "base", "gaps", "network", "pace")
+    __slots__ = ("_by_slots", "_load", "_meter", "base", "gaps", "linear", "network", "pace", "per_answer", "squared")
 
     def __init__(self, spec: SimProvider) -> None:
         self.network: Distribution | None = None if spec.network == Constant(0.0) else spec.network
         self.base: Distribution = spec.ttft
         plain = not spec.flush and spec.pace == Constant(1.0)
         self.pace: Distribution | None = None if plain else _Pace(spec.flush, spec.pace)
-        self._linear = spec.prefill.per_1k / 1e3
-        self._squared = spec.prefill.per_1k_squared / 1e6
-        self.gaps, self._stall = _gaps(spec.inter_token, spec.stall)
+        self.linear = spec.prefill.per_1k / 1e3
+        self.squared = spec.prefill.per_1k_squared / 1e6
+        self.gaps, self.per_answer = _gaps(spec.inter_token, spec.stall)
         self._load = load = spec.load
         self._by_slots: list[tuple[float, float]] | None = None
         self._meter: RateMeter | None = None
@@ -316,7 +321,7 @@ class Timing:
             The multiplier `load_factors` gave.
         """
         fresh = input_tokens - cached_tokens
-        prefill_s = fresh * (self._linear + self._squared * (input_tokens + cached_tokens))
+        prefill_s = fresh * (self.linear + self.squared * (input_tokens + cached_tokens))
         return network_s + (base_s + prefill_s) * load
 
     def load_factors(self, busy: int, now: float) -> tuple[float, float]:
@@ -343,12 +348,22 @@ class Timing:
         u, place
             This call's uniforms: whether and how long, and where.
         gaps
-            Of its answer; one that is flushed has none to stall in.
+            Of its answer; 0 if it is flushed (its pace is 0), as there is nothing to stall in.
         """
-        if self._stall is None or not gaps or u >= self._stall.probability:
+        if self.per_answer is None or not gaps or u >= self.per_answer.probability:
             return None
-        inner = np.array([u / self._stall.probability])
-        return int(place * gaps), float(self._stall.duration.quantile(inner)[0])
+        inner = np.array([u / self.per_answer.probability])
+        return int(place * gaps), float(self.per_answer.duration.quantile(inner)[0])
+
+
+def mean_service_s(spec: SimProvider, input_tokens: float, output_tokens: float) -> float:
+    """Mean seconds a call holds its slot: at low load, with prompts and answers of mean length, nothing cached."""
+    timing = Timing(spec)
+    pace = 1.0 if timing.pace is None else timing.pace.mean
+    gaps = max(output_tokens - 1, 0.0)
+    stall = timing.per_answer.probability * timing.per_answer.duration.mean if timing.per_answer is not None else 0.0
+    first = spec.ttft.mean + input_tokens * (timing.linear + timing.squared * input_tokens)
+    return first + gaps * timing.gaps.mean * pace + (stall * (1 - spec.flush) if gaps else 0.0)
 
 
 def _gaps(inter_token: Distribution, stall: StreamStall | None) -> tuple[Distribution, StreamStall | None]:

@@ -19,6 +19,7 @@ from llmsim.providers.sim.latency import (
     RateMeter,
     StreamStall,
     Timing,
+    mean_service_s,
 )
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.load import parse_scenario
@@ -116,6 +117,21 @@ def test_stalls_per_answer():
     assert np.mean([seconds for _, seconds in hit]) == pytest.approx(2.0, rel=0.15)
     assert {place for place, _ in hit} == set(range(40))
     assert model.stall(0.01, 0.5, 0) is None
+
+
+def test_the_mean_time_in_a_slot():
+    spec = SimProvider(
+        network=Constant(1.0),
+        ttft=Exponential(0.4),
+        prefill=Prefill(per_1k=0.01, per_1k_squared=1e-3),
+        inter_token=Exponential(0.02),
+        pace=Lognormal(1.0, 3.0),
+        flush=0.25,
+        stall=StreamStall(probability=0.1, per="answer", duration=Constant(5.0)),
+    )
+    expected = 0.4 + 0.02 + 0.004 + 99 * 0.02 * 0.75 * Lognormal(1.0, 3.0).mean + 0.5 * 0.75
+    assert mean_service_s(spec, 2000, 100) == pytest.approx(expected)
+    assert mean_service_s(SimProvider(ttft=Constant(0.3)), 2000, 1) == 0.3
 
 
 def request(session="1", tokens=5000, route="chat"):
