@@ -30,6 +30,7 @@ HOMES = {
     "matplotlib": {"report.plots", "lab"},
     "ruamel": {"scenario.load"},
     "yaml": {"scenario.load"},
+    "genai_prices": {"pricing"},
     "typer": {"cli"},
     "rich": {"cli"},
     "joblib": {"api", "tune"},

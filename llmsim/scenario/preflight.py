@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.distributions import Distribution
-from llmsim.providers.sim.latency import mean_service_s
 from llmsim.providers.sim.spec import SimProvider
+from llmsim.providers.sim.timing import mean_service_s
 from llmsim.scenario.spec import Scenario
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.spec import Route

@@ -12,7 +12,7 @@ from providers.profiles.sources import DATA
 from llmsim.calibrate import bands_of, judge, ks_distance
 from llmsim.calibrate.choice import NEEDED, Split
 from llmsim.luck import Luck
-from llmsim.providers.sim.latency import Timing
+from llmsim.providers.sim.timing import Timing
 from llmsim.scenario.load import read_document
 from llmsim.scenario.profiles import defaults_of, read_profile
 

@@ -10,18 +10,9 @@ from hypothesis import strategies as st
 from llmsim.distributions import Constant, Exponential, Lognormal, Mixture, Part
 from llmsim.errors import ScenarioError
 from llmsim.luck import Luck
-from llmsim.providers.sim.latency import (
-    Load,
-    LoadPoint,
-    Prefill,
-    PromptCache,
-    PromptCacheState,
-    RateMeter,
-    StreamStall,
-    Timing,
-    mean_service_s,
-)
+from llmsim.providers.sim.latency import Load, LoadPoint, Prefill, PromptCache, StreamStall
 from llmsim.providers.sim.spec import SimProvider
+from llmsim.providers.sim.timing import PromptCacheState, RateMeter, Timing, mean_service_s
 from llmsim.scenario.load import parse_scenario
 from llmsim.types import Request
 
