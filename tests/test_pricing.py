@@ -3,11 +3,10 @@
 from datetime import datetime
 
 import pytest
-from jsonschema import Draft202012Validator
+from schema import validator
 
 from llmsim.errors import ScenarioError
 from llmsim.pricing import TokenPrice, list_price
-from llmsim.scenario.jsonschema import json_schema
 from llmsim.scenario.load import parse_scenario, read_document
 from llmsim.scenario.values import from_values, to_values
 from llmsim.types import Usage
@@ -87,9 +86,8 @@ def test_a_scenario_names_a_model_and_a_date():
         input=pytest.approx(0.15e-6), output=pytest.approx(0.6e-6), cached_input=pytest.approx(0.075e-6)
     )
     assert from_values(to_values(scenario)) == scenario
-    validator = Draft202012Validator(json_schema())
-    assert validator.is_valid(read_document(TEXT)[0].data)
-    assert not validator.is_valid(read_document(TEXT.replace("batch:", "btch:"))[0].data)
+    assert validator().is_valid(read_document(TEXT)[0].data)
+    assert not validator().is_valid(read_document(TEXT.replace("batch:", "btch:"))[0].data)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,8 @@ class Mixture:
 
 @lru_cache(maxsize=64)
 def _mixture_table(mixture: Mixture) -> tuple[Floats, Floats]:
-    grid = [part.of.quantile(_U) for part in mixture.parts if part.weight]
+    parts = [part.of for part in mixture.parts if part.weight]
+    grid = [part.quantile(_U) for part in parts] + [_nodes(part)[1] for part in parts if isinstance(part, Empirical)]
     return _inverse(np.concatenate(grid), mixture.cdf)
 
 
@@ -151,24 +152,50 @@ class Contention:
         return np.asarray((1 - self.probability) * base + self.probability * self._delayed(x), dtype=np.float64)
 
     def _delayed(self, x: Floats) -> Floats:
-        """Share at or below `x` of base + delay: F(x) - E[exp(-(x - B)/extra); B <= x], over the base's quantiles."""
-        edges = _expit((_LOGIT[1:] + _LOGIT[:-1]) / 2)
-        weights = np.diff(np.concatenate([[0.0], edges, [1.0]]))
-        base = self.base.quantile(_U)
-        with np.errstate(divide="ignore"):  # a weight of 0 in the far tail
-            # In logarithms, since exp(B/extra) overflows where the base is long and the delay short.
-            cumulative = np.logaddexp.accumulate(base / self.extra + np.log(weights))
-        count = np.searchsorted(base, x, side="right")
-        share = np.concatenate([[0.0], np.cumsum(weights)])[count]
-        still = np.where(count > 0, cumulative[np.maximum(count - 1, 0)] - x / self.extra, -np.inf)
-        return np.asarray(np.clip(share - np.exp(np.minimum(still, 0.0)), 0.0, 1.0), dtype=np.float64)
+        """Share at or below `x` of base + delay; the base spread evenly between its nodes, which is what tables do."""
+        u, base = _nodes(self.base)
+        masses = np.concatenate([[u[0]], np.diff(u), [1 - u[-1]]])  # the first and the last lie on a single value
+        widths = np.concatenate([[0.0], np.diff(base), [0.0]]) / self.extra
+        ends = np.append(base, base[-1]) / self.extra
+        # Of a stretch that ends below x, exp(-(x - end)/extra) times this share is still to come. In logarithms, since
+        # exp(end/extra) overflows where the base is long and the delay short.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            late = np.where(widths > 0, -np.expm1(-widths) / widths, 1.0)
+            cumulative = np.logaddexp.accumulate(np.log(masses * late) + ends)
+        x = np.asarray(x, dtype=np.float64)
+        count = np.searchsorted(
+            base, x, side="right"
+        )  # stretches that end below x; the last also ends at the last node
+        whole = np.where(count == len(base), len(base) + 1, count)  # … and above the last node, what lies beyond it
+        share = np.concatenate([[0.0], np.cumsum(masses)])[whole]
+        still = np.where(whole > 0, cumulative[np.maximum(whole - 1, 0)] - x / self.extra, -np.inf)
+        found = share - np.exp(np.minimum(still, 0.0))
+        inside = (count > 0) & (count < len(base))
+        at = np.clip(count, 1, len(base) - 1) if len(base) > 1 else np.zeros_like(count)
+        part = np.where(inside, x - base[at - 1], 0.0) / self.extra
+        with np.errstate(divide="ignore", invalid="ignore"):
+            partial = masses[at] * (part + np.expm1(-part)) / widths[at]
+        return np.asarray(np.clip(found + np.where(inside, partial, 0.0), 0.0, 1.0), dtype=np.float64)
+
+
+def _nodes(base: Distribution) -> tuple[Floats, Floats]:
+    """Shares and values between which a distribution is taken for straight; jumps have both their sides in it."""
+    if isinstance(base, Mixture):
+        logit, values = _mixture_table(base)
+        return _expit(logit), values
+    if isinstance(base, Empirical):
+        return _empirical_table(base.points)
+    return _U, base.quantile(_U)
 
 
 @lru_cache(maxsize=64)
 def _contention_table(contention: Contention) -> tuple[Floats, Floats]:
-    base = contention.base.quantile(_U)
+    u, base = _nodes(contention.base)
     delay = -contention.extra * np.log1p(-_U)
-    return _inverse(np.concatenate([base, base[len(base) // 2] + delay, base[0] + delay]), contention.cdf)
+    # The sum can be anywhere: the delay from several places of the base, its two ends among them.
+    places = base[np.minimum(np.searchsorted(u, [0.0, 0.5, 0.9, 0.99, 0.999, 1.0]), len(u) - 1)]
+    grid = [base, contention.base.quantile(_U), *(place + delay for place in places)]
+    return _inverse(np.concatenate(grid), contention.cdf)
 
 
 @dataclass(frozen=True)

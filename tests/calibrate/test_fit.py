@@ -34,7 +34,7 @@ TRUTHS = {
 }
 
 
-def sample_of(truth, n=2000, name="sample"):
+def sample_of(truth, n=1500, name="sample"):
     return truth.quantile(Luck(4).series(name).array(0, n))
 
 
@@ -87,8 +87,8 @@ def test_the_likelihood_of_what_has_no_formula(family):
 
 @pytest.mark.parametrize("family", ["gamma", "weibull", "lognormal", "log_logistic", "shifted_lognormal"])
 def test_aic_knows_the_family(family):
-    sample = sample_of(TRUTHS[family], 4000)
-    others = [name for name in ORACLES if name not in (family, f"shifted_{family}")]
+    sample = sample_of(TRUTHS[family])
+    others = [name for name in ORACLES if name not in (family, f"shifted_{family}", "shifted_log_logistic")]
     best = min((fit(name, sample).aic, name) for name in (family, *others))
     assert best[1] == family
 

@@ -30,8 +30,13 @@ def sample_of(name, what):
     return gaps / np.median(gaps)
 
 
-def figures():
-    return [(name, what) for name in MEASURED for what in ("ttft", "pace") if MADE[name].generation or what == "ttft"]
+FIGURES = [(name, what) for name in MEASURED for what in ("ttft", "pace") if MADE[name].generation or what == "ttft"]
+#: Of every kind one, for every run of the suite: a fitted family, a table, flushes, the other data set.
+QUICK = ("anthropic-claude-3-haiku", "openai-gpt-4-turbo", "bedrock-llama-2-70b", "groq-llama-3-70b")
+
+
+def most_slow(cases):
+    return [pytest.param(*c, marks=() if c[0] in QUICK else pytest.mark.slow) for c in cases]
 
 
 def test_every_profile_is_made_here():
@@ -42,7 +47,7 @@ def test_every_profile_is_made_here():
 
 
 @needs_data
-@pytest.mark.parametrize(("name", "what"), figures())
+@pytest.mark.parametrize(("name", "what"), most_slow(FIGURES))
 def test_simulated_times_are_like_the_measured_ones(name, what):
     """Draws of the shipped figure lie as near to the data as its own halves to each other: KS, p50 and p95."""
     sample = sample_of(name, what)
@@ -53,7 +58,7 @@ def test_simulated_times_are_like_the_measured_ones(name, what):
 
 
 @needs_data
-@pytest.mark.parametrize("name", [name for name in MEASURED if MADE[name].generation])
+@pytest.mark.parametrize("name", most_slow([(name,) for name in MEASURED if MADE[name].generation]))
 def test_simulated_answers_take_as_long_as_the_measured_ones(name):
     """First to last token, flushed and paced together, for answers of the measured lengths."""
     measured = MADE[name].measured()
@@ -83,7 +88,7 @@ def test_the_file_is_what_the_measurements_give(name):
 
 @needs_data
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "what"), figures())
+@pytest.mark.parametrize(("name", "what"), FIGURES)
 def test_what_is_called_fitted_passed_on_held_out_halves(name, what):
     source = read_profile(name).figures[what].source
     sample = sample_of(name, what)
