@@ -123,10 +123,10 @@ class BadValue(ValueError):
     message
         Both, with a semicolon between.
     at
-        Keys from the value that was checked down to the part that is wrong.
+        Keys and indices from the value that was checked down to the part that is wrong.
     """
 
-    def __init__(self, message: str, *at: str) -> None:
+    def __init__(self, message: str, *at: str | int) -> None:
         super().__init__(message)
         self.at = at
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from llmsim.distributions import Constant, DurationDistribution
 from llmsim.units import Count, Duration, Multiplier, PositiveDuration, Ratio, Unit
 
-__all__ = ["Abort", "Delay", "Drift", "Fault", "Scale", "Stall", "StreamBreak"]
+__all__ = ["Abort", "Delay", "Fault", "ModelDrift", "Scale", "Stall", "StreamBreak"]
 
 FORBID: dict[str, Any] = {"extra": "forbid"}
 
@@ -73,7 +73,7 @@ class Scale:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drift:
+class ModelDrift:
     """The provider silently serves another version of the model.
 
     Parameters
@@ -136,7 +136,7 @@ class Fault:
     latency: Scale | None = None
     capacity: Scale | None = None
     rate_limit: Scale | None = None
-    drift: Drift | None = None
+    drift: ModelDrift | None = None
     abort: Abort | None = None
     delay: Delay | None = None
     stall: Stall | None = None

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from llmsim.gateway.registry import policy_kinds
+from llmsim.providers.profiles import profile_names
 from llmsim.scenario.keys import dataclasses_below
 from llmsim.scenario.objectives import MEASURE_TAGS, METRICS
 from llmsim.scenario.spec import Scenario
@@ -51,13 +52,30 @@ def json_schema() -> dict[str, Any]:
     gateway["policies"] = _policy_list(gateway["policies"], policies)
     inner = {kind: policy for kind, policy in policies.items() if kind not in _GATEWAY_ONLY}
     gateway["upstream"] = _policy_list(gateway["upstream"], inner)
+    definitions["SimProvider"]["properties"]["profile"]["enum"] = ["", *profile_names()]
     definitions["Fault"]["anyOf"] = [{"required": [effect]} for effect in _EFFECTS]
     scenario = definitions.pop("Scenario")
     scenario["properties"].pop("source")
     scenario["properties"]["providers"] |= {"minProperties": 1, "propertyNames": {"not": {"enum": ["", "cache"]}}}
     for section in ("slo", "steady_state"):
         scenario["properties"][section] |= _objectives()
-    return {"$schema": _DIALECT, "title": "llmsim scenario", **scenario, "$defs": definitions}
+    kept: dict[str, Any] = {}
+    whole = _shared({**scenario, "$defs": definitions}, kept)
+    return {"$schema": _DIALECT, "title": "llmsim scenario", **whole, "definitions": kept}
+
+
+def _shared(node: Any, kept: dict[str, Any]) -> Any:
+    """The same schema with each kind of distribution written out once: there are a dozen places for one."""
+    if isinstance(node, list):
+        return [_shared(item, kept) for item in node]
+    if not isinstance(node, dict):
+        return node
+    alternatives = node.get("anyOf")
+    if isinstance(alternatives, list) and any("mixture" in a.get("properties", {}) for a in alternatives):
+        name = f"distribution of {alternatives[0]['description']}".replace(" ", "-")
+        kept[name] = {"anyOf": alternatives}
+        return {**{key: value for key, value in node.items() if key != "anyOf"}, "$ref": f"#/definitions/{name}"}
+    return {key: _shared(value, kept) for key, value in node.items()}
 
 
 def _works_bare(cls: type[Any]) -> bool:

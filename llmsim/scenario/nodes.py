@@ -50,6 +50,7 @@ class _Node:
     size: int = 1  #: values in it after expanding aliases
     anchor: str | None = None
     wrong: tuple[str, str] | None = None  #: message and hint
+    date: bool = False  #: reads as a date, which is wrong unless its key is `date`
 
 
 class Builder:
@@ -128,7 +129,7 @@ class Builder:
 
     def _expand(self, node: _Node, path: tuple[str | int, ...], key_spot: Spot) -> Any:
         self._places[path] = Place(key_spot, node.spot)
-        if node.wrong is not None:
+        if node.wrong is not None and not (node.date and path[-1:] == ("date",)):
             self._report(path, node.spot, *node.wrong)
             self._unread.add(dotted(path))
         if node.kind == "scalar":
@@ -193,7 +194,11 @@ def _read_scalar(node: _Node, event: Any, resolve: Callable[[str, Any], str]) ->
         else:
             node.value = text
             if kind == "timestamp":
-                node.wrong = (f"{text} is a date, and no key takes one", f'Put it in quotes if it is text: "{text}".')
+                node.date = True
+                node.wrong = (
+                    f"{text} is a date, and no key but date: takes one",
+                    f'Put it in quotes if it is text: "{text}".',
+                )
     except ValueError:
         node.value = text
         node.wrong = (f"{text[:40]} cannot be read as a number", "Put it in quotes if it is text.")

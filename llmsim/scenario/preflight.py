@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llmsim.distributions import Distribution
 from llmsim.providers.dialects import DIALECTS
 from llmsim.providers.sim.spec import SimProvider
+from llmsim.providers.sim.timing import mean_service_s
 from llmsim.scenario.spec import Scenario
 from llmsim.traffic.clients import mixes, population
 from llmsim.traffic.replay import replayed
@@ -150,7 +151,9 @@ def preflight(scenario: Scenario) -> Preflight:
     first = _first_choice(scenario)
     closed = scenario.traffic.executor == "constant-vus"
     if closed:
-        cycle_s = scenario.traffic.think_time.mean + _service_s(scenario.providers[first], output_tokens)
+        cycle_s = scenario.traffic.think_time.mean + mean_service_s(
+            scenario.providers[first], input_tokens, output_tokens
+        )
         rate = scenario.traffic.vus / max(cycle_s, 1e-9)
         times, rates = np.array([0.0, scenario.clock.duration]), np.array([rate, rate])
     else:
@@ -228,10 +231,6 @@ def _capped(distribution: Distribution, cap: int | None) -> float:
     return float(np.clip(distribution.quantile(_GRID), 1, cap).mean())
 
 
-def _service_s(spec: SimProvider, output_tokens: float) -> float:
-    return spec.ttft.mean + max(output_tokens - 1, 0.0) * spec.inter_token.mean
-
-
 def _shape(scenario: Scenario) -> tuple[Floats, Floats]:
     """Knots of the measured arrival rate, on the scenario's clock."""
     clock = scenario.clock
@@ -254,7 +253,7 @@ def _loads(name: str, spec: SimProvider, offered: _Offered, *, first: bool) -> l
             empty = _empty_at(times, rates * each, window_s)
             loads.append(Load(name, first, meter.name, meter.rate_per_s, base * each, peak * each, empty, window_s))
     if spec.concurrency is not None:
-        erlangs = _service_s(spec, output_tokens)
+        erlangs = mean_service_s(spec, input_tokens, output_tokens)
         slots = spec.concurrency
         loads.append(Load(name, first, "slots", float(slots), base * erlangs / slots, peak * erlangs / slots))
     return loads

@@ -15,6 +15,7 @@ from llmsim.scenario.crosscheck import crosscheck
 from llmsim.scenario.document import Document, Path
 from llmsim.scenario.keys import keys_of, nearest
 from llmsim.scenario.messages import problems_of, shown, unknown_key
+from llmsim.scenario.profiles import with_profiles
 from llmsim.scenario.spec import Scenario
 
 __all__ = ["policy_kind", "validated"]
@@ -41,13 +42,16 @@ def validated(document: Document, problems: list[Problem] | None = None, *, si: 
         With all problems in file order.
     """
     found = list(problems or ())
-    prepared, more = _with_policies(document, si=si)
+    data, more = with_profiles(document)
+    filled = document.with_data(data)
+    prepared, wrong = _with_policies(filled, si=si)
+    more += wrong
     scenario: Scenario | None = None
     try:
         scenario = _adapter(Scenario).validate_python(prepared, context={"si": si})
     except ValidationError as error:
         more += problems_of(error, document, Scenario)
-    more += crosscheck(document, si=si)
+    more += crosscheck(filled, si=si)
     # What could not be read is reported once, not again for not being what it should be.
     found += [problem for problem in more if not any(_inside(problem.path, path) for path in document.unread)]
     if found or scenario is None:

@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from llmsim.distributions import Constant, Distribution, family_of
+from llmsim.distributions import Distribution, values_of
 from llmsim.errors import ScenarioError
 from llmsim.gateway.registry import policy_kinds
+from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.document import Document
 from llmsim.scenario.keys import keys_of
 from llmsim.scenario.overrides import change
+from llmsim.scenario.profiles import MERGED, defaults_of
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.validate import validated
 
@@ -72,11 +74,15 @@ def with_values(scenario: Scenario, values: Mapping[str, Any]) -> Scenario:
 def _fields(spec: Any) -> dict[str, Any]:
     """The keys of a spec that differ from their defaults."""
     values = {}
+    profiled = defaults_of(spec.profile, spec.tier) if isinstance(spec, SimProvider) and spec.profile else None
     for key, field in zip(keys_of(type(spec)), _written(type(spec)), strict=True):
         value = getattr(spec, field.name)
         default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+        if profiled is not None and key not in ("profile", "tier"):
+            default = getattr(profiled, field.name)
         if value != default:
-            values[key] = _plain(value)
+            whole = profiled is not None and key in MERGED and value is not None
+            values[key] = {name: _plain(item) for name, item in vars(value).items()} if whole else _plain(value)
     return values
 
 
@@ -86,11 +92,8 @@ def _written(cls: type[Any]) -> list[dataclasses.Field[Any]]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Constant):
-        return value.value
     if isinstance(value, Distribution):
-        family = family_of(value)
-        return {family: dataclasses.asdict(value)} if family else value  # type: ignore[call-overload]
+        return values_of(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _fields(value)
     if isinstance(value, tuple | list):

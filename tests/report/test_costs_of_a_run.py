@@ -32,7 +32,8 @@ DAY = {
     "providers": {
         "primary": {
             "ttft": {"lognormal": {"p50": "400ms", "p99": "3s"}}, "inter_token": "10ms",
-            "errors": {"server_error": "10%"}, "concurrency": 12, "on_cancel": "continue", "price": {"input": "$1/Mtok", "output": "$4/Mtok"},
+            "errors": {"server_error": "10%"}, "concurrency": 12, "on_cancel": "continue",
+            "price": {"input": "$1/Mtok", "output": "$4/Mtok"},
         },
         "spare": {"ttft": "300ms", "price": {"input": "$3/Mtok", "output": "$9/Mtok"}},
     },

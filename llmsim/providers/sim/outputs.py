@@ -20,8 +20,9 @@ __all__ = ["REFUSAL_TOKENS", "Defect", "JsonDefects", "Output", "Plan", "json_te
 FORBID: dict[str, Any] = {"extra": "forbid"}
 
 #: ``prose``: words around the JSON; ``fence``: a Markdown fence around it; ``cut``: it stops in the middle;
-#: ``bracket``: the last one is missing; ``schema``: it is JSON, but not what was asked for.
-Defect = Literal["prose", "fence", "cut", "bracket", "schema"]
+#: ``bracket``: the last one is missing; ``no_json``: words instead of JSON; ``wrong_schema``: JSON, but not what was
+#: asked for.
+Defect = Literal["prose", "fence", "cut", "bracket", "no_json", "wrong_schema"]
 _DEFECTS: tuple[Defect, ...] = get_args(Defect)
 
 REFUSAL_TOKENS = 24  #: "I'm sorry, but I can't help with that …": two short sentences
@@ -44,7 +45,8 @@ class JsonDefects:
     fence: Ratio = 0.0
     cut: Ratio = 0.0
     bracket: Ratio = 0.0
-    schema: Ratio = 0.0
+    no_json: Ratio = 0.0
+    wrong_schema: Ratio = 0.0
 
     def __post_init__(self) -> None:
         total = sum(getattr(self, defect) for defect in _DEFECTS)
@@ -126,17 +128,19 @@ def json_text(tokens: int, kept: int, defect: Defect | None, place: float) -> st
     --------
     >>> json_text(6, 6, None, 0.5)
     '{"answer": "tok tok tok"}'
-    >>> json_text(6, 6, "cut", 0.5), json_text(6, 6, "schema", 0.5)
+    >>> json_text(6, 6, "cut", 0.5), json_text(6, 6, "wrong_schema", 0.5)
     ('{"answer": "', '{"result": "tok tok tok"}')
     """
     words = ("tok " * max(tokens - 3, 1))[:-1]
-    text = f'{{"{"result" if defect == "schema" else "answer"}": "{words}"}}'
+    text = f'{{"{"result" if defect == "wrong_schema" else "answer"}": "{words}"}}'
     if defect == "cut":
         return text[: max(int(len(text) * place), 1)]
     if defect == "bracket":
         text = text[:-1]
     elif defect == "fence":
         text = f"```json\n{text}\n```"
+    elif defect == "no_json":
+        text = f"The answer is: {words}"
     elif defect == "prose":
         text = f"Here is the JSON that you asked for:\n\n{text}"
     return text if kept >= tokens else text[: max(len(text) * kept // tokens, 1)]

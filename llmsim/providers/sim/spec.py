@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from llmsim.distributions import Constant, DurationDistribution
-from llmsim.pricing import FREE, TokenPrice
+from llmsim.distributions import Constant, DurationDistribution, MultiplierDistribution
+from llmsim.pricing import FREE, TokenPriceOrModel
 from llmsim.providers.dialects import DIALECTS, ErrorRates, Limits
+from llmsim.providers.sim.latency import Load, Prefill, PromptCache, StreamStall
 from llmsim.providers.sim.outputs import Output
-from llmsim.units import BadValue, Count, PositiveCount
+from llmsim.units import BadValue, Count, PositiveCount, Ratio
 
 __all__ = ["Queue", "SimProvider"]
 
@@ -31,12 +32,30 @@ class SimProvider:
 
     Parameters
     ----------
+    profile
+        Name of a profile, whose figures hold where no key is given.
+    tier
+        Which of the profile's rate limits hold.
     model
         Name of its model.
+    network
+        On the way there and back, before and after the server is at work; load does not change it.
     ttft
-        From getting a slot to the first token.
+        From getting a slot to the first token, but for what the length of the prompt adds.
+    prefill
+        What the length of the prompt adds to `ttft`.
+    load
+        How much slower it is when busy.
     inter_token
-        Gaps between tokens.
+        Gaps between the tokens of an answer of usual pace.
+    pace
+        Multiplier of all gaps of an answer: some answers come faster than others.
+    flush
+        Share of answers whose tokens all come with the first one.
+    stall
+        Silences in the middle of an answer.
+    prompt_cache
+        Prompts that begin alike are read faster and cost less.
     concurrency
         Slots; None: unlimited. A slot is held from the start of prefill to the last token.
     queue
@@ -59,14 +78,24 @@ class SimProvider:
     on_cancel
         What the slot does when the caller goes away: ``free`` at once, ``finish_prefill``, or ``continue`` to the end.
     price
-        Per token; plain.
+        Per token: ``{input: $3/Mtok, output: $15/Mtok}``, or looked up for a model and a date,
+        ``{model: openai/gpt-4o-mini, date: 2026-05-01, batch: false}``.
     """
 
     __pydantic_config__: ClassVar = FORBID
 
+    profile: str = ""
+    tier: str = ""
     model: str = ""
+    network: DurationDistribution = Constant(0.0)
     ttft: DurationDistribution = Constant(0.5)
+    prefill: Prefill = Prefill()
+    load: Load | None = None
     inter_token: DurationDistribution = Constant(0.02)
+    pace: MultiplierDistribution = Constant(1.0)
+    flush: Ratio = 0.0
+    stall: StreamStall | None = None
+    prompt_cache: PromptCache | None = None
     concurrency: PositiveCount | None = None
     queue: Queue = Queue()
     dialect: Literal["generic", "openai", "azure", "anthropic", "gemini", "bedrock", "groq", "vllm"] = "generic"
@@ -77,9 +106,11 @@ class SimProvider:
     errors: ErrorRates = ErrorRates()
     answer_time: DurationDistribution = Constant(0.03)
     on_cancel: Literal["free", "finish_prefill", "continue"] = "free"
-    price: TokenPrice = FREE
+    price: TokenPriceOrModel = FREE
 
     def __post_init__(self) -> None:
+        if self.load is not None and self.load.of == "slots" and self.concurrency is None:
+            raise ValueError("load of slots needs slots; write concurrency: 32, or load: {of: requests, …}")
         limits = self.rate_limit
         if limits is None:
             return

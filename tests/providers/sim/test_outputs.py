@@ -11,7 +11,7 @@ from providers.sim.bench import play
 
 import llmsim as ls
 from llmsim.distributions import Constant
-from llmsim.providers.faults import Drift, Fault
+from llmsim.providers.faults import Fault, ModelDrift
 from llmsim.providers.sim.outputs import JsonDefects, Output, json_text
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.spec import Clock
@@ -20,7 +20,7 @@ from llmsim.traffic.workload import JSON_ANSWER, usable
 from llmsim.types import Response, WholeAnswer
 
 FAST = {"ttft": Constant(0.1), "inter_token": Constant(0.01)}
-DEFECTS = ["prose", "fence", "cut", "bracket", "schema"]
+DEFECTS = ["prose", "fence", "cut", "bracket", "no_json", "wrong_schema"]
 
 
 def _ask(bench, number, tokens, max_tokens=None, stream=True):
@@ -89,8 +89,8 @@ def test_the_defects_are_what_their_names_say():
     def parse(defect):
         return json.loads(json_text(20, 20, defect, 0.5))
 
-    assert list(parse("schema")) == ["result"]
-    for defect in ("prose", "fence", "cut", "bracket"):
+    assert list(parse("wrong_schema")) == ["result"]
+    for defect in ("prose", "fence", "cut", "bracket", "no_json"):
         with pytest.raises(ValueError, match="line 1"):
             parse(defect)
     assert json_text(20, 20, "fence", 0.5).startswith("```json\n{")
@@ -155,7 +155,7 @@ def test_a_policy_that_repairs_the_answer_saves_it():
 
 
 def test_a_silent_upgrade_changes_what_is_answered_from_then_on():
-    drift = Drift(ttft=2.0, output_tokens=1.5, json_defects=4.0, model="a-2")
+    drift = ModelDrift(ttft=2.0, output_tokens=1.5, json_defects=4.0, model="a-2")
     fault = Fault(name="upgrade", provider="a", at=200.0, drift=drift)
     result = ls.run(_scenario(Output(json_defects=JsonDefects(cut=0.05)), faults=[fault]))
     before, count = _shares(result, end_s=199.0)

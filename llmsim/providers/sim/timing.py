@@ -1,0 +1,217 @@
+"""The latency model at work: coefficients and tables made once, so that a call costs a few float operations.
+
+Everything random comes in as an argument, and everything but the arrival rate and the prompt cache is pure.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim.distributions import Constant, Distribution, Mixture, Part
+from llmsim.providers.sim.latency import PromptCache, StreamStall
+
+if TYPE_CHECKING:
+    from llmsim.providers.sim.spec import SimProvider
+    from llmsim.types import Request
+
+__all__ = ["PromptCacheState", "RateMeter", "Timing", "mean_service_s"]
+
+
+class PromptCacheState:
+    """What one provider has in its prompt cache."""
+
+    __slots__ = ("_field", "_increment", "_least", "_share", "_ttl", "_written")
+
+    def __init__(self, spec: PromptCache) -> None:
+        self._field = spec.prefix
+        self._share = spec.share
+        self._least = spec.min_tokens
+        self._increment = spec.increment
+        self._ttl = spec.ttl
+        self._written: dict[str, tuple[float, float]] = {}  # prefix: usable from, last used
+
+    def cached(self, request: Request, now: float, shared_tokens: int | None = None) -> int:
+        """Input tokens of this request that are read from the cache at loop time `now`.
+
+        Parameters
+        ----------
+        shared_tokens
+            Length of the common prefix where the traffic knows it (a chat that grows); None: `share` of the prompt.
+        """
+        tokens = request.input_tokens
+        shared = min(int(tokens * self._share) if shared_tokens is None else shared_tokens, tokens)
+        shared -= shared % self._increment
+        if shared < self._least:
+            return 0
+        key = getattr(request, self._field)
+        entry = self._written.get(key)
+        if entry is None or now < entry[0] or now > entry[1] + self._ttl:
+            return 0
+        del self._written[key]  # to the end of the dict: the first is always the one unused for longest
+        self._written[key] = (entry[0], now)
+        return shared
+
+    def wrote(self, request: Request, first_token_s: float, now: float) -> None:
+        """The prompt of this request was read in full; from its first token on, others find its prefix."""
+        key = getattr(request, self._field)
+        written = self._written
+        entry = written.pop(key, None)
+        usable = first_token_s
+        if entry is not None and now <= entry[1] + self._ttl:
+            usable = min(usable, entry[0])
+        written[key] = (usable, max(now, first_token_s))
+        while True:  # forget what expired, so that a long run with many sessions stays small
+            oldest = next(iter(written))
+            if oldest == key or now <= written[oldest][1] + self._ttl:
+                break
+            del written[oldest]
+
+
+class RateMeter:
+    """Arrivals per second, exponentially averaged."""
+
+    __slots__ = ("_last", "_rate", "_tau")
+
+    def __init__(self, averaged_over_s: float) -> None:
+        self._tau = averaged_over_s
+        self._rate = 0.0
+        self._last = 0.0
+
+    def arrival(self, now: float) -> float:
+        """Count an arrival at `now`; the rate just before it (its mean is the true rate of a Poisson stream)."""
+        before = self._rate * math.exp((self._last - now) / self._tau)
+        self._rate = before + 1 / self._tau
+        self._last = now
+        return before
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """One answer's multiplier of its gaps: 0 with probability `flush`, else drawn from `paced`. Rises with `u`."""
+
+    flush: float
+    paced: Distribution
+
+    @property
+    def mean(self) -> float:
+        return (1 - self.flush) * self.paced.mean
+
+    def quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not self.flush:
+            return self.paced.quantile(u)
+        if self.flush == 1:
+            return np.zeros_like(u)
+        inner = np.maximum((u - self.flush) / (1 - self.flush), 2.0**-54)
+        return np.where(u < self.flush, 0.0, self.paced.quantile(inner))
+
+
+class Timing:
+    """What a provider prepares from its spec, once.
+
+    Attributes
+    ----------
+    network, base
+        Distributions to draw per call, in seconds; `network` is None where it takes no time.
+    pace
+        Distribution of a call's gap multiplier (0: the whole answer comes with the first token); None: always 1.
+    gaps
+        Distribution of the gaps of an answer of usual pace, stalls per gap included.
+    linear, squared
+        Seconds of prefill per token and per squared token.
+    per_answer
+        The stall that may come once an answer, if there is one.
+    """
+
+    __slots__ = ("_by_slots", "_load", "_meter", "base", "gaps", "linear", "network", "pace", "per_answer", "squared")
+
+    def __init__(self, spec: SimProvider) -> None:
+        self.network: Distribution | None = None if spec.network == Constant(0.0) else spec.network
+        self.base: Distribution = spec.ttft
+        plain = not spec.flush and spec.pace == Constant(1.0)
+        self.pace: Distribution | None = None if plain else _Pace(spec.flush, spec.pace)
+        self.linear = spec.prefill.per_1k / 1e3
+        self.squared = spec.prefill.per_1k_squared / 1e6
+        self.gaps, self.per_answer = _gaps(spec.inter_token, spec.stall)
+        self._load = load = spec.load
+        self._by_slots: list[tuple[float, float]] | None = None
+        self._meter: RateMeter | None = None
+        if load is not None and load.of == "slots":
+            assert spec.concurrency is not None, "SimProvider sees to that"
+            slots = spec.concurrency
+            self._by_slots = [load.multipliers(busy / slots) for busy in range(slots + 1)]
+        elif load is not None:
+            self._meter = RateMeter(load.averaged_over)
+
+    def ttft(
+        self, base_s: float, input_tokens: int, cached_tokens: int = 0, *, load: float = 1.0, network_s: float = 0.0
+    ) -> float:
+        """Seconds from the start of service to the first token at the caller; arrays give arrays.
+
+        Parameters
+        ----------
+        base_s, network_s
+            This call's draws from `base` and `network`.
+        input_tokens, cached_tokens
+            Of the prompt; how many of these are in the prompt cache.
+        load
+            The multiplier `load_factors` gave.
+        """
+        fresh = input_tokens - cached_tokens
+        prefill_s = fresh * (self.linear + self.squared * (input_tokens + cached_tokens))
+        return network_s + (base_s + prefill_s) * load
+
+    def load_factors(self, busy: int, now: float) -> tuple[float, float]:
+        """Multipliers of TTFT and of gaps for a call that starts now. To be asked once per call: it is counted.
+
+        Parameters
+        ----------
+        busy
+            Slots in use, this call's included.
+        now
+            Loop time, in seconds.
+        """
+        if self._by_slots is not None:
+            return self._by_slots[min(busy, len(self._by_slots) - 1)]
+        if self._meter is None or self._load is None or self._load.capacity is None:
+            return 1.0, 1.0
+        return self._load.multipliers(self._meter.arrival(now) / self._load.capacity)
+
+    def stall(self, u: float, place: float, gaps: int) -> tuple[int, float] | None:
+        """A stall per answer, if this call has one: after how many gaps, and its seconds on top.
+
+        Parameters
+        ----------
+        u, place
+            This call's uniforms: whether and how long, and where.
+        gaps
+            Of its answer; 0 if it is flushed (its pace is 0), as there is nothing to stall in.
+        """
+        if self.per_answer is None or not gaps or u >= self.per_answer.probability:
+            return None
+        inner = np.array([u / self.per_answer.probability])
+        return int(place * gaps), float(self.per_answer.duration.quantile(inner)[0])
+
+
+def mean_service_s(spec: SimProvider, input_tokens: float, output_tokens: float) -> float:
+    """Mean seconds a call holds its slot: at low load, with prompts and answers of mean length, nothing cached."""
+    timing = Timing(spec)
+    pace = 1.0 if timing.pace is None else timing.pace.mean
+    gaps = max(output_tokens - 1, 0.0)
+    stall = timing.per_answer.probability * timing.per_answer.duration.mean if timing.per_answer is not None else 0.0
+    first = spec.ttft.mean + input_tokens * (timing.linear + timing.squared * input_tokens)
+    return first + gaps * timing.gaps.mean * pace + (stall * (1 - spec.flush) if gaps else 0.0)
+
+
+def _gaps(inter_token: Distribution, stall: StreamStall | None) -> tuple[Distribution, StreamStall | None]:
+    """Gaps with the stalls that may come with any of them, and the stall that is left to each answer."""
+    if stall is None or not stall.probability:
+        return inter_token, None
+    if stall.per == "answer":
+        return inter_token, stall
+    parts = (Part(1 - stall.probability, inter_token), Part(stall.probability, stall.duration))
+    return Mixture(parts), None

@@ -1,0 +1,56 @@
+"""A family is called fitted when unseen data cannot tell it from the data, and not otherwise."""
+
+import numpy as np
+import pytest
+
+from llmsim.calibrate import bands_of, choose, judge
+from llmsim.calibrate.choice import Split, halves
+from llmsim.distributions import Constant, Lognormal, Mixture, Part, ShiftedLognormal
+from llmsim.luck import Luck
+
+LUCK = Luck("choice")
+SAMPLE = ShiftedLognormal(0.25, 0.36, 1.3).quantile(Luck(9).series("sample").array(0, 148))
+
+
+def test_halves_are_halves_and_the_same_again():
+    one, other = halves(SAMPLE, 3, LUCK)
+    assert sorted([*one, *other]) == sorted(SAMPLE)
+    assert len(one) == len(other) == 74
+    assert (halves(SAMPLE, 3, LUCK)[0] == one).all()
+    assert (np.sort(halves(SAMPLE, 4, LUCK)[0]) != np.sort(one)).any()
+
+
+def test_the_bands_hold_what_they_say():
+    bands = bands_of(SAMPLE, LUCK)
+    ks, p50, p95 = zip(
+        *[bands.holds(Split(0.0, *np.quantile(halves(SAMPLE, i, LUCK)[0], [0.5, 0.95]))) for i in range(200)],
+        strict=True,
+    )
+    assert all(ks) and np.mean(p50) == pytest.approx(0.95, abs=0.02) and np.mean(p95) == pytest.approx(0.95, abs=0.02)
+    assert bands.holds(Split(bands.ks + 1e-9, 0.0, 99.0)) == (False, False, False)
+
+
+def test_the_right_family_passes_and_a_wrong_one_does_not():
+    bands = bands_of(SAMPLE, LUCK)
+    assert judge("shifted_lognormal", SAMPLE, bands, LUCK).passed
+    assert not judge("exponential", SAMPLE, bands, LUCK).passed
+    assert not judge("gamma", SAMPLE, bands, LUCK).passed
+
+
+def test_the_best_that_passes_is_chosen():
+    chosen = choose(SAMPLE, LUCK, ("exponential", "lognormal", "shifted_lognormal"))
+    assert chosen.fitted and chosen.used.family == chosen.closest.family == "shifted_lognormal"
+    assert chosen.n == 148
+    assert [j.family for j in chosen.judged][-1] == "empirical"
+
+
+def test_a_table_where_no_family_passes():
+    """Three spikes: as lumpy as a cache, a near and a far data centre."""
+    spikes = Mixture((Part(0.4, Constant(0.1)), Part(0.35, Constant(0.5)), Part(0.25, Constant(2.0))))
+    sample = spikes.quantile(LUCK.series("spikes").array(0, 200)) * Lognormal(1, 1.05).quantile(
+        LUCK.series("noise").array(0, 200)
+    )
+    chosen = choose(sample, LUCK, ("exponential", "gamma", "lognormal", "shifted_lognormal"))
+    assert not chosen.fitted and chosen.used.family == "empirical"
+    assert chosen.closest.family in ("exponential", "gamma", "lognormal", "shifted_lognormal")
+    assert chosen.used.distribution.quantile(np.array([0.5]))[0] == pytest.approx(np.median(sample))
