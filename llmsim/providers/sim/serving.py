@@ -72,6 +72,7 @@ class ServingEngine:
         self._count = 0  # … which has so many steps, 0: the engine is idle …
         self._cost_s = 0.0  # … of this length …
         self._prefill = 0  # … with so many prompt tokens each
+        self.runs = 0  #: so far; another number means that steps may have another length
         self._longest = LongestSteps()
 
     # -- from outside ------------------------------------------------------------------------------------------
@@ -88,6 +89,16 @@ class ServingEngine:
         if not watches:
             return end_s
         return min(end_s, self._start_s + (watches[0][0] - self._steps) * self._cost_s)
+
+    @property
+    def step_s(self) -> float:
+        """Length of the steps that run now; 0 while it is idle."""
+        return self._cost_s if self._count else 0.0
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `advance` would have something to tell about the past."""
+        return bool(self._due)
 
     def advance(self, now: float) -> list[ServingEvent]:
         """What happened up to and at `now`, each event once."""
@@ -356,6 +367,7 @@ class ServingEngine:
                 count = min(count, alike) if decoding else alike
             cost_s += spec.prefill_step + spec.prefill_token * self._prefill
         self._count, self._cost_s = count, cost_s * self.scale
+        self.runs += 1
 
     def _leave(self, job: Job, now: float) -> None:
         self.busy -= 1
