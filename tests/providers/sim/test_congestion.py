@@ -70,19 +70,19 @@ def test_it_forgets_exponentially():
     "spec",
     [
         QUICK,
-        Congestion(p99=3.0, memory=60.0, inter_token=0.5),
+        pytest.param(Congestion(p99=3.0, memory=60.0, inter_token=0.5), marks=pytest.mark.slow),
         Congestion(p99=1.2, memory=60.0, inter_token=0.5, shocks=Shocks(every=600.0, duration=60.0, factor=4.0)),
         Congestion(p99=1.0, memory=60.0, shocks=Shocks(every=200.0, duration=100.0, factor=1.5)),
     ],
 )
 def test_its_mean_is_1(spec):
-    """All bins of 300 blocks of 1,024, whose means are all but independent."""
+    """All bins of 120 blocks of 1,024, whose means are all but independent."""
     congestion = SharedCongestion(spec, Luck(5), "vendor")
-    times = (np.arange(300 * 1024) + 0.5) * congestion.bin_s
+    times = (np.arange(120 * 1024) + 0.5) * congestion.bin_s
     for look_up in (congestion.factor, congestion.gap_factor):
-        means = np.array([look_up(t) for t in times.tolist()]).reshape(300, 1024).mean(axis=1)
-        error = means.std(ddof=1) / math.sqrt(300)
-        assert error < 0.02
+        means = np.array([look_up(t) for t in times.tolist()]).reshape(120, 1024).mean(axis=1)
+        error = means.std(ddof=1) / math.sqrt(120)
+        assert error < 0.03
         assert means.mean() == pytest.approx(1.0, abs=max(4 * error, 1e-12))
 
 
@@ -99,12 +99,12 @@ def test_shocks_are_as_frequent_long_and_large_as_was_asked():
     shocks = Shocks(every=2000.0, duration=100.0, factor=3.0)
     spec = Congestion(p99=1.0, memory=100.0, shocks=shocks)
     congestion = SharedCongestion(spec, Luck(7), "vendor")
-    count = 300_000
+    count = 150_000
     values = np.array([congestion.factor((n + 0.5) * congestion.bin_s) for n in range(count)])
     quiet = values.min()
     on = values > quiet * (1 + 1e-9)
     assert quiet == pytest.approx(1 / (1 + 0.05 * 2), rel=0.01), "the rest is that much faster"
-    assert on.mean() == pytest.approx(1 - math.exp(-0.05), rel=0.1)
+    assert on.mean() == pytest.approx(1 - math.exp(-0.05), rel=0.12)
     starts = np.count_nonzero(on[1:] & ~on[:-1])
     assert starts == pytest.approx(count * congestion.bin_s / 2000 * math.exp(-0.05), rel=0.15)
     assert (values[on] / quiet).mean() == pytest.approx(3.0, rel=0.1)
@@ -113,8 +113,8 @@ def test_shocks_are_as_frequent_long_and_large_as_was_asked():
 
 def test_presets_have_shocks_for_the_measured_share_of_time():
     spec = Congestion(preset="anthropic-2024-04", p99=1.0)
-    values = _factors(spec, np.arange(400_000) * 300.0)  # 3,700 shocks
-    assert (values > values.min() * (1 + 1e-9)).mean() == pytest.approx(4 / 72, rel=0.1)
+    values = _factors(spec, np.arange(100_000) * 600.0)  # 1,850 shocks
+    assert (values > values.min() * (1 + 1e-9)).mean() == pytest.approx(4 / 72, rel=0.12)
 
 
 def test_whoever_looks_and_when():
