@@ -86,9 +86,6 @@ class EngineCall(Call):
     def abandon(self) -> None:
         if self.state == ENDED or not self.wanted:
             return
-        self._server.settle()  # it may end at this very instant
-        if self.state == ENDED:
-            return
         self.wanted = False
         self.waiter = None
         self.longest_gap_s = self._server.longest_gap_s(self.job)
@@ -149,7 +146,6 @@ class EngineCall(Call):
             finally:
                 self._reader = None
                 server.ignore(self.job)
-            server.settle()  # what comes at the very instant of a limit is in time
         if self.state == ENDED or self._ready(whole=whole) > self._delivered:
             return None
         return self._late(limits)

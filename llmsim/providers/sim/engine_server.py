@@ -66,8 +66,8 @@ class EngineServer:
         """Queue a call with so many prompt tokens to compute (cached ones not counted)."""
         now = self._loop.time()
         job = self._engine.arrive(call, input_tokens, output_tokens, now)
-        # Nothing is told before the caller has its job.
-        self._wake_at(now if self._engine.runs != self._run or self._engine.has_news else self._engine.next_event_s)
+        # A step that begins now may have become a long one; but nothing is told before the caller has its job.
+        self._wake_at(now if self._engine.runs != self._run else self._engine.next_event_s)
         return job
 
     def cancel(self, job: Job) -> int:

@@ -95,11 +95,6 @@ class ServingEngine:
         """Length of the steps that run now; 0 while it is idle."""
         return self._cost_s if self._count else 0.0
 
-    @property
-    def has_news(self) -> bool:
-        """Whether `advance` would have something to tell about the past."""
-        return bool(self._due)
-
     def advance(self, now: float) -> list[ServingEvent]:
         """What happened up to and at `now`, each event once."""
         self._catch_up(now)
@@ -195,7 +190,6 @@ class ServingEngine:
             self._gone(job, now)
             if job.wanted:
                 lost.append(job)
-        self._steps += self._whole_steps(now)
         self._count = self.busy = self.waiting = self._decoding = self._to_prefill = 0
         for held in (self._queue, self._prefilling, self._leaving, self._ends, self._watches, self._longest):
             held.clear()

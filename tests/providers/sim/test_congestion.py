@@ -86,13 +86,35 @@ def test_its_mean_is_1(spec):
         assert means.mean() == pytest.approx(1.0, abs=max(4 * error, 1e-12))
 
 
-def test_between_knots_its_mean_is_1_too():
-    spec = Congestion(p99=8.0, memory=3200.0)  # knots at 100 s, bins of 60 s
-    congestion = SharedCongestion(spec, Luck(6), "vendor")
-    assert congestion.bin_s == 60.0
-    for place in (0.0, 60.0):  # on a knot, and .6 between two
-        values = np.array([congestion.factor(place + 12_000.0 * n) for n in range(3000)])
-        assert values.mean() == pytest.approx(1.0, abs=4 * values.std() / math.sqrt(len(values)))
+def test_the_variance_between_knots_is_known():
+    """The mean of a lognormal needs it; by sampling it would take a million memories to see."""
+    congestion = SharedCongestion(Congestion(p99=8.0, memory=3200.0), Luck(6), "vendor")  # knots at 100 s, bins of 60 s
+    taps = congestion._taps
+    assert float(taps @ taps) == pytest.approx(1.0)
+    assert float(taps[50:] @ taps[:-50]) == pytest.approx(math.exp(-50 / 32), rel=1e-5)
+    for value, place in zip(congestion._slow(0)[1][:20], np.arange(20) * 0.6, strict=True):
+        rest = place % 1
+        weights = np.append((1 - rest) * taps, 0.0) + np.append(0.0, rest * taps)
+        assert value == pytest.approx(float(weights @ weights))
+
+
+def test_shocks_go_on_across_blocks():
+    """Bin by bin from the same addresses; shocks of 1,200 bins in blocks of 1,024."""
+    shocks = Shocks(every=300.0, duration=600.0, factor=3.0)
+    congestion = SharedCongestion(Congestion(p99=1.0, memory=10.0, shocks=shocks), Luck(3), "vendor")
+    assert congestion.bin_s == 0.5
+    bins, early = 6 * 1024, congestion._lookback
+    begin, size, length = (
+        Luck(3).series(f"congestion.{what}", "vendor").array((1 << 40) - early, bins + early)
+        for what in ("shock", "shock_size", "shock_length")
+    )
+    expected = np.ones(bins)
+    for index in np.flatnonzero(begin < 1 - math.exp(-0.5 / 300)):
+        lasts = min(1 + math.floor(math.log1p(-length[index]) / math.log(1 - 0.5 / 600)), early)
+        expected[max(index - early, 0) : max(index - early + lasts, 0)] *= 1 - 2 * math.log1p(-size[index])
+    values = np.array([congestion.factor(0.5 * n) for n in range(bins)])
+    assert len(set(expected.tolist())) > 3
+    assert values / values.min() == pytest.approx(expected / expected.min())
 
 
 def test_shocks_are_as_frequent_long_and_large_as_was_asked():

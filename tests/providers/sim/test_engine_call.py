@@ -119,13 +119,18 @@ def test_an_end_in_time_is_held_to_the_instant(how, until_s, word, tokens):
 
 
 @pytest.mark.parametrize("how", ["read", "iterate"])
-def test_an_end_at_the_very_limit_is_in_time(how):
-    seen = play_engine(
-        SPEC,
-        Serving(slots=1, prefill_step=0.5, prefill_token=0.25, decode_sequence=0.125),
-        lambda bench: bench.go(0, input_tokens=2, tokens=9, how=how, until_s=2.0),
-    )[0]
-    assert (seen.word, seen.end_s) == ("ok", 2.0)
+@pytest.mark.parametrize(("disturbed", "end_s"), [(False, 2.0), (True, 2.75)])
+def test_an_end_at_the_very_limit_is_in_time(how, disturbed, end_s):
+    """Whether the timer of the limit was set before that of the end, or after it."""
+    exact = Serving(slots=2, prefill_step=0.5, prefill_token=0.25, decode_sequence=0.125)
+
+    def script(bench):
+        bench.go(0, input_tokens=2, tokens=9, how=how, until_s=end_s)
+        if disturbed:
+            bench.go(1, at=1.0625, input_tokens=1, tokens=1)
+
+    seen = play_engine(SPEC, exact, script)[0]
+    assert (seen.word, seen.end_s) == ("ok", end_s)
 
 
 @pytest.mark.parametrize("how", ["read", "iterate"])
@@ -185,6 +190,23 @@ def test_a_reader_who_closes_is_billed_for_what_was_made():
         assert bench.sim.server.load == 0
 
     play_engine(SPEC, SLOW, script)
+
+
+def test_who_closes_at_the_very_instant_of_the_end_is_billed_once_for_all():
+    exact = Serving(slots=2, prefill_step=0.5, prefill_token=0.25, decode_sequence=0.125)
+
+    async def script(bench):
+        response = await bench.provider.send(bench.request(0, tokens=9, input_tokens=2))
+        bench.loop.call_at(2.0, response.close)
+        await bench.visit(1, at=1.0625, input_tokens=1, tokens=1)  # the end moves to 2.75
+        response = await bench.provider.send(bench.request(2, tokens=9, input_tokens=2))
+        end_s = bench.loop.time() + 1.0
+        bench.loop.call_at(end_s, response.close)
+        await bench.visit(3, at=end_s, input_tokens=2, tokens=2)
+        assert response.usage == (2, 9, 0)
+        assert bench.sim.server.load == 0
+
+    play_engine(SPEC, exact, script)
 
 
 # -- faults ------------------------------------------------------------------------------------------------------------

@@ -146,3 +146,12 @@ def test_a_prompt_that_comes_at_the_very_start_of_a_step_is_heard_as_silence():
     call.got_first = first
     world.run([], until_s=5.0)
     assert call.told[0] == ("progressed", pytest.approx(0.17))
+
+
+def test_a_prompt_that_comes_at_the_very_end_of_a_step_is_heard_as_silence():
+    world = World(Serving(slots=2, prefill_step=0.5, prefill_token=0.25, decode_sequence=0.125))
+    call = Stub(world.loop)
+    world.loop.at(0.0, lambda: setattr(call, "job", world.server.arrive(call, 2, 100)))
+    world.loop.at(1.05, lambda: world.server.listen(call.job, None, 0.3))
+    world.run([(1.5, "arrive", 2, 2)], until_s=2.0)
+    assert call.told == [("first", 1.0), ("progressed", 1.5)]

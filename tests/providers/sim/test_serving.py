@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from providers.sim.serving_oracle import Oracle
 
@@ -123,8 +123,14 @@ def _agrees(spec, on_cancel, actions, woken):
     assert (engine.busy, engine.waiting, engine.next_event_s) == (0, 0, math.inf)
 
 
-@settings(max_examples=150, deadline=None)
+_TICKING = Serving(slots=1, prefill_step=0.0, prefill_token=_TICK, decode_sequence=_TICK, batch_tokens=2)
+
+
+@settings(max_examples=120, deadline=None)
 @given(specs(), st.sampled_from(["free", "finish_prefill", "continue"]), scripts(), st.booleans())
+@example(  # it gets its slot and leaves at one instant: its prefill has not begun
+    _TICKING, "finish_prefill", [(0.0, "arrive", 0, 1), (0.0, "arrive", 0, 1), (0.0, "cancel", 0)], True
+)
 def test_jumping_over_steps_is_exactly_taking_them(spec, on_cancel, actions, woken):
     _agrees(spec, on_cancel, actions, woken)
 
@@ -213,6 +219,18 @@ def test_a_prompt_stalls_every_running_stream():
     assert [(e.job, e.kind) for e in engine.advance(2.6)][-1] == (long, "first")
     assert engine.longest_gap_s(one, 2.6) == pytest.approx(1.52)
     assert engine.longest_gap_s(long, 2.6) == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize("gap_s", [0.1, 1 / 3, 0.0168, 1e-3])
+def test_a_token_is_there_at_its_very_time_whatever_rounding_says(gap_s):
+    engine = ServingEngine(Serving(prefill_step=0.0, prefill_token=0.07, decode_sequence=gap_s))
+    job = engine.arrive("a", 3, 3000, 0.1)
+    first_s = 0.1 + 0.07 * 3
+    for token in range(1, 2000):
+        when = first_s + token * gap_s
+        assert engine.generated(job, math.nextafter(when, 0.0)) == token
+        assert engine.generated(job, when) == token + 1
+        assert engine.generated(job, math.nextafter(when, math.inf)) == token + 1
 
 
 def test_a_batch_needs_room_for_prompts():
