@@ -146,8 +146,10 @@ class EngineCall(Call):
             finally:
                 self._reader = None
                 server.ignore(self.job)
+            if loop.time() < when:
+                return None
         if self.state == ENDED or self._ready(whole=whole) > self._delivered:
-            return None
+            return None  # what comes at the very instant of a limit is in time
         return self._late(limits)
 
     def _stalls_at(self, gap_s: float | None) -> float:

@@ -109,7 +109,7 @@ class EngineServer:
             self._readers[job] = silence_s
         if tokens is not None:
             self._engine.watch(job, tokens, self._loop.time())
-            self.settle()
+            self._wake_at(self._engine.next_event_s)
 
     def ignore(self, job: Job) -> None:
         """Nobody listens any more."""
