@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from providers.sim.serving_oracle import SMALL
 
 import llmsim
 from llmsim.calibrate.serving import Measured, fit_serving, predict_serving
@@ -106,11 +107,11 @@ def test_the_simpler_models_do_not():
         assert np.mean(draws, axis=0).min() > 70
 
 
-def test_the_defaults_are_this_fit_rounded():
-    spec, default = fit_serving(_measured()["seq"]), Serving()
-    assert spec.prefill_step == pytest.approx(default.prefill_step, abs=0.005)
-    assert spec.prefill_token == pytest.approx(default.prefill_token, rel=0.005)
-    assert spec.decode_sequence == pytest.approx(default.decode_sequence, rel=0.005)
+def test_the_example_is_this_fit_rounded():
+    spec = fit_serving(_measured()["seq"])
+    assert spec.prefill_step == pytest.approx(SMALL.prefill_step, abs=0.005)
+    assert spec.prefill_token == pytest.approx(SMALL.prefill_token, rel=0.005)
+    assert spec.decode_sequence == pytest.approx(SMALL.decode_sequence, rel=0.005)
 
 
 def _sequential(spec, count, seed, noise=0.0):
@@ -137,7 +138,7 @@ def test_a_made_up_server_is_found_again():
 
 
 def test_the_odd_slow_request_does_not_move_the_fit():
-    spec = Serving()
+    spec = SMALL
     rows = _sequential(spec, 40, 3)
     slow = [
         row._replace(ttft_s=5 * row.ttft_s, e2e_s=5 * row.e2e_s) if n % 8 == 0 else row for n, row in enumerate(rows)

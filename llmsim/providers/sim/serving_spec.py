@@ -20,9 +20,10 @@ class Serving:
     ``prefill_token`` for each prompt token and ``decode_sequence`` for each decoding sequence.
     `llmsim.calibrate.serving.fit_serving` finds these from requests sent one after the other.
 
-    The defaults are a 135M model on two CPU cores: Theil-Sen over 15 sequential requests to a llama.cpp server (own
-    measurement of 2026-11-23), rounded. There a decoding sequence costs the same whatever its company; on a GPU most
-    of a decode step is reading the weights once for all, which is what `decode_step` is for.
+    For a 135M model on two CPU cores it is ``{slots: 4, prefill_step: 30ms, prefill_token: 7.6ms, decode_sequence:
+    16.8ms}``: Theil-Sen over 15 sequential requests to a llama.cpp server (own measurement of 2026-11-23). There a
+    decoding sequence costs the same whatever its company; on a GPU most of a decode step is reading the weights, once
+    for all sequences, which is what `decode_step` is for.
 
     Parameters
     ----------
@@ -43,11 +44,11 @@ class Serving:
 
     __pydantic_config__: ClassVar = FORBID
 
-    slots: PositiveCount = 4
-    prefill_step: Duration = 0.03
-    prefill_token: PositiveDuration = 0.0076
+    slots: PositiveCount
+    prefill_step: Duration = 0.0
+    prefill_token: PositiveDuration
     decode_step: Duration = 0.0
-    decode_sequence: PositiveDuration = 0.0168
+    decode_sequence: PositiveDuration
     batch_tokens: PositiveCount = 2048
 
     def __post_init__(self) -> None:

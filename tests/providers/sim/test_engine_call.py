@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from providers.sim.engine_bench import play_engine
-from providers.sim.serving_oracle import Oracle
+from providers.sim.serving_oracle import SMALL, Oracle
 
 from llmsim.distributions import Constant
 from llmsim.providers.faults import Fault, Scale, Stall
@@ -33,7 +33,7 @@ def _visits(traffic, **how):
     return script
 
 
-def _oracle(traffic, spec=Serving()):
+def _oracle(traffic, spec=SMALL):
     oracle = Oracle(spec, "free")
     oracle.run([(at, "arrive", prompt, answer) for at, prompt, answer in traffic])
     return oracle.calls
@@ -45,7 +45,7 @@ def _oracle(traffic, spec=Serving()):
 def test_every_way_of_reading_sees_the_same_timeline(how):
     traffic = _traffic()
     calls = _oracle(traffic)
-    seen = play_engine(SPEC, Serving(), _visits(traffic, **how))
+    seen = play_engine(SPEC, SMALL, _visits(traffic, **how))
     assert [visit.word for visit in seen] == ["ok"] * len(traffic)
     assert [visit.end_s for visit in seen] == pytest.approx([call.times[-1] for call in calls], abs=1e-9)
     assert [visit.usage for visit in seen] == [(prompt, answer, 0) for _, prompt, answer in traffic]
@@ -61,7 +61,7 @@ def test_every_way_of_reading_sees_the_same_timeline(how):
 def test_a_chunk_comes_with_its_last_token_and_hides_no_silence():
     traffic = _traffic(2)
     calls = _oracle(traffic)
-    seen = play_engine(SPEC, Serving(), _visits(traffic, how="iterate"))
+    seen = play_engine(SPEC, SMALL, _visits(traffic, how="iterate"))
     hidden = 0
     for visit, call in zip(seen, calls, strict=True):
         ends = np.cumsum([chunk.tokens for _, chunk in visit.chunks])

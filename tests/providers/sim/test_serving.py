@@ -1,13 +1,14 @@
 """The serving engine that jumps over its steps, against one that takes them one by one."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from providers.sim.serving_oracle import Oracle
+from providers.sim.serving_oracle import SMALL, Oracle
 
 from llmsim.providers.sim.serving import ServingEngine
 from llmsim.providers.sim.serving_spec import Serving
@@ -151,7 +152,7 @@ def _traffic(seed, calls, per_s):
 
 
 def test_ordinary_numbers_agree_to_rounding_error():
-    spec = Serving(slots=4, batch_tokens=512)
+    spec = replace(SMALL, batch_tokens=512)
     actions = _traffic(1, 300, 0.25)
     oracle = Oracle(spec, "free")
     oracle.run(actions)
@@ -182,7 +183,7 @@ def test_work_goes_with_arrivals_and_departures_not_with_tokens(monkeypatch):
 
 
 def test_watching_changes_nothing_to_the_last_bit_and_comes_when_the_token_does():
-    spec = Serving(slots=3, prefill_step=0.013, batch_tokens=100)
+    spec = replace(SMALL, slots=3, prefill_step=0.013, batch_tokens=100)
     plain = Driven(spec, "free", woken=True).run(_traffic(3, 120, 0.3))
     watched = Driven(spec, "free", woken=True)
     engine, seen = watched.engine, {}
@@ -223,7 +224,7 @@ def test_a_prompt_stalls_every_running_stream():
 
 @pytest.mark.parametrize("gap_s", [0.1, 1 / 3, 0.0168, 1e-3])
 def test_a_token_is_there_at_its_very_time_whatever_rounding_says(gap_s):
-    engine = ServingEngine(Serving(prefill_step=0.0, prefill_token=0.07, decode_sequence=gap_s))
+    engine = ServingEngine(Serving(slots=4, prefill_token=0.07, decode_sequence=gap_s))
     job = engine.arrive("a", 3, 3000, 0.1)
     first_s = 0.1 + 0.07 * 3
     for token in range(1, 2000):
@@ -235,4 +236,26 @@ def test_a_token_is_there_at_its_very_time_whatever_rounding_says(gap_s):
 
 def test_a_batch_needs_room_for_prompts():
     with pytest.raises(ValueError, match="make it larger than slots"):
-        Serving(slots=64, batch_tokens=64)
+        replace(SMALL, slots=64, batch_tokens=64)
+
+
+def test_words():
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter(Serving)
+    words = {
+        "slots": 4,
+        "prefill_step": "20ms",
+        "prefill_token": "7.5ms",
+        "decode_sequence": "16ms",
+        "batch_tokens": "2k",
+    }
+    read = adapter.validate_python(words)
+    assert read == Serving(
+        slots=4, prefill_step=0.02, prefill_token=0.0075, decode_sequence=0.016, decode_step=0.0, batch_tokens=2000
+    )
+    assert adapter.json_schema()
+    with pytest.raises(ValidationError, match="write it like 250ms"):
+        adapter.validate_python({**words, "prefill_token": 7.5})
+    with pytest.raises(ValidationError, match="decode_token"):
+        adapter.validate_python({**words, "decode_token": "7.5ms"})
