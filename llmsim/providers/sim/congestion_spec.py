@@ -64,8 +64,9 @@ _HOURS = 6 * 3600.0
 
 #: Measured by thefastest.ai, 15 April to 3 May 2024, about daily from three regions: mean pairwise Spearman of ln TTFT
 #: deviations between the models of one provider, and their sigma. Shocks: moments in which the median model took about
-#: twice its usual time, 1 of 71 at OpenAI (2.1x) and 4 of 72 at Anthropic (2.3x). How long they last is not to be seen
-#: in daily measurements: half an hour is assumed. Faster changes than from day to day are not in these data at all.
+#: twice its usual time, 1 of 71 at OpenAI (2.1x) and 4 of 72 at Anthropic (2.3x), all as seen from one region, so some
+#: may be that region's network. How long they last is not to be seen in daily measurements: half an hour is assumed.
+#: Faster changes than from day to day are not in these data at all.
 PRESETS: dict[str, CongestionLaw] = {
     "openai-2024-04": _published(0.32, 0.366, _DAYS, Shocks(every=71 * 1800.0, duration=1800.0, factor=2.1)),
     "anthropic-2024-04": _published(0.48, 0.382, _DAYS, Shocks(every=18 * 1800.0, duration=1800.0, factor=2.3)),
