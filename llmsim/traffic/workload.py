@@ -294,7 +294,7 @@ class _Recording(NamedTuple):
             return None
         u = scripts.lanes(truth.index, len(rows))
         prompts = _known(self.trace.input_tokens[rows], route.input_tokens.quantile(u[:, 0]))
-        prompts = whole(prompts * factor)
+        prompts = whole(np.asarray(prompts * factor, dtype=np.float64))
         answers = _known(self.trace.output_tokens[rows], route.output_tokens.quantile(u[:, 1]))
         prompts[0], answers[0] = request.input_tokens, truth.output_tokens
         times_s = self.trace.times_s[rows].tolist()
