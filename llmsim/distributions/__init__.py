@@ -13,7 +13,6 @@ from llmsim.distributions.units import (
     DurationDistribution,
     MultiplierDistribution,
     NumberDistribution,
-    StepsDistribution,
 )
 
 __all__ = [
@@ -34,7 +33,6 @@ __all__ = [
     "NumberDistribution",
     "Part",
     "ShiftedLognormal",
-    "StepsDistribution",
     "Uniform",
     "Weibull",
     "cdf_of",

@@ -14,7 +14,6 @@ __all__ = [
     "DurationDistribution",
     "MultiplierDistribution",
     "NumberDistribution",
-    "StepsDistribution",
 ]
 
 
@@ -68,12 +67,10 @@ def _object(properties: dict[str, Any], left_out: frozenset[str] = frozenset()) 
 
 # The bound keeps a slip of the finger out of 32-bit columns; no model takes or gives this much.
 _TOKENS = replace(COUNT, name="a number of tokens", examples=("900", "8k"), whole=False, high=1e8)
-# Of a session, and of documents in a prompt; the bounds are those of the address space of their luck.
-_STEPS = replace(COUNT, name="a number of steps", examples=("3", "12"), whole=False, low=1, high=1e4)
-_NUMBER = replace(COUNT, name="a number", examples=("5", "10"), whole=False, high=1000)
+# Of turns, steps, documents; whoever draws one says what is too few or too many.
+_NUMBER = replace(COUNT, name="a number", examples=("5", "10"), whole=False, high=1e4)
 
 DurationDistribution = Annotated[Distribution, _Of(DURATION)]
 CountDistribution = Annotated[Distribution, _Of(_TOKENS)]
 MultiplierDistribution = Annotated[Distribution, _Of(MULTIPLIER)]
-StepsDistribution = Annotated[Distribution, _Of(_STEPS)]
 NumberDistribution = Annotated[Distribution, _Of(_NUMBER)]

@@ -2,8 +2,8 @@
 
 Everything that is drawn about step *k* of arrival *i* is element *k* of a stretch of luck that belongs to *i*, and is
 drawn at once when the session begins: it is the same under every gateway, however long the session then lasts. Only the
-answers are as they were delivered. (Rows of luck by step, indexed by arrival, would be as well addressed, but every
-draw would be a numpy call for a single number: a session of 200 steps costs 0.8 ms so, and 0.1 ms in one stretch.)
+answers are as they were delivered. (Rows of luck by step, indexed by arrival, would be as well addressed, but then every draw is a numpy call
+for one number: 26 µs a step where a stretch for the session takes 24 µs for 4 steps and 61 µs for 200.)
 """
 
 from __future__ import annotations

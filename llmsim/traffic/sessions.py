@@ -13,7 +13,6 @@ from llmsim.distributions import (
     Geometric,
     Lognormal,
     NumberDistribution,
-    StepsDistribution,
 )
 from llmsim.units import BadValue, Count, PositiveCount, Ratio
 
@@ -120,7 +119,7 @@ class Session:
 
     __pydantic_config__: ClassVar = FORBID
 
-    turns: StepsDistribution = Geometric(3.5)
+    turns: NumberDistribution = Geometric(3.5)
     think_time: DurationDistribution = Lognormal(p50=38.0, p99=1257.0)
     context: ContextWords = "grow"
     suggested: Ratio = 0.0
@@ -153,7 +152,7 @@ class Agent:
 
     __pydantic_config__: ClassVar = FORBID
 
-    steps: StepsDistribution
+    steps: NumberDistribution
     growth: CountDistribution
     between: DurationDistribution = Constant(0.0)
     runaway: Ratio = 0.0

@@ -214,7 +214,7 @@ def test_rates_per_minute_hold_every_request():
 
 
 def _traffic(folder, **more):
-    spec = TraceReplay(file=str(write(folder, "o.csv", OWN)), **more)
+    spec = TraceReplay(file=str(write(folder, "o.csv", OWN)), sessions="apart", **more)
     return Traffic(executor="trace", trace=spec, mix=(Route(route="rag"), Route(route="chat")))
 
 
