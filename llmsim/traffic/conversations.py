@@ -1,9 +1,10 @@
 """What is said in the course of a session: prompts that hold what was said before, pauses between them, and the end.
 
 Everything that is drawn about step *k* of arrival *i* is element *k* of a stretch of luck that belongs to *i*, and is
-drawn at once when the session begins: it is the same under every gateway, however long the session then lasts. Only the
-answers are as they were delivered. (Rows of luck by step, indexed by arrival, would be as well addressed, but then every draw is a numpy call
-for one number: 26 µs a step where a stretch for the session takes 24 µs for 4 steps and 61 µs for 200.)
+drawn at once when the session begins: it is the same under every gateway, however long the session then lasts. Only
+the answers are as they were delivered. (Rows of luck by step, indexed by arrival, would be as well addressed, but then
+every draw is a numpy call for one number: 26 µs a step where a stretch for the session takes 24 µs for 4 steps and
+61 µs for 200.)
 """
 
 from __future__ import annotations
@@ -173,8 +174,8 @@ class Conversation:
     """
 
     __slots__ = (
-        "_again", "_context", "_first", "_first_text", "_input_tokens", "_newest", "_opening", "_past", "_patience_s",
-        "_said", "_script", "_shared", "_style", "_turns", "human", "step",
+        "_again", "_asked", "_context", "_first", "_first_text", "_input_tokens", "_newest", "_opening", "_past",
+        "_patience_s", "_said", "_script", "_shared", "_style", "_turns", "human", "step",
     )  # fmt: skip
 
     def __init__(self, opening: Request, truth: Truth, route: Route, script: Script) -> None:
@@ -189,6 +190,7 @@ class Conversation:
         self.human = isinstance(spec, Session)  #: whether somebody is there who may press retry
         self._again = not isinstance(spec, Session) and spec.on_error == "again"
         self.step = 0  #: of which the answer is awaited, or which is asked next
+        self._asked = 0  # the step whose message is the newest: not the latest, where one is asked again
         self._newest = opening.messages[-1]
         self._first_text = self._newest.content
         self._said: list[Message] = []
@@ -259,7 +261,7 @@ class Conversation:
     def _grow(self, answer_tokens: int) -> None:
         """The newest message and its answer become the past, and the next message the newest."""
         script, step = self._script, self.step
-        message_tokens, document_tokens = script.message_tokens[step - 1], script.document_tokens[step - 1]
+        message_tokens, document_tokens = script.message_tokens[self._asked], script.document_tokens[self._asked]
         needed = script.fixed_tokens + script.document_tokens[step] + script.message_tokens[step]
         shared = script.fixed_tokens
         if self._context != "none":
@@ -268,6 +270,7 @@ class Conversation:
             self._remember(message_tokens + answer_tokens, answer_tokens)
             if isinstance(self._context, Window) and self._forget(self._context.window - needed):
                 shared = script.fixed_tokens
+        self._asked = step
         self._newest = Message("user", self._words(step))
         self._input_tokens = needed + self._past
         self._shared = shared

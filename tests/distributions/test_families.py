@@ -97,5 +97,5 @@ def test_geometric_counts_from_one_and_is_no_duration():
     assert set(Geometric(1.0).quantile(U)) == {1.0}
     with pytest.raises(BadValue, match="geometric is for what is counted; use one of constant"):
         parse_distribution({"geometric": "2s"}, DURATION)
-    with pytest.raises(BadValue, match="the mean must be at least 1, not 0.5"):
+    with pytest.raises(BadValue, match=r"the mean must be at least 1, not 0\.5"):
         parse_distribution({"geometric": 0.5}, replace(COUNT, whole=False))
