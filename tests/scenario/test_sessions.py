@@ -121,7 +121,9 @@ def test_who_gets_an_error_leaves():
     result = run(CHAT, faults=[DOWN])
     failed = result.requests.filter(pl.col("outcome") != "ok")
     assert set(failed["step"]) == {0, 1, 2}
-    after = result.requests.join(failed.select("session", bad="step"), on="session").filter(pl.col("step") > pl.col("bad"))
+    after = result.requests.join(failed.select("session", bad="step"), on="session").filter(
+        pl.col("step") > pl.col("bad")
+    )
     assert after.height == 0
     ends = dict(result.sessions.filter(pl.col("session") < 50).group_by("outcome").len().iter_rows())
     assert ends["failed"] == failed.height
