@@ -96,7 +96,8 @@ class Session:
 
     A prompt is what was said before (the questions that were answered, and the answers as they were delivered) and the
     new message, whose length is the route's `input_tokens`. Who gets an error or loses patience leaves, unless they
-    press retry (`Traffic.user_retry`).
+    press retry (`Traffic.user_retry`); their patience is the same in every turn. Once the time of arrivals is over
+    nobody asks on.
 
     Parameters
     ----------

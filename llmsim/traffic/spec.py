@@ -332,3 +332,9 @@ class Traffic:
                 raise BadValue(f"{self.executor} has no {key}: {pace}; remove it", key)
         if self.arrivals != "poisson":
             raise BadValue(f"{self.executor} has no arrivals: {pace}; remove it", "arrivals")
+        for number, route in enumerate(self.mix if self.executor == "trace" else ()):
+            if route.ongoing is not None:
+                key = "session" if route.session is not None else "agent"
+                raise BadValue(
+                    f"trace has no {key}: what belongs together stands in its file; remove it", "mix", number, key
+                )

@@ -295,6 +295,16 @@ def test_sessions_add_up_to_requests():
     assert set(plain["outcome"]) <= {"completed", "left", "failed"}
 
 
+def test_a_page_tells_how_sessions_ended():
+    result = run(CHAT, AGENT, faults=[DOWN])
+    (line,) = [line for line in repr(result).splitlines() if line.split() and line.split()[0] == "sessions"]
+    ends = dict(result.sessions.group_by("outcome").len().iter_rows())
+    assert f"59 a replication, {result.sessions['steps'].mean():.3g} steps each, at most 4; " in line
+    assert f"{100 * ends['completed'] / 59:.3g} % completed" in line
+    assert " failed" in line and " unfinished" in line
+    assert not [line for line in repr(run(Route())).splitlines() if "steps each" in line]
+
+
 def test_a_saved_result_has_the_same_sessions(tmp_path):
     result = mixed()
     back = ls.load_result(result.save(tmp_path))
