@@ -214,11 +214,10 @@ class Conversation:
         """The next request, and the truth about it."""
         opening, step = self._opening, self.step
         index = int(opening.session)
-        request = opening._replace(
-            id=f"{index}/{step}/0",
-            messages=(*self._said[2 * self._first :], self._newest),
-            input_tokens=self._input_tokens,
-        )
+        messages = (*self._said[2 * self._first :], self._newest)
+        # By place, as in `Request.to`: a third of what _replace costs.
+        fields = (f"{index}/{step}/0", *opening[1:7], messages, *opening[8:10], self._input_tokens, *opening[11:])
+        request: Request = tuple.__new__(Request, fields)
         truth = Truth(
             index,
             self._script.output_tokens[step],

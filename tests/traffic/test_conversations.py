@@ -54,6 +54,18 @@ def test_a_prompt_holds_what_was_said_before():
     assert played(CHAT, [7, 30, 1]) == [(150, 100), (207, 150), (287, 207), (338, 287)]
 
 
+def test_a_later_request_is_like_the_first_but_for_what_is_said():
+    route = replace(CHAT, max_tokens=9, tenant="t", feature="f", priority=3, stream=False, expects="json")
+    first, truth = workload(route)(12)
+    truth.session.after("ok", 7)
+    later, later_truth = truth.session.ask()
+    assert later == first._replace(id="12/1/0", messages=later.messages, input_tokens=207)
+    assert later.messages[0] == first.messages[0] and len(later.messages) == 3
+    assert (later_truth.index, later_truth.step, later_truth.retry) == (12, 1, 0)
+    assert later_truth.again().shared_tokens == later_truth.shared_tokens == 150
+    assert later_truth.again().session is truth.session
+
+
 def test_a_window_leaves_out_the_oldest_turns_and_with_them_what_was_shared():
     route = replace(CHAT, session=replace(CHAT.session, context=Window(window=300)))
     # The fourth would be 338: without the first turn (57) 281. The fifth would be 381: without the second (80) 301, …
