@@ -27,7 +27,8 @@ Floats = NDArray[np.float64]
 
 SAMPLED = 400  #: sessions of a route: four standard errors of the mean of geometric turns are 17 %
 _LOOPING = 8  # of agents that loop; they are all of one length
-_INTERVALS = 200  # of the measured time
+_INTERVALS = 200  # of the measured time, at least
+_OFFSETS = 200
 
 
 class Steps(NamedTuple):
@@ -54,13 +55,26 @@ class Steps(NamedTuple):
         steps
             With the weights of requests that come before the end: what sessions would ask later is not asked.
         """
-        edges = np.linspace(clock.warm_up, clock.warm_up + clock.duration, _INTERVALS + 1)
-        at = edges[None, :] - self.offsets_s[:, None]
+        begin_s, end_s = clock.warm_up, clock.warm_up + clock.duration
+        # With the knots of the shape, so that a short crowd on a long day keeps its height.
+        edges = np.union1d(np.linspace(begin_s, end_s, _INTERVALS + 1), shape.between(begin_s, end_s)[0])
+        offsets_s, group = self._grouped()
+        at = edges[None, :] - offsets_s[:, None]
         masses = np.where(at > 0, shape.masses(np.maximum(at, 0.0).ravel()).reshape(at.shape), 0.0)
-        counts = np.diff(masses, axis=1) * self.weights[:, None]
-        rates = counts.sum(axis=0) / np.diff(edges)
-        knots = np.repeat(edges - clock.warm_up, 2)[1:-1]
-        return knots, np.repeat(rates, 2), self._replace(weights=counts.sum(axis=1))
+        arrivals = np.diff(masses, axis=1)
+        rates = np.bincount(group, self.weights) @ arrivals / np.diff(edges)
+        knots = np.repeat(edges - begin_s, 2)[1:-1]
+        return knots, np.repeat(rates, 2), self._replace(weights=self.weights * arrivals.sum(axis=1)[group])
+
+    def _grouped(self) -> tuple[Floats, NDArray[np.intp]]:
+        """A few hundred offsets at most that stand for all, and which of them each request has."""
+        offsets_s, group = np.unique(self.offsets_s, return_inverse=True)
+        if len(offsets_s) <= _OFFSETS:
+            return offsets_s, group
+        weights = np.bincount(group, self.weights)
+        some = np.minimum((np.cumsum(weights) / weights.sum() * _OFFSETS).astype(np.intp), _OFFSETS - 1)
+        _, some = np.unique(some, return_inverse=True)
+        return np.bincount(some, weights * offsets_s) / np.bincount(some, weights), some[group]
 
     def mean(self, values: Floats) -> float:
         """Over requests."""

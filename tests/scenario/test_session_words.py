@@ -118,6 +118,16 @@ def test_warm_up_fills_the_lab_with_conversations():
     assert preflight(scenario).expected_requests == pytest.approx(600, rel=1e-6)
 
 
+def test_a_short_crowd_on_a_long_day_keeps_its_height():
+    scenario = asked(
+        "{input_tokens: 100, output_tokens: 10, session: {turns: 2, think_time: 8.1s}}",
+        clock="{duration: 1d}",
+        traffic="base_rate: 2/s\n  flash_crowds: [{at: 10h, rise: 20s, hold: 30s, peak: 10x, decay: 20s}]",
+    )
+    # Who comes in the crowd asks again 10 s later, when it still holds.
+    assert preflight(scenario).peak_per_s == pytest.approx(2 * 2 * 10, rel=0.02)
+
+
 def test_loops_are_weighed_and_not_left_to_a_samples_luck():
     scenario = asked(
         "{output_tokens: 1, agent: {steps: 2, growth: 10, runaway: 0.5%, runaway_steps: 202}}",
