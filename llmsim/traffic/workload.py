@@ -45,13 +45,15 @@ class Truth:
         Length of the answer that an average model would give if it were let.
     patience_s
         How long the user waits for the first chunk; inf without impatience.
+    shared_tokens
+        How many tokens of the prompt are those of the session's step before; None: not known, ask the provider's spec.
     style
         How the prompt asks for JSON.
     calls
         Calls so far to each provider: the n-th call has its own luck.
     """
 
-    __slots__ = ("calls", "index", "output_tokens", "patience_s", "retry", "step", "style")
+    __slots__ = ("calls", "index", "output_tokens", "patience_s", "retry", "shared_tokens", "step", "style")
 
     def __init__(
         self, index: int, output_tokens: int, patience_s: float, *, step: int = 0, retry: int = 0, style: str = ""
@@ -62,6 +64,7 @@ class Truth:
         self.output_tokens = output_tokens
         self.patience_s = patience_s
         self.style = style
+        self.shared_tokens: int | None = None
         self.calls: dict[str, int] = {}
 
     def again(self) -> Truth:

@@ -108,6 +108,7 @@ class Plan(NamedTuple):
     tokens: int
     finish_reason: str = "stop"
     text: str | None = None  #: None: filler, four characters a token
+    fails_after: int | None = None  #: tokens, after which the provider breaks it off
 
 
 def json_text(tokens: int, kept: int, defect: Defect | None, place: float) -> str:

@@ -1,0 +1,64 @@
+"""What a simulated model has to say to a call, before anything can go wrong with it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from llmsim.distributions import Normal
+from llmsim.luck import Luck
+from llmsim.providers.sim.conditions import Phase
+from llmsim.providers.sim.draws import CallLuck
+from llmsim.providers.sim.outputs import REFUSAL_TOKENS, Output, Plan, json_text
+from llmsim.traffic.workload import Truth
+from llmsim.types import Request
+
+__all__ = ["Answers"]
+
+
+@lru_cache(maxsize=4096)
+def _stops(tokens: int) -> Plan:
+    """A complete answer of this length; shared, as most are."""
+    return Plan(tokens)
+
+
+class Answers:
+    """The answers of one provider's model.
+
+    Parameters
+    ----------
+    output
+        How they differ from what the traffic says.
+    luck, provider
+        Their address.
+    drifts
+        Whether the model may change in this run.
+    """
+
+    __slots__ = ("_cut_at", "_defect", "_length", "_output", "_plain", "_refusal")
+
+    def __init__(self, output: Output, luck: Luck, provider: str, *, drifts: bool) -> None:
+        self._output = output
+        self._plain = output == Output() and not drifts
+        self._refusal = CallLuck(luck, "refusal", provider)
+        self._length = CallLuck(luck, "length", provider, Normal())
+        self._defect = CallLuck(luck, "defect", provider)
+        self._cut_at = CallLuck(luck, "cut_at", provider)
+
+    def plan(self, request: Request, truth: Truth, number: int, phase: Phase) -> Plan:
+        """The answer to the `number`-th call of a request."""
+        natural, most = truth.output_tokens, request.max_tokens
+        if self._plain and request.response_schema is None:
+            if most is None or natural <= most:
+                return _stops(natural)
+            return Plan(most, "length")
+        output = self._output
+        if output.refusals and self._refusal(truth, number) < output.refusals * phase.refusals:
+            return Plan(REFUSAL_TOKENS if most is None else min(REFUSAL_TOKENS, most), "refusal")
+        z = self._length(truth, number) if output.variation else 0.0
+        natural = output.tokens(natural, z, phase.length)
+        kept = natural if most is None else min(natural, most)
+        text = None
+        if request.response_schema is not None:
+            defect = output.defects(truth.style).pick(self._defect(truth, number), phase.defects)
+            text = json_text(natural, kept, defect, self._cut_at(truth, number) if defect == "cut" else 0.0)
+        return Plan(kept, "stop" if kept == natural else "length", text)
