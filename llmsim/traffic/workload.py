@@ -98,6 +98,7 @@ class World:
         return truth
 
 
+@lru_cache(maxsize=4096)
 def usable(text: str) -> bool:
     """Whether an answer is what `JSON_ANSWER` asks for, strictly parsed.
 
