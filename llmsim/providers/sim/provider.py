@@ -19,7 +19,7 @@ from llmsim.providers.sim.engine_slots import EngineSlots
 from llmsim.providers.sim.slots import Server, Slots
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.providers.sim.timing import PromptCacheState, Timing
-from llmsim.traffic.workload import Truth, World
+from llmsim.traffic.workload import World
 from llmsim.types import NO_LIMITS, Request, Response, Usage, WholeAnswer
 
 __all__ = ["SimulatedProvider"]
@@ -64,12 +64,7 @@ class SimulatedProvider:
         self.loop = loop
         self._world = world
         self._answers = Answers(spec.output, luck, name, drifts=any(fault.drift for fault in faults))
-        self._error = CallLuck(luck, "error", name)
-        self._answer_s = CallLuck(luck, "answer_time", name, spec.answer_time)
-        self._break_at = CallLuck(luck, "break_at", name)
-        network = Timing(spec).network
-        self._network_s = CallLuck(luck, "network", name, network) if network is not None else None
-        self._fails = spec.errors.total > 0
+        self._error_share = spec.errors.total
         self._dialect = DIALECTS[spec.dialect]
         self._account: Account | None = None
         if spec.rate_limit is not None:
@@ -85,10 +80,21 @@ class SimulatedProvider:
             congestion = SharedCongestion(spec.congestion, luck, spec.incident_group or name, zero_s=zero_s)
         loses = any(fault.outage for fault in faults)
         self.server: Server = (
-            Slots(self, luck, congestion, loses=loses)
+            Slots(self, congestion, loses=loses)
             if spec.serving is None
             else EngineSlots(self, spec.serving, spec.on_cancel)
         )
+        columns = {**self.server.columns, **self._answers.columns}
+        if self._error_share:
+            columns["error"] = None
+        network = Timing(spec).network
+        if network is not None:
+            columns["network"] = network
+        self._luck = CallLuck(luck, name, columns)
+        self._rarely = CallLuck(luck, name, {"answer_time": spec.answer_time, "break_at": None})
+        self._error, self._network = self._luck.at.get("error", -1), self._luck.at.get("network", -1)
+        self.server.find(self._luck.at)
+        self._answers.find(self._luck.at)
         for phase in Conditions(faults, zero_s).phases:
             if phase.start_s > 0:
                 loop.at(phase.start_s, self._enter, phase)
@@ -102,27 +108,33 @@ class SimulatedProvider:
         truth = self._world.truth(request)
         number = truth.calls.get(self.name, 0)
         truth.calls[self.name] = number + 1
-        if self._network_s is not None:
+        row = self._luck(truth, number)
+        if self._network >= 0:
             self._latest.pop(request.id, None)
-            await self._wait(self._network_s(truth, number))
-        plan = self._answers.plan(request, truth, number, self._phase)
-        cached = self._cached(request, truth) if self._prompts is not None else 0
-        ticket = self._admit(request, truth, number, plan.tokens, cached)
+            await self._wait(row[self._network])
+        plan = self._answers.plan(request, truth, number, row, self._phase)
+        cached = 0
+        if self._prompts is not None:
+            cached = self._prompts.cached(request, self.loop.time(), truth.shared_tokens)
+        failure = None
+        if self._error >= 0 and row[self._error] < self._error_share:
+            failure = self.spec.errors.pick(row[self._error])
+        ticket = self._admit(request, failure, plan.tokens, cached)
         if isinstance(ticket, GatewayError):
             self._latest.pop(request.id, None)
-            await self._wait(self._answer_s(truth, number))
+            await self._wait(self._rarely(truth, number)[0])
             try:
                 raise ticket
             finally:
                 del ticket  # its traceback refers to this frame: a circle only the cyclic collector could free
-        if self._fails and self.spec.errors.pick(self._error(truth, number)) == "in_stream":
-            plan = plan._replace(fails_after=int(self._break_at(truth, number) * plan.tokens))
-        call = self.server.accept(request, truth, number, plan, cached)
+        if failure == "in_stream":
+            plan = plan._replace(fails_after=int(self._rarely(truth, number)[1] * plan.tokens))
+        call = self.server.accept(request, plan, row, cached)
         if ticket is not None and self._settles:
             call.ticket = ticket
         try:
             await call.waiter  # type: ignore[misc]  # set by the server
-            if self._prompts is not None:
+            if self._prompts is not None and not cached:  # else it is there, and was just refreshed
                 self._prompts.wrote(request, call.first_s, self.loop.time())
             response = Response(call, upstream=self.name, model=self._phase.model or request.model or self.model)
             response.queue_s = call.queue_s
@@ -165,19 +177,13 @@ class SimulatedProvider:
 
     # -- admission ---------------------------------------------------------------------------------------------
 
-    def _cached(self, request: Request, truth: Truth) -> int:
-        """Tokens of the prompt that the provider has in its cache."""
-        assert self._prompts is not None
-        return self._prompts.cached(request, self.loop.time(), truth.shared_tokens)
-
     def _admit(
-        self, request: Request, truth: Truth, number: int, tokens: int, cached: int
+        self, request: Request, failure: Failure | None, tokens: int, cached: int
     ) -> Ticket | GatewayError | None:
         """What the account charged for the call (None: it has no limits), or what it is answered instead."""
         spec = self.spec
         if self._phase.outage:
             return ConnectionFailed("connection refused", upstream=self.name)
-        failure = spec.errors.pick(self._error(truth, number)) if self._fails else None
         if failure is not None and failure != "in_stream":
             return self._failed(failure, request)
         if spec.context_window is not None and request.input_tokens > spec.context_window:
