@@ -70,6 +70,8 @@ class Answers:
         z = row[self._length] if output.variation else 0.0
         natural = output.tokens(natural, z, phase.length)
         kept = natural if most is None else min(natural, most)
+        if request.response_schema is None and kept == natural:
+            return _stops(kept)
         text = None
         if request.response_schema is not None:
             luck, cut_at = self._defect(truth, number)

@@ -141,26 +141,24 @@ class SimulatedProvider:
             if ticket is not None and self._has_headers:
                 assert self._account is not None
                 response.headers = self._dialect.success(self._account, ticket)
-            if request.stream:
-                return response
-            await call.rest(NO_LIMITS)
-            if call.error is not None:  # what had been made of it went nowhere
-                self._latest[request.id] = call
-                raise StreamBroken("connection lost", upstream=self.name, status=200)
-            answer = WholeAnswer(call.words(0, call.tokens), call.tokens, call.usage, call.finish_reason)
-            return Response(
-                answer,
-                upstream=self.name,
-                model=response.model,
-                headers=response.headers,
-                queue_s=response.queue_s,
-            )
+            return response if request.stream else await self._whole(request, call, response)
         except GatewayError:
             raise
         except BaseException:
             call.abandon()
             self._latest[request.id] = call
             raise
+
+    async def _whole(self, request: Request, call: Call, response: Response) -> Response:
+        """The answer in one piece."""
+        await call.rest(NO_LIMITS)
+        if call.error is not None:  # what had been made of it went nowhere
+            self._latest[request.id] = call
+            raise StreamBroken("connection lost", upstream=self.name, status=200)
+        answer = WholeAnswer(call.words(0, call.tokens), call.tokens, call.usage, call.finish_reason)
+        return Response(
+            answer, upstream=self.name, model=response.model, headers=response.headers, queue_s=response.queue_s
+        )
 
     def cancelled_usage(self, request: Request) -> Usage:
         """What the cancelled latest call of this request is billed."""
