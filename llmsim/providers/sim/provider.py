@@ -70,7 +70,7 @@ class SimulatedProvider:
         if spec.rate_limit is not None:
             accounts = Accounts() if accounts is None else accounts
             self._account = accounts.get(name, spec.dialect, spec.rate_limit, group=spec.quota_group)
-        self._settles = self._account is not None and self._account.accounting.settles
+        self.settles = self._account is not None and self._account.accounting.settles
         self._has_headers = self._account is not None and self._dialect.has_headers
         self._prompts = PromptCacheState(spec.prompt_cache) if spec.prompt_cache is not None else None
         self._phase: Phase = HEALTHY
@@ -113,10 +113,9 @@ class SimulatedProvider:
             self._latest.pop(request.id, None)
             await self._wait(row[self._network])
         plan = self._answers.plan(request, truth, number, row, self._phase)
-        cached = 0
+        cached, failure = 0, None
         if self._prompts is not None:
             cached = self._prompts.cached(request, self.loop.time(), truth.shared_tokens)
-        failure = None
         if self._error >= 0 and row[self._error] < self._error_share:
             failure = self.spec.errors.pick(row[self._error])
         ticket = self._admit(request, failure, plan.tokens, cached)
@@ -130,7 +129,7 @@ class SimulatedProvider:
         if failure == "in_stream":
             plan = plan._replace(fails_after=int(self._rarely(truth, number)[1] * plan.tokens))
         call = self.server.accept(request, plan, row, cached)
-        if ticket is not None and self._settles:
+        if self.settles:
             call.ticket = ticket
         try:
             await call.waiter  # type: ignore[misc]  # set by the server
@@ -138,8 +137,8 @@ class SimulatedProvider:
                 self._prompts.wrote(request, call.first_s, self.loop.time())
             response = Response(call, upstream=self.name, model=self._phase.model or request.model or self.model)
             response.queue_s = call.queue_s
-            if ticket is not None and self._has_headers:
-                assert self._account is not None
+            if self._has_headers:
+                assert self._account is not None and ticket is not None
                 response.headers = self._dialect.success(self._account, ticket)
             return response if request.stream else await self._whole(request, call, response)
         except GatewayError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from llmsim.distributions import Distribution
 from llmsim.errors import ConnectionFailed, GatewayError, StreamBroken
-from llmsim.providers.sim.call import WAITING, Call
+from llmsim.providers.sim.call import WAITING, Call, Manner
 from llmsim.providers.sim.conditions import Phase
 from llmsim.providers.sim.congestion import SharedCongestion
 from llmsim.providers.sim.gaps import GapPool
@@ -78,6 +78,9 @@ class Slots:
         self._reads_prompt = bool(timing.linear or timing.squared)
         self._by_load = spec.load is not None
         self._congestion = congestion
+        self._varies = self._by_load or congestion is not None
+        self._has_manners = timing.pace is not None or timing.per_answer is not None
+        self._follows = loses or provider.settles  # what becomes of its calls
         self._slots = math.inf if spec.concurrency is None else spec.concurrency
         self._usable = self._slots  # of them now: a capacity cut takes some away
         self._latency = self._first = 1.0
@@ -98,24 +101,31 @@ class Slots:
         if self._reads_prompt:
             ttft_s = self._timing.ttft(ttft_s, request.input_tokens, cached_tokens)
         call = Call(self._provider, request.input_tokens, plan, ttft_s * self._first, window)
-        call.gaps = self.gaps
         if cached_tokens:
             call.cached_tokens = cached_tokens
-        if self._pace >= 0:
-            call.pace = row[self._pace]
-        if self._stall >= 0 and row[self._stall] < self._stall_share and call.pace:
-            call.stall = self._timing.stall(row[self._stall], row[self._stall_place], tokens - 1)
+        if self._has_manners:
+            call.manner = self._manner(row, tokens)
         call.waiter = self._loop.create_future()
         call.arrived_s = now = self._loop.time()
         if self._active is not None:
             self._active[call] = None
         if not self.waiting and self.busy < self._usable:
             self.busy += 1
-            self._start(call, now)
+            if self._varies:
+                self._start(call, now)
+            else:
+                call.start(now, self._latency, self._latency)
         else:
             self.queue.append(call)
             self.waiting += 1
         return call
+
+    def _manner(self, row: tuple[float, ...], tokens: int) -> Manner:
+        pace = row[self._pace] if self._pace >= 0 else 1.0
+        stall = None
+        if self._stall >= 0 and row[self._stall] < self._stall_share and pace:
+            stall = self._timing.stall(row[self._stall], row[self._stall_place], tokens - 1)
+        return pace, stall
 
     def _start(self, call: Call, now: float) -> None:
         first = gap = self._latency
@@ -129,7 +139,8 @@ class Slots:
     def release(self, call: Call) -> None:
         """`call` gives its slot back."""
         self.busy -= 1
-        self._gone(call)
+        if self._follows:
+            self._gone(call)
         if self.waiting:
             self._serve_queue()
 
