@@ -141,13 +141,14 @@ def _sessions(result: Result) -> str:
     if all(route.ongoing is None for route in mixes(traffic).routes) and traffic.trace is None:
         return ""
     began = result.sessions.filter(pl.col("window") == "measured")
-    longest = max(began["steps"].to_list(), default=1)
+    steps: list[int] = began["steps"].to_list()
+    longest = max(steps, default=1)
     if longest == 1:
         return ""
     ends = began.group_by(pl.col("outcome").cast(pl.String)).len().sort("len", "outcome", descending=[True, False])
     told = ", ".join(f"{share(many / began.height)} {word.replace('_', ' ')}" for word, many in ends.iter_rows())
-    steps = f"{began['steps'].mean():.3g} steps each, at most {count(longest)}"
-    return f"{count(began.height / len(result.replications))} a replication, {steps}; {told}"
+    each = f"{sum(steps) / len(steps):.3g} steps each, at most {count(longest)}"
+    return f"{count(len(steps) / len(result.replications))} a replication, {each}; {told}"
 
 
 def _cache(numbers: dict[str, Any]) -> str:

@@ -154,7 +154,8 @@ def _without_effect(document: Document, index: int, provider: Any) -> Iterator[P
     ):
         multiplier = document.get(("faults", index, effect, "multiplier"))
         nothing = effect == "capacity" and multiplier in (0, "0x", "0")
-        if multiplier is not None and settings.get(needs) is None and not nothing:
+        has = settings.get(needs) is not None or (effect == "capacity" and settings.get("serving") is not None)
+        if multiplier is not None and not has and not nothing:
             message = f"provider {provider!r} has no {needs} for this fault to change"
             yield document.problem(("faults", index, effect), message, f"Give it {example}.", at_key=True)
 

@@ -17,7 +17,9 @@ from llmsim.errors import DeadlockError, EventBudgetError, PolicyError, VirtualT
 from llmsim.gateway.contract import Provider
 from llmsim.luck import Luck
 from llmsim.providers.dialects import Accounts
+from llmsim.providers.faults import Fault
 from llmsim.providers.faulty import FaultyProvider
+from llmsim.providers.sim.incidents import incident_faults
 from llmsim.providers.sim.provider import SimulatedProvider
 from llmsim.scenario.runtime import LabRuntime
 from llmsim.scenario.spec import Scenario
@@ -155,7 +157,8 @@ class Lab:
         self.recorder = recorder = Recorder(self.zero_s, loop.time)
         prices = {name: spec.price for name, spec in scenario.providers.items()}
         runtime = LabRuntime(loop.time, luck, recorder, prices)
-        providers = self._providers(loop, luck, world)
+        faults = [*scenario.faults, *self._incidents(luck)]
+        providers = self._providers(loop, luck, world, faults)
         self.users = users = Users(
             scenario.traffic,
             scenario.gateway.start(runtime, providers, prices),
@@ -170,7 +173,7 @@ class Lab:
             start_s=scenario.clock.start_s,
         )
         self.progress.loop, self.progress.users = loop, users
-        for fault in scenario.faults:
+        for fault in faults:
             for when, state in ((fault.at, "begins"), (fault.end_s, "ends")):
                 if self.zero_s + when <= self.end_s:
                     fields = {"name": fault.name, "state": state}
@@ -188,11 +191,27 @@ class Lab:
         if users.fatal is not None:
             raise users.fatal
 
-    def _providers(self, loop: SimLoop, luck: Luck, world: World) -> dict[str, Provider]:
+    def _incidents(self, luck: Luck) -> Iterator[Fault]:
+        """What happens to providers by chance, in this replication."""
+        clock = self.scenario.clock
+        for name, spec in self.scenario.providers.items():
+            if spec.incidents is not None:
+                yield from incident_faults(
+                    spec.incidents,
+                    name,
+                    spec.incident_group or name,
+                    luck,
+                    begin_s=-clock.warm_up,
+                    duration_s=clock.duration,
+                    end_s=clock.duration + clock.drain,
+                    week_s=clock.start_s if clock.start is not None else None,
+                )
+
+    def _providers(self, loop: SimLoop, luck: Luck, world: World, all_faults: Sequence[Fault]) -> dict[str, Provider]:
         providers: dict[str, Provider] = {}
         accounts = Accounts(EPOCH)
         for name, spec in self.scenario.providers.items():
-            faults = [fault for fault in self.scenario.faults if fault.provider == name]
+            faults = [fault for fault in all_faults if fault.provider == name]
             provider: Provider = SimulatedProvider(
                 name,
                 spec,

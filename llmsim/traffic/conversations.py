@@ -206,6 +206,11 @@ class Conversation:
         return len(self._script.message_tokens)
 
     @property
+    def fixed_tokens(self) -> int:
+        """What all prompts of the route begin with: of `Truth.shared_tokens`, the part that other sessions share too."""
+        return self._script.fixed_tokens
+
+    @property
     def begins_to_loop(self) -> bool:
         """Whether the next step is the first of those that a sane agent would not make."""
         return self.step == self._script.usual_steps < self.steps
@@ -325,7 +330,8 @@ class Recorded(Conversation):
         times_s: list[float],
     ) -> None:
         none = [0] * len(prompts)
-        script = Script(0, none, none, answers, times_s, [True] * len(prompts), len(prompts))
+        fixed = truth.shared_tokens or 0
+        script = Script(fixed, none, none, answers, times_s, [True] * len(prompts), len(prompts))
         super().__init__(opening, truth, replace(route, agent=None, session=Session()), script)
         self._prompts = prompts
         self._fixed = truth.shared_tokens
@@ -338,7 +344,7 @@ class Recorded(Conversation):
         before, now = self._prompts[self.step - 1], self._prompts[self.step]
         grew = now >= before + self._script.output_tokens[self.step - 1]
         self._input_tokens = now
-        self._shared = before if grew else min(self._fixed, now)
+        self._shared = before if grew else min(self._fixed, now) if self._fixed is not None else None
         self._remember(0, answer_tokens)
         self._newest = Message("user", self._words(self.step))
         return ""

@@ -30,7 +30,7 @@ class Truth:
     shared_tokens
         Tokens at the beginning of the prompt that were at the beginning of the session's previous prompt as well: what
         a provider's prompt cache can have, if it still has it. In step 0 what all prompts of the route begin with (its
-        system prompt, the template of its documents).
+        system prompt, the template of its documents). None: nothing is said about it, ask the provider's spec.
     session
         The conversation or chain it is a step of; None for a request that stands alone.
     calls
@@ -58,7 +58,7 @@ class Truth:
         step: int = 0,
         retry: int = 0,
         style: str = "",
-        shared_tokens: int = 0,
+        shared_tokens: int | None = None,
         session: Conversation | None = None,
     ) -> None:
         self.index = index

@@ -41,6 +41,7 @@ _message: Callable[[type[Message], tuple[str, str]], Message] = tuple.__new__
 _request: Callable[[type[Request], tuple[Any, ...]], Request] = tuple.__new__
 
 
+@lru_cache(maxsize=4096)
 def usable(text: str) -> bool:
     """Whether an answer is what `JSON_ANSWER` asks for, strictly parsed.
 
@@ -144,7 +145,8 @@ class Workload:
         )
         request, truth = _request(Request, fields), Truth(index, output_tokens, patience_s, style=route.prompt_style)
         if more:
-            truth.shared_tokens = round(opening.fixed_tokens * factor)
+            if _knows_beginnings(route):
+                truth.shared_tokens = round(opening.fixed_tokens * factor)
             if self._recorded is not None:
                 truth.session = self._recorded.session(request, truth, route, self._scripts, factor)
             elif route.ongoing is not None:
@@ -271,9 +273,14 @@ class Workload:
         ]
 
 
+def _knows_beginnings(route: Route) -> bool:
+    """Whether it is said how much of a prompt others begin with as well."""
+    return bool(route.ongoing or route.documents or route.system_tokens)
+
+
 def _says_more(route: Route) -> bool:
     """Whether a request of the route is more than its row."""
-    return bool(route.ongoing or route.documents or route.system_tokens or route.prompt_drift)
+    return _knows_beginnings(route) or bool(route.prompt_drift)
 
 
 class _Recording(NamedTuple):

@@ -170,7 +170,7 @@ def test_a_stalled_call_that_is_not_streamed_takes_longer():
 def test_a_caller_who_leaves_during_a_stall_frees_the_call_and_pays_for_what_was_made(stream):
     async def script(bench):
         seen = await bench.visit(0, tokens=6, stream=stream, leave_at=1.1)
-        assert bench.sim.busy == 0
+        assert bench.sim.server.busy == 0
         return [seen]
 
     seen = play(SPEC, script, [_fault(stall=Stall(after_tokens=2, time=Constant(5.0)))])[0]
@@ -203,7 +203,7 @@ def test_a_broken_call_that_is_not_streamed_is_an_error_of_the_call():
 def test_the_slot_of_a_broken_stream_is_free():
     async def script(bench):
         await bench.visit(0, tokens=6)
-        assert bench.sim.busy == 0
+        assert bench.sim.server.busy == 0
         return []
 
     play(SPEC, script, [_fault(break_=StreamBreak(after_tokens=2))])
@@ -293,9 +293,9 @@ def test_a_spoiled_response_is_that_of_the_provider():
 def test_a_call_cancelled_in_a_delay_has_not_reached_the_provider():
     async def script(bench):
         seen = await bench.visit(0, leave_at=1.0)
-        assert (bench.sim.busy, seen.usage) == (0, (0, 0, 0))
+        assert (bench.sim.server.busy, seen.usage) == (0, (0, 0, 0))
         await asyncio.sleep(10)
-        assert bench.sim.busy == 0
+        assert bench.sim.server.busy == 0
         return []
 
     play(SPEC, script, [_fault(delay=Delay(time=Constant(2.0)))])

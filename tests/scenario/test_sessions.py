@@ -13,6 +13,7 @@ from llmsim.distributions import Constant, Exponential, Geometric, Lognormal, Un
 from llmsim.pricing import TokenPrice
 from llmsim.providers.dialects import ErrorRates
 from llmsim.providers.faults import Abort, Fault, Scale
+from llmsim.providers.sim.latency import PromptCache
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.spec import Clock, Scenario
 from llmsim.telemetry.recorder import ColumnData
@@ -110,6 +111,16 @@ def test_slo_lines_hold_the_longest_and_the_dearest_down():
     }
     lines = ls.run(values).slo
     assert [line.verdict for line in lines] == ["PASS", "FAIL", "PASS", "FAIL"]
+
+
+def test_a_prompt_cache_has_what_the_turn_before_began_with():
+    cache = PromptCache(prefix="session", increment=128)
+    caching = {"a": SimProvider(ttft=Constant(0.5), inter_token=Constant(0.1), prompt_cache=cache)}
+    chat = Route(route="chat", input_tokens=Constant(1000), output_tokens=Constant(24), system_tokens=512, session=TALK)
+    attempts = run(chat, providers=caching).attempts.filter(pl.col("session") == 4)
+    assert attempts["input_tokens"].to_list() == [1512, 2536, 3560]
+    # In whole steps of 128 of what was there before: 1512 and 2536.
+    assert attempts["cached_input_tokens"].to_list() == [0, 1408, 2432]
 
 
 # -- failures --------------------------------------------------------------------------------------------------------

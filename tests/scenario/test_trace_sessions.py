@@ -108,7 +108,7 @@ def test_a_prompt_shares_what_was_before_it_where_it_has_room_for_that(file):
         found.append((request.input_tokens, truth.shared_tokens))
     # 130 has room for 100 and 11, and 300 for 130 and 12; 90 has not for 300: the system prompt is all it can share.
     assert found == [(100, 60), (130, 100), (300, 130), (90, 60)]
-    assert source(1)[1].session is None
+    assert (source(1)[1].session, source(1)[1].shared_tokens) == (None, None)
 
 
 def test_repeated_pieces_are_other_peoples_sessions(file):

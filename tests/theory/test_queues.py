@@ -186,7 +186,7 @@ def _observe(spec, rate, duration, seed, every=0.25, tokens=1):
         def look():
             while True:
                 yield loop.env.timeout(every)
-                samples.append((provider.busy, provider.waiting))
+                samples.append((provider.server.busy, provider.server.waiting))
 
         loop.env.process(look())
         tasks = []

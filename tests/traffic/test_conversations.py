@@ -107,6 +107,7 @@ def test_documents_are_part_of_the_prompt_and_the_template_comes_first():
     session = replace(route, session=Session(turns=Constant(3)))
     # Looked up anew for every turn: behind the past, which is therefore all that stays where it was.
     assert played(session, [30, 60]) == [(8000, 300), (8230, 300), (8490, 530)]
+    assert workload(session)(0)[1].session.fixed_tokens == 300
 
 
 def test_the_number_and_size_of_documents_are_drawn_for_each_request():
@@ -142,6 +143,14 @@ def test_prompts_drift_by_the_day(days):
     assert request.input_tokens == sum(grown)
     assert truth.shared_tokens == grown[2]
     assert truth.output_tokens == 100, "what the model answers does not drift"
+
+
+def test_only_routes_that_say_so_tell_a_prompt_cache_what_is_shared():
+    assert workload(Route())(0)[1].shared_tokens is None
+    assert workload(Route(prompt_drift=0.02))(0)[1].shared_tokens is None
+    assert workload(Route(system_tokens=7))(0)[1].shared_tokens == 7
+    assert workload(Route(documents=Documents()))(0)[1].shared_tokens == 0
+    assert workload(AGENT)(0)[1].shared_tokens == 0
 
 
 def test_a_session_keeps_the_lengths_of_the_day_it_began():

@@ -18,16 +18,23 @@ from llmsim.errors import GatewayError, StreamStalled
 from llmsim.types import NO_USAGE, Chunk, Limits, Usage
 
 if TYPE_CHECKING:
-    from llmsim.providers.dialects import Answer, Ticket
+    from llmsim.providers.dialects import Ticket
+    from llmsim.providers.sim.gaps import Floats
     from llmsim.providers.sim.outputs import Plan
     from llmsim.providers.sim.provider import SimulatedProvider
+    from llmsim.providers.sim.slots import Slots
 
-__all__ = ["Call"]
+__all__ = ["USUAL", "Call", "Manner"]
 
 _CHUNK_TOKENS = 8  # an iterating reader is woken once per this many tokens …
 _VISIBLE_GAP_S = 0.25  # … and before any silence longer than this, so that its own timers see it
 
 WAITING, SERVED, ENDED = range(3)
+
+#: How an answer comes: the pace of all its gaps (0: all of it with the first token), and a silence, if there is one:
+#: after how many gaps, and its seconds.
+Manner = tuple[float, tuple[int, float] | None]
+USUAL: Manner = (1.0, None)
 
 
 @lru_cache(maxsize=4096)
@@ -50,21 +57,21 @@ class Call:
         "_plan",
         "_reader",
         "arrived_s",
-        "breaks",
+        "cached_tokens",
         "end_s",
-        "ending",
         "error",
         "finish_reason",
         "first_s",
         "generation_s",
         "input_tokens",
         "longest_gap_s",
+        "manner",
         "place",
+        "plan",
         "provider",
         "queue_s",
         "scale",
         "state",
-        "text",
         "ticket",
         "tokens",
         "ttft_s",
@@ -83,16 +90,17 @@ class Call:
     ) -> None:
         self.provider = provider
         self.input_tokens = input_tokens
-        self.tokens, self.ending, self.text = plan
+        self.plan = plan
+        self.tokens = plan[0]  # by its place: half the time, and this is the hottest of constructors
         self.ttft_s = ttft_s
         self.place, self.generation_s, self.longest_gap_s = window  # unscaled until it starts
         self.state = WAITING
         self.ticket: Ticket | None = None  # what its account was charged, where that is to be settled
-        self.breaks: tuple[int, Answer] | None = None  # after how many tokens the server will fail, and how
+        self.cached_tokens = 0  # of the prompt: read from the provider's cache
+        self.manner = USUAL
         self.wanted = True  # False once the caller went away
         self.waiter: asyncio.Future[None] | None = None
-        self.arrived_s = self.queue_s = self.first_s = self.end_s = math.nan
-        self.scale = 1.0
+        self.arrived_s = math.nan  # … and `queue_s`, `scale`, `first_s` and `end_s` from its start on
         self.error: GatewayError | None = None
         self.usage = NO_USAGE
         self.finish_reason = ""
@@ -103,43 +111,59 @@ class Call:
 
     # -- the server's side -------------------------------------------------------------------------------------
 
-    def start(self, now: float, scale: float) -> None:
-        """Get a slot: fix the timeline. `scale` multiplies every time (a brown-out)."""
+    def start(self, now: float, first_scale: float, gap_scale: float) -> None:
+        """Get a slot: fix the timeline. The scales multiply the time to first token, and all that comes after it."""
         self.state = SERVED
         self.queue_s = now - self.arrived_s
-        self.scale = scale
-        self.first_s = first_s = now + self.ttft_s * scale
+        pace, stall = self.manner
+        self.scale = scale = gap_scale * pace
+        self.first_s = first_s = now + self.ttft_s * first_scale
         self.end_s = end_s = first_s + self.generation_s * scale
         self.longest_gap_s *= scale
+        if stall is not None:
+            self.end_s = end_s = end_s + stall[1]
+            self.longest_gap_s = float(self._all_gaps().max())
         loop = self.provider.loop
         if self.tokens > 1 and self.waiter is not None:
             loop.wake_at(first_s, self.waiter)
-        if self.breaks is None:
+        fails_after = self.plan.fails_after
+        if fails_after is None:
             loop.at(end_s, self._served)
         else:
-            before = self.provider.gaps.window(self.place, max(self.breaks[0] - 1, 0))
-            loop.at(first_s + float(before.sum()) * scale, self._break)
+            before = self._all_gaps()[: max(fails_after - 1, 0)]
+            loop.at(first_s + float(before.sum()), self._break)
+
+    def _all_gaps(self) -> Floats:
+        """Seconds between its tokens, shape ``(tokens - 1,)``."""
+        gaps = self._slots().gaps.window(self.place, self.tokens - 1) * self.scale
+        stall = self.manner[1]
+        if stall is not None:
+            gaps[stall[0]] += stall[1]
+        return gaps
 
     def _served(self) -> None:
         if self.state == ENDED:
             return  # cut off, or its slot was freed when the caller went away
         self.state = ENDED
-        self.usage = _usage(Usage, (self.input_tokens, self.tokens, 0))
-        self.finish_reason = self.ending
+        self.usage = _usage(Usage, (self.input_tokens, self.tokens, self.cached_tokens))
+        self.finish_reason = self.plan.finish_reason
         waiter, reader = self.waiter, self._reader
         if waiter is not None and not waiter.done():  # a single token: first and last at once
             waiter.set_result(None)
         if reader is not None and not reader.done():
             reader.set_result(None)
-        self.provider.release(self)
+        self._slots().release(self)
 
     def _break(self) -> None:
         """The server fails in the middle of the answer."""
         if self.state != ENDED:
-            assert self.breaks is not None
-            tokens, answer = self.breaks
-            self.cut(answer.error(self.provider.name, tokens), Usage(self.input_tokens, tokens))
-            self.provider.release(self)
+            self._fail()
+            self._leave_slot()
+
+    def _fail(self) -> None:
+        made = self.plan.fails_after
+        assert made is not None
+        self.cut(self.provider.in_stream_error(made), Usage(self.input_tokens, made, self.cached_tokens))
 
     def cut(self, error: GatewayError, usage: Usage | None = None) -> None:
         """End at once with this error."""
@@ -162,14 +186,14 @@ class Call:
             return 0
         if now >= self.end_s:
             return self.tokens
-        times = np.cumsum(self.provider.gaps.window(self.place, self.tokens - 1))
-        made = 1 + int(np.searchsorted(times, (now - self.first_s) / self.scale, side="right"))
+        times = np.cumsum(self._all_gaps())
+        made = 1 + int(np.searchsorted(times, now - self.first_s, side="right"))
         return max(made, self._delivered)  # at the very moment of a token, rounding may say that it is still to come
 
     def _usage_so_far(self) -> Usage:
         if self.state == WAITING:
             return Usage()
-        return Usage(self.input_tokens, self.generated(self.provider.loop.time()))
+        return Usage(self.input_tokens, self.generated(self.provider.loop.time()), self.cached_tokens)
 
     def abandon(self) -> None:
         """The caller went away; the provider's `on_cancel` says what that frees and who pays."""
@@ -179,11 +203,11 @@ class Call:
         self.waiter = None
         provider, mode = self.provider, self.provider.spec.on_cancel
         if mode == "continue":
-            self.usage = _usage(Usage, (self.input_tokens, self.tokens, 0))
+            self.usage = _usage(Usage, (self.input_tokens, self.tokens, self.cached_tokens))
         elif self.state == WAITING:
             self.state = ENDED
             self.usage = Usage()
-            provider.forget(self)
+            self._slots().forget(self)
         else:
             self.usage = self._usage_so_far()
             now = provider.loop.time()
@@ -196,7 +220,13 @@ class Call:
     def _free(self) -> None:
         if self.state != ENDED:
             self.state = ENDED
-            self.provider.release(self)
+            self._leave_slot()
+
+    def _slots(self) -> Slots:
+        return self.provider.server  # type: ignore[return-value]  # what makes plain calls
+
+    def _leave_slot(self) -> None:
+        self._slots().release(self)
 
     # -- the stream's side -------------------------------------------------------------------------------------
 
@@ -259,20 +289,20 @@ class Call:
     def _chunk(self, tokens: int) -> Chunk:
         self._delivered += tokens
         if self._delivered >= self.tokens:
-            self.usage = _usage(Usage, (self.input_tokens, self.tokens, 0))
-            self.finish_reason = self.ending
+            self.usage = _usage(Usage, (self.input_tokens, self.tokens, self.cached_tokens))
+            self.finish_reason = self.plan.finish_reason
         return _chunk(Chunk, (self.words(self._delivered - tokens, self._delivered), tokens))
 
     def words(self, first: int, last: int) -> str:
         """What the tokens from `first` to before `last` say."""
-        text, tokens = self.text, self.tokens
+        text, tokens = self.plan.text, self.tokens
         if text is None:
             return _filler(last - first)
         return text[len(text) * first // tokens : len(text) * last // tokens]
 
     def _chunk_plan(self) -> list[tuple[float, int]]:
         """(time, tokens delivered by then) of each wake-up of an iterating reader."""
-        gaps = self.provider.gaps.window(self.place, self.tokens - 1) * self.scale
+        gaps = self._all_gaps()
         times = self.first_s + np.concatenate([[0.0], np.cumsum(gaps)])
         last = np.arange(1, self.tokens + 1) % _CHUNK_TOKENS == 1
         last[:-1] |= gaps > _VISIBLE_GAP_S
@@ -312,7 +342,7 @@ class Call:
 
     def _first_stall(self, gap_s: float) -> tuple[float, int] | None:
         """When a gap longer than `gap_s` is noticed, and the tokens delivered before it."""
-        gaps = self.provider.gaps.window(self.place, self.tokens - 1) * self.scale
+        gaps = self._all_gaps()
         start = max(self._delivered - 1, 0)
         long = np.flatnonzero(gaps[start:] > gap_s)
         if not len(long):

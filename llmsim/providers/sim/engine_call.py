@@ -12,6 +12,7 @@ from llmsim.providers.sim.serving_job import Job
 from llmsim.types import Chunk, Limits, Usage
 
 if TYPE_CHECKING:
+    from llmsim.providers.sim.outputs import Plan
     from llmsim.providers.sim.provider import SimulatedProvider
 
 __all__ = ["EngineCall"]
@@ -30,7 +31,7 @@ class EngineCall(Call):
         For its loop, name and `on_cancel`.
     server
         Where it is served.
-    input_tokens, tokens
+    input_tokens, plan
         Prompt and answer.
     cached_tokens
         Of the prompt; those need no prefill.
@@ -39,10 +40,12 @@ class EngineCall(Call):
     __slots__ = ("_server", "job")
 
     def __init__(
-        self, provider: SimulatedProvider, server: EngineServer, input_tokens: int, tokens: int, cached_tokens: int = 0
+        self, provider: SimulatedProvider, server: EngineServer, input_tokens: int, plan: Plan, cached_tokens: int = 0
     ) -> None:
-        super().__init__(provider, input_tokens, tokens, math.nan, _NO_WINDOW)
+        super().__init__(provider, input_tokens, plan, math.nan, _NO_WINDOW)
         self._server = server
+        self.cached_tokens = cached_tokens
+        tokens = plan.tokens if plan.fails_after is None else max(plan.fails_after, 1)
         self.arrived_s = provider.loop.time()
         self.waiter = provider.loop.create_future()
         self.job: Job = server.arrive(self, input_tokens - cached_tokens, tokens)
@@ -51,6 +54,8 @@ class EngineCall(Call):
 
     def got_first(self) -> None:
         """The first token is there."""
+        if self.plan.fails_after == 0:
+            return  # its one token, after which it fails, is none
         self.state = SERVED
         self.first_s = self.provider.loop.time()
         self.queue_s = self.job.slot_s - self.arrived_s
@@ -58,22 +63,31 @@ class EngineCall(Call):
             self.waiter.set_result(None)
 
     def got_end(self) -> None:
-        """The last token is there."""
+        """The last token is there, or the one after which the server fails."""
+        if self.plan.fails_after is not None:
+            self._fail()
+            return
         self.state = ENDED
         self.end_s = self.provider.loop.time()
         self.longest_gap_s = self.job.longest_gap_s
-        self.usage = Usage(self.input_tokens, self.tokens, 0)
-        self.finish_reason = "stop"
+        self.usage = Usage(self.input_tokens, self.tokens, self.cached_tokens)
+        self.finish_reason = self.plan.finish_reason
+        self._settle()
         self._wake_reader()
 
     def progressed(self) -> None:
         """There is something for the reader to look at."""
         self._wake_reader()
 
-    def cut(self, error: GatewayError) -> None:
+    def cut(self, error: GatewayError, usage: Usage | None = None) -> None:
         if self.state != ENDED:
             self.longest_gap_s = self._server.longest_gap_s(self.job)
-        super().cut(error)
+        super().cut(error, usage)
+        self._settle()
+
+    def _settle(self) -> None:
+        if self.ticket is not None:
+            self.provider.settle(self)
 
     def generated(self, now: float) -> int:
         return max(self._server.generated(self.job), self._delivered)
@@ -81,7 +95,7 @@ class EngineCall(Call):
     def _usage_so_far(self) -> Usage:
         if math.isnan(self.job.slot_s):
             return Usage()
-        return Usage(self.input_tokens, self._server.generated(self.job))
+        return Usage(self.input_tokens, self._server.generated(self.job), self.cached_tokens)
 
     def abandon(self) -> None:
         if self.state == ENDED or not self.wanted:
@@ -90,11 +104,12 @@ class EngineCall(Call):
         self.waiter = None
         self.longest_gap_s = self._server.longest_gap_s(self.job)
         if self.provider.spec.on_cancel == "continue":
-            self.usage = Usage(self.input_tokens, self.tokens, 0)
+            self.usage = Usage(self.input_tokens, self.tokens, self.cached_tokens)
         else:
             self.usage = self._usage_so_far()
         self._server.cancel(self.job)
         self.state = ENDED  # for us; the server has it for as long as `on_cancel` says
+        self._settle()
         self._wake_reader()
 
     # -- the stream's side -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 from llmsim.units import Multiplier, Ratio
@@ -108,8 +109,10 @@ class Plan(NamedTuple):
     tokens: int
     finish_reason: str = "stop"
     text: str | None = None  #: None: filler, four characters a token
+    fails_after: int | None = None  #: tokens, after which the provider breaks it off
 
 
+@lru_cache(maxsize=4096)
 def json_text(tokens: int, kept: int, defect: Defect | None, place: float) -> str:
     """A JSON answer of this length, with a defect.
 

@@ -1,68 +1,28 @@
-"""A simulated provider: rate limits, errors, slots with a bounded queue, and an LLM's timing."""
+"""A simulated provider: its front decides who gets in and what is said; slots or a serving engine decide when."""
 
 from __future__ import annotations
 
-import math
-from collections import deque
+import asyncio
 from collections.abc import Sequence
-from functools import lru_cache
 
-from llmsim.distributions import Distribution, Normal
 from llmsim.engine.loop import SimLoop
 from llmsim.errors import ConnectionFailed, GatewayError, StreamBroken
-from llmsim.luck import Luck, Series
+from llmsim.luck import Luck
 from llmsim.providers.dialects import DIALECTS, Account, Accounts, Failure, Refused, Ticket
 from llmsim.providers.faults import Fault
-from llmsim.providers.sim.call import WAITING, Call
+from llmsim.providers.sim.answers import Answers
+from llmsim.providers.sim.call import Call
 from llmsim.providers.sim.conditions import HEALTHY, Conditions, Phase
-from llmsim.providers.sim.gaps import GapPool
-from llmsim.providers.sim.outputs import REFUSAL_TOKENS, Output, Plan, json_text
+from llmsim.providers.sim.congestion import SharedCongestion
+from llmsim.providers.sim.draws import CallLuck
+from llmsim.providers.sim.engine_slots import EngineSlots
+from llmsim.providers.sim.slots import Server, Slots
 from llmsim.providers.sim.spec import SimProvider
-from llmsim.traffic.workload import Truth, World
+from llmsim.providers.sim.timing import PromptCacheState, Timing
+from llmsim.traffic.workload import World
 from llmsim.types import NO_LIMITS, Request, Response, Usage, WholeAnswer
 
 __all__ = ["SimulatedProvider"]
-
-
-_BLOCK_BITS = 9
-_BLOCK_MASK = (1 << _BLOCK_BITS) - 1
-_NORMAL = Normal()
-_NO_GAPS = (0, 0.0, float("nan"))
-
-
-@lru_cache(maxsize=4096)
-def _stops(tokens: int) -> Plan:
-    """A complete answer of this length; shared, as most are."""
-    return Plan(tokens)
-
-
-class _CallLuck:
-    """One purpose's draws, addressed by (request, n-th call of it to this provider)."""
-
-    __slots__ = ("_address", "_distribution", "_first", "_first_blocks", "_luck", "_others")
-
-    def __init__(self, luck: Luck, purpose: str, provider: str, distribution: Distribution | None = None) -> None:
-        self._luck = luck
-        self._address = (purpose, provider)
-        self._distribution = distribution
-        self._first = self._series(0, 0, 0, block=_BLOCK_MASK + 1)
-        self._first_blocks = self._first.blocks  # looked into directly: two such draws for every call
-        self._others: dict[tuple[int, int, int], Series] = {}
-
-    def _series(self, call: int, step: int, retry: int, block: int) -> Series:
-        purpose, provider = self._address
-        return self._luck.series(purpose, provider, call, step, retry, block=block, through=self._distribution)
-
-    def __call__(self, truth: Truth, call: int) -> float:
-        if call == 0 and truth.retry == 0 and truth.step == 0:
-            index = truth.index
-            block = self._first_blocks.get(index >> _BLOCK_BITS)
-            return self._first(index) if block is None else block[index & _BLOCK_MASK]
-        key = (call, truth.step, truth.retry)
-        series = self._others.get(key)
-        if series is None:
-            series = self._others[key] = self._series(*key, block=256)
-        return series(truth.index)
 
 
 class SimulatedProvider:
@@ -102,34 +62,39 @@ class SimulatedProvider:
         self.spec = spec
         self.model = spec.model
         self.loop = loop
-        self.gaps = GapPool.of(spec.inter_token)
-        self.busy = 0  #: slots in use
-        self.queue: deque[Call] = deque()
-        self.waiting = 0  #: calls in the queue that are still wanted (or will be served all the same)
         self._world = world
-        self._ttft = _CallLuck(luck, "ttft", name, spec.ttft)
-        self._window = _CallLuck(luck, "window", name)
-        self._error = _CallLuck(luck, "error", name)
-        self._answer = _CallLuck(luck, "answer_time", name, spec.answer_time)
-        self._break_at = _CallLuck(luck, "break_at", name)
-        self._refusal = _CallLuck(luck, "refusal", name)
-        self._length = _CallLuck(luck, "length", name, _NORMAL)
-        self._defect = _CallLuck(luck, "defect", name)
-        self._cut_at = _CallLuck(luck, "cut_at", name)
-        self._plain = spec.output == Output() and not any(fault.drift for fault in faults)
-        self._fails = spec.errors.total > 0
+        self._answers = Answers(spec.output, luck, name, drifts=any(fault.drift for fault in faults))
+        self._error_share = spec.errors.total
         self._dialect = DIALECTS[spec.dialect]
         self._account: Account | None = None
         if spec.rate_limit is not None:
             accounts = Accounts() if accounts is None else accounts
             self._account = accounts.get(name, spec.dialect, spec.rate_limit, group=spec.quota_group)
-        self._settles = self._account is not None and self._account.accounting.settles
+        self.settles = self._account is not None and self._account.accounting.settles
         self._has_headers = self._account is not None and self._dialect.has_headers
-        self._slots = math.inf if spec.concurrency is None else spec.concurrency
-        self._usable = self._slots  # of them now: a capacity cut takes some away
+        self._prompts = PromptCacheState(spec.prompt_cache) if spec.prompt_cache is not None else None
         self._phase: Phase = HEALTHY
         self._latest: dict[str, Call] = {}
-        self._active: dict[Call, None] | None = {} if any(fault.outage for fault in faults) else None
+        congestion = None
+        if spec.congestion is not None:
+            congestion = SharedCongestion(spec.congestion, luck, spec.incident_group or name, zero_s=zero_s)
+        loses = any(fault.outage for fault in faults)
+        self.server: Server = (
+            Slots(self, congestion, loses=loses)
+            if spec.serving is None
+            else EngineSlots(self, spec.serving, spec.on_cancel)
+        )
+        columns = {**self.server.columns, **self._answers.columns}
+        if self._error_share:
+            columns["error"] = None
+        network = Timing(spec).network
+        if network is not None:
+            columns["network"] = network
+        self._luck = CallLuck(luck, name, columns)
+        self._rarely = CallLuck(luck, name, {"answer_time": spec.answer_time, "break_at": None})
+        self._error, self._network = self._luck.at.get("error", -1), self._luck.at.get("network", -1)
+        self.server.find(self._luck.at)
+        self._answers.find(self._luck.at)
         for phase in Conditions(faults, zero_s).phases:
             if phase.start_s > 0:
                 loop.at(phase.start_s, self._enter, phase)
@@ -143,47 +108,56 @@ class SimulatedProvider:
         truth = self._world.truth(request)
         number = truth.calls.get(self.name, 0)
         truth.calls[self.name] = number + 1
-        plan = self._plan(request, truth, number)
-        ticket = self._admit(request, truth, number, plan.tokens)
+        row = self._luck(truth, number)
+        if self._network >= 0:
+            self._latest.pop(request.id, None)
+            await self._wait(row[self._network])
+        plan = self._answers.plan(request, truth, number, row, self._phase)
+        cached, failure = 0, None
+        if self._prompts is not None:
+            cached = self._prompts.cached(request, self.loop.time(), truth.shared_tokens)
+        if self._error >= 0 and row[self._error] < self._error_share:
+            failure = self.spec.errors.pick(row[self._error])
+        ticket = self._admit(request, failure, plan.tokens, cached)
         if isinstance(ticket, GatewayError):
             self._latest.pop(request.id, None)
-            answered = self.loop.create_future()
-            self.loop.wake_at(self.loop.time() + self._answer(truth, number), answered)
-            await answered
+            await self._wait(self._rarely(truth, number)[0])
             try:
                 raise ticket
             finally:
                 del ticket  # its traceback refers to this frame: a circle only the cyclic collector could free
-        call = self._accept(request, truth, number, plan)
-        if ticket is not None and self._settles:
+        if failure == "in_stream":
+            plan = plan._replace(fails_after=int(self._rarely(truth, number)[1] * plan.tokens))
+        call = self.server.accept(request, plan, row, cached)
+        if self.settles:
             call.ticket = ticket
         try:
-            await call.waiter  # type: ignore[misc]  # set by _accept
+            await call.waiter  # type: ignore[misc]  # set by the server
+            if self._prompts is not None and not cached:  # else it is there, and was just refreshed
+                self._prompts.wrote(request, call.first_s, self.loop.time())
             response = Response(call, upstream=self.name, model=self._phase.model or request.model or self.model)
             response.queue_s = call.queue_s
-            if ticket is not None and self._has_headers:
-                assert self._account is not None
+            if self._has_headers:
+                assert self._account is not None and ticket is not None
                 response.headers = self._dialect.success(self._account, ticket)
-            if request.stream:
-                return response
-            await call.rest(NO_LIMITS)
-            if call.error is not None:  # what had been made of it went nowhere
-                self._latest[request.id] = call
-                raise StreamBroken("connection lost", upstream=self.name, status=200)
-            answer = WholeAnswer(call.words(0, call.tokens), call.tokens, call.usage, call.finish_reason)
-            return Response(
-                answer,
-                upstream=self.name,
-                model=response.model,
-                headers=response.headers,
-                queue_s=response.queue_s,
-            )
+            return response if request.stream else await self._whole(request, call, response)
         except GatewayError:
             raise
         except BaseException:
             call.abandon()
             self._latest[request.id] = call
             raise
+
+    async def _whole(self, request: Request, call: Call, response: Response) -> Response:
+        """The answer in one piece."""
+        await call.rest(NO_LIMITS)
+        if call.error is not None:  # what had been made of it went nowhere
+            self._latest[request.id] = call
+            raise StreamBroken("connection lost", upstream=self.name, status=200)
+        answer = WholeAnswer(call.words(0, call.tokens), call.tokens, call.usage, call.finish_reason)
+        return Response(
+            answer, upstream=self.name, model=response.model, headers=response.headers, queue_s=response.queue_s
+        )
 
     def cancelled_usage(self, request: Request) -> Usage:
         """What the cancelled latest call of this request is billed."""
@@ -193,47 +167,32 @@ class SimulatedProvider:
     async def aclose(self) -> None:
         """Nothing to release."""
 
-    # -- the answer --------------------------------------------------------------------------------------------
-
-    def _plan(self, request: Request, truth: Truth, number: int) -> Plan:
-        """What the model will answer to this call, unless something goes wrong."""
-        natural, most = truth.output_tokens, request.max_tokens
-        if self._plain and request.response_schema is None:
-            if most is None or natural <= most:
-                return _stops(natural)
-            return Plan(most, "length")
-        output, phase = self.spec.output, self._phase
-        if output.refusals and self._refusal(truth, number) < output.refusals * phase.refusals:
-            return Plan(REFUSAL_TOKENS if most is None else min(REFUSAL_TOKENS, most), "refusal")
-        z = self._length(truth, number) if output.variation else 0.0
-        natural = output.tokens(natural, z, phase.length)
-        kept = natural if most is None else min(natural, most)
-        text = None
-        if request.response_schema is not None:
-            defect = output.defects(truth.style).pick(self._defect(truth, number), phase.defects)
-            text = json_text(natural, kept, defect, self._cut_at(truth, number) if defect == "cut" else 0.0)
-        return Plan(kept, "stop" if kept == natural else "length", text)
+    def _wait(self, seconds: float) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = self.loop.create_future()
+        self.loop.wake_at(self.loop.time() + seconds, done)
+        return done
 
     # -- admission ---------------------------------------------------------------------------------------------
 
-    def _admit(self, request: Request, truth: Truth, number: int, tokens: int) -> Ticket | GatewayError | None:
+    def _admit(
+        self, request: Request, failure: Failure | None, tokens: int, cached: int
+    ) -> Ticket | GatewayError | None:
         """What the account charged for the call (None: it has no limits), or what it is answered instead."""
         spec = self.spec
         if self._phase.outage:
             return ConnectionFailed("connection refused", upstream=self.name)
-        failure = spec.errors.pick(self._error(truth, number)) if self._fails else None
         if failure is not None and failure != "in_stream":
             return self._failed(failure, request)
         if spec.context_window is not None and request.input_tokens > spec.context_window:
             return self._failed("context_too_long", request)
         limit = spec.queue.limit
-        if limit is not None and self.busy >= self._usable and self.waiting >= limit:
+        if limit is not None and self.server.is_full(limit):
             return self._failed("overloaded", request)
         account = self._account
         if account is None:
             return None
         output_tokens = tokens if account.foresees else request.max_tokens
-        outcome = account.admit(request.input_tokens, output_tokens, 0, self.loop.time())
+        outcome = account.admit(request.input_tokens, output_tokens, cached, self.loop.time())
         if type(outcome) is Refused:
             return self._dialect.refusal(account, outcome, model=request.model or self.model).error(self.name)
         return outcome  # type: ignore[return-value]  # a plain tuple
@@ -249,87 +208,22 @@ class SimulatedProvider:
         )
         return answer.error(self.name)
 
-    def _accept(self, request: Request, truth: Truth, number: int, plan: Plan) -> Call:
-        tokens = plan.tokens
-        window = self.gaps.stretch(self._window(truth, number), tokens - 1) if tokens > 1 else _NO_GAPS
-        call = Call(self, request.input_tokens, plan, self._ttft(truth, number) * self._phase.ttft, window)
-        if self._fails and self.spec.errors.pick(self._error(truth, number)) == "in_stream":
-            call.breaks = int(self._break_at(truth, number) * tokens), self._dialect.failure("in_stream")
-        call.waiter = self.loop.create_future()
-        call.arrived_s = now = self.loop.time()
-        if self._active is not None:
-            self._active[call] = None
-        if not self.waiting and self.busy < self._usable:
-            self.busy += 1
-            call.start(now, self._phase.latency)
-        else:
-            self.queue.append(call)
-            self.waiting += 1
-        return call
+    def in_stream_error(self, tokens_delivered: int) -> GatewayError:
+        """What a stream ends with that fails after its 200."""
+        return self._dialect.failure("in_stream", model=self.model).error(self.name, tokens_delivered)
 
-    def release(self, call: Call) -> None:
-        """`call` gives its slot back."""
-        self.busy -= 1
-        if call.ticket is not None:
-            self._settle(call)
-        if self._active is not None:
-            self._active.pop(call, None)
-        if self.waiting:
-            self._serve_queue()
-
-    def forget(self, call: Call) -> None:
-        """`call` leaves the queue unserved; its place in the deque is skipped when its turn comes."""
-        self.waiting -= 1
-        if call.ticket is not None:
-            self._settle(call)
-        if self._active is not None:
-            self._active.pop(call, None)
-
-    def _settle(self, call: Call) -> None:
+    def settle(self, call: Call) -> None:
         """Replace what the account was charged for the call by what it used."""
         assert self._account is not None and call.ticket is not None
         self._account.settle(call.ticket, call.usage, self.loop.time())
         call.ticket = None
 
-    def _serve_queue(self) -> None:
-        while self.waiting and self.busy < self._usable:
-            call = self.queue.popleft()
-            if call.state == WAITING:
-                self.waiting -= 1
-                self.busy += 1
-                call.start(self.loop.time(), self._phase.latency)
-
     # -- intrinsic faults --------------------------------------------------------------------------------------
 
     def _enter(self, phase: Phase) -> None:
         """A fault begins or ends."""
-        began = phase.outage and not self._phase.outage
+        outage = phase.outage and not self._phase.outage
         if self._account is not None and phase.rate_limit != self._phase.rate_limit:
             self._account.rescale(phase.rate_limit, self.loop.time(), self.name)
         self._phase = phase
-        self._usable = _whole_slots(self._slots, phase.capacity)
-        if began and self._active is not None:
-            self._cut_all(self._active)
-        self._serve_queue()
-
-    def _cut_all(self, active: dict[Call, None]) -> None:
-        """The server is gone, and with it everything it was doing."""
-        now = self.loop.time()
-        self.queue.clear()
-        self.waiting = self.busy = 0
-        for call in tuple(active):
-            delivered = call.generated(now)
-            if delivered:
-                call.cut(StreamBroken("connection lost", tokens_delivered=delivered, upstream=self.name, status=200))
-            else:
-                call.cut(ConnectionFailed("connection lost", upstream=self.name))
-            if call.ticket is not None:
-                self._settle(call)
-        active.clear()
-
-
-def _whole_slots(slots: float, capacity: float) -> float:
-    """What is left of the slots, rounded up; a cut to 0 also stops a provider that has no limit."""
-    if not capacity:
-        return 0
-    return slots if slots == math.inf else math.ceil(round(slots * capacity, 6))
+        self.server.enter(phase, outage=outage)

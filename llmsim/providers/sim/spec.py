@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from llmsim.distributions import Constant, DurationDistribution, MultiplierDistribution
 from llmsim.pricing import FREE, TokenPriceOrModel
 from llmsim.providers.dialects import DIALECTS, ErrorRates, Limits
+from llmsim.providers.sim.congestion_spec import Congestion
+from llmsim.providers.sim.incidents_spec import Incidents
 from llmsim.providers.sim.latency import Load, Prefill, PromptCache, StreamStall
 from llmsim.providers.sim.outputs import Output
+from llmsim.providers.sim.serving_spec import Serving
 from llmsim.units import BadValue, Count, PositiveCount, Ratio
 
 __all__ = ["Queue", "SimProvider"]
@@ -56,6 +59,14 @@ class SimProvider:
         Silences in the middle of an answer.
     prompt_cache
         Prompts that begin alike are read faster and cost less.
+    serving
+        The steps of a self-hosted engine, in place of `ttft`, `inter_token` and `concurrency`.
+    congestion
+        Slower and faster times that all providers of its `incident_group` share.
+    incidents
+        Outages and brown-outs that come by chance.
+    incident_group
+        Providers of one vendor: they share congestion and incidents. Default: each has its own.
     concurrency
         Slots; None: unlimited. A slot is held from the start of prefill to the last token.
     queue
@@ -96,6 +107,10 @@ class SimProvider:
     flush: Ratio = 0.0
     stall: StreamStall | None = None
     prompt_cache: PromptCache | None = None
+    serving: Serving | None = None
+    congestion: Congestion | None = None
+    incidents: Incidents | None = None
+    incident_group: str = ""
     concurrency: PositiveCount | None = None
     queue: Queue = Queue()
     dialect: Literal["generic", "openai", "azure", "anthropic", "gemini", "bedrock", "groq", "vllm"] = "generic"
@@ -111,6 +126,11 @@ class SimProvider:
     def __post_init__(self) -> None:
         if self.load is not None and self.load.of == "slots" and self.concurrency is None:
             raise ValueError("load of slots needs slots; write concurrency: 32, or load: {of: requests, …}")
+        if self.serving is not None:
+            own = ("ttft", "inter_token", "concurrency", "prefill", "load", "pace", "flush", "stall", "congestion")
+            given = [key for key in own if getattr(self, key) != _DEFAULTS[key]]
+            if given:
+                raise BadValue(f"a serving engine has its own timing; remove {', '.join(given)}", "serving")
         limits = self.rate_limit
         if limits is None:
             return
@@ -122,3 +142,6 @@ class SimProvider:
             DIALECTS[self.dialect].check(limits)
         except ValueError as error:
             raise BadValue(str(error), "rate_limit") from None
+
+
+_DEFAULTS = {field.name: field.default for field in fields(SimProvider) if field.default is not MISSING}

@@ -187,7 +187,7 @@ def test_a_reader_who_closes_is_billed_for_what_was_made():
         assert response.usage == (100, 6, 0)
         assert response.longest_gap_s == pytest.approx(0.1)
         await asyncio.sleep(0.1)
-        assert bench.sim.server.load == 0
+        assert bench.sim.server.busy == 0
 
     play_engine(SPEC, SLOW, script)
 
@@ -204,7 +204,7 @@ def test_who_closes_at_the_very_instant_of_the_end_is_billed_once_for_all():
         bench.loop.call_at(end_s, response.close)
         await bench.visit(3, at=end_s, input_tokens=2, tokens=2)
         assert response.usage == (2, 9, 0)
-        assert bench.sim.server.load == 0
+        assert bench.sim.server.busy == 0
 
     play_engine(SPEC, exact, script)
 

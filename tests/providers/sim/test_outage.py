@@ -71,7 +71,7 @@ def test_recovery_is_complete(mode):
             bench.go(number, at=number * 0.05, tokens=1 + number % 12, leave_at=leave)
         seen = await bench.all()
         await asyncio.sleep(60)
-        assert (bench.sim.busy, bench.sim.waiting) == (0, 0)
+        assert (bench.sim.server.busy, bench.sim.server.waiting) == (0, 0)
         bench.tasks.clear()
         for number in range(1000, 1006):
             bench.go(number, tokens=1)

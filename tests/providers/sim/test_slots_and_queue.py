@@ -128,7 +128,7 @@ def test_slots_come_back_exactly_once():
             bench.go(number, at=number * 0.05, tokens=1 + number % 12, leave_at=leave)
         await bench.all()
         await asyncio.sleep(100)
-        assert (bench.sim.busy, bench.sim.waiting) == (0, 0)
+        assert (bench.sim.server.busy, bench.sim.server.waiting) == (0, 0)
         return []
 
     for mode in ("free", "finish_prefill", "continue"):

@@ -272,7 +272,7 @@ def test_a_caller_that_cancels_its_own_read_leaves_the_stream():
             async with asyncio.timeout(1.2):
                 await response.read()
         assert (response.outcome.kind, response.usage) == ("cancelled", (10, 3, 0))
-        assert bench.sim.busy == 0
+        assert bench.sim.server.busy == 0
         return []
 
     play(_spec(Constant(0.5), concurrency=1), script)

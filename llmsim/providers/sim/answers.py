@@ -1,0 +1,80 @@
+"""What a simulated model has to say to a call, before anything can go wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from llmsim.distributions import Distribution, Normal
+from llmsim.luck import Luck
+from llmsim.providers.sim.conditions import Phase
+from llmsim.providers.sim.draws import CallLuck
+from llmsim.providers.sim.outputs import REFUSAL_TOKENS, Output, Plan, json_text
+from llmsim.traffic.workload import Truth
+from llmsim.types import Request
+
+__all__ = ["Answers"]
+
+
+@lru_cache(maxsize=4096)
+def _stops(tokens: int) -> Plan:
+    """A complete answer of this length; shared, as most are."""
+    return Plan(tokens)
+
+
+class Answers:
+    """The answers of one provider's model.
+
+    Parameters
+    ----------
+    output
+        How they differ from what the traffic says.
+    luck, provider
+        Their address.
+    drifts
+        Whether the model may change in this run.
+
+    Attributes
+    ----------
+    columns
+        What it needs of every call's luck (`llmsim.providers.sim.draws`).
+    """
+
+    __slots__ = ("_defect", "_length", "_output", "_plain", "_refusal", "columns")
+
+    def __init__(self, output: Output, luck: Luck, provider: str, *, drifts: bool) -> None:
+        self._output = output
+        self._plain = output == Output() and not drifts
+        self.columns: dict[str, Distribution | None] = {}
+        if output.refusals:
+            self.columns["refusal"] = None
+        if output.variation:
+            self.columns["length"] = Normal()
+        self._refusal = self._length = -1  # where they stand in a call's luck
+        self._defect = CallLuck(luck, provider, {"defect": None, "cut_at": None})
+
+    def find(self, at: Mapping[str, int]) -> None:
+        """Learn where its columns stand in a call's luck."""
+        self._refusal, self._length = at.get("refusal", -1), at.get("length", -1)
+
+    def plan(self, request: Request, truth: Truth, number: int, row: tuple[float, ...], phase: Phase) -> Plan:
+        """The answer to the `number`-th call of a request, whose luck is `row`."""
+        natural, most = truth.output_tokens, request.max_tokens
+        if self._plain and request.response_schema is None:
+            if most is None or natural <= most:
+                return _stops(natural)
+            return Plan(most, "length")
+        output = self._output
+        if output.refusals and row[self._refusal] < output.refusals * phase.refusals:
+            return Plan(REFUSAL_TOKENS if most is None else min(REFUSAL_TOKENS, most), "refusal")
+        z = row[self._length] if output.variation else 0.0
+        natural = output.tokens(natural, z, phase.length)
+        kept = natural if most is None else min(natural, most)
+        if request.response_schema is None and kept == natural:
+            return _stops(kept)
+        text = None
+        if request.response_schema is not None:
+            luck, cut_at = self._defect(truth, number)
+            defect = output.defects(truth.style).pick(luck, phase.defects)
+            text = json_text(natural, kept, defect, cut_at if defect == "cut" else 0.0)
+        return Plan(kept, "stop" if kept == natural else "length", text)

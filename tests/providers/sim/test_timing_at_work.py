@@ -1,0 +1,237 @@
+"""The latency model in a provider that runs: what the formulas say, a call sees. The formulas are in test_latency."""
+
+import dataclasses
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from providers.sim.bench import play
+
+import llmsim as ls
+from llmsim.distributions import Constant, Exponential, Uniform
+from llmsim.luck import Luck
+from llmsim.pricing import TokenPrice
+from llmsim.providers.dialects import ErrorRates, Limits
+from llmsim.providers.faults import Fault, Scale
+from llmsim.providers.sim.congestion import SharedCongestion
+from llmsim.providers.sim.congestion_spec import Congestion
+from llmsim.providers.sim.incidents_spec import Incidents
+from llmsim.providers.sim.latency import Load, LoadPoint, Prefill, PromptCache, StreamStall
+from llmsim.providers.sim.serving_spec import Serving
+from llmsim.providers.sim.spec import SimProvider
+from llmsim.scenario.load import load_scenario
+from llmsim.types import Request
+
+BASE = {"ttft": Constant(0.2), "inter_token": Constant(0.01)}
+
+
+def _spec(**settings):
+    return SimProvider(**{**BASE, **settings})
+
+
+def _one(spec, **how):
+    return play(spec, lambda bench: bench.go(0, **{"tokens": 11, **how}))[0]
+
+
+def test_the_network_delays_what_the_caller_sees_and_holds_no_slot():
+    spec = _spec(network=Constant(0.3), concurrency=1)
+    seen = play(spec, lambda bench: [bench.go(0, tokens=1), bench.go(1, at=0.2, tokens=1)])
+    assert [visit.first_s for visit in seen] == [pytest.approx(0.5), pytest.approx(0.7)]
+    refused = play(_spec(network=Constant(0.3), errors=ErrorRates(server_error=1.0)), lambda bench: bench.go(0))[0]
+    assert refused.end_s == pytest.approx(0.33), "a failure comes over the same network"
+    left = play(spec, lambda bench: bench.go(0, leave_at=0.1))[0]
+    assert (left.word, left.usage) == ("left", (0, 0, 0)), "it never reached the server"
+
+
+def test_a_longer_prompt_takes_longer_to_read():
+    spec = _spec(prefill=Prefill(per_1k=0.02, per_1k_squared=0.001))
+    assert _one(spec, input_tokens=10_000).first_s == pytest.approx(0.2 + 0.2 + 0.1)
+
+
+def test_a_flushed_answer_comes_whole_and_a_slow_one_slowly():
+    flushed = _one(_spec(flush=1.0), how="iterate")
+    assert flushed.first_s == flushed.end_s == pytest.approx(0.2)
+    assert flushed.tokens == 11
+    slow = _one(_spec(pace=Constant(3.0)))
+    assert slow.end_s - slow.first_s == pytest.approx(0.3)
+    assert slow.response.longest_gap_s == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize("how", ["read", "iterate"])
+def test_an_answer_that_stalls_once_is_late_by_that_and_a_limit_on_gaps_sees_it(how):
+    spec = _spec(stall=StreamStall(probability=1.0, per="answer", duration=Constant(2.0)))
+    seen = _one(spec, how=how)
+    assert seen.end_s == pytest.approx(0.2 + 0.1 + 2.0)
+    assert seen.response.longest_gap_s == pytest.approx(2.01)
+    limited = _one(spec, how=how, gap_s=1.0)
+    assert limited.word == "stream_stalled"
+    assert 1 <= limited.tokens == limited.error.tokens_delivered <= 10
+    assert limited.end_s == pytest.approx(0.2 + (limited.tokens - 1) * 0.01 + 1.0)
+
+
+def test_stalls_may_come_with_any_gap():
+    spec = _spec(stall=StreamStall(probability=0.002, duration=Constant(1.0)))
+    seen = play(spec, lambda bench: [bench.go(number, tokens=101) for number in range(400)])
+    stalled = [round((visit.end_s - visit.first_s - 1.0) / 0.99) for visit in seen]
+    assert np.mean(stalled) == pytest.approx(0.2, abs=4 * math.sqrt(0.2 / 400))
+    assert set(stalled) <= {0, 1, 2, 3, 4}
+
+
+def test_a_full_server_is_slower():
+    curve = Load(points=(LoadPoint(at=0.25), LoadPoint(at=1.0, ttft=4.0, inter_token=2.0)))
+    seen = play(_spec(load=curve, concurrency=4), lambda bench: [bench.go(number, tokens=11) for number in range(4)])
+    assert [visit.first_s for visit in seen] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert seen[3].end_s - seen[3].first_s == pytest.approx(0.2)
+
+
+def test_cached_prompts_are_read_faster_cost_less_and_do_not_count_at_anthropic():
+    spec = _spec(
+        prefill=Prefill(per_1k=0.1),
+        prompt_cache=PromptCache(share=0.8, min_tokens=1000),
+        dialect="anthropic",
+        rate_limit=Limits(input_tokens=12_500 / 60),
+    )
+
+    async def script(bench):
+        seen = []
+        for number in range(4):
+            request = bench.request(number, tokens=5, input_tokens=10_000)._replace(route="chat")
+            start = bench.loop.time()
+            try:
+                response = await bench.provider.send(request)
+            except Exception as error:
+                seen.append(error.word)
+                continue
+            first = bench.loop.time() - start
+            await response.read()
+            seen.append((round(first, 6), response.usage))
+        return seen
+
+    assert play(spec, script) == [
+        (1.2, (10_000, 5, 0)),
+        (0.4, (10_000, 5, 8000)),
+        "rate_limited",  # 12,500 - 10,000 - 2,000 uncached ones, and little has come back
+        "rate_limited",
+    ]
+    price = TokenPrice(input=1e-6, output=2e-6, cached_input=1e-7)
+    traffic = {"base_rate": "1/s", "mix": [{"input_tokens": 2000, "output_tokens": 10}]}
+    scenario = load_scenario({"version": 1, "traffic": traffic, "providers": {"a": {}}, "clock": {"duration": "60s"}})
+    cached = _spec(prompt_cache=PromptCache(share=0.5, min_tokens=1000), price=price)
+    result = ls.run(dataclasses.replace(scenario, providers={"a": cached}, replications=1))
+    billed = result.attempts.filter(result.attempts["cached_input_tokens"] > 0)
+    assert 0 < billed.height < result.attempts.height
+    assert set(billed["cached_input_tokens"]) == {1000}
+    assert billed["cost_usd"].to_list() == pytest.approx([1000e-6 + 1000e-7 + 20e-6] * billed.height)
+
+
+def test_congestion_multiplies_times_by_what_its_process_says():
+    law = Congestion(p99=3.0, memory=30.0, inter_token=1.0)
+    spec = _spec(congestion=law)
+    seen = play(spec, lambda bench: [bench.go(n, at=float(n), tokens=11) for n in range(60)], seed=5)
+    process = SharedCongestion(law, Luck(5), "p")
+    expected = [process.factor(float(n)) for n in range(60)]
+    assert [(visit.first_s - visit.start_s) / 0.2 for visit in seen] == pytest.approx(expected)
+    gaps = [process.gap_factor(float(n)) for n in range(60)]
+    assert [(visit.end_s - visit.first_s) / 0.1 for visit in seen] == pytest.approx(gaps)
+    assert max(expected) / min(expected) > 1.5
+
+
+def test_incidents_come_by_chance_differ_by_replication_and_are_recorded():
+    incidents = Incidents(
+        preset="openai-api-2021-2024",
+        at_least_one=True,
+        duration=Constant(60.0),
+        outage=1.0,
+        partial=0.0,
+        slow=0.0,
+        spread=1.0,
+    )
+    scenario = load_scenario(
+        {"version": 1, "traffic": {"base_rate": "2/s"}, "providers": {"a": {}}, "clock": {"duration": "10m"}}
+    )
+    down = dataclasses.replace(scenario, providers={"a": _spec(incidents=incidents)}, replications=6)
+    result = ls.run(down)
+    faults = result.events.filter(result.events["kind"] == "fault")
+    begins = [detail for detail in faults["detail"] if '"begins"' in detail]
+    assert len(begins) >= 6
+    lost = result.requests.filter(result.requests["outcome"] == "connection_failed")
+    per = lost.group_by("replication").len()
+    assert per.height == 6
+    starts = lost.group_by("replication").agg(pl.col("arrival_s").min())
+    assert starts["arrival_s"].n_unique() == 6, "each replication has its own"
+    again = ls.run(down)
+    assert again.event_hash == result.event_hash
+
+
+SERVING = {"serving": {"slots": 2, "prefill_step": "100ms", "prefill_token": "1ms", "decode_sequence": "10ms"}}
+
+
+def test_a_serving_engine_in_a_scenario():
+    document = {
+        "version": 1,
+        "clock": {"duration": "4m"},
+        "traffic": {
+            "base_rate": "0.8/s",
+            "mix": [{"input_tokens": 300, "output_tokens": {"uniform": {"low": 5, "high": 60}}}],
+        },
+        "providers": {"own": SERVING},
+        "replications": 1,
+    }
+    result = ls.run(load_scenario(document))
+    assert set(result.requests["outcome"]) == {"ok"}
+    lone = result.attempts.filter(result.attempts["queue_s"] == 0)
+    assert lone["first_s"].len() > 10
+    quickest = (lone["first_s"] - lone["start_s"]).min()
+    assert quickest == pytest.approx(0.4, abs=1e-6), "100 ms a step and 300 tokens"
+    for key, value in (("ttft", "1s"), ("concurrency", 4), ("prefill", {"per_1k": "1ms"})):
+        wrong = {**document, "providers": {"own": {**SERVING, key: value}}}
+        with pytest.raises(ls.ScenarioError, match=f"a serving engine has its own timing. Remove {key}"):
+            load_scenario(wrong)
+
+
+def test_a_serving_engine_cuts_refuses_settles_and_fails_as_slots_do():
+    serving = Serving(slots=1, prefill_step=0.1, prefill_token=1e-9, decode_sequence=0.01)
+    spec = SimProvider(
+        serving=serving,
+        dialect="bedrock",
+        rate_limit=Limits(tokens=1000 / 60, max_output_tokens=900),
+        context_window=500,
+    )
+    seen = play(
+        spec, lambda bench: [bench.go(0, tokens=50), bench.go(1, at=0.14, tokens=5), bench.go(2, at=0.7, tokens=5)]
+    )
+    assert [visit.word for visit in seen] == ["ok", "rate_limited", "ok"]
+    assert play(spec, lambda bench: bench.go(0, input_tokens=501))[0].word == "context_too_long"
+    failing = SimProvider(serving=serving, errors=ErrorRates(in_stream=1.0), dialect="anthropic")
+    broken = play(failing, lambda bench: [bench.go(n, at=float(3 * n), tokens=101) for n in range(20)])
+    for visit in broken:
+        made = visit.error.tokens_delivered if visit.word == "stream_broken" else 0
+        assert visit.word == ("stream_broken" if made else "overloaded")
+        assert visit.tokens == made
+        assert visit.end_s - visit.start_s == pytest.approx(0.1 + max(made - 1, 0) * 0.01)
+    assert len({visit.tokens for visit in broken}) > 10
+    cut = Fault(name="less", provider="p", at=0.0, duration=1e9, capacity=Scale(multiplier=0.5))
+    two = dataclasses.replace(spec, serving=dataclasses.replace(serving, slots=2), rate_limit=None, dialect="generic")
+    queued = play(two, lambda bench: [bench.go(0, tokens=11), bench.go(1, tokens=11)], [cut])
+    assert queued[1].response.queue_s == pytest.approx(0.2)
+
+
+def test_latency_words_do_not_shift_anyones_luck():
+    plain = SimProvider(ttft=Exponential(0.5), inter_token=Exponential(0.02))
+    richer = dataclasses.replace(plain, network=Uniform(0.01, 0.02), prefill=Prefill(per_1k=1e-9))
+
+    def firsts(spec):
+        return [v.first_s - v.start_s for v in play(spec, lambda bench: [bench.go(n, tokens=9) for n in range(50)])]
+
+    added = np.array(firsts(richer)) - np.array(firsts(plain))
+    assert (added >= 0.01).all()
+    assert (added <= 0.02 + 1e-6).all()
+
+
+def test_a_request_that_nobody_described_is_answered_too():
+    async def script(bench):
+        response = await bench.provider.send(Request("live-1", input_tokens=2000))
+        return await response.read()
+
+    assert play(_spec(prompt_cache=PromptCache(share=0.5)), script)
