@@ -207,7 +207,7 @@ class Conversation:
 
     @property
     def fixed_tokens(self) -> int:
-        """What all prompts of the route begin with: of `Truth.shared_tokens`, the part that other sessions share too."""
+        """What all prompts of the route begin with: the part of `Truth.shared_tokens` that other sessions share too."""
         return self._script.fixed_tokens
 
     @property

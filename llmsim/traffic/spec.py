@@ -103,6 +103,23 @@ class Route:
         """What its arrivals begin that can have more than one request."""
         return self.session or self.agent
 
+    @property
+    def mean_steps(self) -> float:
+        """Requests an arrival, about (numbers of steps are rounded), if nothing ends its session before.
+
+        Examples
+        --------
+        >>> agent = Agent(steps=Constant(5.0), growth=Constant(100.0), runaway=0.01, runaway_steps=205)
+        >>> Route().mean_steps, Route(session=Session()).mean_steps, round(Route(agent=agent).mean_steps, 6)
+        (1.0, 3.5, 7.0)
+        """
+        if self.session is not None:
+            return max(self.session.turns.mean, 1.0)
+        if self.agent is None:
+            return 1.0
+        usual, loops = max(self.agent.steps.mean, 1.0), self.agent.runaway
+        return (1 - loops) * usual + loops * max(usual, self.agent.runaway_steps)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Zipf:

@@ -120,6 +120,7 @@ def test_repeated_pieces_are_other_peoples_sessions(file):
     assert sessions.of(3).tolist() == [7, 10, 12, 13]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not RAGPULSE.exists(), reason="the RAGPulse trace is not there")
 def test_a_week_of_a_universitys_assistant():
     result = run(str(RAGPULSE), ttft=0.1, duration=700_000.0, mix=(Route(route="rag"),))

@@ -16,7 +16,7 @@ from llmsim.traffic.spec import Route, Topics, Traffic, Zipf
 from llmsim.traffic.workload import Workload
 from llmsim.units import BadValue
 
-COUNT = 4096
+COUNT = 2048
 CHAT = Route(
     input_tokens=Constant(50), system_tokens=100, session=Session(turns=Constant(5), think_time=Exponential(10.0))
 )
@@ -115,7 +115,7 @@ def test_the_number_and_size_of_documents_are_drawn_for_each_request():
     route = Route(input_tokens=Constant(1), documents=documents, session=Session(turns=Constant(2)))
     first, later = [], []
     source = workload(route)
-    for index in range(COUNT // 2):
+    for index in range(COUNT):
         request, truth = source(index)
         first.append(request.input_tokens - 1)
         truth.session.after("ok", 1)
@@ -168,7 +168,7 @@ def test_a_session_keeps_the_lengths_of_the_day_it_began():
 lengths = st.integers(1, 40)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(
     st.data(),
     st.lists(st.one_of(st.integers(0, 60), st.none()), min_size=1, max_size=9),
@@ -286,9 +286,9 @@ def script_of(index, *routes, **more):
 
 def test_a_script_depends_on_its_number_alone():
     source = workload(ANY)
-    forwards = [source(index)[1].session._script for index in range(2000)]
+    forwards = [source(index)[1].session._script for index in range(1100)]
     again = workload(ANY)
-    for index in (1999, 5, 1024, 1023, 0):
+    for index in (1099, 5, 1024, 1023, 0):
         assert again(index)[1].session._script == forwards[index]
     assert script_of(0, ANY, seed=2) != forwards[0]
     # Neighbours, and steps of one session, have luck of their own.
@@ -299,7 +299,7 @@ def test_a_script_depends_on_its_number_alone():
 
 def test_more_turns_or_other_words_shift_nothing():
     longer = replace(ANY, session=replace(ANY.session, turns=Constant(30)))
-    for index in range(50):
+    for index in (0, 1, 7, 1030):
         short, long = script_of(index, ANY), script_of(index, longer)
         count = len(short.message_tokens)
         for one, other in zip(short[1:6], long[1:6], strict=True):
