@@ -204,4 +204,6 @@ def _calm(result: Result, requests: pl.DataFrame, failed: pl.DataFrame) -> str:
     if not near:
         return quiet + "."
     _, line = max(near, key=lambda pair: pair[0])
+    if line.verdict == "FAIL":
+        return f"{quiet}; what is broken most is {line.objective.key} {line.objective.text}, at {line.shown}."
     return f"{quiet}; nearest to its bound is {line.objective.key} {line.objective.text}, at {line.shown}."

@@ -91,3 +91,10 @@ def test_one_to_four_sentences_whatever_happened():
 def test_infinite_measures_do_not_break_it():
     rows = numbered([request(outcome="my_own_error", attempts=0, e2e_s=math.inf)] * 20)
     assert told(rows)[0].startswith("100 % of the failures were my_own_error, with nothing sent upstream")
+
+
+def test_a_broken_line_is_not_called_near_its_bound():
+    rows = numbered([request(e2e_s=9.0, ttft_s=9.0)] * 40)
+    advice = told(rows, runs=6, slo={"e2e": ("p(50) < 2s",)})
+    assert any("what is broken most is e2e p(50) < 2s, at 9s" in line for line in advice), advice
+    assert not any("nearest to its bound" in line for line in advice)
