@@ -81,6 +81,23 @@ gateway: {policies: [fallback: {order: [b, a]}]}
     assert "at most 286 requests" in str(found)
 
 
+def test_preflight_of_a_quota_that_is_counted_by_the_minute() -> None:
+    text = """
+version: 1
+clock: {duration: 5m}
+traffic: {base_rate: 0.5/s, executor: ramping-arrival-rate, stages: [{duration: 60s, target: 1x}, {duration: 1ms, target: 3x}]}
+providers:
+  a: {dialect: DIALECT, rate_limit: {requests: 60/min}}
+"""
+    # A bucket refills 1/s and loses 1.5/s: 60 last for two minutes. A minute's 60 last for 40 s, whatever was left before.
+    found = {}
+    for dialect in ("openai", "azure"):
+        limits = parse_scenario(text.replace("DIALECT", dialect).replace("60/min}", "60/min, burst: 60s}"))
+        found[dialect] = preflight(limits).loads[0].empty_at_s
+    assert found["openai"] == pytest.approx(60 + 120, abs=1)
+    assert found["azure"] == pytest.approx(60 + 40, abs=1)
+
+
 def test_preflight_caps_answers_at_max_tokens() -> None:
     text = """
 version: 1
