@@ -1,4 +1,4 @@
-"""What the shipped scenarios tell is so: who passes, who does not, and why (hacker-news-spike: tests/test_readme.py)."""
+"""What the shipped scenarios tell is so: who passes, who does not, and why. (hacker-news-spike: test_readme.py.)"""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ from llmsim.types import WholeAnswer
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
-#: What the OpenAI SDK does when nobody has told it anything: two more attempts, after 0.5 s and 1 s or when the provider
+#: What the OpenAI SDK does untold: two more attempts, after 0.5 s and 1 s or when the provider
 #: says (openai-python 2.54.0, _base_client.py).
 SDK = ls.Retry(
     max_attempts=3,
