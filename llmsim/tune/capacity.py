@@ -253,10 +253,11 @@ def _check(scenario: Scenario, tolerance: float, start: float | None) -> None:
             'there is no SLO, so every load is as good as any; add slo: {error_rate: ["value < 1%"]}', scenario.name
         )
     if scenario.traffic.executor == "trace":
-        hint = "Or play it faster, as often as the clock asks for: --set traffic.trace.rate=2x --set traffic.trace.repeat=2."
+        faster = "--set traffic.trace.rate=2x --set traffic.trace.repeat=2"
         raise ScenarioError(
             "a trace sets its own pace, so there is no base rate to search for; write executor: constant-arrival-rate "
-            "with a base_rate and the arrivals that `llmsim trace describe` suggests. " + hint,
+            "with a base_rate and the arrivals that `llmsim trace describe` suggests. "
+            f"Or run it faster: {faster}",
             scenario.name,
         )
     if not 0 < tolerance <= 1:

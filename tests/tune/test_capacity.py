@@ -152,7 +152,7 @@ def test_wrong_words(changes, options, says):
 def test_a_trace_has_no_load_to_search_for(tmp_path):
     (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens\n0,1,1\n1,1,1\n")
     replay = {"executor": "trace", "trace": {"file": str(tmp_path / "t.csv")}}
-    with pytest.raises(ScenarioError, match="a trace sets its own pace.*write executor: constant-arrival-rate"):
+    with pytest.raises(ScenarioError, match=r"a trace sets its own pace.*write executor: constant-arrival-rate"):
         capacity({**BUCKET, "traffic": replay})
 
 
