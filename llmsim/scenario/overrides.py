@@ -187,7 +187,7 @@ def _into_list(document: Document, path: Path, value: list[Any], part: str, text
 
 def _other_scope(document: Document, path: Path, part: str) -> str:
     """Where a policy is that was looked for among those of the other scope."""
-    scopes = {("gateway", "policies"): "upstream", ("gateway", "upstream"): "policies"}
+    scopes: dict[Path, str] = {("gateway", "policies"): "upstream", ("gateway", "upstream"): "policies"}
     other = ("gateway", scopes.get(path[:2], ""))
     entries = document.get(other, _ABSENT)
     if not isinstance(entries, list) or not any(part in _names(entry, other) for entry in entries):
