@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
 from llmsim.units import Multiplier, PositiveCount, PositiveDuration, PositiveRate, Ratio
@@ -160,7 +161,7 @@ class ErrorRates:
         if self.total > 1 + 1e-9:
             raise ValueError(f"errors add up to {self.total:.4g}; together they must not be more than 100%")
 
-    @property
+    @cached_property
     def total(self) -> float:
         """Share of calls that fail in any of these ways."""
         return float(sum(getattr(self, kind) for kind in FAILURES))
@@ -171,6 +172,8 @@ class ErrorRates:
         One draw decides among all kinds, `server_error` first: a scenario that adds another kind leaves the calls that
         failed before as they were.
         """
+        if u >= self.total:  # nearly always
+            return None
         for kind in FAILURES:
             u -= getattr(self, kind)
             if u < 0:
