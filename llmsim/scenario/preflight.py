@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from llmsim.distributions import Distribution
 from llmsim.providers.dialects import DIALECTS
+from llmsim.providers.dialects.meters import Window
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.providers.sim.timing import mean_service_s
 from llmsim.scenario.spec import Scenario
@@ -312,7 +313,7 @@ def _loads(name: str, spec: SimProvider, offered: _Offered, *, first: bool) -> l
             if meter.name == "ramp":  # grows with the traffic: no limit of its own
                 continue
             each, window_s = amounts[meter.draws] / meter.rate_per_s, meter.capacity / meter.rate_per_s
-            empty = _empty_at(times, rates * each, window_s)
+            empty = _empty_at(times, rates * each, window_s, at_once=isinstance(meter, Window))
             loads.append(Load(name, first, meter.name, meter.rate_per_s, base * each, peak * each, empty, window_s))
     if spec.concurrency is not None:
         erlangs = mean_service_s(spec, input_tokens, output_tokens)
@@ -321,13 +322,21 @@ def _loads(name: str, spec: SimProvider, offered: _Offered, *, first: bool) -> l
     return loads
 
 
-def _empty_at(times: Floats, rho: Floats, window_s: float) -> float | None:
-    """When a bucket of `window_s` worth of refill, full at the start, runs dry under this load (in units of refill)."""
+def _empty_at(times: Floats, rho: Floats, window_s: float, *, at_once: bool) -> float | None:
+    """When a limit of `window_s` worth of refill, full at the start, runs dry under this load (in units of refill).
+
+    A bucket refills all the time; a window only `at_once`, when it ends. (Where windows begin is a guess: at time 0.)
+    """
     at = np.arange(0.0, times[-1], _STEP_S)
-    drain = (np.interp(at, times, rho) - 1) * _STEP_S
-    level = window_s
-    for time, loss in zip(at.tolist(), drain.tolist(), strict=True):
-        level = min(window_s, level - loss)
+    used = np.interp(at, times, rho) * _STEP_S
+    level, window = window_s, 0.0
+    for time, amount in zip(at.tolist(), used.tolist(), strict=True):
+        if not at_once:
+            level = min(window_s, level + _STEP_S - amount)
+        elif time // window_s > window:
+            level, window = window_s - amount, time // window_s
+        else:
+            level -= amount
         if level <= 0:
             return float(time)
     return None

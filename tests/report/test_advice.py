@@ -54,6 +54,14 @@ def test_users_who_left_and_requests_that_were_never_sent():
     )
 
 
+def test_users_who_left_a_gateway_that_was_sleeping():
+    gone = numbered([request(outcome="abandoned", attempts=1)] * 4)
+    tries = [attempt(session=n, outcome="rate_limited", status=429, end_s=0.1) for n in range(4)]
+    assert told(gone, tries)[0].startswith(
+        "100 % of the failures were users leaving while the gateway waited after rate_limited from openai"
+    )
+
+
 def test_money_that_bought_nothing():
     rows = numbered([request()] * 10)
     tries = [attempt(session=n, cost_usd=0.5) for n in range(10)]
