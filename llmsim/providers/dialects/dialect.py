@@ -69,6 +69,8 @@ class Dialect:
         if strange:
             words = ", ".join(sorted(self.reads)) or "no limits at all"
             raise ValueError(f"the dialect {self.name} does not know {', '.join(strange)}; it knows {words}")
+        if limits.burst is not None and limits.requests is None:
+            raise ValueError("burst holds requests to a shorter time; write requests: 500/min beside it")
 
     def success(self, account: Account, ticket: Ticket) -> Mapping[str, str]:
         """Headers of the answer to an admitted call; written out when they are looked at."""
