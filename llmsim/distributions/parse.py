@@ -146,7 +146,7 @@ def _plain(family: str, parameters: Any, how: _How) -> Distribution:
         parameters = {names[0]: parameters}
     needed = set(names) - optional(cls)
     if not isinstance(parameters, dict) or not needed <= set(parameters) <= set(names):
-        values = ("0.5" if name in cls.dimensionless else e for name, e in zip(names, _rising(how.unit), strict=False))
+        values = (_PLAIN_NUMBERS.get(name, e) for name, e in zip(names, _rising(how.unit), strict=False))
         example = ", ".join(f"{name}: {v}" for name, v in zip(names, values, strict=True) if name in needed)
         also = f" and may take {', '.join(sorted(optional(cls)))}" if optional(cls) else ""
         takes = ", ".join(name for name in names if name in needed)
@@ -159,6 +159,10 @@ def _plain(family: str, parameters: Any, how: _How) -> Distribution:
             raise BadValue(str(error), family, name) from None
     distribution: Distribution = cls(**{name: float(number) for name, number in parsed.items()})
     return distribution
+
+
+#: Examples of parameters without a unit.
+_PLAIN_NUMBERS = {"cv": "0.5", "shape": "5"}
 
 
 def _rising(unit: Unit) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ class Limits:
     requests_per_day, tokens_per_day
         A second limit beside those per minute.
     window
-        A full bucket holds this much time's worth.
+        A full bucket holds this much time's worth, at least one request.
     burst
         Requests are also held to this much time's worth at a time: 60 a minute "may be enforced as 1 per second"
         (OpenAI and Anthropic say so in nearly the same words). For azure: the length of its counting window.

@@ -12,7 +12,11 @@ __all__ = ["CallLuck"]
 
 _BLOCK_BITS, _BLOCK = 9, 512  # calls whose rows are made at once: first calls of new requests...
 _OTHER_BITS, _OTHER = 6, 64  # ...and calls that come now and then
-_KEPT = 8  # blocks of each kind of call, so that memory stays bounded
+# Blocks that are kept, so that memory stays bounded: 10 to 20 MB of each kind at most. Arrivals come in order and need
+# few. Virtual users drift apart, the slowest by 130 iterations of the fastest in half an hour: they get more, or every
+# change of user would make a block anew (80 us a request, where it should be 1).
+_KEPT, _KEPT_MOST = 8, 256
+_OTHERS_KEPT = 512  # of all n-th calls, steps and retries together
 
 _Row = tuple[float, ...]
 
@@ -46,7 +50,7 @@ class CallLuck:
     True
     """
 
-    __slots__ = ("_columns", "_first", "_luck", "_others", "_provider", "at")
+    __slots__ = ("_columns", "_first", "_kept", "_luck", "_newest", "_others", "_provider", "at")
 
     def __init__(self, luck: Luck, provider: str, columns: Mapping[str, Distribution | None]) -> None:
         self._luck = luck
@@ -54,30 +58,37 @@ class CallLuck:
         self._columns = dict(columns)
         self.at = {purpose: place for place, purpose in enumerate(columns)}
         self._first: dict[int, list[_Row]] = {}
-        self._others: dict[tuple[int, int, int], dict[int, list[_Row]]] = {}
+        self._newest, self._kept = -1, _KEPT
+        self._others: dict[tuple[int, int, int, int], list[_Row]] = {}
 
     def __call__(self, truth: Truth, call: int) -> _Row:
         index = truth.index
         if call == 0 and truth.retry == 0 and truth.step == 0:
             block = self._first.get(index >> _BLOCK_BITS)
             if block is None:
-                block = self._draw(self._first, index >> _BLOCK_BITS, _BLOCK, (0, 0, 0))
+                block = self._draw_first(index >> _BLOCK_BITS)
             return block[index & (_BLOCK - 1)]
-        address = (call, truth.step, truth.retry)
-        blocks = self._others.get(address)
-        if blocks is None:
-            blocks = self._others[address] = {}
-        block = blocks.get(index >> _OTHER_BITS)
+        address = (call, truth.step, truth.retry, index >> _OTHER_BITS)
+        block = self._others.get(address)
         if block is None:
-            block = self._draw(blocks, index >> _OTHER_BITS, _OTHER, address)
+            if len(self._others) == _OTHERS_KEPT:
+                del self._others[next(iter(self._others))]
+            block = self._others[address] = self._draw(address[:3], address[3] * _OTHER, _OTHER)
         return block[index & (_OTHER - 1)]
 
-    def _draw(self, blocks: dict[int, list[_Row]], number: int, size: int, address: tuple[int, int, int]) -> list[_Row]:
+    def _draw_first(self, number: int) -> list[_Row]:
+        if number > self._newest:
+            self._newest = number
+        elif self._kept < _KEPT_MOST:  # it was there, and thrown away too early
+            self._kept *= 2
+        if len(self._first) >= self._kept:
+            del self._first[next(iter(self._first))]
+        block = self._first[number] = self._draw((0, 0, 0), number * _BLOCK, _BLOCK)
+        return block
+
+    def _draw(self, address: tuple[int, int, int], first: int, size: int) -> list[_Row]:
         columns = [
-            self._luck.series(purpose, self._provider, *address, through=through).array(number * size, size).tolist()
+            self._luck.series(purpose, self._provider, *address, through=through).array(first, size).tolist()
             for purpose, through in self._columns.items()
         ]
-        if len(blocks) >= _KEPT:
-            del blocks[next(iter(blocks))]
-        block = blocks[number] = list(zip(*columns, strict=True)) or [()] * size
-        return block
+        return list(zip(*columns, strict=True)) or [()] * size
