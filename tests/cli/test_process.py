@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.clock
+
 OWN_POLICIES = """\
 import llmsim as ls
 from llmsim.cli import main

@@ -217,6 +217,7 @@ def test_those_inside_learn_which_limit_it_was():
     assert cancelled_by(ValueError()) == ""
 
 
+@pytest.mark.clock
 def test_on_the_ordinary_loop():
     async def main():
         loop = asyncio.get_running_loop()

@@ -17,6 +17,8 @@ from llmsim.gateway.contract import Provider
 from llmsim.providers.live import OpenAIChat
 from llmsim.types import Message, Request, Usage
 
+pytestmark = pytest.mark.clock
+
 ASK = Request("r1", messages=(Message("system", "be short"), Message("user", "hi")))
 SSE = {"Content-Type": "text/event-stream; charset=utf-8"}
 READ = pytest.mark.parametrize("read", [True, False], ids=["read", "iterate"])
