@@ -60,7 +60,7 @@ def test_pictures_can_be_drawn_into_axes_of_ones_own(day, kind):
     [
         pytest.param(lambda: Result(scenario(), []), id="nothing"),
         pytest.param(lambda: Result(scenario(), [replication()]), id="no requests", marks=SLOW),
-        pytest.param(lambda: Result(scenario(), [replication([request()])]), id="one request"),
+        pytest.param(lambda: Result(scenario(), [replication([request()])]), id="one request", marks=SLOW),
         pytest.param(
             lambda: Result(scenario(), [replication(numbered([request(outcome="oops")] * 300))]), id="all failed"
         ),
@@ -92,11 +92,13 @@ def test_odd_results_have_pictures_too(one):
         pytest.param([replication(numbered([request(outcome="oops")] * 30))], id="failed"),
     ],
 )
-def test_and_so_has_their_telemetry(runs):
-    for kind in ("tokens", "latency", "delivery", "cache", "cost"):
-        picture = getattr(Result(scenario(), runs).plot, kind)()
-        assert "nan" not in picture.alt
-        assert picture.png(dpi=30)
+@pytest.mark.parametrize(
+    "kind", ["tokens", pytest.param("latency", marks=SLOW), "delivery", pytest.param("cache", marks=SLOW), "cost"]
+)
+def test_and_so_has_their_telemetry(runs, kind):
+    picture = getattr(Result(scenario(), runs).plot, kind)()
+    assert "nan" not in picture.alt
+    assert picture.png(dpi=30)
 
 
 def test_bins_hold_every_request_once(day):
