@@ -121,6 +121,7 @@ def test_the_same_tables_give_the_same_digits():
         assert_frame_equal(windows(frame(runs, "requests", 100.0), ends), first, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_million_rows_take_a_second_or_two():
     luck, rows = np.random.default_rng(0), 1_000_000
     tables = {}

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+import schema
 from jsonschema import Draft202012Validator
 
-from llmsim.scenario.jsonschema import json_schema
 from llmsim.scenario.load import load_scenario, parse_scenario, read_document
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.values import from_values, to_values
@@ -18,9 +18,9 @@ SPIKE, ARTICLE = (next(f for f in FILES if f.stem == stem) for stem in ("hacker-
 
 @pytest.fixture(scope="module")
 def validator() -> Draft202012Validator:
-    schema = json_schema()
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+    made = schema.validator()
+    Draft202012Validator.check_schema(made.schema)
+    return made
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

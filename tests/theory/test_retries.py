@@ -27,7 +27,10 @@ def _run(error_rate, attempts, **retry):
     return replicate(scenario, 0).tables
 
 
-@pytest.mark.parametrize("p", [0.05, 0.2, 0.5])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("p", [pytest.param(0.05, marks=SLOW), 0.2, pytest.param(0.5, marks=SLOW)])
 @pytest.mark.parametrize("retries", [0, 1, 3])
 def test_amplification_and_success(p, retries):
     tables = _run(p, retries + 1)
