@@ -124,9 +124,9 @@ class Call:
             self.end_s = end_s = end_s + stall[1]
             self.longest_gap_s = float(self._all_gaps().max())
         loop = self.provider.loop
-        if self.tokens > 1 and self.waiter is not None:
-            loop.wake_at(first_s, self.waiter)
         fails_after = self.plan.fails_after
+        if self.tokens > 1 and self.waiter is not None and fails_after != 0:  # an error that comes first is no answer
+            loop.wake_at(first_s, self.waiter)
         if fails_after is None:
             loop.at(end_s, self._served)
         else:

@@ -197,14 +197,31 @@ class Timing:
         return int(place * gaps), float(self.per_answer.duration.quantile(inner)[0])
 
 
-def mean_service_s(spec: SimProvider, input_tokens: float, output_tokens: float) -> float:
-    """Mean seconds a call holds its slot: at low load, with prompts and answers of mean length, nothing cached."""
+def mean_service_s(spec: SimProvider, input_tokens: float, output_tokens: float, *, full: bool = False) -> float:
+    """Mean seconds of a slot that a call takes, with prompts and answers of mean length, nothing cached.
+
+    Parameters
+    ----------
+    spec
+        Of the provider.
+    input_tokens, output_tokens
+        Means.
+    full
+        With all slots in use, instead of alone: slots over this is the most that the provider can carry.
+    """
+    gaps = max(output_tokens - 1, 0.0)
+    engine = spec.serving
+    if engine is not None:
+        # Calls in company share the decode steps, and wait for the prompts of all others.
+        company = engine.slots if full else 1
+        prefill_s = engine.prefill_step + engine.prefill_token * input_tokens
+        return company * prefill_s + gaps * (engine.decode_step + company * engine.decode_sequence)
     timing = Timing(spec)
     pace = 1.0 if timing.pace is None else timing.pace.mean
-    gaps = max(output_tokens - 1, 0.0)
     stall = timing.per_answer.probability * timing.per_answer.duration.mean if timing.per_answer is not None else 0.0
-    first = spec.ttft.mean + input_tokens * (timing.linear + timing.squared * input_tokens)
-    return first + gaps * timing.gaps.mean * pace + (stall * (1 - spec.flush) if gaps else 0.0)
+    slower = spec.load.multipliers(1.0) if full and spec.load is not None and spec.load.of == "slots" else (1.0, 1.0)
+    first = (spec.ttft.mean + input_tokens * (timing.linear + timing.squared * input_tokens)) * slower[0]
+    return first + gaps * timing.gaps.mean * pace * slower[1] + (stall * (1 - spec.flush) if gaps else 0.0)
 
 
 def _gaps(inter_token: Distribution, stall: StreamStall | None) -> tuple[Distribution, StreamStall | None]:

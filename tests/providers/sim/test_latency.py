@@ -11,6 +11,8 @@ from llmsim.distributions import Constant, Exponential, Lognormal, Mixture, Part
 from llmsim.errors import ScenarioError
 from llmsim.luck import Luck
 from llmsim.providers.sim.latency import Load, LoadPoint, Prefill, PromptCache, StreamStall
+from llmsim.providers.sim.serving import ServingEngine
+from llmsim.providers.sim.serving_spec import Serving
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.providers.sim.timing import PromptCacheState, RateMeter, Timing, mean_service_s
 from llmsim.scenario.load import parse_scenario
@@ -123,6 +125,37 @@ def test_the_mean_time_in_a_slot():
     expected = 0.4 + 0.02 + 0.004 + 99 * 0.02 * 0.75 * Lognormal(1.0, 3.0).mean + 0.5 * 0.75
     assert mean_service_s(spec, 2000, 100) == pytest.approx(expected)
     assert mean_service_s(SimProvider(ttft=Constant(0.3)), 2000, 1) == 0.3
+
+
+def test_the_mean_time_in_a_slot_of_a_busy_server():
+    points = (LoadPoint(at=0.0), LoadPoint(at=1.0, ttft=3.0, inter_token=2.0))
+    spec = SimProvider(ttft=Constant(0.4), inter_token=Constant(0.01), concurrency=8, load=Load(points=points))
+    assert mean_service_s(spec, 0, 101) == pytest.approx(1.4)
+    assert mean_service_s(spec, 0, 101, full=True) == pytest.approx(3 * 0.4 + 2 * 1.0)
+
+
+@pytest.mark.parametrize(
+    "serving",
+    [
+        Serving(slots=32, prefill_step=0.004, prefill_token=60e-6, decode_step=0.012, decode_sequence=200e-6),
+        Serving(slots=4, prefill_step=0.03, prefill_token=0.0076, decode_sequence=0.0168),
+        Serving(slots=8, prefill_token=1e-4, decode_sequence=0.001, decode_step=0.02),
+    ],
+)
+def test_slots_over_the_mean_time_is_what_a_serving_engine_carries(serving):
+    uniforms = np.random.default_rng(1).random((2, 1500))
+    prompts, answers = (
+        1 + Exponential(mean).quantile(u).astype(int) for mean, u in zip((800, 150), uniforms, strict=True)
+    )
+    engine, spec = ServingEngine(serving), SimProvider(serving=serving)
+    jobs = [engine.arrive(None, int(prompt), int(answer), 0.0) for prompt, answer in zip(prompts, answers, strict=True)]
+    engine.advance(math.inf)
+    carried = len(jobs) / max(job.end_s for job in jobs)
+    full_s = mean_service_s(spec, prompts.mean(), answers.mean(), full=True)
+    assert serving.slots / full_s == pytest.approx(carried, rel=0.05)
+    alone = engine.arrive(None, 100, 11, 1e9)
+    engine.advance(math.inf)
+    assert mean_service_s(spec, 100, 11) == pytest.approx(alone.end_s - 1e9, abs=1e-6)
 
 
 def request(session="1", tokens=5000, route="chat"):
