@@ -133,8 +133,8 @@ class SimulatedProvider:
             call.ticket = ticket
         try:
             await call.waiter  # type: ignore[misc]  # set by the server
-            if self._prompts is not None and not cached:  # else it is there, and was just refreshed
-                self._prompts.wrote(request, call.first_s, self.loop.time())
+            if self._prompts is not None:
+                self._prompts.wrote(request, call.first_s, self.loop.time(), truth.shared_tokens)
             response = Response(call, upstream=self.name, model=self._phase.model or request.model or self.model)
             response.queue_s = call.queue_s
             if self._has_headers:

@@ -33,7 +33,8 @@ class PromptCacheState:
         self._least = spec.min_tokens
         self._increment = spec.increment
         self._ttl = spec.ttl
-        self._written: dict[str, tuple[float, float]] = {}  # prefix: usable from, last used
+        # By prefix: usable from, last used, tokens that are there.
+        self._written: dict[str, tuple[float, float, int]] = {}
 
     def cached(self, request: Request, now: float, shared_tokens: int | None = None) -> int:
         """Input tokens of this request that are read from the cache at loop time `now`.
@@ -43,28 +44,39 @@ class PromptCacheState:
         shared_tokens
             Length of the common prefix where the traffic knows it (a chat that grows); None: `share` of the prompt.
         """
-        tokens = request.input_tokens
-        shared = min(int(tokens * self._share) if shared_tokens is None else shared_tokens, tokens)
-        shared -= shared % self._increment
-        if shared < self._least:
-            return 0
         key = getattr(request, self._field)
         entry = self._written.get(key)
         if entry is None or now < entry[0] or now > entry[1] + self._ttl:
             return 0
+        tokens = request.input_tokens
+        shared = min(int(tokens * self._share) if shared_tokens is None else shared_tokens, tokens, entry[2])
+        shared -= shared % self._increment
+        if shared < self._least:
+            return 0
         del self._written[key]  # to the end of the dict: the first is always the one unused for longest
-        self._written[key] = (entry[0], now)
+        self._written[key] = (entry[0], now, entry[2])
         return shared
 
-    def wrote(self, request: Request, first_token_s: float, now: float) -> None:
-        """The prompt of this request was read in full; from its first token on, others find its prefix."""
+    def wrote(self, request: Request, first_token_s: float, now: float, shared_tokens: int | None = None) -> None:
+        """The prompt of this request was read; from its first token on, others find what they share with it.
+
+        That is `share` of it, and of a chat all of it. A shorter prompt than is there adds nothing, and one that is too
+        short to be cached is not.
+        """
+        tokens = request.input_tokens
+        length = int(tokens * self._share) if shared_tokens is None else tokens
+        if length < self._least:
+            return
         key = getattr(request, self._field)
         written = self._written
-        entry = written.pop(key, None)
-        usable = first_token_s
+        entry = written.get(key)
+        usable, last = first_token_s, max(now, first_token_s)
         if entry is not None and now <= entry[1] + self._ttl:
-            usable = min(usable, entry[0])
-        written[key] = (usable, max(now, first_token_s))
+            if entry[2] >= length and entry[0] <= usable:
+                return  # reading it has refreshed it
+            usable, length = min(usable, entry[0]), max(length, entry[2])
+        written.pop(key, None)
+        written[key] = (usable, last, length)
         while True:  # forget what expired, so that a long run with many sessions stays small
             oldest = next(iter(written))
             if oldest == key or now <= written[oldest][1] + self._ttl:

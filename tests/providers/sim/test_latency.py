@@ -175,12 +175,29 @@ def test_a_prompt_is_cached_from_the_first_token_until_it_expires():
     assert cache.cached(request(), 901.1) == 0
 
 
+def test_nobody_reads_more_than_somebody_wrote():
+    cache = PromptCacheState(PromptCache(share=0.5, ttl=300.0))
+    cache.wrote(request(tokens=2000), first_token_s=0.0, now=0.0)  # 1000 in common: too few to be cached
+    assert cache.cached(request(tokens=9000), 1.0) == 0
+    cache.wrote(request(tokens=3000), first_token_s=1.0, now=1.0)
+    assert cache.cached(request(tokens=9000), 2.0) == 1500
+    cache.wrote(request(tokens=9000), first_token_s=3.0, now=3.0)
+    assert cache.cached(request(tokens=9000), 4.0) == 4500
+    cache.wrote(request(tokens=2500), first_token_s=5.0, now=5.0)
+    assert cache.cached(request(tokens=9000), 6.0) == 4500, "a short one takes nothing away"
+    assert cache.cached(request(tokens=9000), 307.0) == 0
+    cache.wrote(request(tokens=2500), first_token_s=307.0, now=307.0)
+    assert cache.cached(request(tokens=9000), 308.0) == 1250, "but what expired is gone"
+
+
 def test_a_growing_chat_tells_how_much_it_shares():
     cache = PromptCacheState(PromptCache(prefix="session"))
     cache.wrote(request("7"), first_token_s=1.0, now=0.0)
     assert cache.cached(request("7", tokens=6000), 5.0, shared_tokens=5000) == 5000
     assert cache.cached(request("8", tokens=6000), 5.0, shared_tokens=5000) == 0
     assert cache.cached(request("7", tokens=3000), 5.0, shared_tokens=5000) == 3000
+    cache.wrote(request("7", tokens=6000), first_token_s=6.0, now=6.0, shared_tokens=5000)
+    assert cache.cached(request("7", tokens=7500), 7.0, shared_tokens=6000) == 6000
 
 
 def test_the_cache_forgets_what_expired():
