@@ -13,7 +13,7 @@ from llmsim.distributions import Constant, Exponential, Uniform
 from llmsim.luck import Luck
 from llmsim.pricing import TokenPrice
 from llmsim.providers.dialects import ErrorRates, Limits
-from llmsim.providers.faults import Fault, Scale
+from llmsim.providers.faults import Fault, Scale, Stall
 from llmsim.providers.sim.congestion import SharedCongestion
 from llmsim.providers.sim.congestion_spec import Congestion
 from llmsim.providers.sim.incidents_spec import Incidents
@@ -235,3 +235,18 @@ def test_a_request_that_nobody_described_is_answered_too():
         return await response.read()
 
     assert play(_spec(prompt_cache=PromptCache(share=0.5)), script)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_tokens_that_come_with_the_last_one_are_not_lost_behind_a_boundary_fault(stream):
+    """After its silence the rest of an answer comes at once: a chunk that ends earlier is no end."""
+    spec = SimProvider(
+        ttft=Constant(0.1),
+        inter_token=Constant(0.0),
+        stall=StreamStall(probability=1.0, per="answer", duration=Constant(1.0)),
+    )
+    fault = Fault(name="f", provider="p", stall=Stall(after_tokens=1, time=Constant(0.2)))
+    seen = play(spec, lambda bench: [bench.go(n, tokens=30, stream=stream) for n in range(20)], [fault])
+    for visit in seen:
+        assert (visit.word, visit.response.tokens_delivered, visit.usage.output_tokens) == ("ok", 30, 30)
+        assert visit.end_s == pytest.approx(1.1)
