@@ -151,7 +151,8 @@ def preflight(scenario: Scenario) -> Preflight:
     """Offered load over capacity for every limit of every provider.
 
     Assumes that every request goes to the gateway's first choice, and for each other provider that it has to carry
-    everything alone. Service time of a slot is mean TTFT + (mean output − 1) · mean gap.
+    everything alone. Service time of a slot is mean TTFT + (mean output − 1) · mean gap, at the load at which all slots
+    are in use; of a serving engine, what all calls in its slots take of its steps then.
 
     Examples
     --------
@@ -231,7 +232,7 @@ def _demand(scenario: Scenario, first: SimProvider) -> tuple[Floats, Floats, _De
             routes,
             shares,
             (inputs, outputs),
-            lambda before, answer: mean_service_s(first, before, answer),
+            lambda before, answer: first.network.mean + mean_service_s(first, before, answer),
             clock.duration / 2,
         )
     else:
@@ -243,7 +244,8 @@ def _demand(scenario: Scenario, first: SimProvider) -> tuple[Floats, Floats, _De
     if steps is not None:
         mean = mean._replace(each=steps.each)
     if traffic.executor == "constant-vus":
-        length_s = steps.length_s if steps is not None else mean_service_s(first, mean[0], mean[1])
+        alone_s = first.network.mean + mean_service_s(first, mean[0], mean[1])
+        length_s = steps.length_s if steps is not None else alone_s
         rate = mean.each * traffic.vus / max(traffic.think_time.mean + length_s, 1e-9)
         times, rates = np.array([0.0, clock.duration]), np.array([rate, rate])
     elif steps is None:
@@ -306,6 +308,8 @@ def _loads(name: str, spec: SimProvider, offered: _Offered, *, first: bool) -> l
     times, rates, base, input_tokens, output_tokens, max_tokens = offered
     peak = float(rates.max())
     loads = []
+    longer = output_tokens * spec.output.length  # cut where a route allows no more
+    output_tokens = longer if max_tokens is None else min(longer, max(output_tokens, max_tokens))
     if spec.rate_limit is not None:
         account = DIALECTS[spec.dialect].account(spec.rate_limit)
         amounts = account.expected(input_tokens, output_tokens, max_tokens)
@@ -315,9 +319,9 @@ def _loads(name: str, spec: SimProvider, offered: _Offered, *, first: bool) -> l
             each, window_s = amounts[meter.draws] / meter.rate_per_s, meter.capacity / meter.rate_per_s
             empty = _empty_at(times, rates * each, window_s, at_once=isinstance(meter, Window))
             loads.append(Load(name, first, meter.name, meter.rate_per_s, base * each, peak * each, empty, window_s))
-    if spec.concurrency is not None:
-        erlangs = mean_service_s(spec, input_tokens, output_tokens)
-        slots = spec.concurrency
+    slots = spec.serving.slots if spec.serving is not None else spec.concurrency
+    if slots is not None:
+        erlangs = mean_service_s(spec, input_tokens, output_tokens, full=True)
         loads.append(Load(name, first, "slots", float(slots), base * erlangs / slots, peak * erlangs / slots))
     return loads
 

@@ -101,6 +101,26 @@ providers:
     assert found["azure"] == pytest.approx(60 + 40, abs=1)
 
 
+def test_preflight_of_a_serving_engine_of_longer_answers_and_of_the_way_there() -> None:
+    text = """
+version: 1
+clock: {duration: 100s}
+traffic: {TRAFFIC, mix: [{input_tokens: 1000, output_tokens: 101, max_tokens: 150}]}
+providers:
+  own: {network: 1s, serving: {slots: 10, prefill_token: 100us, decode_step: 20ms, decode_sequence: 1ms}}
+  wordy: {output: {length: 2x}, rate_limit: {output_tokens: 6000/min}, concurrency: 10, ttft: 1s, inter_token: 10ms}
+"""
+    own, output, slots = preflight(parse_scenario(text.replace("TRAFFIC", "base_rate: 2/s"))).loads
+    # ten prompts of 0.1 s, and 100 steps of 30 ms for ten sequences: ten calls in 4 s
+    assert (own.provider, own.limit, own.capacity) == ("own", "slots", 10)
+    assert own.rho_peak == pytest.approx(2 / (10 / 4))
+    assert output.rho_peak == pytest.approx(2 * 150 / 100)
+    assert slots.rho_peak == pytest.approx(2 * (1 + 1.49) / 10)
+    closed = preflight(parse_scenario(text.replace("TRAFFIC", "executor: constant-vus, vus: 30, think_time: 8s")))
+    # alone: a second on the way, 0.1 s of prompt, 100 steps of 21 ms
+    assert closed.base_per_s == pytest.approx(30 / (8 + 1 + 0.1 + 2.1))
+
+
 def test_preflight_caps_answers_at_max_tokens() -> None:
     text = """
 version: 1

@@ -169,8 +169,8 @@ class ErrorRates:
     def pick(self, u: float) -> Failure | None:
         """Which failure a call has whose (addressed) luck is `u` in [0, 1); None: none.
 
-        One draw decides among all kinds, `server_error` first: a scenario that adds another kind leaves the calls that
-        failed before as they were.
+        One draw decides among all kinds, in the order of `FAILURES`: a scenario that adds another kind takes calls that
+        went well; those that failed before still fail, and as they did if the new kind comes after theirs.
         """
         if u >= self.total:  # nearly always
             return None

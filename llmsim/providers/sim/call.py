@@ -124,9 +124,9 @@ class Call:
             self.end_s = end_s = end_s + stall[1]
             self.longest_gap_s = float(self._all_gaps().max())
         loop = self.provider.loop
-        if self.tokens > 1 and self.waiter is not None:
-            loop.wake_at(first_s, self.waiter)
         fails_after = self.plan.fails_after
+        if self.tokens > 1 and self.waiter is not None and fails_after != 0:  # an error that comes first is no answer
+            loop.wake_at(first_s, self.waiter)
         if fails_after is None:
             loop.at(end_s, self._served)
         else:
@@ -240,17 +240,15 @@ class Call:
             self._plan = self._chunk_plan()
         if not self._plan:
             return None
-        now = self.provider.loop.time()
-        upto = 0
-        while upto < len(self._plan) and self._plan[upto][0] <= now:
-            upto += 1  # a reader that was slow finds everything that came in the meantime
-        if not upto:
+        if self._plan[0][0] > self.provider.loop.time():
             failed = await self._sleep_until(self._plan[0][0], limits)
             if failed is not None:
                 return self._last_before(*failed)
             if not self.wanted:
                 return None
-            upto = 1
+        now, upto = self.provider.loop.time(), 1
+        while upto < len(self._plan) and self._plan[upto][0] <= now:
+            upto += 1  # a reader that was slow finds everything that came in the meantime, and at this very instant
         tokens = self._plan[upto - 1][1] - self._delivered
         del self._plan[:upto]
         return self._chunk(tokens)

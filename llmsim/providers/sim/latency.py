@@ -133,7 +133,7 @@ class PromptCache:
     prefix
         Which requests begin alike: those of one ``route`` (a system prompt), ``session`` (a chat) or ``tenant``.
     share
-        Of a prompt, how much it has in common with the earlier ones.
+        Of a prompt, how much it has in common with the earlier ones (as far as any of those was that long).
     min_tokens
         Shorter prefixes are not cached. 1024 at OpenAI and for most Claude models, 2048 for Haiku 3 and 3.5
         (developers.openai.com/api/docs/guides/prompt-caching, docs.orq.ai/docs/proxy/prompt-caching; 2026).

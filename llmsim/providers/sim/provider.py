@@ -134,8 +134,9 @@ class SimulatedProvider:
             call.ticket = ticket
         try:
             await call.waiter  # type: ignore[misc]  # set by the server
-            if self._prompts is not None and (not cached or truth.session is not None):  # else it was just refreshed
-                self._prompts.wrote(request, call.first_s, self.loop.time(), in_session=truth.session is not None)
+            if self._prompts is not None:
+                fixed = truth.session.fixed_tokens if truth.session is not None else None
+                self._prompts.wrote(request, call.first_s, self.loop.time(), truth.shared_tokens, fixed)
             response = Response(call, upstream=self.name, model=self._phase.model or request.model or self.model)
             response.queue_s = call.queue_s
             if self._has_headers:

@@ -33,7 +33,8 @@ class PromptCacheState:
         self._least = spec.min_tokens
         self._increment = spec.increment
         self._ttl = spec.ttl
-        self._written: dict[str, tuple[float, float]] = {}  # prefix: usable from, last used
+        # By prefix: usable from, last used, tokens that are there.
+        self._written: dict[str, tuple[float, float, int]] = {}
 
     def cached(
         self, request: Request, now: float, shared_tokens: int | None = None, fixed_tokens: int | None = None
@@ -57,29 +58,48 @@ class PromptCacheState:
         )
 
     def _found(self, key: str, shared: int, now: float) -> int:
-        shared -= shared % self._increment
-        if shared < self._least:
-            return 0
         entry = self._written.get(key)
         if entry is None or now < entry[0] or now > entry[1] + self._ttl:
             return 0
+        shared = min(shared, entry[2])
+        shared -= shared % self._increment
+        if shared < self._least:
+            return 0
         del self._written[key]  # to the end of the dict: the first is always the one unused for longest
-        self._written[key] = (entry[0], now)
+        self._written[key] = (entry[0], now, entry[2])
         return shared
 
-    def wrote(self, request: Request, first_token_s: float, now: float, *, in_session: bool = False) -> None:
-        """The prompt of this request was read in full; from its first token on, others find its prefix."""
-        if in_session:
-            self._write(_session(request), first_token_s, now)
-        self._write(getattr(request, self._field), first_token_s, now)
+    def wrote(
+        self,
+        request: Request,
+        first_token_s: float,
+        now: float,
+        shared_tokens: int | None = None,
+        fixed_tokens: int | None = None,
+    ) -> None:
+        """The prompt of this request was read; from its first token on, others find what they share with it.
 
-    def _write(self, key: str, first_token_s: float, now: float) -> None:
+        That is `share` of it, and where the traffic knows what prompts have in common, all of it. A shorter prompt than
+        is there adds nothing, and one that is too short to be cached is not.
+        """
+        tokens = request.input_tokens
+        length = int(tokens * self._share) if shared_tokens is None else tokens
+        if length < self._least:
+            return
+        if fixed_tokens is not None:
+            self._write(_session(request), length, first_token_s, now)
+        self._write(getattr(request, self._field), length, first_token_s, now)
+
+    def _write(self, key: str, length: int, first_token_s: float, now: float) -> None:
         written = self._written
-        entry = written.pop(key, None)
-        usable = first_token_s
+        entry = written.get(key)
+        usable, last = first_token_s, max(now, first_token_s)
         if entry is not None and now <= entry[1] + self._ttl:
-            usable = min(usable, entry[0])
-        written[key] = (usable, max(now, first_token_s))
+            if entry[2] >= length and entry[0] <= usable:
+                return  # reading it has refreshed it
+            usable, length = min(usable, entry[0]), max(length, entry[2])
+        written.pop(key, None)
+        written[key] = (usable, last, length)
         while True:  # forget what expired, so that a long run with many sessions stays small
             oldest = next(iter(written))
             if oldest == key or now <= written[oldest][1] + self._ttl:
@@ -102,12 +122,14 @@ class RateMeter:
         self._rate = 0.0
         self._last = 0.0
 
-    def arrival(self, now: float) -> float:
-        """Count an arrival at `now`; the rate just before it (its mean is the true rate of a Poisson stream)."""
-        before = self._rate * math.exp((self._last - now) / self._tau)
-        self._rate = before + 1 / self._tau
+    def rate(self, now: float) -> float:
+        """At `now`. Just before an arrival its mean is the true rate of a Poisson stream."""
+        return self._rate * math.exp((self._last - now) / self._tau)
+
+    def arrival(self, now: float) -> None:
+        """Count an arrival at `now`."""
+        self._rate = self.rate(now) + 1 / self._tau
         self._last = now
-        return before
 
 
 @dataclass(frozen=True)
@@ -186,7 +208,7 @@ class Timing:
         return network_s + (base_s + prefill_s) * load
 
     def load_factors(self, busy: int, now: float) -> tuple[float, float]:
-        """Multipliers of TTFT and of gaps for a call that starts now. To be asked once per call: it is counted.
+        """Multipliers of TTFT and of gaps for a call that starts now.
 
         Parameters
         ----------
@@ -199,7 +221,12 @@ class Timing:
             return self._by_slots[min(busy, len(self._by_slots) - 1)]
         if self._meter is None or self._load is None or self._load.capacity is None:
             return 1.0, 1.0
-        return self._load.multipliers(self._meter.arrival(now) / self._load.capacity)
+        return self._load.multipliers(self._meter.rate(now) / self._load.capacity)
+
+    def arrived(self, now: float) -> None:
+        """A call has come, and started or queued. To be told after `load_factors` was asked for one that starts."""
+        if self._meter is not None:
+            self._meter.arrival(now)
 
     def stall(self, u: float, place: float, gaps: int) -> tuple[int, float] | None:
         """A stall per answer, if this call has one: after how many gaps, and its seconds on top.
@@ -217,14 +244,31 @@ class Timing:
         return int(place * gaps), float(self.per_answer.duration.quantile(inner)[0])
 
 
-def mean_service_s(spec: SimProvider, input_tokens: float, output_tokens: float) -> float:
-    """Mean seconds a call holds its slot: at low load, with prompts and answers of mean length, nothing cached."""
+def mean_service_s(spec: SimProvider, input_tokens: float, output_tokens: float, *, full: bool = False) -> float:
+    """Mean seconds of a slot that a call takes, with prompts and answers of mean length, nothing cached.
+
+    Parameters
+    ----------
+    spec
+        Of the provider.
+    input_tokens, output_tokens
+        Means.
+    full
+        With all slots in use, instead of alone: slots over this is the most that the provider can carry.
+    """
+    gaps = max(output_tokens - 1, 0.0)
+    engine = spec.serving
+    if engine is not None:
+        # Calls in company share the decode steps, and wait for the prompts of all others.
+        company = engine.slots if full else 1
+        prefill_s = engine.prefill_step + engine.prefill_token * input_tokens
+        return company * prefill_s + gaps * (engine.decode_step + company * engine.decode_sequence)
     timing = Timing(spec)
     pace = 1.0 if timing.pace is None else timing.pace.mean
-    gaps = max(output_tokens - 1, 0.0)
     stall = timing.per_answer.probability * timing.per_answer.duration.mean if timing.per_answer is not None else 0.0
-    first = spec.ttft.mean + input_tokens * (timing.linear + timing.squared * input_tokens)
-    return first + gaps * timing.gaps.mean * pace + (stall * (1 - spec.flush) if gaps else 0.0)
+    slower = spec.load.multipliers(1.0) if full and spec.load is not None and spec.load.of == "slots" else (1.0, 1.0)
+    first = (spec.ttft.mean + input_tokens * (timing.linear + timing.squared * input_tokens)) * slower[0]
+    return first + gaps * timing.gaps.mean * pace * slower[1] + (stall * (1 - spec.flush) if gaps else 0.0)
 
 
 def _gaps(inter_token: Distribution, stall: StreamStall | None) -> tuple[Distribution, StreamStall | None]:

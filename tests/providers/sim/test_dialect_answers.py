@@ -10,6 +10,7 @@ from llmsim.distributions import Constant
 from llmsim.providers.dialects import Accounts, ErrorRates, Limits
 from llmsim.providers.faults import Fault, Scale
 from llmsim.providers.sim.provider import SimulatedProvider
+from llmsim.providers.sim.serving_spec import Serving
 from llmsim.providers.sim.spec import Queue, SimProvider
 from llmsim.scenario.load import load_scenario
 
@@ -86,10 +87,21 @@ def test_a_stream_that_fails_after_its_200_delivers_what_came_before(how):
     assert min(b - a for a, b in pairwise(starts)) >= 0.1, "one slot: each gave it back"
 
 
-def test_an_error_before_any_token_is_the_error_and_not_a_broken_stream():
-    spec = _spec(dialect="anthropic", errors=ErrorRates(in_stream=1.0))
-    seen = play(spec, lambda bench: bench.go(0, tokens=1))
-    assert (seen[0].word, seen[0].error.status, seen[0].end_s) == ("overloaded", 529, pytest.approx(0.1))
+@pytest.mark.parametrize("serving", [None, Serving(slots=90, prefill_token=0.01, decode_sequence=0.01)])
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_an_error_before_any_token_is_the_error_and_no_answer_at_all(tokens, serving):
+    """There was no first chunk, so no time to it, and a policy may send the call elsewhere."""
+    spec = SimProvider(
+        dialect="anthropic", errors=ErrorRates(in_stream=1.0), serving=serving, ttft=Constant(0.5 if serving else 0.1)
+    )
+    seen = play(spec, lambda bench: [bench.go(n, tokens=tokens, stream=n % 2 == 0) for n in range(80)])
+    early = [visit for visit in seen if visit.word == "overloaded"]
+    assert len(early) == 80 if tokens == 1 else 20 < len(early) < 35
+    for visit in early:
+        assert (visit.response, visit.error.status) == (None, 529)
+        if serving is None:
+            assert visit.end_s == pytest.approx(0.1)
+    assert {visit.word for visit in seen} <= {"overloaded", "stream_broken"}
 
 
 def test_which_calls_fail_does_not_depend_on_the_other_kinds():

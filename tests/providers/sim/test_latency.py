@@ -11,6 +11,8 @@ from llmsim.distributions import Constant, Exponential, Lognormal, Mixture, Part
 from llmsim.errors import ScenarioError
 from llmsim.luck import Luck
 from llmsim.providers.sim.latency import Load, LoadPoint, Prefill, PromptCache, StreamStall
+from llmsim.providers.sim.serving import ServingEngine
+from llmsim.providers.sim.serving_spec import Serving
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.providers.sim.timing import PromptCacheState, RateMeter, Timing, mean_service_s
 from llmsim.scenario.load import parse_scenario
@@ -64,7 +66,10 @@ def test_load_by_slots():
 
 def test_load_by_requests():
     model = timing(load=Load(of="requests", capacity=10.0, averaged_over=5.0, points=CURVE))
-    factors = [model.load_factors(1, i / 9) for i in range(900)]  # 9 a second, evenly
+    factors = []
+    for number in range(900):  # 9 a second, evenly
+        factors.append(model.load_factors(1, number / 9))
+        model.arrived(number / 9)
     assert factors[0] == (1.0, 1.0)
     # Looked at just before an arrival, an even stream of 9/s averages 8.9/s.
     assert factors[-1] == pytest.approx(Load(points=CURVE).multipliers(0.89), rel=1e-3)
@@ -74,7 +79,8 @@ def test_the_rate_meter_is_unbiased_for_poisson_arrivals():
     meter, now, seen = RateMeter(10.0), 0.0, []
     for gap in Exponential(1 / 25).quantile(Luck(5).series("arrivals").array(0, 40_000)):
         now += gap
-        seen.append(meter.arrival(now))
+        seen.append(meter.rate(now))
+        meter.arrival(now)
     # Variance of the shot noise: rate / (2 tau), correlated over tau.
     assert np.mean(seen[2000:]) == pytest.approx(25, abs=4 * math.sqrt(25 / 20 * 2 * 10 / now))
 
@@ -125,6 +131,37 @@ def test_the_mean_time_in_a_slot():
     assert mean_service_s(SimProvider(ttft=Constant(0.3)), 2000, 1) == 0.3
 
 
+def test_the_mean_time_in_a_slot_of_a_busy_server():
+    points = (LoadPoint(at=0.0), LoadPoint(at=1.0, ttft=3.0, inter_token=2.0))
+    spec = SimProvider(ttft=Constant(0.4), inter_token=Constant(0.01), concurrency=8, load=Load(points=points))
+    assert mean_service_s(spec, 0, 101) == pytest.approx(1.4)
+    assert mean_service_s(spec, 0, 101, full=True) == pytest.approx(3 * 0.4 + 2 * 1.0)
+
+
+@pytest.mark.parametrize(
+    "serving",
+    [
+        Serving(slots=32, prefill_step=0.004, prefill_token=60e-6, decode_step=0.012, decode_sequence=200e-6),
+        Serving(slots=4, prefill_step=0.03, prefill_token=0.0076, decode_sequence=0.0168),
+        Serving(slots=8, prefill_token=1e-4, decode_sequence=0.001, decode_step=0.02),
+    ],
+)
+def test_slots_over_the_mean_time_is_what_a_serving_engine_carries(serving):
+    uniforms = np.random.default_rng(1).random((2, 1500))
+    prompts, answers = (
+        1 + Exponential(mean).quantile(u).astype(int) for mean, u in zip((800, 150), uniforms, strict=True)
+    )
+    engine, spec = ServingEngine(serving), SimProvider(serving=serving)
+    jobs = [engine.arrive(None, int(prompt), int(answer), 0.0) for prompt, answer in zip(prompts, answers, strict=True)]
+    engine.advance(math.inf)
+    carried = len(jobs) / max(job.end_s for job in jobs)
+    full_s = mean_service_s(spec, prompts.mean(), answers.mean(), full=True)
+    assert serving.slots / full_s == pytest.approx(carried, rel=0.05)
+    alone = engine.arrive(None, 100, 11, 1e9)
+    engine.advance(math.inf)
+    assert mean_service_s(spec, 100, 11) == pytest.approx(alone.end_s - 1e9, abs=1e-6)
+
+
 def request(session="1", tokens=5000, route="chat"):
     return Request(id=f"{session}/0/0", session=session, route=route, input_tokens=tokens)
 
@@ -142,12 +179,29 @@ def test_a_prompt_is_cached_from_the_first_token_until_it_expires():
     assert cache.cached(request(), 901.1) == 0
 
 
+def test_nobody_reads_more_than_somebody_wrote():
+    cache = PromptCacheState(PromptCache(share=0.5, ttl=300.0))
+    cache.wrote(request(tokens=2000), first_token_s=0.0, now=0.0)  # 1000 in common: too few to be cached
+    assert cache.cached(request(tokens=9000), 1.0) == 0
+    cache.wrote(request(tokens=3000), first_token_s=1.0, now=1.0)
+    assert cache.cached(request(tokens=9000), 2.0) == 1500
+    cache.wrote(request(tokens=9000), first_token_s=3.0, now=3.0)
+    assert cache.cached(request(tokens=9000), 4.0) == 4500
+    cache.wrote(request(tokens=2500), first_token_s=5.0, now=5.0)
+    assert cache.cached(request(tokens=9000), 6.0) == 4500, "a short one takes nothing away"
+    assert cache.cached(request(tokens=9000), 307.0) == 0
+    cache.wrote(request(tokens=2500), first_token_s=307.0, now=307.0)
+    assert cache.cached(request(tokens=9000), 308.0) == 1250, "but what expired is gone"
+
+
 def test_a_growing_chat_tells_how_much_it_shares():
     cache = PromptCacheState(PromptCache(prefix="session"))
     cache.wrote(request("7"), first_token_s=1.0, now=0.0)
     assert cache.cached(request("7", tokens=6000), 5.0, shared_tokens=5000) == 5000
     assert cache.cached(request("8", tokens=6000), 5.0, shared_tokens=5000) == 0
     assert cache.cached(request("7", tokens=3000), 5.0, shared_tokens=5000) == 3000
+    cache.wrote(request("7", tokens=6000), first_token_s=6.0, now=6.0, shared_tokens=5000)
+    assert cache.cached(request("7", tokens=7500), 7.0, shared_tokens=6000) == 6000
 
 
 def test_the_cache_forgets_what_expired():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,7 @@ from llmsim.distributions import Constant, Exponential, Uniform
 from llmsim.luck import Luck
 from llmsim.pricing import TokenPrice
 from llmsim.providers.dialects import ErrorRates, Limits
-from llmsim.providers.faults import Fault, Scale
+from llmsim.providers.faults import Fault, Scale, Stall
 from llmsim.providers.sim.congestion import SharedCongestion
 from llmsim.providers.sim.congestion_spec import Congestion
 from llmsim.providers.sim.incidents_spec import Incidents
@@ -84,6 +85,18 @@ def test_a_full_server_is_slower():
     seen = play(_spec(load=curve, concurrency=4), lambda bench: [bench.go(number, tokens=11) for number in range(4)])
     assert [visit.first_s for visit in seen] == pytest.approx([0.2, 0.4, 0.6, 0.8])
     assert seen[3].end_s - seen[3].first_s == pytest.approx(0.2)
+
+
+def test_load_by_requests_counts_those_that_queue():
+    """Ten a second come and two a second are served: that is a load of 100 % and not of 20 %."""
+    points = (LoadPoint(at=0.3), LoadPoint(at=0.9, ttft=3.0))
+    busy = Load(of="requests", capacity=10.0, averaged_over=2.0, points=points)
+    spec = SimProvider(ttft=Constant(0.5), inter_token=Constant(0.0), concurrency=1, load=busy)
+    seen = play(spec, lambda bench: [bench.go(n, at=n / 10) for n in range(200)])
+    ends = sorted(visit.end_s for visit in seen)
+    assert ends[0] == pytest.approx(0.5), "nobody had come before"
+    late = [b - a for a, b in pairwise(ends) if 10 < b < 20]
+    assert min(late) > 1.4, "they wait at the slot, and the slot is slow"
 
 
 def test_cached_prompts_are_read_faster_cost_less_and_do_not_count_at_anthropic():
@@ -243,11 +256,11 @@ def test_only_who_answered_the_step_before_has_what_the_session_said():
     chat, other = PromptCacheState(PromptCache(min_tokens=100)), PromptCacheState(PromptCache(min_tokens=100))
     first, second = (Request("1/0/0", session="1", route="chat", input_tokens=n) for n in (1000, 3000))
     assert chat.cached(first, 0.0, 200, 200) == 0
-    chat.wrote(first, 1.0, 1.0, in_session=True)
+    chat.wrote(first, 1.0, 1.0, 200, 200)
     assert chat.cached(second, 0.5, 1000, 200) == 0, "its first token has not come"
     assert chat.cached(second, 5.0, 1000, 200) == 1000
     assert other.cached(second, 5.0, 1000, 200) == 0
-    other.wrote(Request("2/0/0", session="2", route="chat", input_tokens=500), 6.0, 6.0, in_session=True)
+    other.wrote(Request("2/0/0", session="2", route="chat", input_tokens=500), 6.0, 6.0, 200, 200)
     assert other.cached(second, 7.0, 1000, 200) == 200, "another session's system prompt"
     assert chat.cached(second, 1000.0, 1000, 200) == 0, "too long ago"
 
@@ -267,3 +280,18 @@ def test_a_chat_is_read_faster_and_billed_less_from_its_second_step_on():
     first, later = attempts.filter(pl.col("step") == 0), attempts.filter(pl.col("step") == 1)
     assert set(first["cached_input_tokens"]) == {0}
     assert set(later["cached_input_tokens"]) == {400}, "the first message; the answer to it was not a prompt yet"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_tokens_that_come_with_the_last_one_are_not_lost_behind_a_boundary_fault(stream):
+    """After its silence the rest of an answer comes at once: a chunk that ends earlier is no end."""
+    spec = SimProvider(
+        ttft=Constant(0.1),
+        inter_token=Constant(0.0),
+        stall=StreamStall(probability=1.0, per="answer", duration=Constant(1.0)),
+    )
+    fault = Fault(name="f", provider="p", stall=Stall(after_tokens=1, time=Constant(0.2)))
+    seen = play(spec, lambda bench: [bench.go(n, tokens=30, stream=stream) for n in range(20)], [fault])
+    for visit in seen:
+        assert (visit.word, visit.response.tokens_delivered, visit.usage.output_tokens) == ("ok", 30, 30)
+        assert visit.end_s == pytest.approx(1.1)
