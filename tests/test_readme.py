@@ -93,12 +93,23 @@ def test_a_whole_gateway(names: dict[str, Any]) -> None:
 def test_the_scenario_of_30_lines(tmp_path: Path) -> None:
     import llmsim as ls
 
-    (text,) = blocks("yaml")
+    text = blocks("yaml")[0]
     assert len(text.splitlines()) <= 35
     path = tmp_path / "brown-out.yaml"
     path.write_text(text, encoding="utf-8")
     assert ls.load(path).name == "brown-out"
     assert ls.load(path, ["gateway.fallback.order=[spare,primary]"]) != ls.load(path)
+
+
+def test_the_words_for_real_providers_are_words_of_a_scenario(tmp_path: Path) -> None:
+    import llmsim as ls
+
+    path = tmp_path / "real.yaml"
+    path.write_text("version: 1\nreplications: 1\nclock: {start: monday 08:00, duration: 20s}\n" + blocks("yaml")[1])
+    scenario = ls.load(path)
+    assert scenario.providers["openai"].dialect == "openai"
+    assert scenario.providers["openai"].rate_limit is not None
+    assert ls.run(scenario).metrics["requests"] > 50
 
 
 @pytest.mark.slow

@@ -97,6 +97,13 @@ class ModelDrift:
     refusals: Multiplier = 1.0
     model: str = ""
 
+    def __post_init__(self) -> None:
+        if all(value in (1.0, "") for value in vars(self).values()):
+            raise ValueError(
+                "this drift changes nothing; give it ttft, latency, output_tokens, json_defects, refusals or model, as "
+                "in drift: {output_tokens: 1.4x}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:

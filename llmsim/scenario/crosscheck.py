@@ -92,6 +92,23 @@ def _providers(document: Document) -> Iterator[Problem]:
             yield document.problem(
                 ("providers", name), f"{name!r} is what tables call answers without a provider", hint, at_key=True
             )
+        settings = document.get(("providers", name))
+        if isinstance(settings, dict):
+            yield from _idle_words(document, name, settings)
+
+
+def _idle_words(document: Document, name: str, settings: dict[str, Any]) -> Iterator[Problem]:
+    """Words that need another one beside them to have any effect."""
+    for word, needs, hint in (
+        ("queue", ("concurrency", "serving"), "Give it slots, concurrency: 32, or remove queue."),
+        ("quota_group", ("rate_limit",), "Give it rate_limit: {requests: 500/min}, the same for all of the group."),
+        ("incident_group", ("congestion", "incidents"), "Give it congestion or incidents, or remove incident_group."),
+    ):
+        value = settings.get(word)
+        limited = value.get("limit") if word == "queue" and isinstance(value, dict) else value
+        if limited not in (None, "") and all(settings.get(other) is None for other in needs):
+            message = f"{word} has no effect without {' or '.join(needs)}"
+            yield document.problem(("providers", name, word), message, hint, at_key=True)
 
 
 def _policies(document: Document) -> Iterator[Problem]:
@@ -158,6 +175,30 @@ def _without_effect(document: Document, index: int, provider: Any) -> Iterator[P
         if multiplier is not None and not has and not nothing:
             message = f"provider {provider!r} has no {needs} for this fault to change"
             yield document.problem(("faults", index, effect), message, f"Give it {example}.", at_key=True)
+    drift = document.get(("faults", index, "drift"))
+    if isinstance(drift, dict):
+        yield from _idle_drift(document, index, str(provider), drift, settings)
+
+
+def _idle_drift(
+    document: Document, index: int, provider: str, drift: dict[str, Any], settings: dict[str, Any]
+) -> Iterator[Problem]:
+    """Drift multiplies: what a provider never does, it does not do more often."""
+    path: Path = ("faults", index, "drift")
+    if "ttft" in drift and settings.get("serving") is not None:
+        message = f"the times of provider {provider!r} are those of its serving engine's steps"
+        yield document.problem((*path, "ttft"), message, "Write latency: 1.5x instead.", at_key=True)
+    output = settings.get("output")
+    if output is not None and not isinstance(output, dict):
+        return
+    own = output or {}
+    for word, needs, example in (
+        ("refusals", ("refusals",), "output: {refusals: 1%}"),
+        ("json_defects", ("json_defects", "json_defects_by_style"), "output: {json_defects: {prose: 5%}}"),
+    ):
+        if word in drift and not any(own.get(key) for key in needs):
+            message = f"provider {provider!r} has no {word} for this drift to multiply"
+            yield document.problem((*path, word), message, f"Give it {example}.", at_key=True)
 
 
 def _seconds(value: Any, *, si: bool) -> float | None:

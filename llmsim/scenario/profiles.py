@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from llmsim.errors import Problem
 from llmsim.providers.profiles import Profile, profile_from, profile_names, profile_text
-from llmsim.providers.sim.spec import SimProvider
+from llmsim.providers.sim.spec import OWN_TIMING, SimProvider
 from llmsim.scenario.document import Document
 from llmsim.scenario.keys import nearest
 
@@ -18,7 +18,7 @@ __all__ = ["MERGED", "defaults_of", "read_profile", "with_profiles"]
 
 #: Keys whose own keys override those of the profile one by one. All others are replaced whole: half a distribution, or
 #: a price of two sources, means nothing.
-MERGED = frozenset({"prompt_cache"})
+MERGED = frozenset({"prompt_cache", "output", "errors", "prefill"})
 
 
 @cache
@@ -84,6 +84,8 @@ def _filled(document: Document, name: str, given: Any, problems: list[Problem]) 
         problems.append(document.problem((*path, "tier"), f"profile {profile} has no tier {tier!r}", hint))
         return given
     settings = found.settings(tier)
+    if given.get("serving") is not None:  # its steps take the place of what was measured of another server
+        settings = {key: value for key, value in settings.items() if key not in OWN_TIMING}
     merged = {
         key: {**settings[key], **given[key]}
         for key in MERGED & settings.keys() & given.keys()

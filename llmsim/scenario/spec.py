@@ -109,6 +109,21 @@ class Scenario:
     slo: dict[str, tuple[str, ...]] = field(default_factory=dict)
     source: Any = field(default=None, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        groups: dict[str, tuple[str, SimProvider]] = {}
+        for name, spec in self.providers.items():
+            if spec.quota_group is None or spec.rate_limit is None:
+                continue
+            first, other = groups.setdefault(spec.quota_group, (name, spec))
+            if (spec.dialect, spec.rate_limit) != (other.dialect, other.rate_limit):
+                raise BadValue(
+                    f"{first} and {name} share the quota_group {spec.quota_group!r}, but not dialect and rate_limit; "
+                    "write the same for both",
+                    "providers",
+                    name,
+                    "quota_group",
+                )
+
     def with_gateway(self, gateway: Any) -> Scenario:
         """The same scenario under another gateway (a `Gateway`, or an ``async def gateway(request, providers)``)."""
         return dataclasses.replace(self, gateway=Gateway.of(gateway))

@@ -81,9 +81,15 @@ def _fields(spec: Any) -> dict[str, Any]:
         if profiled is not None and key not in ("profile", "tier"):
             default = getattr(profiled, field.name)
         if value != default:
-            whole = profiled is not None and key in MERGED and value is not None
-            values[key] = {name: _plain(item) for name, item in vars(value).items()} if whole else _plain(value)
+            merged = profiled is not None and key in MERGED and value is not None and default is not None
+            values[key] = _beside(default, value) if merged else _plain(value)
     return values
+
+
+def _beside(default: Any, spec: Any) -> dict[str, Any]:
+    """The keys of a spec that are not as in the profile's, be they llmsim's own defaults."""
+    names = [field.name for field in dataclasses.fields(spec)]
+    return {name: _plain(getattr(spec, name)) for name in names if getattr(spec, name) != getattr(default, name)}
 
 
 def _written(cls: type[Any]) -> list[dataclasses.Field[Any]]:

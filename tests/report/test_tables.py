@@ -15,7 +15,7 @@ from llmsim.telemetry.metrics import evaluate
 from llmsim.telemetry.recorder import ColumnData, Replication, event_hash
 
 
-@pytest.mark.parametrize("table", ["requests", "attempts", "events", "windows"])
+@pytest.mark.parametrize("table", ["requests", "attempts", "events", "windows", "sessions"])
 @pytest.mark.parametrize("replications", [0, 1, 2])
 def test_the_documentation_and_the_frames_agree_exactly(table, replications):
     rows = getattr(result(replications), table)

@@ -81,6 +81,26 @@ gateway: {policies: [fallback: {order: [b, a]}]}
     assert "at most 286 requests" in str(found)
 
 
+def test_preflight_of_a_quota_that_is_counted_by_the_minute() -> None:
+    text = """
+version: 1
+clock: {duration: 5m}
+traffic:
+  base_rate: 0.5/s
+  executor: ramping-arrival-rate
+  stages: [{duration: 60s, target: 1x}, {duration: 1ms, target: 3x}]
+providers:
+  a: {dialect: DIALECT, rate_limit: {requests: 60/min, burst: 60s}}
+"""
+    # A bucket refills 1/s and loses 1.5/s: 60 last for two minutes. A minute's 60 last for 40 s, whatever was left.
+    found = {
+        dialect: preflight(parse_scenario(text.replace("DIALECT", dialect))).loads[0].empty_at_s
+        for dialect in ("openai", "azure")
+    }
+    assert found["openai"] == pytest.approx(60 + 120, abs=1)
+    assert found["azure"] == pytest.approx(60 + 40, abs=1)
+
+
 def test_preflight_caps_answers_at_max_tokens() -> None:
     text = """
 version: 1

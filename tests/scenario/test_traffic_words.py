@@ -109,6 +109,8 @@ def test_the_schema_for_editors_knows_them():
     definitions = validator().schema["$defs"]
     assert definitions["Traffic"]["properties"]["arrivals"]["anyOf"][0] == {"enum": ["poisson", "constant"]}
     assert {"Burstiness", "Clients", "Diurnal", "FlashCrowd", "TraceReplay"} <= set(definitions)
+    assert {"Session", "Agent", "Documents", "Window"} <= set(definitions)
+    assert {"enum": ["grow", "none"]} in definitions["Session"]["properties"]["context"]["anyOf"]
     assert {"from", "to", "then"} <= set(definitions["TraceReplay"]["properties"])
 
 

@@ -79,6 +79,14 @@ def test_an_answer_that_came_too_late_was_not_useful():
     assert parts([request(outcome="deadline_exceeded")], rows) == {"broken": 1.5, "total": 1.5}
 
 
+def test_an_answer_that_could_not_be_used_is_broken_and_no_retry():
+    rows = [attempt(won=True, cost_usd=1.5)]
+    assert parts([request(outcome="bad_output")], rows) == {"broken": 1.5, "total": 1.5}
+    # One that a policy threw away to ask again was not the caller's answer.
+    again = [attempt(won=False, cost_usd=1.5), attempt(attempt=2, cause="fallback", cost_usd=2.0)]
+    assert parts([request(attempts=2)], again) == {"useful": 2.0, "retry": 1.5, "total": 3.5}
+
+
 def test_cost_per_success_divides_by_successes_only():
     rows = [request(), request(session=1, outcome="timeout")]
     tries = [attempt(cost_usd=2.0), attempt(session=1, outcome="cancelled", cost_usd=1.0)]

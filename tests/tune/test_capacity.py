@@ -91,7 +91,8 @@ def test_nothing_passes_or_nothing_fails(monkeypatch):
     pretend(monkeypatch, lambda load: "FAIL")
     found = capacity(BUCKET)
     assert found.passes is None
-    assert found.headline == "bucket: no load passes; 0.00195/s (0.000977x) failed"
+    # Of fewer than 50 requests a replication, no share or percentile could be told.
+    assert found.headline == "bucket: no load passes; 0.5/s (0.25x) failed"
     pretend(monkeypatch, lambda load: "PASS")
     found = capacity(BUCKET)
     assert found.fails is None
@@ -147,6 +148,13 @@ def test_an_interrupt_keeps_what_is_known(monkeypatch):
 def test_wrong_words(changes, options, says):
     with pytest.raises(ScenarioError, match=says):
         capacity({**BUCKET, **changes}, **options)
+
+
+def test_a_trace_has_no_load_to_search_for(tmp_path):
+    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens\n0,1,1\n1,1,1\n")
+    replay = {"executor": "trace", "trace": {"file": str(tmp_path / "t.csv")}}
+    with pytest.raises(ScenarioError, match=r"a trace sets its own pace.*write executor: constant-arrival-rate"):
+        capacity({**BUCKET, "traffic": replay})
 
 
 def test_it_is_a_public_name():

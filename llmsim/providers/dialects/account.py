@@ -190,6 +190,8 @@ class Account:
         used = meter.capacity - meter.level
         if self.accounting.counts_failures:
             self._use_up_a_request(now)
+            # What the refusal itself used up must come back too: who waits as long as he is told gets in.
+            wait_s = max(meter.wait_s(amounts[meter.draws], now) for meter in self.meters)
         levels = self.snapshot(now)
         return Refused(meter.name, wait_s, meter.capacity, used, amounts[meter.draws], levels, now)
 

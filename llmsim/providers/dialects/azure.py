@@ -61,9 +61,7 @@ class Azure(Dialect):
     def _meters(self, limits: Limits, epoch_s: float) -> list[Meter]:
         meters: list[Meter] = []
         if limits.requests is not None:
-            span_s = limits.burst or _request_window_s(limits.requests)
-            capacity = max(limits.requests * span_s, 1.0)
-            meters.append(Window("requests", REQUESTS, limits.requests, capacity, every(span_s)))
+            meters.append(RequestWindow(limits.requests, limits.burst))
         if limits.tokens is not None:
             meters.append(Window("tokens", TOTAL, limits.tokens, limits.tokens * 60, every(60.0)))
         return meters
@@ -115,6 +113,25 @@ class Azure(Dialect):
         if kind == "in_stream":
             return Answer(kind=ServerError, message=message, status=200, body=body, event="", stands_for=status)
         return Answer(kind=KINDS[kind], message=message, status=status, body=body)
+
+
+class RequestWindow(Window):
+    """Requests, over a time that depends on how many of them are allowed; a quota cut may lengthen it."""
+
+    __slots__ = ("_burst",)
+
+    def __init__(self, per_s: float, burst: float | None) -> None:
+        self._burst = burst
+        span_s = burst or _request_window_s(per_s)
+        super().__init__("requests", REQUESTS, per_s, max(per_s * span_s, 1.0), every(span_s))
+
+    def scale(self, multiplier: float, now: float) -> None:
+        self.refill(now)
+        per_s = self._agreed[0] * multiplier
+        span_s = self._burst or _request_window_s(per_s)
+        self._boundary = every(span_s)
+        self._until = min(self._until, self._boundary(now))
+        self.rescale(per_s, max(per_s * span_s, 1.0) if per_s > 0 else 0.0, now)
 
 
 def _request_window_s(per_s: float) -> float:

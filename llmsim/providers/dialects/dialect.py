@@ -19,7 +19,7 @@ from llmsim.errors import (
 from llmsim.providers.dialects.account import Account, Accounting, LimitHeaders, Refused, Ticket
 from llmsim.providers.dialects.answers import NO_HEADERS, Answer, in_ms, rendered
 from llmsim.providers.dialects.limits import Failure, Limits
-from llmsim.providers.dialects.meters import INPUT, OUTPUT, REQUESTS, TOTAL, Meter
+from llmsim.providers.dialects.meters import INPUT, OUTPUT, REQUESTS, TOTAL, Bucket, Meter
 
 __all__ = ["KINDS", "Dialect", "Generic"]
 
@@ -69,6 +69,8 @@ class Dialect:
         if strange:
             words = ", ".join(sorted(self.reads)) or "no limits at all"
             raise ValueError(f"the dialect {self.name} does not know {', '.join(strange)}; it knows {words}")
+        if limits.burst is not None and limits.requests is None:
+            raise ValueError("burst holds requests to a shorter time; write requests: 500/min beside it")
 
     def success(self, account: Account, ticket: Ticket) -> Mapping[str, str]:
         """Headers of the answer to an admitted call; written out when they are looked at."""
@@ -119,7 +121,7 @@ class Generic(Dialect):
     def _meters(self, limits: Limits, epoch_s: float) -> list[Meter]:
         span_s = 60.0 if limits.window is None else limits.window
         rates = [(word, draws, getattr(limits, word)) for word, draws in _DRAWS.items()]
-        return [Meter(word, draws, rate, rate * span_s) for word, draws, rate in rates if rate is not None]
+        return [Bucket(word, draws, rate, span_s) for word, draws, rate in rates if rate is not None]
 
     def _accounting(self, limits: Limits) -> Accounting:
         return Accounting(foresees=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
 from llmsim.units import Multiplier, PositiveCount, PositiveDuration, PositiveRate, Ratio
@@ -78,7 +79,7 @@ class Limits:
     requests_per_day, tokens_per_day
         A second limit beside those per minute.
     window
-        A full bucket holds this much time's worth.
+        A full bucket holds this much time's worth, at least one request.
     burst
         Requests are also held to this much time's worth at a time: 60 a minute "may be enforced as 1 per second"
         (OpenAI and Anthropic say so in nearly the same words). For azure: the length of its counting window.
@@ -160,7 +161,7 @@ class ErrorRates:
         if self.total > 1 + 1e-9:
             raise ValueError(f"errors add up to {self.total:.4g}; together they must not be more than 100%")
 
-    @property
+    @cached_property
     def total(self) -> float:
         """Share of calls that fail in any of these ways."""
         return float(sum(getattr(self, kind) for kind in FAILURES))
@@ -171,6 +172,8 @@ class ErrorRates:
         One draw decides among all kinds, `server_error` first: a scenario that adds another kind leaves the calls that
         failed before as they were.
         """
+        if u >= self.total:  # nearly always
+            return None
         for kind in FAILURES:
             u -= getattr(self, kind)
             if u < 0:

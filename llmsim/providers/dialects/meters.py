@@ -40,9 +40,14 @@ class Meter(TokenBucket):
         self._agreed = (rate_per_s, capacity)
 
     def scale(self, multiplier: float, now: float) -> None:
-        """Multiply what was agreed (a quota cut); what does not fit any more is lost."""
-        rate, capacity = self._agreed
-        self.rescale(rate * multiplier, capacity * multiplier, now)
+        """Multiply what was agreed (a quota cut); what does not fit any more is lost.
+
+        One request fits as long as there is any rate: 60 a minute, one at a time, cut to a tenth, are one every 10 s.
+        """
+        rate, capacity = (agreed * multiplier for agreed in self._agreed)
+        if rate > 0 and self.draws == REQUESTS:
+            capacity = max(capacity, 1.0)
+        self.rescale(rate, capacity, now)
 
     def full_s(self, level: float, now: float) -> float:
         """Seconds from `now`, when it stood at `level`, until it is full again; inf if it never will be."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
-from llmsim.distributions import Normal
+from llmsim.distributions import Distribution, Normal
 from llmsim.luck import Luck
 from llmsim.providers.sim.conditions import Phase
 from llmsim.providers.sim.draws import CallLuck
@@ -32,33 +33,48 @@ class Answers:
         Their address.
     drifts
         Whether the model may change in this run.
+
+    Attributes
+    ----------
+    columns
+        What it needs of every call's luck (`llmsim.providers.sim.draws`).
     """
 
-    __slots__ = ("_cut_at", "_defect", "_length", "_output", "_plain", "_refusal")
+    __slots__ = ("_defect", "_length", "_output", "_plain", "_refusal", "columns")
 
     def __init__(self, output: Output, luck: Luck, provider: str, *, drifts: bool) -> None:
         self._output = output
         self._plain = output == Output() and not drifts
-        self._refusal = CallLuck(luck, "refusal", provider)
-        self._length = CallLuck(luck, "length", provider, Normal())
-        self._defect = CallLuck(luck, "defect", provider)
-        self._cut_at = CallLuck(luck, "cut_at", provider)
+        self.columns: dict[str, Distribution | None] = {}
+        if output.refusals:
+            self.columns["refusal"] = None
+        if output.variation:
+            self.columns["length"] = Normal()
+        self._refusal = self._length = -1  # where they stand in a call's luck
+        self._defect = CallLuck(luck, provider, {"defect": None, "cut_at": None})
 
-    def plan(self, request: Request, truth: Truth, number: int, phase: Phase) -> Plan:
-        """The answer to the `number`-th call of a request."""
+    def find(self, at: Mapping[str, int]) -> None:
+        """Learn where its columns stand in a call's luck."""
+        self._refusal, self._length = at.get("refusal", -1), at.get("length", -1)
+
+    def plan(self, request: Request, truth: Truth, number: int, row: tuple[float, ...], phase: Phase) -> Plan:
+        """The answer to the `number`-th call of a request, whose luck is `row`."""
         natural, most = truth.output_tokens, request.max_tokens
         if self._plain and request.response_schema is None:
             if most is None or natural <= most:
                 return _stops(natural)
             return Plan(most, "length")
         output = self._output
-        if output.refusals and self._refusal(truth, number) < output.refusals * phase.refusals:
+        if output.refusals and row[self._refusal] < output.refusals * phase.refusals:
             return Plan(REFUSAL_TOKENS if most is None else min(REFUSAL_TOKENS, most), "refusal")
-        z = self._length(truth, number) if output.variation else 0.0
+        z = row[self._length] if output.variation else 0.0
         natural = output.tokens(natural, z, phase.length)
         kept = natural if most is None else min(natural, most)
+        if request.response_schema is None and kept == natural:
+            return _stops(kept)
         text = None
         if request.response_schema is not None:
-            defect = output.defects(truth.style).pick(self._defect(truth, number), phase.defects)
-            text = json_text(natural, kept, defect, self._cut_at(truth, number) if defect == "cut" else 0.0)
+            luck, cut_at = self._defect(truth, number)
+            defect = output.defects(truth.style).pick(luck, phase.defects)
+            text = json_text(natural, kept, defect, cut_at if defect == "cut" else 0.0)
         return Plan(kept, "stop" if kept == natural else "length", text)

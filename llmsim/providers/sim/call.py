@@ -19,17 +19,22 @@ from llmsim.types import NO_USAGE, Chunk, Limits, Usage
 
 if TYPE_CHECKING:
     from llmsim.providers.dialects import Ticket
-    from llmsim.providers.sim.gaps import Floats, GapPool
+    from llmsim.providers.sim.gaps import Floats
     from llmsim.providers.sim.outputs import Plan
     from llmsim.providers.sim.provider import SimulatedProvider
     from llmsim.providers.sim.slots import Slots
 
-__all__ = ["Call"]
+__all__ = ["USUAL", "Call", "Manner"]
 
 _CHUNK_TOKENS = 8  # an iterating reader is woken once per this many tokens …
 _VISIBLE_GAP_S = 0.25  # … and before any silence longer than this, so that its own timers see it
 
 WAITING, SERVED, ENDED = range(3)
+
+#: How an answer comes: the pace of all its gaps (0: all of it with the first token), and a silence, if there is one:
+#: after how many gaps, and its seconds.
+Manner = tuple[float, tuple[int, float] | None]
+USUAL: Manner = (1.0, None)
 
 
 @lru_cache(maxsize=4096)
@@ -54,23 +59,19 @@ class Call:
         "arrived_s",
         "cached_tokens",
         "end_s",
-        "ending",
         "error",
-        "fails_after",
         "finish_reason",
         "first_s",
-        "gaps",
         "generation_s",
         "input_tokens",
         "longest_gap_s",
-        "pace",
+        "manner",
         "place",
+        "plan",
         "provider",
         "queue_s",
         "scale",
-        "stall",
         "state",
-        "text",
         "ticket",
         "tokens",
         "ttft_s",
@@ -89,19 +90,17 @@ class Call:
     ) -> None:
         self.provider = provider
         self.input_tokens = input_tokens
-        self.tokens, self.ending, self.text, self.fails_after = plan
+        self.plan = plan
+        self.tokens = plan[0]  # by its place: half the time, and this is the hottest of constructors
         self.ttft_s = ttft_s
-        self.gaps: GapPool | None = None
         self.place, self.generation_s, self.longest_gap_s = window  # unscaled until it starts
         self.state = WAITING
         self.ticket: Ticket | None = None  # what its account was charged, where that is to be settled
         self.cached_tokens = 0  # of the prompt: read from the provider's cache
-        self.pace = 1.0  # of all gaps; 0: the whole answer comes with its first token
-        self.stall: tuple[int, float] | None = None  # a silence: after how many gaps, and its seconds
+        self.manner = USUAL
         self.wanted = True  # False once the caller went away
         self.waiter: asyncio.Future[None] | None = None
-        self.arrived_s = self.queue_s = self.first_s = self.end_s = math.nan
-        self.scale = 1.0
+        self.arrived_s = math.nan  # … and `queue_s`, `scale`, `first_s` and `end_s` from its start on
         self.error: GatewayError | None = None
         self.usage = NO_USAGE
         self.finish_reason = ""
@@ -116,28 +115,30 @@ class Call:
         """Get a slot: fix the timeline. The scales multiply the time to first token, and all that comes after it."""
         self.state = SERVED
         self.queue_s = now - self.arrived_s
-        self.scale = scale = gap_scale * self.pace
+        pace, stall = self.manner
+        self.scale = scale = gap_scale * pace
         self.first_s = first_s = now + self.ttft_s * first_scale
         self.end_s = end_s = first_s + self.generation_s * scale
         self.longest_gap_s *= scale
-        if self.stall is not None:
-            self.end_s = end_s = end_s + self.stall[1]
+        if stall is not None:
+            self.end_s = end_s = end_s + stall[1]
             self.longest_gap_s = float(self._all_gaps().max())
         loop = self.provider.loop
         if self.tokens > 1 and self.waiter is not None:
             loop.wake_at(first_s, self.waiter)
-        if self.fails_after is None:
+        fails_after = self.plan.fails_after
+        if fails_after is None:
             loop.at(end_s, self._served)
         else:
-            before = self._all_gaps()[: max(self.fails_after - 1, 0)]
+            before = self._all_gaps()[: max(fails_after - 1, 0)]
             loop.at(first_s + float(before.sum()), self._break)
 
     def _all_gaps(self) -> Floats:
         """Seconds between its tokens, shape ``(tokens - 1,)``."""
-        assert self.gaps is not None
-        gaps = self.gaps.window(self.place, self.tokens - 1) * self.scale
-        if self.stall is not None:
-            gaps[self.stall[0]] += self.stall[1]
+        gaps = self._slots().gaps.window(self.place, self.tokens - 1) * self.scale
+        stall = self.manner[1]
+        if stall is not None:
+            gaps[stall[0]] += stall[1]
         return gaps
 
     def _served(self) -> None:
@@ -145,7 +146,7 @@ class Call:
             return  # cut off, or its slot was freed when the caller went away
         self.state = ENDED
         self.usage = _usage(Usage, (self.input_tokens, self.tokens, self.cached_tokens))
-        self.finish_reason = self.ending
+        self.finish_reason = self.plan.finish_reason
         waiter, reader = self.waiter, self._reader
         if waiter is not None and not waiter.done():  # a single token: first and last at once
             waiter.set_result(None)
@@ -160,7 +161,7 @@ class Call:
             self._leave_slot()
 
     def _fail(self) -> None:
-        made = self.fails_after
+        made = self.plan.fails_after
         assert made is not None
         self.cut(self.provider.in_stream_error(made), Usage(self.input_tokens, made, self.cached_tokens))
 
@@ -289,12 +290,12 @@ class Call:
         self._delivered += tokens
         if self._delivered >= self.tokens:
             self.usage = _usage(Usage, (self.input_tokens, self.tokens, self.cached_tokens))
-            self.finish_reason = self.ending
+            self.finish_reason = self.plan.finish_reason
         return _chunk(Chunk, (self.words(self._delivered - tokens, self._delivered), tokens))
 
     def words(self, first: int, last: int) -> str:
         """What the tokens from `first` to before `last` say."""
-        text, tokens = self.text, self.tokens
+        text, tokens = self.plan.text, self.tokens
         if text is None:
             return _filler(last - first)
         return text[len(text) * first // tokens : len(text) * last // tokens]

@@ -1,51 +1,94 @@
-"""What chance has in store for the calls to one provider."""
+"""What chance has in store for the calls to one provider, addressed by (request, n-th call of it to this provider)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from llmsim.distributions import Distribution
-from llmsim.luck import Luck, Series
+from llmsim.luck import Luck
 from llmsim.traffic.workload import Truth
 
 __all__ = ["CallLuck"]
 
-_BLOCK_BITS = 9
-_BLOCK_MASK = (1 << _BLOCK_BITS) - 1
+_BLOCK_BITS, _BLOCK = 9, 512  # calls whose rows are made at once: first calls of new requests...
+_OTHER_BITS, _OTHER = 6, 64  # ...and calls that come now and then
+# Blocks that are kept, so that memory stays bounded: 10 to 20 MB of each kind at most. Arrivals come in order and need
+# few. Virtual users drift apart, the slowest by 130 iterations of the fastest in half an hour: they get more, or every
+# change of user would make a block anew (80 us a request, where it should be 1).
+_KEPT, _KEPT_MOST = 8, 256
+_OTHERS_KEPT = 512  # of all n-th calls, steps and retries together
+
+_Row = tuple[float, ...]
 
 
 class CallLuck:
-    """One purpose's draws, addressed by (request, n-th call of it to this provider).
+    """One row of numbers for each call; every column is a purpose with an address of its own.
+
+    All that nearly every call needs stands in one row: looking it up costs as much as one number alone, and a purpose
+    that is added shifts none of the others.
 
     Parameters
     ----------
     luck
         Of the replication.
-    purpose, provider
-        The address.
-    distribution
-        Through whose quantile function the uniforms go; None: they stay as they are.
+    provider
+        Second part of the address, after the purpose.
+    columns
+        Purposes, and the distributions through whose quantile functions their uniforms go (None: they stay so).
+
+    Attributes
+    ----------
+    at
+        Purpose to its place in a row.
+
+    Examples
+    --------
+    >>> draws = CallLuck(Luck(1), "openai", {"error": None, "stall": None})
+    >>> alone = CallLuck(Luck(1), "openai", {"stall": None})
+    >>> truth = Truth(7, 100, 1.0)
+    >>> draws(truth, 0)[draws.at["stall"]] == alone(truth, 0)[0]
+    True
     """
 
-    __slots__ = ("_address", "_distribution", "_first", "_first_blocks", "_luck", "_others")
+    __slots__ = ("_columns", "_first", "_kept", "_luck", "_newest", "_others", "_provider", "at")
 
-    def __init__(self, luck: Luck, purpose: str, provider: str, distribution: Distribution | None = None) -> None:
+    def __init__(self, luck: Luck, provider: str, columns: Mapping[str, Distribution | None]) -> None:
         self._luck = luck
-        self._address = (purpose, provider)
-        self._distribution = distribution
-        self._first = self._series(0, 0, 0, block=_BLOCK_MASK + 1)
-        self._first_blocks = self._first.blocks  # looked into directly: two such draws for every call
-        self._others: dict[tuple[int, int, int], Series] = {}
+        self._provider = provider
+        self._columns = dict(columns)
+        self.at = {purpose: place for place, purpose in enumerate(columns)}
+        self._first: dict[int, list[_Row]] = {}
+        self._newest, self._kept = -1, _KEPT
+        self._others: dict[tuple[int, int, int, int], list[_Row]] = {}
 
-    def _series(self, call: int, step: int, retry: int, block: int) -> Series:
-        purpose, provider = self._address
-        return self._luck.series(purpose, provider, call, step, retry, block=block, through=self._distribution)
-
-    def __call__(self, truth: Truth, call: int) -> float:
+    def __call__(self, truth: Truth, call: int) -> _Row:
+        index = truth.index
         if call == 0 and truth.retry == 0 and truth.step == 0:
-            index = truth.index
-            block = self._first_blocks.get(index >> _BLOCK_BITS)
-            return self._first(index) if block is None else block[index & _BLOCK_MASK]
-        key = (call, truth.step, truth.retry)
-        series = self._others.get(key)
-        if series is None:
-            series = self._others[key] = self._series(*key, block=256)
-        return series(truth.index)
+            block = self._first.get(index >> _BLOCK_BITS)
+            if block is None:
+                block = self._draw_first(index >> _BLOCK_BITS)
+            return block[index & (_BLOCK - 1)]
+        address = (call, truth.step, truth.retry, index >> _OTHER_BITS)
+        block = self._others.get(address)
+        if block is None:
+            if len(self._others) == _OTHERS_KEPT:
+                del self._others[next(iter(self._others))]
+            block = self._others[address] = self._draw(address[:3], address[3] * _OTHER, _OTHER)
+        return block[index & (_OTHER - 1)]
+
+    def _draw_first(self, number: int) -> list[_Row]:
+        if number > self._newest:
+            self._newest = number
+        elif self._kept < _KEPT_MOST:  # it was there, and thrown away too early
+            self._kept *= 2
+        if len(self._first) >= self._kept:
+            del self._first[next(iter(self._first))]
+        block = self._first[number] = self._draw((0, 0, 0), number * _BLOCK, _BLOCK)
+        return block
+
+    def _draw(self, address: tuple[int, int, int], first: int, size: int) -> list[_Row]:
+        columns = [
+            self._luck.series(purpose, self._provider, *address, through=through).array(first, size).tolist()
+            for purpose, through in self._columns.items()
+        ]
+        return list(zip(*columns, strict=True)) or [()] * size

@@ -54,7 +54,7 @@ class EngineCall(Call):
 
     def got_first(self) -> None:
         """The first token is there."""
-        if self.fails_after == 0:
+        if self.plan.fails_after == 0:
             return  # its one token, after which it fails, is none
         self.state = SERVED
         self.first_s = self.provider.loop.time()
@@ -64,14 +64,14 @@ class EngineCall(Call):
 
     def got_end(self) -> None:
         """The last token is there, or the one after which the server fails."""
-        if self.fails_after is not None:
+        if self.plan.fails_after is not None:
             self._fail()
             return
         self.state = ENDED
         self.end_s = self.provider.loop.time()
         self.longest_gap_s = self.job.longest_gap_s
         self.usage = Usage(self.input_tokens, self.tokens, self.cached_tokens)
-        self.finish_reason = self.ending
+        self.finish_reason = self.plan.finish_reason
         self._settle()
         self._wake_reader()
 

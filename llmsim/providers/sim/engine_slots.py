@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from llmsim.distributions import Distribution
 from llmsim.providers.sim.conditions import Phase
 from llmsim.providers.sim.engine_call import EngineCall
 from llmsim.providers.sim.engine_server import EngineServer
@@ -11,7 +13,6 @@ from llmsim.providers.sim.outputs import Plan
 from llmsim.providers.sim.serving_job import OnCancel
 from llmsim.providers.sim.serving_spec import Serving
 from llmsim.providers.sim.slots import lost, whole_slots
-from llmsim.traffic.workload import Truth
 from llmsim.types import Request
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class EngineSlots:
     def __init__(self, provider: SimulatedProvider, spec: Serving, on_cancel: OnCancel) -> None:
         self._provider = provider
         self._slots = spec.slots
+        self.columns: dict[str, Distribution | None] = {}  # chance plays no part in it
         self._server = EngineServer(spec, provider.loop, on_cancel)
 
     @property
@@ -45,7 +47,10 @@ class EngineSlots:
         # `load` counts calls that wait for the end of a step to get their slot.
         return self._server.load >= self._server.slots + limit
 
-    def accept(self, request: Request, truth: Truth, number: int, plan: Plan, cached_tokens: int) -> EngineCall:
+    def find(self, at: Mapping[str, int]) -> None:
+        pass
+
+    def accept(self, request: Request, plan: Plan, row: tuple[float, ...], cached_tokens: int) -> EngineCall:
         return EngineCall(self._provider, self._server, request.input_tokens, plan, cached_tokens)
 
     def enter(self, phase: Phase, *, outage: bool) -> None:

@@ -19,7 +19,7 @@ from llmsim.providers.sim.engine_slots import EngineSlots
 from llmsim.providers.sim.slots import Server, Slots
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.providers.sim.timing import PromptCacheState, Timing
-from llmsim.traffic.workload import Truth, World
+from llmsim.traffic.workload import World
 from llmsim.types import NO_LIMITS, Request, Response, Usage, WholeAnswer
 
 __all__ = ["SimulatedProvider"]
@@ -64,18 +64,13 @@ class SimulatedProvider:
         self.loop = loop
         self._world = world
         self._answers = Answers(spec.output, luck, name, drifts=any(fault.drift for fault in faults))
-        self._error = CallLuck(luck, "error", name)
-        self._answer_s = CallLuck(luck, "answer_time", name, spec.answer_time)
-        self._break_at = CallLuck(luck, "break_at", name)
-        network = Timing(spec).network
-        self._network_s = CallLuck(luck, "network", name, network) if network is not None else None
-        self._fails = spec.errors.total > 0
+        self._error_share = spec.errors.total
         self._dialect = DIALECTS[spec.dialect]
         self._account: Account | None = None
         if spec.rate_limit is not None:
             accounts = Accounts() if accounts is None else accounts
             self._account = accounts.get(name, spec.dialect, spec.rate_limit, group=spec.quota_group)
-        self._settles = self._account is not None and self._account.accounting.settles
+        self.settles = self._account is not None and self._account.accounting.settles
         self._has_headers = self._account is not None and self._dialect.has_headers
         self._prompts = PromptCacheState(spec.prompt_cache) if spec.prompt_cache is not None else None
         self._phase: Phase = HEALTHY
@@ -85,10 +80,21 @@ class SimulatedProvider:
             congestion = SharedCongestion(spec.congestion, luck, spec.incident_group or name, zero_s=zero_s)
         loses = any(fault.outage for fault in faults)
         self.server: Server = (
-            Slots(self, luck, congestion, loses=loses)
+            Slots(self, congestion, loses=loses)
             if spec.serving is None
             else EngineSlots(self, spec.serving, spec.on_cancel)
         )
+        columns = {**self.server.columns, **self._answers.columns}
+        if self._error_share:
+            columns["error"] = None
+        network = Timing(spec).network
+        if network is not None:
+            columns["network"] = network
+        self._luck = CallLuck(luck, name, columns)
+        self._rarely = CallLuck(luck, name, {"answer_time": spec.answer_time, "break_at": None})
+        self._error, self._network = self._luck.at.get("error", -1), self._luck.at.get("network", -1)
+        self.server.find(self._luck.at)
+        self._answers.find(self._luck.at)
         for phase in Conditions(faults, zero_s).phases:
             if phase.start_s > 0:
                 loop.at(phase.start_s, self._enter, phase)
@@ -102,53 +108,57 @@ class SimulatedProvider:
         truth = self._world.truth(request)
         number = truth.calls.get(self.name, 0)
         truth.calls[self.name] = number + 1
-        if self._network_s is not None:
+        row = self._luck(truth, number)
+        if self._network >= 0:
             self._latest.pop(request.id, None)
-            await self._wait(self._network_s(truth, number))
-        plan = self._answers.plan(request, truth, number, self._phase)
-        cached = self._cached(request, truth) if self._prompts is not None else 0
-        ticket = self._admit(request, truth, number, plan.tokens, cached)
+            await self._wait(row[self._network])
+        plan = self._answers.plan(request, truth, number, row, self._phase)
+        cached, failure = 0, None
+        if self._prompts is not None:
+            fixed = truth.session.fixed_tokens if truth.session is not None else None
+            cached = self._prompts.cached(request, self.loop.time(), truth.shared_tokens, fixed)
+        if self._error >= 0 and row[self._error] < self._error_share:
+            failure = self.spec.errors.pick(row[self._error])
+        ticket = self._admit(request, failure, plan.tokens, cached)
         if isinstance(ticket, GatewayError):
             self._latest.pop(request.id, None)
-            await self._wait(self._answer_s(truth, number))
+            await self._wait(self._rarely(truth, number)[0])
             try:
                 raise ticket
             finally:
                 del ticket  # its traceback refers to this frame: a circle only the cyclic collector could free
-        if self._fails and self.spec.errors.pick(self._error(truth, number)) == "in_stream":
-            plan = plan._replace(fails_after=int(self._break_at(truth, number) * plan.tokens))
-        call = self.server.accept(request, truth, number, plan, cached)
-        if ticket is not None and self._settles:
+        if failure == "in_stream":
+            plan = plan._replace(fails_after=int(self._rarely(truth, number)[1] * plan.tokens))
+        call = self.server.accept(request, plan, row, cached)
+        if self.settles:
             call.ticket = ticket
         try:
             await call.waiter  # type: ignore[misc]  # set by the server
-            if self._prompts is not None:
-                self._prompts.wrote(request, call.first_s, self.loop.time())
+            if self._prompts is not None and (not cached or truth.session is not None):  # else it was just refreshed
+                self._prompts.wrote(request, call.first_s, self.loop.time(), in_session=truth.session is not None)
             response = Response(call, upstream=self.name, model=self._phase.model or request.model or self.model)
             response.queue_s = call.queue_s
-            if ticket is not None and self._has_headers:
-                assert self._account is not None
+            if self._has_headers:
+                assert self._account is not None and ticket is not None
                 response.headers = self._dialect.success(self._account, ticket)
-            if request.stream:
-                return response
-            await call.rest(NO_LIMITS)
-            if call.error is not None:  # what had been made of it went nowhere
-                self._latest[request.id] = call
-                raise StreamBroken("connection lost", upstream=self.name, status=200)
-            answer = WholeAnswer(call.words(0, call.tokens), call.tokens, call.usage, call.finish_reason)
-            return Response(
-                answer,
-                upstream=self.name,
-                model=response.model,
-                headers=response.headers,
-                queue_s=response.queue_s,
-            )
+            return response if request.stream else await self._whole(request, call, response)
         except GatewayError:
             raise
         except BaseException:
             call.abandon()
             self._latest[request.id] = call
             raise
+
+    async def _whole(self, request: Request, call: Call, response: Response) -> Response:
+        """The answer in one piece."""
+        await call.rest(NO_LIMITS)
+        if call.error is not None:  # what had been made of it went nowhere
+            self._latest[request.id] = call
+            raise StreamBroken("connection lost", upstream=self.name, status=200)
+        answer = WholeAnswer(call.words(0, call.tokens), call.tokens, call.usage, call.finish_reason)
+        return Response(
+            answer, upstream=self.name, model=response.model, headers=response.headers, queue_s=response.queue_s
+        )
 
     def cancelled_usage(self, request: Request) -> Usage:
         """What the cancelled latest call of this request is billed."""
@@ -165,19 +175,13 @@ class SimulatedProvider:
 
     # -- admission ---------------------------------------------------------------------------------------------
 
-    def _cached(self, request: Request, truth: Truth) -> int:
-        """Tokens of the prompt that the provider has in its cache."""
-        assert self._prompts is not None
-        return self._prompts.cached(request, self.loop.time(), truth.shared_tokens)
-
     def _admit(
-        self, request: Request, truth: Truth, number: int, tokens: int, cached: int
+        self, request: Request, failure: Failure | None, tokens: int, cached: int
     ) -> Ticket | GatewayError | None:
         """What the account charged for the call (None: it has no limits), or what it is answered instead."""
         spec = self.spec
         if self._phase.outage:
             return ConnectionFailed("connection refused", upstream=self.name)
-        failure = spec.errors.pick(self._error(truth, number)) if self._fails else None
         if failure is not None and failure != "in_stream":
             return self._failed(failure, request)
         if spec.context_window is not None and request.input_tokens > spec.context_window:

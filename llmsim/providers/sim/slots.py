@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from llmsim.distributions import Distribution
 from llmsim.errors import ConnectionFailed, GatewayError, StreamBroken
-from llmsim.luck import Luck
-from llmsim.providers.sim.call import WAITING, Call
+from llmsim.providers.sim.call import WAITING, Call, Manner
 from llmsim.providers.sim.conditions import Phase
 from llmsim.providers.sim.congestion import SharedCongestion
-from llmsim.providers.sim.draws import CallLuck
 from llmsim.providers.sim.gaps import GapPool
 from llmsim.providers.sim.outputs import Plan
 from llmsim.providers.sim.timing import Timing
-from llmsim.traffic.workload import Truth
 from llmsim.types import Request
 
 if TYPE_CHECKING:
@@ -32,8 +31,15 @@ class Server(Protocol):
     def is_full(self, limit: int) -> bool:
         """Whether a call would find no slot and `limit` calls in the queue."""
 
-    def accept(self, request: Request, truth: Truth, number: int, plan: Plan, cached_tokens: int) -> Call:
-        """Serve a call, now or when its turn comes."""
+    @property
+    def columns(self) -> Mapping[str, Distribution | None]:
+        """What it needs of every call's luck (`llmsim.providers.sim.draws`)."""
+
+    def find(self, at: Mapping[str, int]) -> None:
+        """Learn where its columns stand in a call's luck."""
+
+    def accept(self, request: Request, plan: Plan, row: tuple[float, ...], cached_tokens: int) -> Call:
+        """Serve a call whose luck is `row`, now or when its turn comes."""
 
     def enter(self, phase: Phase, *, outage: bool) -> None:
         """Conditions change; `outage`: everything that runs or waits is lost."""
@@ -46,18 +52,14 @@ class Slots:
     ----------
     provider
         Whose they are.
-    luck
-        Of the replication.
     congestion
         What slows down all models of the provider together, if anything does.
     loses
         Whether there will be outages, so that it has to know what is running.
     """
 
-    def __init__(
-        self, provider: SimulatedProvider, luck: Luck, congestion: SharedCongestion | None, *, loses: bool
-    ) -> None:
-        spec, name = provider.spec, provider.name
+    def __init__(self, provider: SimulatedProvider, congestion: SharedCongestion | None, *, loses: bool) -> None:
+        spec = provider.spec
         self._provider = provider
         self._loop = provider.loop
         self._timing = timing = Timing(spec)
@@ -65,48 +67,65 @@ class Slots:
         self.busy = 0  #: slots in use
         self.queue: deque[Call] = deque()
         self.waiting = 0  #: calls in the queue that are still wanted (or will be served all the same)
-        self._ttft = CallLuck(luck, "ttft", name, timing.base)
-        self._window = CallLuck(luck, "window", name)
-        self._pace = CallLuck(luck, "pace", name, timing.pace) if timing.pace is not None else None
-        self._stall = CallLuck(luck, "stall", name)
-        self._stall_place = CallLuck(luck, "stall_place", name)
-        self._stalls = timing.per_answer is not None
+        self.columns: dict[str, Distribution | None] = {"ttft": timing.base, "window": None}
+        if timing.pace is not None:
+            self.columns["pace"] = timing.pace
+        if timing.per_answer is not None:
+            self.columns |= {"stall": None, "stall_place": None}
+        self._ttft, self._window = 0, 1  # where they stand in a call's luck
+        self._pace = self._stall = self._stall_place = -1
+        self._stall_share = 0.0 if timing.per_answer is None else timing.per_answer.probability
         self._reads_prompt = bool(timing.linear or timing.squared)
         self._by_load = spec.load is not None
         self._congestion = congestion
+        self._varies = self._by_load or congestion is not None
+        self._has_manners = timing.pace is not None or timing.per_answer is not None
+        self._follows = loses or provider.settles  # what becomes of its calls
         self._slots = math.inf if spec.concurrency is None else spec.concurrency
         self._usable = self._slots  # of them now: a capacity cut takes some away
         self._latency = self._first = 1.0
         self._active: dict[Call, None] | None = {} if loses else None
 
+    def find(self, at: Mapping[str, int]) -> None:
+        self._ttft, self._window = at["ttft"], at["window"]
+        self._pace, self._stall = at.get("pace", -1), at.get("stall", -1)
+        self._stall_place = at.get("stall_place", -1)
+
     def is_full(self, limit: int) -> bool:
         return self.busy >= self._usable and self.waiting >= limit
 
-    def accept(self, request: Request, truth: Truth, number: int, plan: Plan, cached_tokens: int) -> Call:
+    def accept(self, request: Request, plan: Plan, row: tuple[float, ...], cached_tokens: int) -> Call:
         tokens = plan.tokens
-        window = self.gaps.stretch(self._window(truth, number), tokens - 1) if tokens > 1 else _NO_GAPS
-        ttft_s = self._ttft(truth, number)
+        window = self.gaps.stretch(row[self._window], tokens - 1) if tokens > 1 else _NO_GAPS
+        ttft_s = row[self._ttft]
         if self._reads_prompt:
             ttft_s = self._timing.ttft(ttft_s, request.input_tokens, cached_tokens)
         call = Call(self._provider, request.input_tokens, plan, ttft_s * self._first, window)
-        call.gaps = self.gaps
         if cached_tokens:
             call.cached_tokens = cached_tokens
-        if self._pace is not None:
-            call.pace = self._pace(truth, number)
-        if self._stalls and call.pace:
-            call.stall = self._timing.stall(self._stall(truth, number), self._stall_place(truth, number), tokens - 1)
+        if self._has_manners:
+            call.manner = self._manner(row, tokens)
         call.waiter = self._loop.create_future()
         call.arrived_s = now = self._loop.time()
         if self._active is not None:
             self._active[call] = None
         if not self.waiting and self.busy < self._usable:
             self.busy += 1
-            self._start(call, now)
+            if self._varies:
+                self._start(call, now)
+            else:
+                call.start(now, self._latency, self._latency)
         else:
             self.queue.append(call)
             self.waiting += 1
         return call
+
+    def _manner(self, row: tuple[float, ...], tokens: int) -> Manner:
+        pace = row[self._pace] if self._pace >= 0 else 1.0
+        stall = None
+        if self._stall >= 0 and row[self._stall] < self._stall_share and pace:
+            stall = self._timing.stall(row[self._stall], row[self._stall_place], tokens - 1)
+        return pace, stall
 
     def _start(self, call: Call, now: float) -> None:
         first = gap = self._latency
@@ -120,7 +139,8 @@ class Slots:
     def release(self, call: Call) -> None:
         """`call` gives its slot back."""
         self.busy -= 1
-        self._gone(call)
+        if self._follows:
+            self._gone(call)
         if self.waiting:
             self._serve_queue()
 

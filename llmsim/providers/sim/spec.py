@@ -15,9 +15,12 @@ from llmsim.providers.sim.outputs import Output
 from llmsim.providers.sim.serving_spec import Serving
 from llmsim.units import BadValue, Count, PositiveCount, Ratio
 
-__all__ = ["Queue", "SimProvider"]
+__all__ = ["OWN_TIMING", "Queue", "SimProvider"]
 
 FORBID: dict[str, Any] = {"extra": "forbid"}
+
+#: What a serving engine has no use for.
+OWN_TIMING = ("ttft", "inter_token", "concurrency", "prefill", "load", "pace", "flush", "stall", "congestion")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,21 +130,27 @@ class SimProvider:
         if self.load is not None and self.load.of == "slots" and self.concurrency is None:
             raise ValueError("load of slots needs slots; write concurrency: 32, or load: {of: requests, …}")
         if self.serving is not None:
-            own = ("ttft", "inter_token", "concurrency", "prefill", "load", "pace", "flush", "stall", "congestion")
-            given = [key for key in own if getattr(self, key) != _DEFAULTS[key]]
+            given = [key for key in OWN_TIMING if getattr(self, key) != _DEFAULTS[key]]
             if given:
                 raise BadValue(f"a serving engine has its own timing; remove {', '.join(given)}", "serving")
-        limits = self.rate_limit
-        if limits is None:
-            return
-        if not limits.words():
+        windows = self.incidents.maintenance if self.incidents is not None else ()
+        if self.concurrency is None and self.serving is None:
+            for number, window in enumerate(windows):
+                if window.effect == "reduced":
+                    message = "it has no slots to be reduced; write concurrency: 32 beside incidents, or effect: slow"
+                    raise BadValue(message, "incidents", "maintenance", number, "effect")
+        if self.rate_limit is not None:
+            self._check_limits(self.rate_limit)
+
+    def _check_limits(self, limits: Limits) -> None:
+        try:
+            limited = DIALECTS[self.dialect].account(limits).meters
+        except ValueError as error:
+            raise BadValue(str(error), "rate_limit") from None
+        if not limited:
             raise BadValue(
                 "it limits nothing; write at least one limit, as in rate_limit: {requests: 500/min}", "rate_limit"
             )
-        try:
-            DIALECTS[self.dialect].check(limits)
-        except ValueError as error:
-            raise BadValue(str(error), "rate_limit") from None
 
 
 _DEFAULTS = {field.name: field.default for field in fields(SimProvider) if field.default is not MISSING}

@@ -35,20 +35,31 @@ class PromptCacheState:
         self._ttl = spec.ttl
         self._written: dict[str, tuple[float, float]] = {}  # prefix: usable from, last used
 
-    def cached(self, request: Request, now: float, shared_tokens: int | None = None) -> int:
+    def cached(
+        self, request: Request, now: float, shared_tokens: int | None = None, fixed_tokens: int | None = None
+    ) -> int:
         """Input tokens of this request that are read from the cache at loop time `now`.
 
         Parameters
         ----------
         shared_tokens
-            Length of the common prefix where the traffic knows it (a chat that grows); None: `share` of the prompt.
+            Length of the common prefix where the traffic knows it; None: `share` of the prompt.
+        fixed_tokens
+            For a step of a session: `shared_tokens` is what it has in common with the step before, which only who
+            answered that step can have; this part of it all prompts of the route begin with. None: no session.
         """
         tokens = request.input_tokens
         shared = min(int(tokens * self._share) if shared_tokens is None else shared_tokens, tokens)
+        if fixed_tokens is None:
+            return self._found(getattr(request, self._field), shared, now)
+        return self._found(_session(request), shared, now) or self._found(
+            getattr(request, self._field), min(fixed_tokens, shared), now
+        )
+
+    def _found(self, key: str, shared: int, now: float) -> int:
         shared -= shared % self._increment
         if shared < self._least:
             return 0
-        key = getattr(request, self._field)
         entry = self._written.get(key)
         if entry is None or now < entry[0] or now > entry[1] + self._ttl:
             return 0
@@ -56,9 +67,13 @@ class PromptCacheState:
         self._written[key] = (entry[0], now)
         return shared
 
-    def wrote(self, request: Request, first_token_s: float, now: float) -> None:
+    def wrote(self, request: Request, first_token_s: float, now: float, *, in_session: bool = False) -> None:
         """The prompt of this request was read in full; from its first token on, others find its prefix."""
-        key = getattr(request, self._field)
+        if in_session:
+            self._write(_session(request), first_token_s, now)
+        self._write(getattr(request, self._field), first_token_s, now)
+
+    def _write(self, key: str, first_token_s: float, now: float) -> None:
         written = self._written
         entry = written.pop(key, None)
         usable = first_token_s
@@ -70,6 +85,11 @@ class PromptCacheState:
             if oldest == key or now <= written[oldest][1] + self._ttl:
                 break
             del written[oldest]
+
+
+def _session(request: Request) -> str:
+    """The key of a session: no route or tenant is called so."""
+    return f"session\0{request.session}"
 
 
 class RateMeter:

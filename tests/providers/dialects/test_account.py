@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim.providers.dialects import DIALECTS, Limits, Ramp, Refused
+from llmsim.providers.dialects.azure import RequestWindow
 from llmsim.types import Usage
 
 RATES = st.floats(0.2, 50)
@@ -135,7 +136,11 @@ def test_a_cut_scales_what_there_is_and_restoring_gives_back_only_with_time(acco
     account.rescale(multiplier, now)
     for meter, (capacity, rate) in zip(account.meters, before, strict=True):
         if meter.name != "ramp":
-            assert math.isclose(meter.capacity, capacity * multiplier)
+            least = 1.0 if meter.draws == 0 and multiplier else 0.0
+            if isinstance(meter, RequestWindow):  # requests of azure are then counted over a longer time
+                assert meter.capacity >= max(capacity * multiplier - 1e-9, least)
+            else:
+                assert math.isclose(meter.capacity, max(capacity * multiplier, least))
             assert math.isclose(meter.rate_per_s, rate * multiplier)
             assert meter.level <= meter.capacity + 1e-9
     levels = account.snapshot(now)

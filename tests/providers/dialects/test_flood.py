@@ -211,3 +211,56 @@ def test_who_waits_as_told_gets_in():
                     desk.ask(now, int(ticket.requested) if ticket.name != "requests" else 1, 0), Refused
                 ), name
         assert refusals > 40, name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (name, words)
+        for name in ("openai", "anthropic", "azure", "gemini", "groq", "generic")
+        for words in ({"requests": 1.0}, {"requests": 3 / MINUTE}, {"requests": 1.0, "burst": 1.0})
+        if "burst" not in words or name in ("openai", "anthropic", "azure")
+    ],
+)
+def test_who_waits_as_told_for_a_request_gets_in(name, words):
+    """Comes again at once after an answer, and exactly when a refusal says: never two refusals in a row.
+
+    At OpenAI a refusal uses up what has come back of the next request, so that has to be waited for as well.
+    """
+    desk, now, letters = Desk(name, **words), 0.0, ""
+    for _ in range(400):
+        ticket = desk.ask(now, 10, 10)
+        if isinstance(ticket, Refused):
+            letters += "-"
+            now += desk.dialect.refusal(desk.account, ticket).retry_after_s
+        else:
+            letters += "o"
+            now += 0.01
+    assert "--" not in letters
+    assert letters.count("-") > 5
+    assert letters.count("o") >= 0.9 * words["requests"] * now, "and it gets what it may"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("openai", {"requests": 1.0, "burst": 1.0, "failed_requests": "free"}),
+        ("openai", {"requests": 3 / MINUTE, "failed_requests": "free"}),
+        ("anthropic", {"requests": 1.0, "burst": 1.0}),
+        ("azure", {"requests": 10.0}),
+        ("azure", {"requests": 10.0, "burst": 10.0}),
+        ("groq", {"requests": 2 / MINUTE}),
+        ("generic", {"requests": 1.0, "window": 1.0}),
+    ],
+)
+def test_a_quota_cut_leaves_what_it_says(name, words):
+    """Also where a full limit holds less than one request afterwards."""
+    desk = Desk(name, **words)
+    desk.account.rescale(0.1, 0.0)
+    allowed = 0.1 * words["requests"] * 2000
+    assert (
+        abs(_admitted(desk, 5.0, (1, 1), seconds=2000) - allowed) <= 2 + 0.01 * allowed + 0.1 * 60 * words["requests"]
+    )
+    desk.account.rescale(1.0, 2000.0)
+    later = sum(not isinstance(desk.ask(2000 + number / 5, 1, 1), Refused) for number in range(10_000))
+    assert abs(later - min(words["requests"], 5.0) * 2000) <= 2 + 0.01 * words["requests"] * 2000

@@ -158,11 +158,12 @@ def test_the_429_says_when_in_headers_too():
     for _ in range(3):
         desk.ask()
     answer = desk.refusal(0.25)
-    assert answer.headers["retry-after-ms"] == "19751"
-    assert answer.headers["retry-after"] == "20"
+    # The refused call used up what had come back in that quarter of a second: it is 20 s from now.
+    assert answer.headers["retry-after-ms"] == "20001"
+    assert answer.headers["retry-after"] == "21"
     assert answer.headers["x-ratelimit-remaining-requests"] == "0"
-    assert answer.retry_after_s == 19.751
-    assert "requests per min (RPM): Limit 3, Used 3, Requested 1. Please try again in 19.75s." in answer.message
+    assert answer.retry_after_s == 20.001
+    assert "requests per min (RPM): Limit 3, Used 3, Requested 1. Please try again in 20s." in answer.message
 
 
 def test_what_can_never_fit_says_no_time():

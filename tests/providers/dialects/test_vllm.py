@@ -71,10 +71,17 @@ def test_words_without_effect_are_refused(name):
     }  # fmt: skip
     for word, value in values.items():
         if word in DIALECTS[name].reads:
-            DIALECTS[name].check(Limits(**{word: value}))
+            beside = {"requests": 1.0} if word == "burst" else {}
+            DIALECTS[name].check(Limits(**{word: value}, **beside))
         else:
             with pytest.raises(ValueError, match=f"the dialect {name} does not know {word}; it knows "):
                 DIALECTS[name].account(Limits(**{word: value}))
+
+
+@pytest.mark.parametrize("name", ["openai", "azure", "anthropic"])
+def test_a_burst_of_no_requests_is_refused(name):
+    with pytest.raises(ValueError, match="write requests: 500/min beside it"):
+        DIALECTS[name].account(Limits(burst=1.0, **({"input_tokens": 9.0} if name == "anthropic" else {"tokens": 9.0})))
 
 
 def test_the_table_in_the_docstring_says_what_is_read():

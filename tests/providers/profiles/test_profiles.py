@@ -1,5 +1,6 @@
 """Every shipped profile loads, has a source for every figure, and a price or a reason for none."""
 
+import dataclasses
 import re
 
 import pytest
@@ -12,6 +13,7 @@ from llmsim.pricing import TokenPrice, list_price
 from llmsim.providers.dialects import Limits
 from llmsim.providers.profiles import profile_from, profile_names
 from llmsim.providers.sim.latency import PromptCache
+from llmsim.providers.sim.outputs import Output
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.keys import keys_of
 from llmsim.scenario.load import load_scenario, parse_scenario, read_document
@@ -130,6 +132,9 @@ def test_the_prompt_cache_is_completed():
         "{profile: openai-gpt-4o, prompt_cache: null, price: {input: 0, output: 0}}",
         "{profile: vllm-llama-3.1-8b, load: null, concurrency: null}",
         "{profile: anthropic-claude-3-haiku, flush: 0%}",
+        "{profile: openai-gpt-4o, output: {refusals: 1%, json_defects: {}}}",
+        "{profile: openai-gpt-4o, errors: {server_error: 0%, in_stream: 1%}}",
+        "{profile: vllm-llama-3.1-8b, serving: {slots: 8, prefill_token: 20us, decode_sequence: 200us}}",
     ],
 )
 def test_what_is_written_reads_back(line):
@@ -137,10 +142,35 @@ def test_what_is_written_reads_back(line):
     assert from_values(to_values(scenario)) == scenario
 
 
+def test_what_was_measured_stays_beside_a_word_of_ones_own():
+    plain, mine = (
+        provider_of("{profile: openai-gpt-4o}"),
+        provider_of("{profile: openai-gpt-4o, output: {refusals: 1%}}"),
+    )
+    assert plain.output.json_defects.wrong_schema > 0.1
+    assert mine.output == dataclasses.replace(plain.output, refusals=0.01)
+    name = next(name for name in profile_names() if defaults_of(name, "").errors.total)
+    measured = defaults_of(name, "").errors
+    assert provider_of(f"{{profile: {name}, errors: {{in_stream: 1%}}}}").errors == dataclasses.replace(
+        measured, in_stream=0.01
+    )
+
+
+def test_a_serving_engine_takes_the_place_of_measured_times():
+    serving = "serving: {slots: 8, prefill_token: 20us, decode_sequence: 200us}"
+    mine = provider_of(f"{{profile: vllm-llama-3.1-8b, {serving}}}")
+    assert mine.serving.slots == 8 and mine.model == "llama-3.1-8b" and mine.ttft == Constant(0.5)
+    with pytest.raises(ScenarioError, match=r"a serving engine has its own timing\. Remove ttft\."):
+        provider_of(f"{{profile: vllm-llama-3.1-8b, ttft: 1s, {serving}}}")
+
+
 def test_a_profile_can_be_swapped():
     scenario = parse_scenario(TEXT.replace("gpt-4o}", "gpt-4o, inter_token: 5ms}"))
     other = scenario.with_values({"providers.a.profile": "groq-llama-3-70b"}).providers["a"]
     assert other == provider_of("{profile: groq-llama-3-70b, inter_token: 5ms}")
+    judged = parse_scenario(TEXT.replace("gpt-4o}", "gpt-4o, output: {refusals: 1%}}"))
+    swapped = judged.with_values({"providers.a.profile": "groq-llama-3-70b"}).providers["a"]
+    assert swapped.output == Output(refusals=0.01), "not the defects of the other model"
     overridden = load_scenario(read_document(TEXT)[0].data, ["providers.a.profile=groq-llama-3-70b"])
     assert overridden.providers["a"] == provider_of("{profile: groq-llama-3-70b}")
 

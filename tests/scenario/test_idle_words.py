@@ -1,0 +1,102 @@
+"""Words that would change nothing are refused, with what to write instead: nobody tunes a knob that moves nothing."""
+
+import pytest
+
+from llmsim.errors import ScenarioError
+from llmsim.scenario.load import load_scenario, read_value
+
+SERVING = {"slots": 16, "prefill_token": "20us", "decode_sequence": "200us"}
+LIMIT = {"requests": "60/min"}
+JSON = {"json_defects": {"prose": "5%"}}
+
+
+def _load(provider, fault=None, **more):
+    faults = [{"name": "f", "provider": "a", "at": "5s", **fault}] if fault else []
+    return load_scenario(
+        {"version": 1, "traffic": {"base_rate": "4/s"}, "providers": {"a": provider, **more}, "faults": faults}
+    )
+
+
+@pytest.mark.parametrize(
+    ("provider", "fault", "path", "message", "hint"),
+    [
+        ({"queue": {"limit": 3}}, None, "providers.a.queue", "queue has no effect", "concurrency: 32"),
+        ({"quota_group": "g"}, None, "providers.a.quota_group", "quota_group has no effect", "rate_limit: {requests"),
+        ({"incident_group": "v"}, None, "providers.a.incident_group", "no effect without congestion", "or remove"),
+        (
+            {"dialect": "openai", "rate_limit": {"burst": "1s", "tokens": "9k/min"}},
+            None,
+            "providers.a.rate_limit",
+            "burst holds requests to",
+            "requests: 500/min",
+        ),
+        (
+            {"dialect": "anthropic", "rate_limit": {"count_cached": True}},
+            None,
+            "providers.a.rate_limit",
+            "it limits nothing",
+            "at least one limit",
+        ),
+        (
+            {"incidents": {"maintenance": [{"duration": "5s"}, {"duration": "5s", "effect": "reduced"}]}},
+            None,
+            "providers.a.incidents.maintenance[1].effect",
+            "no slots to be reduced",
+            "concurrency: 32",
+        ),
+        ({}, {"drift": {}}, "faults[0].drift", "this drift changes nothing", "output_tokens: 1.4x"),
+        ({}, {"drift": {"ttft": "1x"}}, "faults[0].drift", "this drift changes nothing", "output_tokens: 1.4x"),
+        ({}, {"drift": {"refusals": "3x"}}, "faults[0].drift.refusals", "has no refusals", "{refusals: 1%}"),
+        ({"output": JSON}, {"drift": {"refusals": "3x"}}, "faults[0].drift.refusals", "has no refusals", "1%"),
+        ({}, {"drift": {"json_defects": "3x"}}, "faults[0].drift.json_defects", "has no json_defects", "{prose: 5%}"),
+        ({"serving": SERVING}, {"drift": {"ttft": "3x"}}, "faults[0].drift.ttft", "serving engine's steps", "latency:"),
+    ],
+)
+def test_a_word_without_effect_is_refused(provider, fault, path, message, hint):
+    with pytest.raises(ScenarioError) as caught:
+        _load(provider, fault)
+    (problem,) = caught.value.problems
+    assert problem.path == path
+    assert message in problem.message
+    assert hint in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("provider", "fault"),
+    [
+        ({"queue": {"limit": 3}, "concurrency": 4}, None),
+        ({"queue": {"limit": 3}, "serving": SERVING}, None),
+        ({"queue": {}}, None),
+        ({"quota_group": "g", "rate_limit": LIMIT}, None),
+        ({"quota_group": "g", "profile": "openai-gpt-4o", "tier": "tier-1"}, None),
+        ({"incident_group": "v", "congestion": {"preset": "openai-2024-04"}}, None),
+        ({"incidents": {"maintenance": [{"duration": "5s", "effect": "reduced"}]}, "concurrency": 4}, None),
+        ({"incidents": {"maintenance": [{"duration": "5s", "effect": "reduced"}]}, "serving": SERVING}, None),
+        ({"output": {"refusals": "1%"}}, {"drift": {"refusals": "3x"}}),
+        ({"output": {"json_defects_by_style": {"terse": {"cut": "1%"}}}}, {"drift": {"json_defects": "3x"}}),
+        ({"profile": "openai-gpt-4o"}, {"drift": {"json_defects": "3x"}}),
+        ({"serving": SERVING}, {"drift": {"latency": "3x", "output_tokens": "2x"}}),
+        ({"profile": "openai-gpt-4o", "tier": "tier-1"}, {"rate_limit": {"multiplier": "0.5x"}}),
+    ],
+)
+def test_a_word_with_an_effect_is_not(provider, fault):
+    _load(provider, fault)
+
+
+def test_a_quota_group_of_two_minds_is_refused_before_anything_runs():
+    one, other = ({"quota_group": "g", "rate_limit": {"requests": rate}} for rate in ("60/min", "50/min"))
+    with pytest.raises(ScenarioError) as caught:
+        _load(one, b=other)
+    (problem,) = caught.value.problems
+    assert problem.path == "providers.b.quota_group"
+    assert "a and b share the quota_group 'g'" in problem.message
+    _load(one, b={"quota_group": "g", "rate_limit": {"requests": "1/s"}})  # the same in other words
+
+
+@pytest.mark.parametrize(("family", "word"), [("gamma", "mean"), ("weibull", "mean"), ("log_logistic", "p50")])
+def test_what_a_half_written_distribution_is_told_to_be_is_one(family, word):
+    with pytest.raises(ScenarioError) as caught:
+        _load({"ttft": {family: {word: "300ms"}}})
+    (problem,) = caught.value.problems
+    written = problem.hint[problem.hint.index("{") : problem.hint.rindex("}") + 1]
+    _load({"ttft": read_value(written)})
