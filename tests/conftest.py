@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # A process started in the background, as some CI runners do, inherits an ignored SIGINT: then tests of Ctrl-C, ours and
 # CPython's own, would wait for ever for an interrupt that cannot come, and so would the programs they start.
@@ -15,6 +16,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 # jsonschema would ask it about URIs, which nothing here does; importing it compiles grammars for a second.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+# As Hypothesis has it where CI is set: how long an example takes says how busy the machine is, and nothing about it.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 ROOT = Path(__file__).parents[1]
 

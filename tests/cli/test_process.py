@@ -117,6 +117,7 @@ def test_ctrl_c_ends_worker_processes(scenario: Any, spawn: Any) -> None:
     assert seconds < 3.0
 
 
+@pytest.mark.slow
 def test_a_policy_that_breaks_its_contract_is_bad_input(own: Path, spawn: Any) -> None:
     process = spawn("run", "broken.yaml", script=own)
     _, err = process.communicate(timeout=60)

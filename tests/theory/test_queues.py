@@ -220,7 +220,7 @@ async def _sleep(loop, until):
         (3, 5, 3.0),
         pytest.param(1, 4, 1.5, marks=pytest.mark.slow),
         pytest.param(10, 0, 8.0, marks=pytest.mark.slow),
-        (4, 0, 2.0),
+        pytest.param(4, 0, 2.0, marks=pytest.mark.slow),
     ],
 )
 def test_mmck_loses_what_it_should(c, limit, load):

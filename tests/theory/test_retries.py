@@ -46,6 +46,7 @@ def test_amplification_and_success(p, retries):
     assert len(tables["attempts"]["attempt"].values) == attempts.sum()
 
 
+@pytest.mark.slow
 def test_a_budget_bounds_the_load_where_everything_fails():
     """One retry for five requests, and one a second besides: 20 + 4 + 1 of them a second, not 60."""
     tables = _run(1.0, 3, budget=0.2, budget_minimum=1.0)

@@ -28,19 +28,20 @@ BUCKET = {
 }
 
 
-def test_a_token_limit_binds_where_arithmetic_says():
-    found = capacity(BUCKET, tolerance=0.03)
+@pytest.mark.parametrize("tolerance", [0.2, pytest.param(0.03, marks=pytest.mark.slow)])
+def test_a_token_limit_binds_where_arithmetic_says(tolerance):
+    found = capacity(BUCKET, tolerance=tolerance)
     # 2,000 tokens/s and a full bucket of 20,000: 220,000 in 100 s are 366.7 requests of 600. With 10 % refused these
     # are 90 % of those that come: 4.074/s. (A refused call takes nothing here; one request more or less is 0.3 %.)
     edge = (2000 * 100 + 20_000) / 600 / 0.9 / 100
     assert found.passes.load <= edge * 1.005
     assert found.fails.load >= edge * 0.995
-    assert found.fails.load <= found.passes.load * 1.03 * 1.0001
+    assert found.fails.load <= found.passes.load * (1 + tolerance) * 1.0001
     assert found.resolved
     assert found.breaks_first == ("error_rate value < 10%",)
     (binding,) = [one for one in found.limits if one.binds]
     assert (binding.provider, binding.limit) == ("llm", "tokens")
-    assert binding.refused == pytest.approx(0.1, abs=0.03)
+    assert binding.refused == pytest.approx(0.1, abs=max(tolerance, 0.03))  # at the lowest load that fails
     text = repr(found)
     assert "What breaks first: error_rate value < 10%." in text
     assert "What binds: llm's tokens" in text
