@@ -109,7 +109,7 @@ class BreakerAgainstItsRules(RuleBasedStateMachine):
 
 
 TestBreakerAgainstItsRules = BreakerAgainstItsRules.TestCase
-TestBreakerAgainstItsRules.settings = settings(max_examples=40, stateful_step_count=40)
+TestBreakerAgainstItsRules.settings = settings(max_examples=80, stateful_step_count=40)
 
 
 @pytest.mark.slow
