@@ -118,6 +118,8 @@ class Slots:
         else:
             self.queue.append(call)
             self.waiting += 1
+        if self._by_load:
+            self._timing.arrived(now)
         return call
 
     def _manner(self, row: tuple[float, ...], tokens: int) -> Manner:

@@ -94,12 +94,14 @@ class RateMeter:
         self._rate = 0.0
         self._last = 0.0
 
-    def arrival(self, now: float) -> float:
-        """Count an arrival at `now`; the rate just before it (its mean is the true rate of a Poisson stream)."""
-        before = self._rate * math.exp((self._last - now) / self._tau)
-        self._rate = before + 1 / self._tau
+    def rate(self, now: float) -> float:
+        """At `now`. Just before an arrival its mean is the true rate of a Poisson stream."""
+        return self._rate * math.exp((self._last - now) / self._tau)
+
+    def arrival(self, now: float) -> None:
+        """Count an arrival at `now`."""
+        self._rate = self.rate(now) + 1 / self._tau
         self._last = now
-        return before
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ class Timing:
         return network_s + (base_s + prefill_s) * load
 
     def load_factors(self, busy: int, now: float) -> tuple[float, float]:
-        """Multipliers of TTFT and of gaps for a call that starts now. To be asked once per call: it is counted.
+        """Multipliers of TTFT and of gaps for a call that starts now.
 
         Parameters
         ----------
@@ -191,7 +193,12 @@ class Timing:
             return self._by_slots[min(busy, len(self._by_slots) - 1)]
         if self._meter is None or self._load is None or self._load.capacity is None:
             return 1.0, 1.0
-        return self._load.multipliers(self._meter.arrival(now) / self._load.capacity)
+        return self._load.multipliers(self._meter.rate(now) / self._load.capacity)
+
+    def arrived(self, now: float) -> None:
+        """A call has come, and started or queued. To be told after `load_factors` was asked for one that starts."""
+        if self._meter is not None:
+            self._meter.arrival(now)
 
     def stall(self, u: float, place: float, gaps: int) -> tuple[int, float] | None:
         """A stall per answer, if this call has one: after how many gaps, and its seconds on top.

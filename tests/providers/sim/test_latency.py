@@ -66,7 +66,10 @@ def test_load_by_slots():
 
 def test_load_by_requests():
     model = timing(load=Load(of="requests", capacity=10.0, averaged_over=5.0, points=CURVE))
-    factors = [model.load_factors(1, i / 9) for i in range(900)]  # 9 a second, evenly
+    factors = []
+    for number in range(900):  # 9 a second, evenly
+        factors.append(model.load_factors(1, number / 9))
+        model.arrived(number / 9)
     assert factors[0] == (1.0, 1.0)
     # Looked at just before an arrival, an even stream of 9/s averages 8.9/s.
     assert factors[-1] == pytest.approx(Load(points=CURVE).multipliers(0.89), rel=1e-3)
@@ -76,7 +79,8 @@ def test_the_rate_meter_is_unbiased_for_poisson_arrivals():
     meter, now, seen = RateMeter(10.0), 0.0, []
     for gap in Exponential(1 / 25).quantile(Luck(5).series("arrivals").array(0, 40_000)):
         now += gap
-        seen.append(meter.arrival(now))
+        seen.append(meter.rate(now))
+        meter.arrival(now)
     # Variance of the shot noise: rate / (2 tau), correlated over tau.
     assert np.mean(seen[2000:]) == pytest.approx(25, abs=4 * math.sqrt(25 / 20 * 2 * 10 / now))
 

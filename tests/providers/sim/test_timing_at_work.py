@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -83,6 +84,18 @@ def test_a_full_server_is_slower():
     seen = play(_spec(load=curve, concurrency=4), lambda bench: [bench.go(number, tokens=11) for number in range(4)])
     assert [visit.first_s for visit in seen] == pytest.approx([0.2, 0.4, 0.6, 0.8])
     assert seen[3].end_s - seen[3].first_s == pytest.approx(0.2)
+
+
+def test_load_by_requests_counts_those_that_queue():
+    """Ten a second come and two a second are served: that is a load of 100 % and not of 20 %."""
+    points = (LoadPoint(at=0.3), LoadPoint(at=0.9, ttft=3.0))
+    busy = Load(of="requests", capacity=10.0, averaged_over=2.0, points=points)
+    spec = SimProvider(ttft=Constant(0.5), inter_token=Constant(0.0), concurrency=1, load=busy)
+    seen = play(spec, lambda bench: [bench.go(n, at=n / 10) for n in range(200)])
+    ends = sorted(visit.end_s for visit in seen)
+    assert ends[0] == pytest.approx(0.5), "nobody had come before"
+    late = [b - a for a, b in pairwise(ends) if 10 < b < 20]
+    assert min(late) > 1.4, "they wait at the slot, and the slot is slow"
 
 
 def test_cached_prompts_are_read_faster_cost_less_and_do_not_count_at_anthropic():
