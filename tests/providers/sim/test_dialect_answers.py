@@ -60,10 +60,18 @@ def test_a_prompt_that_does_not_fit_and_a_full_queue():
     long = play(_spec(dialect="openai", context_window=1000), lambda bench: bench.go(0, input_tokens=1001))
     assert (long[0].word, long[0].error.status) == ("context_too_long", 400)
     assert "1001 tokens" in str(long[0].error)
+    assert play(_spec(context_window=1000), lambda bench: bench.go(0, input_tokens=1000))[0].word == "ok"
     spec = _spec(dialect="anthropic", concurrency=1, queue=Queue(limit=0))
     full = play(spec, lambda bench: [bench.go(0), bench.go(1)])
     assert [visit.word for visit in full] == ["ok", "overloaded"]
     assert full[1].error.status == 529
+
+
+@pytest.mark.parametrize(("dialect", "last"), [("openai", "rate_limited"), ("anthropic", "ok")])
+def test_calls_that_fail_count_where_the_vendor_says_so(dialect, last):
+    spec = _spec(dialect=dialect, rate_limit=Limits(requests=3 / 60), context_window=1000)
+    seen = play(spec, lambda bench: [bench.go(n, at=n / 10, input_tokens=1001 if n < 3 else 10) for n in range(4)])
+    assert [visit.word for visit in seen] == ["context_too_long"] * 3 + [last]
 
 
 @pytest.mark.parametrize("how", ["read", "iterate"])

@@ -1,11 +1,13 @@
 """An outage loses everything: running streams break, the queue is gone, and afterwards it starts empty."""
 
 import asyncio
+import dataclasses
 
 import pytest
 from providers.sim.bench import play
 
 from llmsim.distributions import Constant, Exponential
+from llmsim.providers.dialects import Limits
 from llmsim.providers.faults import Fault
 from llmsim.providers.sim.spec import Queue, SimProvider
 
@@ -36,6 +38,12 @@ def test_running_streams_break_and_waiting_calls_are_refused(how):
     assert [v.end_s for v in seen] == pytest.approx([1.35, 1.35, 1.35, 2.03, 7.9])
     assert seen[0].error.tokens_delivered == seen[0].tokens == 4
     assert seen[0].usage == (10, 4, 0)
+
+
+def test_calls_that_an_outage_refuses_are_not_charged_to_the_account():
+    spec = dataclasses.replace(SPEC, concurrency=None, rate_limit=Limits(requests=2 / 60))
+    seen = play(spec, lambda bench: [bench.go(n, at=n) for n in range(8)], _outage(0.0, 5.5))
+    assert [v.word for v in seen] == ["connection_failed"] * 6 + ["ok"] * 2
 
 
 def test_a_slow_reader_gets_what_was_made_and_then_the_error():

@@ -1,5 +1,6 @@
 """The latency model in a provider that runs: what the formulas say, a call sees. The formulas are in test_latency."""
 
+import asyncio
 import dataclasses
 import math
 from itertools import pairwise
@@ -22,7 +23,7 @@ from llmsim.providers.sim.latency import Load, LoadPoint, Prefill, PromptCache, 
 from llmsim.providers.sim.serving_spec import Serving
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.load import load_scenario
-from llmsim.types import Request
+from llmsim.types import Request, Usage
 
 BASE = {"ttft": Constant(0.2), "inter_token": Constant(0.01)}
 
@@ -136,6 +137,41 @@ def test_cached_prompts_are_read_faster_cost_less_and_do_not_count_at_anthropic(
     assert 0 < billed.height < result.attempts.height
     assert set(billed["cached_input_tokens"]) == {1000}
     assert billed["cost_usd"].to_list() == pytest.approx([1000e-6 + 1000e-7 + 20e-6] * billed.height)
+
+
+def test_a_chat_reads_from_the_cache_what_it_knows_to_share():
+    spec = SimProvider(ttft=Constant(0.1), prompt_cache=PromptCache(prefix="session", share=0.5, min_tokens=0))
+
+    async def script(bench):
+        first = await bench.visit(0, input_tokens=1000)
+        bench.request(1)
+        bench.world.truths["1/0/0"].shared_tokens = 900
+        second = await bench.visit(1, input_tokens=1200)
+        third = await bench.visit(2, input_tokens=1000)
+        return [first, second, third]
+
+    # Not known: half of 1000 is written. Known to share 900: 500 of these are there, and then all of its own 1200.
+    assert [visit.usage.cached_input_tokens for visit in play(spec, script)] == [0, 500, 500]
+
+
+def test_a_call_that_is_left_on_the_way_is_billed_nothing_of_an_earlier_one():
+    spec = SimProvider(network=Constant(1.0), ttft=Constant(1.0), answer_time=Constant(1.0), context_window=50)
+
+    async def left(bench, **how):
+        task = asyncio.create_task(bench.provider.send(bench.request(0, **how)))
+        await asyncio.sleep(1.5)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def script(bench):
+        for how in ({}, {"input_tokens": 51}):  # in prefill, then in the answer of a refusal; nobody asks what it cost
+            await left(bench, **how)
+        again = await bench.visit(0, at=5.0, leave_at=5.5)  # on the way
+        await left(bench)
+        refused = await bench.visit(0, at=9.0, input_tokens=51, leave_at=10.5)  # refused, and not yet told
+        return [again, refused]
+
+    assert [visit.usage for visit in play(spec, script)] == [Usage(), Usage()]
 
 
 def test_congestion_multiplies_times_by_what_its_process_says():
