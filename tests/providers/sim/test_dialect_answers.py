@@ -13,6 +13,7 @@ from llmsim.providers.sim.provider import SimulatedProvider
 from llmsim.providers.sim.serving_spec import Serving
 from llmsim.providers.sim.spec import Queue, SimProvider
 from llmsim.scenario.load import load_scenario
+from llmsim.types import Usage
 
 FAST = {"ttft": Constant(0.1), "inter_token": Constant(0.01), "answer_time": Constant(0.0)}
 
@@ -110,6 +111,22 @@ def test_an_error_before_any_token_is_the_error_and_no_answer_at_all(tokens, ser
         if serving is None:
             assert visit.end_s == pytest.approx(0.1)
     assert {visit.word for visit in seen} <= {"overloaded", "stream_broken"}
+
+
+def test_what_was_made_of_a_whole_answer_that_broke_is_billed():
+    spec = _spec(errors=ErrorRates(in_stream=1.0))
+
+    async def script(bench):
+        bills = []
+        for number in range(20):
+            await bench.visit(number, tokens=100, stream=False)
+            bills.append(bench.provider.cancelled_usage(bench.request(number)))
+            assert bench.provider.cancelled_usage(bench.request(number)) == Usage(), "once"
+        return bills
+
+    bills = play(spec, script)
+    assert all(bill.input_tokens == 10 and 0 < bill.output_tokens < 100 for bill in bills)
+    assert len({bill.output_tokens for bill in bills}) > 10
 
 
 def test_which_calls_fail_does_not_depend_on_the_other_kinds():
