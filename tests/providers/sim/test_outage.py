@@ -55,7 +55,13 @@ def test_a_slow_reader_gets_what_was_made_and_then_the_error():
 
 
 def test_a_whole_answer_that_is_cut_is_an_error_of_the_call():
-    seen = play(SPEC, lambda bench: bench.go(0, tokens=10, stream=False), _outage(1.35, 1.0))[0]
+    async def script(bench):
+        seen = await bench.visit(0, tokens=10, stream=False)
+        assert bench.provider.cancelled_usage(bench.request(0)) == (10, 4, 0), "what had been made is billed"
+        assert bench.provider.cancelled_usage(bench.request(0)) == (0, 0, 0), "once"
+        return [seen]
+
+    seen = play(SPEC, script, _outage(1.35, 1.0))[0]
     assert (seen.word, seen.end_s, seen.tokens) == ("stream_broken", 1.35, 0)
     assert seen.error.tokens_delivered == 0, "who asked for it in one piece was given nothing"
 
