@@ -86,6 +86,8 @@ class Preflight:
         The first choice, then the others; a provider without limits has none.
     unlimited
         Providers without any limit.
+    never_fit
+        Limits that a call of average size can never meet, in words.
     """
 
     base_per_s: float
@@ -96,6 +98,7 @@ class Preflight:
     output_tokens: float
     loads: tuple[Load, ...]
     unlimited: tuple[str, ...]
+    never_fit: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         most = "at most " if self.closed_loop else ""
@@ -113,6 +116,7 @@ class Preflight:
                 f"{load.rho_base:>8.2f}{load.rho_peak:>8.2f}{_flag(load)}"
             )
         lines += [f"{name}: no limits" for name in self.unlimited]
+        lines += [f"! {words}" for words in self.never_fit]
         return "\n".join(lines)
 
 
@@ -180,6 +184,9 @@ def preflight(scenario: Scenario) -> Preflight:
         output_tokens=output_tokens,
         loads=tuple(loads),
         unlimited=tuple(unlimited),
+        never_fit=tuple(
+            words for name, spec in scenario.providers.items() for words in _never_fit(name, spec, offered)
+        ),
     )
 
 
@@ -260,6 +267,22 @@ def _loads(name: str, spec: SimProvider, offered: _Offered, *, first: bool) -> l
         erlangs = mean_service_s(spec, input_tokens, output_tokens, full=True)
         loads.append(Load(name, first, "slots", float(slots), base * erlangs / slots, peak * erlangs / slots))
     return loads
+
+
+def _never_fit(name: str, spec: SimProvider, offered: _Offered) -> list[str]:
+    """What is said of a limit that is too small for a single call, be it because of what vendors reserve."""
+    if spec.rate_limit is None:
+        return []
+    account = DIALECTS[spec.dialect].account(spec.rate_limit)
+    asked = account.asked(offered.input_tokens, offered.output_tokens, offered.max_tokens)
+    reserves = account.accounting.reserves_output and not account.foresees
+    unset = "; give its route max_tokens" if reserves and offered.max_tokens is None else ""
+    return [
+        f"{name}: an average call asks for {asked[meter.draws]:,.0f} {meter.name.replace('_', ' ')} at once, and "
+        f"{meter.capacity:,.0f} is all there can be{unset}"
+        for meter in account.meters
+        if asked[meter.draws] > meter.capacity and meter.name != "ramp"
+    ]
 
 
 def _empty_at(times: Floats, rho: Floats, window_s: float) -> float | None:
