@@ -172,12 +172,22 @@ class Account:
         for meter in self.meters:
             meter.scale(whole, now)
 
+    def asked(self, input_tokens: float, output_tokens: float, max_tokens: float | None) -> tuple[float, ...]:
+        """What a call is charged when it comes: requests, tokens, input tokens and output tokens (`Meter.draws`)."""
+        if self.foresees:
+            return self._amounts(input_tokens, output_tokens)
+        return self._amounts(
+            input_tokens, 1.0 if not self._reserves else self._unset if max_tokens is None else max_tokens
+        )
+
     def expected(self, input_tokens: float, output_tokens: float, max_tokens: float | None) -> tuple[float, ...]:
-        """What a call costs in the end: requests, tokens, input tokens and output tokens, as `Meter.draws` counts."""
-        output = output_tokens * self._weight
-        if not self.foresees and self._reserves and not self.accounting.settles:
-            output = self._unset if max_tokens is None else max_tokens
-        return (1.0, max(input_tokens, output) if self._larger else input_tokens + output, input_tokens, output)
+        """What it costs in the end, counted in the same way."""
+        if self._reserves and not self.accounting.settles:
+            return self.asked(input_tokens, output_tokens, max_tokens)
+        return self._amounts(input_tokens, output_tokens * self._weight)
+
+    def _amounts(self, taken: float, output: float) -> tuple[float, ...]:
+        return (1.0, max(taken, output) if self._larger else taken + output, taken, output)
 
     def snapshot(self, now: float) -> list[float]:
         """What every meter has left."""

@@ -1,5 +1,6 @@
 """What simulated models answer: cut at max_tokens, refused, in broken JSON, and different after a silent upgrade."""
 
+import asyncio
 import dataclasses
 import json
 import math
@@ -182,3 +183,17 @@ def test_an_answer_that_was_cut_off_is_not_cached():
     assert set(result.requests["finish_reason"]) == {"length"}
     longer = dataclasses.replace(traffic, mix=(Route(output_tokens=Constant(30), max_tokens=30),))
     assert "cache" in set(ls.run(dataclasses.replace(scenario, traffic=longer)).requests["served_from"])
+
+
+def test_after_an_upgrade_it_has_another_name_whatever_was_asked_for():
+    fault = Fault(name="f", provider="p", at=1.0, drift=ModelDrift(model="new"))
+
+    async def script(bench):
+        names = []
+        for number in range(4):
+            asked = bench.request(number)._replace(model="asked" if number % 2 else None)
+            names.append((await bench.provider.send(asked)).model)
+            await asyncio.sleep(0.4)
+        return names
+
+    assert play(SimProvider(**FAST, model="old"), script, [fault]) == ["old", "asked", "new", "new"]

@@ -1,5 +1,6 @@
 """The latency model in a provider that runs: what the formulas say, a call sees. The formulas are in test_latency."""
 
+import asyncio
 import dataclasses
 import math
 from itertools import pairwise
@@ -23,7 +24,7 @@ from llmsim.providers.sim.serving_spec import Serving
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.providers.sim.timing import PromptCacheState
 from llmsim.scenario.load import load_scenario
-from llmsim.types import Request
+from llmsim.types import Request, Usage
 
 BASE = {"ttft": Constant(0.2), "inter_token": Constant(0.01)}
 
@@ -137,6 +138,40 @@ def test_cached_prompts_are_read_faster_cost_less_and_do_not_count_at_anthropic(
     assert 0 < billed.height < result.attempts.height
     assert set(billed["cached_input_tokens"]) == {1000}
     assert billed["cost_usd"].to_list() == pytest.approx([1000e-6 + 1000e-7 + 20e-6] * billed.height)
+
+
+def test_a_chat_reads_from_the_cache_what_it_knows_to_share():
+    spec = SimProvider(ttft=Constant(0.1), prompt_cache=PromptCache(prefix="session", share=0.5, min_tokens=0))
+
+    async def script(bench):
+        first = await bench.visit(0, input_tokens=1000)
+        bench.request(1)
+        bench.world.truths["1/0/0"].shared_tokens = 300
+        second = await bench.visit(1, input_tokens=1200)
+        third = await bench.visit(2, input_tokens=3000)
+        return [first, second, third]
+
+    # Not known: half of 1000 is there for others. Known: 300 are read, and all of its 1200 are there for others then.
+    assert [visit.usage.cached_input_tokens for visit in play(spec, script)] == [0, 300, 1200]
+
+
+def test_a_call_that_is_left_on_the_way_is_billed_nothing_of_an_earlier_one():
+    spec = SimProvider(network=Constant(1.0), ttft=Constant(1.0), answer_time=Constant(1.0), context_window=50)
+
+    async def left(bench):
+        task = asyncio.create_task(bench.provider.send(bench.request(0)))
+        await asyncio.sleep(1.5)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def script(bench):
+        await left(bench)  # in prefill, and nobody asks what it cost
+        again = await bench.visit(0, at=5.0, leave_at=5.5)  # on the way
+        await left(bench)
+        refused = await bench.visit(0, at=9.0, input_tokens=51, leave_at=10.5)  # refused, and not yet told
+        return [again, refused]
+
+    assert [visit.usage for visit in play(spec, script)] == [Usage(), Usage()]
 
 
 def test_congestion_multiplies_times_by_what_its_process_says():
