@@ -40,7 +40,7 @@ class Fit:
     Parameters
     ----------
     family
-        Its word in scenario files.
+        Its key in `FAMILIES`.
     distribution
         With the parameters found.
     log_likelihood

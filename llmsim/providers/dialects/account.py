@@ -54,7 +54,7 @@ class Accounting:
     output_weight
         Quota tokens per output token, when settled.
     counts_failures
-        Refused and failed requests use up the request limits.
+        Refused and failed requests use up the limit of requests per minute.
     foresees
         The caller passes the tokens that the answer *will* have as ``max_tokens``.
     """
@@ -206,9 +206,9 @@ class Account:
         return Refused(meter.name, wait_s, meter.capacity, used, amounts[meter.draws], levels, now)
 
     def _use_up_a_request(self, now: float) -> None:
-        """Take a request where one is left, but leave no debt."""
+        """Take a request of the minute's where one is left, but leave no debt. Nobody says that the day's go too."""
         for meter in self.meters:
-            if meter.draws == REQUESTS:
+            if meter.name == "requests":
                 meter.level = max(meter.refill(now) - 1.0, min(meter.level, 0.0))
 
 

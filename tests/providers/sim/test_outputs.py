@@ -197,3 +197,24 @@ def test_after_an_upgrade_it_has_another_name_whatever_was_asked_for():
         return names
 
     assert play(SimProvider(**FAST, model="old"), script, [fault]) == ["old", "asked", "new", "new"]
+
+
+def test_an_upgrade_may_refuse_more_and_be_slower_in_all():
+    drift = ModelDrift(refusals=4.0, latency=3.0)
+    fault = Fault(name="f", provider="p", at=1000.0, drift=drift)
+
+    async def script(bench):
+        seen = []
+        for number in range(1600):
+            start_s = max(bench.loop.time(), 1000.0 if number == 800 else 0.0)
+            await asyncio.sleep(start_s - bench.loop.time())
+            response = await bench.provider.send(bench.request(number, tokens=101))
+            await response.read()
+            seen.append((response.finish_reason == "refusal", bench.loop.time() - start_s))
+        return seen
+
+    seen = play(SimProvider(**FAST, output=Output(refusals=0.1)), script, [fault])
+    for half, share, time_s in ((seen[:800], 0.1, 1.1), (seen[800:], 0.4, 3.3)):
+        refused = sum(refusal for refusal, _ in half) / 800
+        assert refused == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 800))
+        assert {round(seconds, 6) for refusal, seconds in half if not refusal} == {time_s}

@@ -12,6 +12,7 @@ from providers.sim.bench import play
 
 import llmsim as ls
 from llmsim.distributions import Constant, Exponential, Uniform
+from llmsim.errors import StreamStalled
 from llmsim.luck import Luck
 from llmsim.pricing import TokenPrice
 from llmsim.providers.dialects import ErrorRates, Limits
@@ -71,6 +72,34 @@ def test_an_answer_that_stalls_once_is_late_by_that_and_a_limit_on_gaps_sees_it(
     assert limited.word == "stream_stalled"
     assert 1 <= limited.tokens == limited.error.tokens_delivered <= 10
     assert limited.end_s == pytest.approx(0.2 + (limited.tokens - 1) * 0.01 + 1.0)
+
+
+def test_a_limit_on_gaps_looks_at_what_is_still_to_come():
+    spec = SimProvider(
+        ttft=Constant(0.1),
+        inter_token=Constant(0.01),
+        stall=StreamStall(probability=1.0, per="answer", duration=Constant(1.0)),
+    )
+
+    async def read(bench, number):
+        response = await bench.provider.send(bench.request(number, tokens=201))
+        while response.tokens_delivered < 101:
+            await anext(response)
+        late = bench.loop.time() < 1.5  # the silence is still to come
+        response.limit(gap_s=0.5)
+        try:
+            async for _ in response:
+                pass
+        except StreamStalled:
+            return late, "stalled"
+        return late, "ok"
+
+    async def script(bench):
+        return await asyncio.gather(*(read(bench, number) for number in range(30)))
+
+    seen = play(spec, script)
+    assert {word for late, word in seen if late} == {"stalled"}
+    assert {word for late, word in seen if not late} == {"ok"}
 
 
 def test_stalls_may_come_with_any_gap():
@@ -174,8 +203,9 @@ def test_a_call_that_is_left_on_the_way_is_billed_nothing_of_an_earlier_one():
     assert [visit.usage for visit in play(spec, script)] == [Usage(), Usage()]
 
 
-def test_congestion_multiplies_times_by_what_its_process_says():
-    law = Congestion(p99=3.0, memory=30.0, inter_token=1.0)
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_congestion_multiplies_times_by_what_its_process_says(part):
+    law = Congestion(p99=3.0, memory=30.0, inter_token=part)
     spec = _spec(congestion=law)
     seen = play(spec, lambda bench: [bench.go(n, at=float(n), tokens=11) for n in range(60)], seed=5)
     process = SharedCongestion(law, Luck(5), "p")
