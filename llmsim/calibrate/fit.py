@@ -22,12 +22,12 @@ from llmsim.distributions import (
     ShiftedLognormal,
     Weibull,
 )
+from llmsim.distributions.plain import Z99
 
 __all__ = ["FAMILIES", "Fit", "fit", "ks_distance", "table_of"]
 
 Floats = NDArray[np.float64]
 
-_Z99 = 2.3263478740408408  # standard normal quantile at 0.99
 _SIGMA_FLOOR = 0.01  # of the log: a component on a single point has infinite likelihood
 _SHIFTS = 40  # profiled places of a floor, denser towards the smallest value
 _PERCENTS = (0, 1, 2.5, 5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 97.5, 99, 100)
@@ -40,7 +40,7 @@ class Fit:
     Parameters
     ----------
     family
-        Its word in scenario files.
+        Its key in `FAMILIES`.
     distribution
         With the parameters found.
     log_likelihood
@@ -119,7 +119,7 @@ def _lognormal(x: Floats) -> _Found:
 
 
 def _as_lognormal(mu: float, sigma: float) -> Lognormal:
-    return Lognormal(math.exp(mu), math.exp(mu + sigma * _Z99))
+    return Lognormal(math.exp(mu), math.exp(mu + sigma * Z99))
 
 
 def _exponential(x: Floats) -> _Found:

@@ -15,7 +15,7 @@ __all__ = ["Constant", "Distribution", "Exponential", "Gamma", "Geometric", "Log
 Floats = NDArray[np.float64]
 
 Z99 = 2.3263478740408408  # standard normal quantile at 0.99
-# Gamma table over logit(u) in ±37: relative error < 1e-4 for cv 0.1 … 3 (tests/test_distributions.py).
+# Gamma table over logit(u) in ±37: relative error < 1e-4 for cv 0.1 … 3 (tests/distributions/test_plain.py).
 _TABLE_POINTS = 4001
 
 

@@ -120,7 +120,7 @@ class Fault:
     latency, capacity, rate_limit
         Multipliers of TTFT and token gaps, of slots, of every rate limit (simulated providers only). `latency` is
         that of the moment a call gets its slot: its timeline is fixed then, so a slow answer stays slow after the
-        window and one that had begun before it stays fast.
+        window and one that had begun before it stays fast. (A serving engine changes speed with its next step.)
     drift
         The model changes under the same name, for good unless a duration is given (simulated providers only).
     abort, delay, stall, break

@@ -46,6 +46,7 @@ def crosscheck(document: Document, *, si: bool = False) -> list[Problem]:
     return [
         *_whole_numbers(document),
         *_providers(document),
+        *_styles(document),
         *_policies(document),
         *_faults(document, si=si),
         *_objectives(document, "slo"),
@@ -109,6 +110,27 @@ def _idle_words(document: Document, name: str, settings: dict[str, Any]) -> Iter
         if limited not in (None, "") and all(settings.get(other) is None for other in needs):
             message = f"{word} has no effect without {' or '.join(needs)}"
             yield document.problem(("providers", name, word), message, hint, at_key=True)
+
+
+def _styles(document: Document) -> Iterator[Problem]:
+    """Prompt styles that make no difference."""
+    outputs = [document.get(("providers", name, "output")) for name in _names(document, "providers")]
+    tables = [output.get("json_defects_by_style") for output in outputs if isinstance(output, dict)]
+    known = sorted({str(style) for table in tables if isinstance(table, dict) for style in table})
+    clients: Path = ("traffic", "clients", "named")
+    named = [(*clients, index, "mix") for index in range(len(_mappings(document.get(clients))))]
+    for mix in (("traffic", "mix"), *named):
+        for index, route in enumerate(_mappings(document.get(mix))):
+            style, path = route.get("prompt_style"), (*mix, index, "prompt_style")
+            if not isinstance(style, str) or not style:
+                continue
+            if route.get("expects") != "json":
+                message = "prompt_style has no effect on a route that takes any answer"
+                yield document.problem(path, message, "Add expects: json, or remove it.")
+            elif style not in known:
+                example = f"Write output: {{json_defects_by_style: {{{style}: {{prose: 5%}}}}}} at a provider."
+                hint = nearest(style, known) if known else example
+                yield document.problem(path, f"no provider knows the prompt style {style!r}", hint)
 
 
 def _policies(document: Document) -> Iterator[Problem]:

@@ -93,6 +93,8 @@ class Preflight:
     requests_per_arrival
         More than 1 where arrivals begin sessions, from a sample of them. Those that begin late are cut off by the end
         of the run: `expected_requests` and the mean lengths count what comes before.
+    never_fit
+        Limits that a call of average size can never meet, in words.
     """
 
     base_per_s: float
@@ -104,6 +106,7 @@ class Preflight:
     loads: tuple[Load, ...]
     unlimited: tuple[str, ...]
     requests_per_arrival: float = 1.0
+    never_fit: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         most = "at most " if self.closed_loop else ""
@@ -126,6 +129,7 @@ class Preflight:
                 f"an arrival makes {self.requests_per_arrival:.3g} requests on average, "
                 f"from a sample of {SAMPLED} sessions a route"
             )
+        lines += [f"! {words}" for words in self.never_fit]
         return "\n".join(lines)
 
 
@@ -188,6 +192,9 @@ def preflight(scenario: Scenario) -> Preflight:
         loads=tuple(loads),
         unlimited=tuple(unlimited),
         requests_per_arrival=demand.each,
+        never_fit=tuple(
+            words for name, spec in scenario.providers.items() for words in _never_fit(name, spec, offered)
+        ),
     )
 
 
@@ -324,6 +331,22 @@ def _loads(name: str, spec: SimProvider, offered: _Offered, *, first: bool) -> l
         erlangs = mean_service_s(spec, input_tokens, output_tokens, full=True)
         loads.append(Load(name, first, "slots", float(slots), base * erlangs / slots, peak * erlangs / slots))
     return loads
+
+
+def _never_fit(name: str, spec: SimProvider, offered: _Offered) -> list[str]:
+    """What is said of a limit that is too small for a single call, be it because of what vendors reserve."""
+    if spec.rate_limit is None:
+        return []
+    account = DIALECTS[spec.dialect].account(spec.rate_limit)
+    asked = account.asked(offered.input_tokens, offered.output_tokens, offered.max_tokens)
+    reserves = account.accounting.reserves_output and not account.foresees
+    unset = "; give its route max_tokens" if reserves and offered.max_tokens is None else ""
+    return [
+        f"{name}: an average call asks for {asked[meter.draws]:,.0f} {meter.name.replace('_', ' ')} at once, and "
+        f"{meter.capacity:,.0f} is all there can be{unset}"
+        for meter in account.meters
+        if asked[meter.draws] > meter.capacity and meter.name != "ramp"
+    ]
 
 
 def _empty_at(times: Floats, rho: Floats, window_s: float, *, at_once: bool) -> float | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from llmsim.calibrate import bands_of, choose, judge
-from llmsim.calibrate.choice import Split, halves
+from llmsim.calibrate.choice import Judged, Split, halves
 from llmsim.distributions import Constant, Lognormal, Mixture, Part, ShiftedLognormal
 from llmsim.luck import Luck
 
@@ -54,3 +54,24 @@ def test_a_table_where_no_family_passes():
     assert not chosen.fitted and chosen.used.family == "empirical"
     assert chosen.closest.family in ("exponential", "gamma", "lognormal", "shifted_lognormal")
     assert chosen.used.distribution.quantile(np.array([0.5]))[0] == pytest.approx(np.median(sample))
+
+
+@pytest.mark.parametrize(
+    ("made", "used", "closest"),
+    [
+        # By Akaike among those that pass, whatever comes nearer to the halves …
+        ({"a": (10.0, 0.05, 0.95), "b": (5.0, 0.09, 0.91), "c": (1.0, 0.01, 0.85)}, "b", "b"),
+        # … and where none does, the one that was inside most often, then the nearer one.
+        ({"a": (9.0, 0.05, 0.6), "b": (5.0, 0.09, 0.8), "c": (1.0, 0.08, 0.8)}, "empirical", "c"),
+    ],
+)
+def test_how_the_choice_is_made(monkeypatch, made, used, closest):
+    def judged(family, *_):
+        aic, ks, inside = made.get(family, (float("inf"), 0.0, 1.0))
+        return Judged(family, aic, ks, (1.0, inside, 1.0), Constant(1.0))
+
+    monkeypatch.setattr("llmsim.calibrate.choice.judge", judged)
+    chosen = choose(SAMPLE, LUCK, tuple(made))
+    assert (chosen.used.family, chosen.closest.family) == (used, closest)
+    assert chosen.fitted == (used != "empirical")
+    assert {one.family for one in chosen.judged} == {*made, "empirical"}

@@ -232,6 +232,13 @@ def test_two_stalls_add_up(how):
 
 
 @pytest.mark.parametrize("how", HOWS)
+def test_two_stalls_at_one_place_add_up(how):
+    faults = [_fault(name, stall=Stall(after_tokens=2, time=Constant(time))) for name, time in (("a", 5.0), ("b", 7.0))]
+    seen = _one(faults, how=how)
+    assert (seen.word, seen.tokens, seen.end_s) == ("ok", 6, pytest.approx(0.1 + 0.3 + 12.0))
+
+
+@pytest.mark.parametrize("how", HOWS)
 def test_the_earlier_of_two_breaks_counts(how):
     faults = [_fault("a", break_=StreamBreak(after_tokens=4)), _fault("b", break_=StreamBreak(after_tokens=2))]
     assert _one(faults, how=how).tokens == 2
@@ -299,3 +306,16 @@ def test_a_call_cancelled_in_a_delay_has_not_reached_the_provider():
         return []
 
     play(SPEC, script, [_fault(delay=Delay(time=Constant(2.0)))])
+
+
+def test_the_calls_of_a_fault_that_is_over_are_forgotten():
+    faults = [_fault(at=1.0, duration=1.0, abort=Abort(status=503, percentage=0.5))]
+
+    async def script(bench):
+        for number in range(30):
+            await bench.visit(number, at=number * 0.1)
+        kept = len(bench.provider._calls)
+        await bench.visit(99, at=10.0)
+        return [kept, len(bench.provider._calls)]
+
+    assert play(SPEC, script, faults) == [0, 0]

@@ -83,6 +83,32 @@ def test_a_word_with_an_effect_is_not(provider, fault):
     _load(provider, fault)
 
 
+@pytest.mark.parametrize(
+    ("route", "provider", "message", "hint"),
+    [
+        ({"prompt_style": "dspy"}, {"profile": "openai-gpt-4o"}, "takes any answer", "expects: json"),
+        ({"prompt_style": "dsyp", "expects": "json"}, {"profile": "openai-gpt-4o"}, "'dsyp'", "Did you mean 'dspy'?"),
+        ({"prompt_style": "terse", "expects": "json"}, {}, "no provider knows", "{terse: {prose: 5%}}"),
+        ({"prompt_style": "dspy", "expects": "json"}, {"profile": "openai-gpt-4o"}, "", ""),
+        ({"prompt_style": "a", "expects": "json"}, {"output": {"json_defects_by_style": {"a": {}}}}, "", ""),
+    ],
+)
+@pytest.mark.parametrize("client", [False, True])
+def test_a_prompt_style_that_makes_no_difference_is_refused(route, provider, message, hint, client):
+    mix = [{"route": "x"}, {"route": "y", **route}]
+    own = {"count": 10, "named": [{"client": "c", "share": "10%", "mix": mix}]}
+    traffic = {"base_rate": "4/s", **({"clients": own} if client else {"mix": mix})}
+    data = {"version": 1, "traffic": traffic, "providers": {"a": provider}}
+    if not message:
+        load_scenario(data)
+        return
+    with pytest.raises(ScenarioError) as caught:
+        load_scenario(data)
+    (problem,) = caught.value.problems
+    assert problem.path == f"traffic.{'clients.named[0].' if client else ''}mix[1].prompt_style"
+    assert message in problem.message and hint in problem.hint
+
+
 def test_a_quota_group_of_two_minds_is_refused_before_anything_runs():
     one, other = ({"quota_group": "g", "rate_limit": {"requests": rate}} for rate in ("60/min", "50/min"))
     with pytest.raises(ScenarioError) as caught:

@@ -121,6 +121,28 @@ providers:
     assert closed.base_per_s == pytest.approx(30 / (8 + 1 + 0.1 + 2.1))
 
 
+def test_preflight_says_where_no_call_fits() -> None:
+    """Bedrock reserves its model's maximum of 64,000 for a call that names no max_tokens."""
+    text = """
+version: 1
+traffic: {base_rate: 1/s, mix: [{input_tokens: 500, output_tokens: 100}]}
+providers:
+  a: {dialect: bedrock, rate_limit: {tokens: 60k/min}}
+  b: {dialect: anthropic, rate_limit: {output_tokens: 6k/min}}
+  c: {rate_limit: {tokens: 60/min}}
+  d: {dialect: openai, rate_limit: {tokens: 600/min}}
+"""
+    found = preflight(parse_scenario(text))
+    assert found.never_fit == (
+        "a: an average call asks for 64,500 tokens at once, and 60,000 is all there can be; give its route max_tokens",
+        "c: an average call asks for 600 tokens at once, and 60 is all there can be",
+    )
+    assert "! a: an average call asks for 64,500 tokens" in str(found)
+    named = preflight(parse_scenario(text.replace("output_tokens: 100}", "output_tokens: 100, max_tokens: 700}")))
+    assert [words.partition(":")[0] for words in named.never_fit] == ["c", "d"]
+    assert not named.never_fit[1].endswith("max_tokens")
+
+
 def test_preflight_caps_answers_at_max_tokens() -> None:
     text = """
 version: 1

@@ -54,7 +54,7 @@ class Accounting:
     output_weight
         Quota tokens per output token, when settled.
     counts_failures
-        Refused and failed requests use up the request limits.
+        Refused and failed requests use up the limit of requests per minute.
     foresees
         The caller passes the tokens that the answer *will* have as ``max_tokens``.
     """
@@ -172,12 +172,22 @@ class Account:
         for meter in self.meters:
             meter.scale(whole, now)
 
+    def asked(self, input_tokens: float, output_tokens: float, max_tokens: float | None) -> tuple[float, ...]:
+        """What a call is charged when it comes: requests, tokens, input tokens and output tokens (`Meter.draws`)."""
+        if self.foresees:
+            return self._amounts(input_tokens, output_tokens)
+        return self._amounts(
+            input_tokens, 1.0 if not self._reserves else self._unset if max_tokens is None else max_tokens
+        )
+
     def expected(self, input_tokens: float, output_tokens: float, max_tokens: float | None) -> tuple[float, ...]:
-        """What a call costs in the end: requests, tokens, input tokens and output tokens, as `Meter.draws` counts."""
-        output = output_tokens * self._weight
-        if not self.foresees and self._reserves and not self.accounting.settles:
-            output = self._unset if max_tokens is None else max_tokens
-        return (1.0, max(input_tokens, output) if self._larger else input_tokens + output, input_tokens, output)
+        """What it costs in the end, counted in the same way."""
+        if self._reserves and not self.accounting.settles:
+            return self.asked(input_tokens, output_tokens, max_tokens)
+        return self._amounts(input_tokens, output_tokens * self._weight)
+
+    def _amounts(self, taken: float, output: float) -> tuple[float, ...]:
+        return (1.0, max(taken, output) if self._larger else taken + output, taken, output)
 
     def snapshot(self, now: float) -> list[float]:
         """What every meter has left."""
@@ -196,9 +206,9 @@ class Account:
         return Refused(meter.name, wait_s, meter.capacity, used, amounts[meter.draws], levels, now)
 
     def _use_up_a_request(self, now: float) -> None:
-        """Take a request where one is left, but leave no debt."""
+        """Take a request of the minute's where one is left, but leave no debt. Nobody says that the day's go too."""
         for meter in self.meters:
-            if meter.draws == REQUESTS:
+            if meter.name == "requests":
                 meter.level = max(meter.refill(now) - 1.0, min(meter.level, 0.0))
 
 

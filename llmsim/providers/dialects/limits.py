@@ -86,7 +86,7 @@ class Limits:
     retry_after
         Whether the 429 says when to come back.
     failed_requests
-        Whether a refused or failed request counts against the request limits; default: as the dialect documents.
+        Whether a refused or failed request counts against the requests per minute; default: as the dialect documents.
     max_output_tokens
         What is reserved for a call that names no ``max_tokens``; default: the dialect's.
     reserve_output

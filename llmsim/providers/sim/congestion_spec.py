@@ -7,13 +7,13 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+from llmsim.distributions.plain import Z99
 from llmsim.units import MULTIPLIER, PositiveDuration, Ratio
 
 __all__ = ["PRESETS", "Congestion", "CongestionLaw", "Shocks"]
 
 FORBID: dict[str, Any] = {"extra": "forbid"}
 
-_Z99 = 2.3263478740408408  # standard normal quantile at 0.99
 _DAY = 86400.0
 
 AtLeastOne = Annotated[float, dataclasses.replace(MULTIPLIER, low=1.0, examples=("1.6x", "3x"))]
@@ -115,7 +115,7 @@ class Congestion:
         """The preset with what stands beside it."""
         law = PRESETS[self.preset] if self.preset is not None else CongestionLaw(0.0, 1.0, None)
         if self.p99 is not None:
-            law = law._replace(sigma=math.log(self.p99) / _Z99)
+            law = law._replace(sigma=math.log(self.p99) / Z99)
         if self.memory is not None:
             law = law._replace(memory_s=self.memory)
         return law if self.shocks is None else law._replace(shocks=self.shocks)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from llmsim.distributions import Distribution, Lognormal
+from llmsim.distributions.plain import Z99
 
 __all__ = ["ERROR_RATES", "PARTIAL_WEIGHT", "PRESETS", "IncidentLaw", "PresetName", "tilted"]
 
@@ -33,7 +34,6 @@ _SLOW = 0.06
 
 _HOUR = 3600.0
 _DAY = 86400.0
-_Z99 = 2.3263478740408408  # standard normal quantile at 0.99
 
 PresetName = Literal[
     "openai-api-2021-2024", "chatgpt-2021-2024", "anthropic-api-2021-2024", "claude-ai-2021-2024", "openai-2026-09"
@@ -122,7 +122,7 @@ def _published(
     """
     shape, scale_d = gap
     sigma, scale_h = duration
-    law = Lognormal(p50=scale_h * _HOUR, p99=scale_h * _HOUR * math.exp(_Z99 * sigma))
+    law = Lognormal(p50=scale_h * _HOUR, p99=scale_h * _HOUR * math.exp(Z99 * sigma))
     partial = ((1 - uptime) - (1 - weighted)) / (1 - PARTIAL_WEIGHT)
     partial = min(partial, 1 - uptime)  # Anthropic API: the figures are rounded, a major outage of -0.005 % remains
     felt = _FELT * law.mean / (scale_d * _DAY * math.gamma(1 + 1 / shape))
@@ -155,7 +155,7 @@ def _september_2026() -> IncidentLaw:
     law = IncidentLaw(
         gap_scale_s=11.5 * _HOUR / math.gamma(1 + 1 / shape),
         gap_shape=shape,
-        duration=Lognormal(p50=1.81 * _HOUR, p99=1.81 * _HOUR * math.exp(_Z99 * 1.22)),
+        duration=Lognormal(p50=1.81 * _HOUR, p99=1.81 * _HOUR * math.exp(Z99 * 1.22)),
         felt=_FELT,
     )
     less = (_API.felt * _API.duration.mean / _API.mean_gap_s) / (law.felt * law.duration.mean / law.mean_gap_s)

@@ -154,6 +154,8 @@ class SimulatedProvider:
         """The answer in one piece."""
         await call.rest(NO_LIMITS)
         if call.error is not None:  # what had been made of it went nowhere
+            if call.error.body:  # an event in a stream; without one, the answer that it stands for
+                raise self.in_stream_error(0)
             self._latest[request.id] = call
             raise StreamBroken("connection lost", upstream=self.name, status=200)
         answer = WholeAnswer(call.words(0, call.tokens), call.tokens, call.usage, call.finish_reason)

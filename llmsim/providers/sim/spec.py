@@ -45,7 +45,7 @@ class SimProvider:
     model
         Name of its model.
     network
-        On the way there and back, before and after the server is at work; load does not change it.
+        On the way there and back, all of it before the server is at work; load does not change it.
     ttft
         From getting a slot to the first token, but for what the length of the prompt adds.
     prefill

@@ -63,7 +63,7 @@ def test_no_level_is_ever_above_its_capacity_and_only_actual_use_leaves_a_debt(a
             assert outcome.wait_s > 0
             counts = account.accounting.counts_failures
             for meter, old, new in zip(account.meters, before, after, strict=True):
-                gone = min(max(old, 0.0), 1.0) if counts and meter.draws == 0 else 0.0
+                gone = min(max(old, 0.0), 1.0) if counts and meter.name == "requests" else 0.0
                 assert math.isclose(old - new, gone, abs_tol=1e-6), "a refusal charges what is documented, no more"
         else:
             assert all(level >= -1e-6 for level in after), "nobody gets in on credit"

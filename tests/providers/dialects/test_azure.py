@@ -132,3 +132,9 @@ def test_failures(kind, source, error, status, fields):
     answer = Desk("azure").failure(kind, input_tokens=9000, context_tokens=8192)
     assert (answer.kind, answer.status) == (error, status)
     assert part(body(answer)["error"], fields), answer.body
+
+
+def test_a_window_is_over_when_a_clock_with_microseconds_says_so():
+    """A wait that was told and added to the time may fall short of the boundary by a rounding error."""
+    desk = Desk("azure", tokens=600 / MINUTE)
+    assert desk.letters([(59.9, 599, 1), (59.99999, 599, 1), (60 - 5e-7, 599, 1), (60.0, 599, 1)]) == "o-o-"

@@ -179,3 +179,18 @@ def test_midnight_is_that_of_the_time_zone_data(posix_s):
     assert 0 < midnight - posix_s <= 90_000
     before = datetime.fromtimestamp(posix_s, UTC).astimezone(pacific)
     assert (local.date() - before.date()).days == 1
+
+
+@pytest.mark.parametrize(
+    ("at", "midnight"),
+    [
+        ("2026-03-08T07:00", "2026-03-08T08:00"),  # the clocks change at two o'clock of this day: not yet …
+        ("2026-03-08T09:00", "2026-03-09T07:00"),  # … and at the next midnight they have
+        ("2026-11-01T06:00", "2026-11-01T07:00"),
+        ("2026-11-01T08:00", "2026-11-02T08:00"),
+        ("2026-03-08T08:00", "2026-03-09T07:00"),  # at midnight itself it is the next one
+    ],
+)
+def test_midnight_on_the_days_when_clocks_change(at, midnight):
+    posix_s, expected = (datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() for text in (at, midnight))
+    assert next_pacific_midnight(posix_s) == expected

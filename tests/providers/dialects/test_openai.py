@@ -258,3 +258,10 @@ def test_the_ramp_forgets_what_it_does_not_see():
     assert set(desk.letters(busy)) == {"o"}
     assert desk.letters([(2701, 1_000_000, 1), (2701, 1, 1)]) == "o-"
     assert math.isinf(Desk("openai", ramp=Ramp(above=10.0)).ask(0.0, 601, 1).wait_s)
+
+
+def test_refused_calls_use_up_the_minute_and_not_the_day():
+    """help.openai.com 5955604 says it of the per-minute limit."""
+    desk = Desk("openai", requests=2 / 60, requests_per_day=4)
+    letters = desk.letters([(at, 1, 1) for at in (0, 1, 2, 3, 4, 5, 6, 7, 100, 101, 200)])
+    assert letters == "oo------oo-", "two a minute, and four a day in spite of six refusals"

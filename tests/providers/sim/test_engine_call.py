@@ -230,6 +230,17 @@ def test_an_outage_breaks_streams_and_forgets_the_queue(how):
     assert seen[0].usage == (100, 3, 0)
 
 
+def test_what_ends_at_the_very_moment_of_an_outage_was_in_time():
+    exact = Serving(slots=2, prefill_token=0.25, decode_sequence=0.125)
+    faults = [Fault(name="down", provider="p", at=1.0, duration=1.0, outage=True)]
+    seen = play_engine(SPEC, exact, _visits([(0.0, 2, 5), (0.0, 2, 99)]), faults)
+    # Both prompts take 1.0 s together: at that moment the first tokens are there.
+    assert [visit.word for visit in seen] == ["stream_broken", "stream_broken"]
+    assert [visit.error.tokens_delivered for visit in seen] == [1, 1]
+    seen = play_engine(SPEC, exact, _visits([(0.0, 2, 5)]), faults)
+    assert (seen[0].word, seen[0].tokens, seen[0].end_s) == ("ok", 5, 1.0)
+
+
 def test_latency_and_capacity_change_what_is_running():
     def script(bench):
         bench.go(0, input_tokens=100, tokens=21)

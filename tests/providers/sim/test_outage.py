@@ -1,11 +1,13 @@
 """An outage loses everything: running streams break, the queue is gone, and afterwards it starts empty."""
 
 import asyncio
+import dataclasses
 
 import pytest
 from providers.sim.bench import play
 
 from llmsim.distributions import Constant, Exponential
+from llmsim.providers.dialects import Limits
 from llmsim.providers.faults import Fault
 from llmsim.providers.sim.spec import Queue, SimProvider
 
@@ -38,6 +40,12 @@ def test_running_streams_break_and_waiting_calls_are_refused(how):
     assert seen[0].usage == (10, 4, 0)
 
 
+def test_calls_that_an_outage_refuses_are_not_charged_to_the_account():
+    spec = dataclasses.replace(SPEC, concurrency=None, rate_limit=Limits(requests=2 / 60))
+    seen = play(spec, lambda bench: [bench.go(n, at=n) for n in range(8)], _outage(0.0, 5.5))
+    assert [v.word for v in seen] == ["connection_failed"] * 6 + ["ok"] * 2
+
+
 def test_a_slow_reader_gets_what_was_made_and_then_the_error():
     def script(bench):
         bench.go(0, tokens=10, how="iterate", pause_s=5.0)
@@ -47,7 +55,13 @@ def test_a_slow_reader_gets_what_was_made_and_then_the_error():
 
 
 def test_a_whole_answer_that_is_cut_is_an_error_of_the_call():
-    seen = play(SPEC, lambda bench: bench.go(0, tokens=10, stream=False), _outage(1.35, 1.0))[0]
+    async def script(bench):
+        seen = await bench.visit(0, tokens=10, stream=False)
+        assert bench.provider.cancelled_usage(bench.request(0)) == (10, 4, 0), "what had been made is billed"
+        assert bench.provider.cancelled_usage(bench.request(0)) == (0, 0, 0), "once"
+        return [seen]
+
+    seen = play(SPEC, script, _outage(1.35, 1.0))[0]
     assert (seen.word, seen.end_s, seen.tokens) == ("stream_broken", 1.35, 0)
     assert seen.error.tokens_delivered == 0, "who asked for it in one piece was given nothing"
 

@@ -1,5 +1,6 @@
 """What simulated models answer: cut at max_tokens, refused, in broken JSON, and different after a silent upgrade."""
 
+import asyncio
 import dataclasses
 import json
 import math
@@ -182,3 +183,38 @@ def test_an_answer_that_was_cut_off_is_not_cached():
     assert set(result.requests["finish_reason"]) == {"length"}
     longer = dataclasses.replace(traffic, mix=(Route(output_tokens=Constant(30), max_tokens=30),))
     assert "cache" in set(ls.run(dataclasses.replace(scenario, traffic=longer)).requests["served_from"])
+
+
+def test_after_an_upgrade_it_has_another_name_whatever_was_asked_for():
+    fault = Fault(name="f", provider="p", at=1.0, drift=ModelDrift(model="new"))
+
+    async def script(bench):
+        names = []
+        for number in range(4):
+            asked = bench.request(number)._replace(model="asked" if number % 2 else None)
+            names.append((await bench.provider.send(asked)).model)
+            await asyncio.sleep(0.4)
+        return names
+
+    assert play(SimProvider(**FAST, model="old"), script, [fault]) == ["old", "asked", "new", "new"]
+
+
+def test_an_upgrade_may_refuse_more_and_be_slower_in_all():
+    drift = ModelDrift(refusals=4.0, latency=3.0)
+    fault = Fault(name="f", provider="p", at=1000.0, drift=drift)
+
+    async def script(bench):
+        seen = []
+        for number in range(1600):
+            start_s = max(bench.loop.time(), 1000.0 if number == 800 else 0.0)
+            await asyncio.sleep(start_s - bench.loop.time())
+            response = await bench.provider.send(bench.request(number, tokens=101))
+            await response.read()
+            seen.append((response.finish_reason == "refusal", bench.loop.time() - start_s))
+        return seen
+
+    seen = play(SimProvider(**FAST, output=Output(refusals=0.1)), script, [fault])
+    for half, share, time_s in ((seen[:800], 0.1, 1.1), (seen[800:], 0.4, 3.3)):
+        refused = sum(refusal for refusal, _ in half) / 800
+        assert refused == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 800))
+        assert {round(seconds, 6) for refusal, seconds in half if not refusal} == {time_s}

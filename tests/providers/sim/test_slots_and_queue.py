@@ -59,6 +59,13 @@ def test_a_full_queue_refuses_with_503_after_the_answer_time():
     assert [visit.end_s for visit in seen[3:]] == pytest.approx([0.06, 0.07])
 
 
+def test_a_queue_is_full_when_the_slots_that_are_left_are():
+    cut = Fault(name="f", provider="p", duration=10.0, capacity=Scale(multiplier=0.25))
+    spec = SimProvider(**SLOW, concurrency=4, queue=Queue(limit=1))
+    seen = play(spec, lambda bench: [bench.go(n, at=n * 0.01) for n in range(4)], [cut])
+    assert [visit.word for visit in seen] == ["ok", "ok", "overloaded", "overloaded"]
+
+
 def test_queue_limit_zero_is_a_loss_system():
     def script(bench):
         bench.go(0)

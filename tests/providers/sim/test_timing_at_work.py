@@ -1,5 +1,6 @@
 """The latency model in a provider that runs: what the formulas say, a call sees. The formulas are in test_latency."""
 
+import asyncio
 import dataclasses
 import math
 from itertools import pairwise
@@ -11,6 +12,7 @@ from providers.sim.bench import play
 
 import llmsim as ls
 from llmsim.distributions import Constant, Exponential, Uniform
+from llmsim.errors import StreamStalled
 from llmsim.luck import Luck
 from llmsim.pricing import TokenPrice
 from llmsim.providers.dialects import ErrorRates, Limits
@@ -23,7 +25,7 @@ from llmsim.providers.sim.serving_spec import Serving
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.providers.sim.timing import PromptCacheState
 from llmsim.scenario.load import load_scenario
-from llmsim.types import Request
+from llmsim.types import Request, Usage
 
 BASE = {"ttft": Constant(0.2), "inter_token": Constant(0.01)}
 
@@ -70,6 +72,34 @@ def test_an_answer_that_stalls_once_is_late_by_that_and_a_limit_on_gaps_sees_it(
     assert limited.word == "stream_stalled"
     assert 1 <= limited.tokens == limited.error.tokens_delivered <= 10
     assert limited.end_s == pytest.approx(0.2 + (limited.tokens - 1) * 0.01 + 1.0)
+
+
+def test_a_limit_on_gaps_looks_at_what_is_still_to_come():
+    spec = SimProvider(
+        ttft=Constant(0.1),
+        inter_token=Constant(0.01),
+        stall=StreamStall(probability=1.0, per="answer", duration=Constant(1.0)),
+    )
+
+    async def read(bench, number):
+        response = await bench.provider.send(bench.request(number, tokens=201))
+        while response.tokens_delivered < 101:
+            await anext(response)
+        late = bench.loop.time() < 1.5  # the silence is still to come
+        response.limit(gap_s=0.5)
+        try:
+            async for _ in response:
+                pass
+        except StreamStalled:
+            return late, "stalled"
+        return late, "ok"
+
+    async def script(bench):
+        return await asyncio.gather(*(read(bench, number) for number in range(30)))
+
+    seen = play(spec, script)
+    assert {word for late, word in seen if late} == {"stalled"}
+    assert {word for late, word in seen if not late} == {"ok"}
 
 
 def test_stalls_may_come_with_any_gap():
@@ -139,8 +169,43 @@ def test_cached_prompts_are_read_faster_cost_less_and_do_not_count_at_anthropic(
     assert billed["cost_usd"].to_list() == pytest.approx([1000e-6 + 1000e-7 + 20e-6] * billed.height)
 
 
-def test_congestion_multiplies_times_by_what_its_process_says():
-    law = Congestion(p99=3.0, memory=30.0, inter_token=1.0)
+def test_a_chat_reads_from_the_cache_what_it_knows_to_share():
+    spec = SimProvider(ttft=Constant(0.1), prompt_cache=PromptCache(prefix="session", share=0.5, min_tokens=0))
+
+    async def script(bench):
+        first = await bench.visit(0, input_tokens=1000)
+        bench.request(1)
+        bench.world.truths["1/0/0"].shared_tokens = 300
+        second = await bench.visit(1, input_tokens=1200)
+        third = await bench.visit(2, input_tokens=3000)
+        return [first, second, third]
+
+    # Not known: half of 1000 is there for others. Known: 300 are read, and all of its 1200 are there for others then.
+    assert [visit.usage.cached_input_tokens for visit in play(spec, script)] == [0, 300, 1200]
+
+
+def test_a_call_that_is_left_on_the_way_is_billed_nothing_of_an_earlier_one():
+    spec = SimProvider(network=Constant(1.0), ttft=Constant(1.0), answer_time=Constant(1.0), context_window=50)
+
+    async def left(bench):
+        task = asyncio.create_task(bench.provider.send(bench.request(0)))
+        await asyncio.sleep(1.5)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def script(bench):
+        await left(bench)  # in prefill, and nobody asks what it cost
+        again = await bench.visit(0, at=5.0, leave_at=5.5)  # on the way
+        await left(bench)
+        refused = await bench.visit(0, at=9.0, input_tokens=51, leave_at=10.5)  # refused, and not yet told
+        return [again, refused]
+
+    assert [visit.usage for visit in play(spec, script)] == [Usage(), Usage()]
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_congestion_multiplies_times_by_what_its_process_says(part):
+    law = Congestion(p99=3.0, memory=30.0, inter_token=part)
     spec = _spec(congestion=law)
     seen = play(spec, lambda bench: [bench.go(n, at=float(n), tokens=11) for n in range(60)], seed=5)
     process = SharedCongestion(law, Luck(5), "p")
