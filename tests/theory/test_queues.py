@@ -250,7 +250,7 @@ def test_mmck_loses_what_it_should(c, limit, load):
 # -- Little's law ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tokens", [1, 20])
+@pytest.mark.parametrize("tokens", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_littles_law_on_an_uncut_run(tokens):
     """From empty to empty L = λW holds exactly: W from the attempts, L from somebody else's count."""
     spec = SimProvider(ttft=Exponential(1.0), inter_token=Exponential(0.01), concurrency=4)
