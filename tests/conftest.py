@@ -30,11 +30,12 @@ WORKERS = 2
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """How many processes `-n auto` means: two for the whole suite, none besides this one for a part of it.
 
-    xdist's own answer is the number of physical cores: one on a machine of two hyperthreads, 64 in a container that may
-    use two of 64.
+    None either for tests of a real model, which takes a core of its own. The answer of xdist would be the number of
+    physical cores: one on a machine of two hyperthreads, 64 in a container that may use two of 64.
     """
     named = [(config.invocation_params.dir / word.partition("::")[0]).resolve() for word in config.args]
-    if config.args_source is config.ArgsSource.ARGS and not {ROOT, ROOT / "tests"} & set(named):
+    part = config.args_source is config.ArgsSource.ARGS and not {ROOT, ROOT / "tests"} & set(named)
+    if part or config.getoption("markexpr") == "live":
         return 0
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(WORKERS, usable) if usable > 1 else 0
@@ -43,8 +44,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that watch a wall clock come first.
 
-    ``--dist worksteal`` gives each worker a stretch of the list and lets others take from its far end, so they run one
-    after the other in one process, and no two of them disturb each other.
+    ``--dist worksteal`` gives each worker a stretch of the list and lets others take from its far end: unless they are
+    more than such a stretch they run one after the other in one process, and no two of them disturb each other.
     """
     items.sort(key=lambda item: item.get_closest_marker("clock") is None)
 
