@@ -19,6 +19,7 @@ __all__ = [
     "COUNT",
     "DURATION",
     "EVENT_PRICE",
+    "GROWTH",
     "MONTH_S",
     "MULTIPLIER",
     "PRICE",
@@ -31,6 +32,7 @@ __all__ = [
     "Count",
     "Duration",
     "EventPrice",
+    "Growth",
     "Multiplier",
     "PositiveCount",
     "PositiveDuration",
@@ -61,6 +63,8 @@ _PRICE_TEXT = re.compile(r"\$\s*" + _NUMBER + r"\s*/\s*([kKMG]?)tok(?:ens?)?")
 _BYTES_TEXT = re.compile(_NUMBER + r"\s*([kKMGT]?i?B)")
 _BYTE_PRICE_TEXT = re.compile(r"\$\s*" + _NUMBER + r"\s*/\s*([kKMGT]?i?B)(-month)?")
 _EVENT_PRICE_TEXT = re.compile(r"\$\s*" + _NUMBER + r"\s*/\s*([kKMGB]?)")
+_GROWTH_TEXT = re.compile(r"([+-]?)" + _NUMBER + r"\s*%\s*/\s*(day|d|week|month)")
+_DAYS = {"d": 1.0, "day": 1.0, "week": 7.0, "month": MONTH_S / 86400.0}
 
 
 def _duration(text: str) -> float | None:
@@ -113,6 +117,14 @@ def _storage_price(text: str) -> float | None:
 def _event_price(text: str) -> float | None:
     found = _EVENT_PRICE_TEXT.fullmatch(text)
     return float(found[1]) / _SCALE[found[2]] if found and found[2] else None
+
+
+def _growth(text: str) -> float | None:
+    found = _GROWTH_TEXT.fullmatch(text)
+    if found is None:
+        return None
+    share = float(found[1] + found[2]) / 100
+    return math.expm1(math.log1p(share) / _DAYS[found[3]]) if share > -1 else share
 
 
 class BadValue(ValueError):
@@ -259,6 +271,10 @@ STORAGE_PRICE = Unit(
 EVENT_PRICE = Unit(
     "a price per number of operations", ("$16/M", "$0.40/k"), _event_price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMGB]$"
 )
+GROWTH = Unit(
+    "a growth", ("2%/day", "-1%/day", "10%/week"), _growth, low=-0.9, high=10.0,
+    pattern=r"^[+-]?\d+(\.\d+)?\s*%\s*/\s*(day|d|week|month)$",
+)  # fmt: skip
 
 Duration = Annotated[float, DURATION]
 PositiveDuration = Annotated[float, replace(DURATION, above=True)]
@@ -273,6 +289,9 @@ Bytes = Annotated[float, BYTES]
 BytePrice = Annotated[float, BYTE_PRICE]  #: USD per byte
 StoragePrice = Annotated[float, STORAGE_PRICE]  #: USD per byte and second
 EventPrice = Annotated[float, EVENT_PRICE]  #: USD per operation
+#: Compounding, as a share per day: the one float whose time is not the second, since a growth of 2.3e-7 tells nobody
+#: anything. After *t* days what grows is ``(1 + growth) ** t`` times what it was.
+Growth = Annotated[float, GROWTH]
 
 
 def format_duration(seconds: float) -> str:

@@ -1,8 +1,58 @@
-"""What every test may count on."""
+"""What every test may count on, and how the suite runs on more than one core."""
 
+import gc
+import os
 import signal
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
 
 # A process started in the background, as some CI runners do, inherits an ignored SIGINT: then tests of Ctrl-C, ours and
 # CPython's own, would wait for ever for an interrupt that cannot come, and so would the programs they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# jsonschema would ask it about URIs, which nothing here does; importing it compiles grammars for a second.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+# As Hypothesis has it where CI is set: how long an example takes says how busy the machine is, and nothing about it.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+ROOT = Path(__file__).parents[1]
+
+#: Each worker imports everything and collects every test, which takes seconds: more workers gain little.
+WORKERS = 2
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes `-n auto` means: two for the whole suite, none besides this one for a part of it.
+
+    xdist's own answer is the number of physical cores: one on a machine of two hyperthreads, 64 in a container that may
+    use two of 64.
+    """
+    named = [(config.invocation_params.dir / word.partition("::")[0]).resolve() for word in config.args]
+    if config.args_source is config.ArgsSource.ARGS and not {ROOT, ROOT / "tests"} & set(named):
+        return 0
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(WORKERS, usable) if usable > 1 else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that watch a wall clock come first.
+
+    ``--dist worksteal`` gives each worker a stretch of the list and lets others take from its far end, so they run one
+    after the other in one process, and no two of them disturb each other.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("clock") is None)
+
+
+def pytest_collection_finish() -> None:
+    """What the imports of all the tests left in memory is no garbage: no collection has to walk it again.
+
+    Else garbage of the tests themselves (tasks, tables) piles up to a quarter of all that before the next full one.
+    """
+    gc.collect()
+    gc.freeze()

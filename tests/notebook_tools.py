@@ -1,7 +1,8 @@
 """Execute notebooks and bring them into the form they are committed in.
 
 ``python tests/notebook_tools.py notebooks/*.ipynb`` runs each in a fresh kernel and writes it back: with outputs and
-pictures, without widget state, timestamps, empty outputs and what only this machine knows.
+pictures, without widget state, timestamps, empty outputs and what only this machine knows. Whoever imports this
+need not have `nbformat`, which takes a second to import.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
-
-import nbformat
 
 __all__ = ["executed", "prune", "texts"]
 
@@ -23,6 +22,7 @@ _WALL_TIME = re.compile(r"(?<= simulated) in (?:\d[\d.]*(?:h|ms|m|s|us))+")
 
 def executed(path: Path) -> Any:
     """The notebook at `path` after a run of all its cells, with its folder as the current one."""
+    import nbformat
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
@@ -39,17 +39,19 @@ def executed(path: Path) -> Any:
 
 def prune(notebook: Any) -> Any:
     """Leave what a reader sees, and nothing of the machine it was made on."""
-    notebook.metadata = nbformat.from_dict({
+    from nbformat import from_dict
+
+    notebook.metadata = from_dict({
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     })  # fmt: skip
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({name: cell.metadata[name] for name in ("tags",) if name in cell.metadata})
+        cell.metadata = from_dict({name: cell.metadata[name] for name in ("tags",) if name in cell.metadata})
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if not _empty(output)]
             for output in cell.outputs:
                 if "metadata" in output:
-                    output.metadata = nbformat.from_dict({})
+                    output.metadata = from_dict({})
     return notebook
 
 
@@ -71,6 +73,8 @@ def texts(notebook: Any) -> list[str]:
 
 def main() -> None:
     """Execute the notebooks named on the command line in place."""
+    import nbformat
+
     for name in sys.argv[1:]:
         path = Path(name)
         notebook = executed(path)

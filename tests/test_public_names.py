@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 import llmsim
 
 HEAVY = ("polars", "pydantic", "httpx", "matplotlib", "scipy", "joblib", "ruamel", "IPython", "typer", "rich")
@@ -46,6 +48,7 @@ def _fresh_import():
     return json.loads(out.stdout)
 
 
+@pytest.mark.clock
 def test_importing_is_quick_and_loads_nothing_heavy():
     _fresh_import()  # compiles what is not compiled yet
     # A busy machine can make any one of them slow; the best of five is what importing costs.

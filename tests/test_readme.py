@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from loopback import LoopbackServer, failure, stream
 
+pytestmark = pytest.mark.clock
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

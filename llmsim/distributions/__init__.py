@@ -6,9 +6,14 @@ common random numbers survive a change of parameters. `scipy` is imported where 
 
 from llmsim.distributions.composed import Contention, Empirical, Mixture, Part, cdf_of
 from llmsim.distributions.parse import family_of, parse_distribution, values_of
-from llmsim.distributions.plain import Constant, Distribution, Exponential, Gamma, Lognormal, Normal, Uniform
+from llmsim.distributions.plain import Constant, Distribution, Exponential, Gamma, Geometric, Lognormal, Normal, Uniform
 from llmsim.distributions.shifted import LogLogistic, ShiftedLognormal, Weibull
-from llmsim.distributions.units import CountDistribution, DurationDistribution, MultiplierDistribution
+from llmsim.distributions.units import (
+    CountDistribution,
+    DurationDistribution,
+    MultiplierDistribution,
+    NumberDistribution,
+)
 
 __all__ = [
     "Constant",
@@ -19,11 +24,13 @@ __all__ = [
     "Empirical",
     "Exponential",
     "Gamma",
+    "Geometric",
     "LogLogistic",
     "Lognormal",
     "Mixture",
     "MultiplierDistribution",
     "Normal",
+    "NumberDistribution",
     "Part",
     "ShiftedLognormal",
     "Uniform",

@@ -9,11 +9,11 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple, NoReturn
 
 from llmsim.distributions.composed import Contention, Empirical, Mixture, Part
-from llmsim.distributions.plain import Constant, Distribution, Exponential, Gamma, Lognormal, Uniform
+from llmsim.distributions.plain import Constant, Distribution, Exponential, Gamma, Geometric, Lognormal, Uniform
 from llmsim.distributions.shifted import LogLogistic, ShiftedLognormal, Weibull
-from llmsim.units import RATIO, BadValue, Unit
+from llmsim.units import COUNT, RATIO, BadValue, Unit
 
-__all__ = ["COMPOSED", "PERCENTILE", "PLAIN", "family_of", "optional", "parse_distribution", "values_of"]
+__all__ = ["COMPOSED", "PERCENTILE", "PLAIN", "families", "family_of", "optional", "parse_distribution", "values_of"]
 
 #: Families whose parameters are numbers, by their word.
 PLAIN: dict[str, type[Any]] = {
@@ -25,6 +25,7 @@ PLAIN: dict[str, type[Any]] = {
     "shifted_lognormal": ShiftedLognormal,
     "log_logistic": LogLogistic,
     "weibull": Weibull,
+    "geometric": Geometric,
 }
 #: Families that hold a table or other distributions.
 COMPOSED: dict[str, type[Any]] = {"empirical": Empirical, "contention": Contention, "mixture": Mixture}
@@ -64,6 +65,11 @@ def optional(cls: type[Any]) -> frozenset[str]:
     return frozenset(field.name for field in fields(cls) if field.default is not MISSING)
 
 
+def families(unit: Unit) -> dict[str, type[Any]]:
+    """The families of `PLAIN` that make sense for this quantity: a duration is not one of 1, 2, 3."""
+    return {word: cls for word, cls in PLAIN.items() if cls is not Geometric or unit.read is COUNT.read}
+
+
 def parse_distribution(value: Any, unit: Unit, *, si: bool = False, inside: tuple[str, ...] = ()) -> Distribution:
     """A distribution as a scenario file writes it: ``8000``, ``300ms`` or ``{lognormal: {p50: 300ms, p99: 2s}}``.
 
@@ -87,7 +93,7 @@ def parse_distribution(value: Any, unit: Unit, *, si: bool = False, inside: tupl
         return value
     if not isinstance(value, dict):
         return Constant(unit.parse(value, si=si))
-    known = _allowed(inside)
+    known = _allowed(inside, unit)
     if len(value) != 1:
         got = ", ".join(map(str, value)) or "none"
         raise BadValue(f"a distribution has one family, not {got}; write one of {', '.join(known)}")
@@ -116,13 +122,16 @@ class _How(NamedTuple):
         return parse_distribution(value, self.unit, si=self.si, inside=(*self.inside, family))
 
 
-def _allowed(inside: tuple[str, ...]) -> list[str]:
+def _allowed(inside: tuple[str, ...], unit: Unit) -> list[str]:
+    plain = families(unit)
     if "mixture" in inside:
-        return [*PLAIN, "empirical"]
-    return [word for word in PLAIN | COMPOSED if word not in inside]
+        return [*plain, "empirical"]
+    return [word for word in plain | COMPOSED if word not in inside]
 
 
 def _unknown(family: str, known: list[str], inside: tuple[str, ...]) -> NoReturn:
+    if family == "geometric":
+        raise BadValue(f"geometric is for what is counted; use one of {', '.join(known)}", family)
     if family in COMPOSED:
         raise BadValue(f"{family} cannot stand inside of {inside[-1]}; use one of {', '.join(known)}", family)
     near = get_close_matches(family, known, n=1)

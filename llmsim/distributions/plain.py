@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Constant", "Distribution", "Exponential", "Gamma", "Lognormal", "Normal", "Uniform"]
+__all__ = ["Constant", "Distribution", "Exponential", "Gamma", "Geometric", "Lognormal", "Normal", "Uniform"]
 
 Floats = NDArray[np.float64]
 
@@ -90,6 +90,33 @@ class Exponential:
         if self.mean == 0:
             return np.where(x < 0, 0.0, 1.0)
         return -np.expm1(-np.maximum(x, 0.0) / self.mean)
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """1, 2, 3, …: after each comes another with the same probability, ``1 - 1 / mean``. For what is counted.
+
+    Examples
+    --------
+    >>> Geometric(2.0).quantile(np.array([0.4, 0.6, 0.8]))
+    array([1., 2., 3.])
+    """
+
+    mean: float
+    dimensionless: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not self.mean >= 1:
+            raise ValueError(f"geometric: the mean must be at least 1, not {self.mean:g}; there is always one")
+
+    def quantile(self, u: Floats) -> Floats:
+        if self.mean == 1:
+            return np.ones_like(u)
+        return np.maximum(np.ceil(np.log1p(-u) / math.log1p(-1 / self.mean)), 1.0)
+
+    def cdf(self, x: Floats) -> Floats:
+        found = -np.expm1(np.floor(np.maximum(x, 0.0)) * math.log1p(-1 / self.mean)) if self.mean > 1 else 1.0
+        return np.where(x < 1, 0.0, found)
 
 
 @dataclass(frozen=True)

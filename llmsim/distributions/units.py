@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
-from llmsim.distributions.parse import PERCENTILE, PLAIN, optional, parse_distribution
+from llmsim.distributions.parse import PERCENTILE, families, optional, parse_distribution
 from llmsim.distributions.plain import Distribution
 from llmsim.units import COUNT, DURATION, MULTIPLIER, RATIO, Unit
 
-__all__ = ["CountDistribution", "DurationDistribution", "MultiplierDistribution"]
+__all__ = [
+    "CountDistribution",
+    "DurationDistribution",
+    "MultiplierDistribution",
+    "NumberDistribution",
+]
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class _Of:
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         one = self.unit.__get_pydantic_json_schema__(schema, handler)
         share = RATIO.__get_pydantic_json_schema__(schema, handler)
-        plain = _plain(one)
+        plain = _plain(one, families(self.unit))
         parts = [_object({"weight": share, **alternative["properties"]}) for alternative in plain]
         mixture = _object({"mixture": {"type": "array", "minItems": 1, "items": {"anyOf": parts}}})
         base = {"anyOf": [one, *plain, mixture]}
@@ -37,14 +42,14 @@ class _Of:
         return {"anyOf": [one, *plain, mixture, contention], "description": f"a distribution of {self.unit.name}"}
 
 
-def _plain(one: dict[str, Any]) -> list[dict[str, Any]]:
+def _plain(one: dict[str, Any], known: dict[str, type[Any]]) -> list[dict[str, Any]]:
     """Every family that holds no other, as an object with one key."""
-    families = []
-    for family, cls in PLAIN.items():
+    found = []
+    for family, cls in known.items():
         names = [f.name for f in fields(cls)]
         values = {name: {"type": "number"} if name in cls.dimensionless else one for name in names}
         whole: dict[str, Any] = _object(values, optional(cls))
-        families.append(_object({family: whole if len(names) > 1 else {"anyOf": [one, whole]}}))
+        found.append(_object({family: whole if len(names) > 1 else {"anyOf": [one, whole]}}))
     quantiles = {
         "type": "object",
         "patternProperties": {f"^{PERCENTILE.pattern}$": one},
@@ -52,7 +57,7 @@ def _plain(one: dict[str, Any]) -> list[dict[str, Any]]:
         "minProperties": 1,
     }
     values = {"values": {"type": "array", "items": one, "minItems": 1}}
-    return [*families, _object({"empirical": {"anyOf": [quantiles, _object(values)]}})]
+    return [*found, _object({"empirical": {"anyOf": [quantiles, _object(values)]}})]
 
 
 def _object(properties: dict[str, Any], left_out: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -62,7 +67,10 @@ def _object(properties: dict[str, Any], left_out: frozenset[str] = frozenset()) 
 
 # The bound keeps a slip of the finger out of 32-bit columns; no model takes or gives this much.
 _TOKENS = replace(COUNT, name="a number of tokens", examples=("900", "8k"), whole=False, high=1e8)
+# Of turns, steps, documents; whoever draws one says what is too few or too many.
+_NUMBER = replace(COUNT, name="a number", examples=("5", "10"), whole=False, high=1e4)
 
 DurationDistribution = Annotated[Distribution, _Of(DURATION)]
 CountDistribution = Annotated[Distribution, _Of(_TOKENS)]
 MultiplierDistribution = Annotated[Distribution, _Of(MULTIPLIER)]
+NumberDistribution = Annotated[Distribution, _Of(_NUMBER)]

@@ -1,4 +1,4 @@
-# ruff: noqa: SLF001 - the private parts of asyncio that its own sleep uses
+# ruff: noqa: SLF001 - the private parts of asyncio that its own sleep uses, and the clock
 """The short ways through the loop: the calls that every sleep and every wake-up makes.
 
 They are closures, not methods: asyncio's C code looks them up on the loop for every future and every task step, and a
@@ -61,7 +61,7 @@ def _type_of_task_steps() -> type:
 _TaskStep = _type_of_task_steps()
 
 
-def install(loop: SimLoop) -> Bed:  # noqa: C901 - three closures
+def install(loop: SimLoop) -> Bed:  # noqa: C901 - four closures
     """Put the short ways on `loop`; return what `asyncio.sleep` needs of it (see `llmsim.engine.inside_asyncio`)."""
     env = loop.env
     times, claim = env.times, env.entries.setdefault
@@ -111,7 +111,10 @@ def install(loop: SimLoop) -> Bed:  # noqa: C901 - three closures
             env.tie(when, other, handle)
         return handle
 
-    for short in (call_soon, call_later, call_at, *_without_handles(loop)):
+    def time() -> float:
+        return env._now + 0.0
+
+    for short in (time, call_soon, call_later, call_at, *_without_handles(loop)):
         short.__doc__ = getattr(loop, short.__name__).__doc__
         setattr(loop, short.__name__, short)
     loop.create_future = functools.partial(_Future, loop=loop)  # type: ignore[method-assign]

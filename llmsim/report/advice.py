@@ -70,11 +70,21 @@ def _failures(requests: pl.DataFrame, attempts: pl.DataFrame) -> pl.DataFrame:
         attempts.join(failed.select(_KEY), on=_KEY, how="semi")
         .sort(*_KEY, "attempt")
         .unique(_KEY, keep="last", maintain_order=True)
-        .select(*_KEY, pl.col("upstream").cast(pl.String), "status", last_s=pl.col("end_s") - pl.col("start_s"))
+        .select(
+            *_KEY,
+            pl.col("upstream").cast(pl.String),
+            "status",
+            last=pl.col("outcome").cast(pl.String),
+            last_s=pl.col("end_s") - pl.col("start_s"),
+        )
     )
     outcome = pl.col("outcome").cast(pl.String)
+    # Nobody was being asked when the user left: a retry was waiting for its time.
+    waited = (outcome == "abandoned") & ~pl.col("last").is_in(["cancelled", "ok"])
     ended = (
-        pl.when(outcome == "abandoned")
+        pl.when(waited)
+        .then(pl.format("users leaving while the gateway waited after {} from {}", "last", "upstream"))
+        .when(outcome == "abandoned")
         .then(pl.format("users leaving while {} had not answered", pl.col("upstream").fill_null("the gateway")))
         .when(outcome == "unfinished")
         .then(pl.lit("requests that had not ended when the drain did"))
@@ -204,4 +214,6 @@ def _calm(result: Result, requests: pl.DataFrame, failed: pl.DataFrame) -> str:
     if not near:
         return quiet + "."
     _, line = max(near, key=lambda pair: pair[0])
+    if line.verdict == "FAIL":
+        return f"{quiet}; what is broken most is {line.objective.key} {line.objective.text}, at {line.shown}."
     return f"{quiet}; nearest to its bound is {line.objective.key} {line.objective.text}, at {line.shown}."

@@ -13,9 +13,9 @@ from llmsim.errors import LlmsimError
 from llmsim.report.figures import count, share, usd
 from llmsim.report.grid import Grid
 from llmsim.report.numbers import over_replications
-from llmsim.telemetry.cost_model import STORED_BYTE_S
+from llmsim.telemetry.cost_model import NO_COSTS, STORED_BYTE_S
 from llmsim.telemetry.cost_tables import token_costs
-from llmsim.telemetry.costs import COST_PARTS, cost_parts, side_uses
+from llmsim.telemetry.costs import COST_PARTS, SIDE_PARTS, cost_parts, side_uses
 from llmsim.telemetry.sample import Sample
 from llmsim.units import MONTH_S
 
@@ -51,12 +51,15 @@ class Bill:
         What answers from the cache would have cost; not part of the total.
     title
         Above the table.
+    unused
+        Parts that have a price in the scenario and were not used: those whose item one looks for in vain.
     """
 
     items: tuple[Item, ...]
     total_usd: float
     saved_usd: float
     title: str
+    unused: tuple[str, ...] = ()
 
     @property
     def table(self) -> pl.DataFrame:
@@ -75,6 +78,8 @@ class Bill:
             rows.append((name, one.what, _quantity(one), usd(one.usd), self._share(one.usd)))
         rows.append(("total", "", "", usd(self.total_usd), self._share(self.total_usd)))
         notes = [f"Beside it, answers from the cache saved {usd(self.saved_usd)}."] if self.saved_usd > 0 else []
+        if self.unused:
+            notes.append(f"Priced, but nothing used it: {', '.join(self.unused).replace('_', ' ')}.")
         return Grid(self.title, ("", "", "quantity", "USD", "share"), rows, 2, notes)
 
     def _share(self, cost: float) -> str:
@@ -124,7 +129,10 @@ def bill(result: Result) -> Bill:
     total = over_replications([cost_parts(sample)["total"] for sample in samples], "usd") if samples else 0.0
     saved = over_replications([float(sample.requests["saved_usd"].sum()) for sample in samples], "usd")
     saved = 0.0 if math.isnan(saved) else saved
-    return Bill(tuple(items), total, saved, f"{result.scenario.name}: cost of a replication")
+    costs = result.scenario.costs
+    used = {item.part for item in items}
+    unused = tuple(part for part in SIDE_PARTS if part not in used and getattr(costs, part) != getattr(NO_COSTS, part))
+    return Bill(tuple(items), total, saved, f"{result.scenario.name}: cost of a replication", unused)
 
 
 def _items(sample: Sample) -> Iterator[Item]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmsim.telemetry.columns import ATTEMPTS, EVENTS, REQUESTS, Column
 from llmsim.telemetry.outcomes import CLASSES
 
-__all__ = ["COLUMNS", "WINDOWS", "WINDOW_PERCENTILES"]
+__all__ = ["COLUMNS", "SESSIONS", "WINDOWS", "WINDOW_PERCENTILES"]
 
 WINDOW_PERCENTILES = (50, 90, 95, 99)
 
@@ -41,7 +41,33 @@ WINDOWS: tuple[Column, ...] = (
     Column("saved_usd", "f8", "what answers from the cache would have cost"),
 )
 
-#: What stands in ``result.requests``, ``.attempts``, ``.events`` and ``.windows``, in this order.
+SESSIONS: tuple[Column, ...] = (
+    _REPLICATION,
+    Column("session", "i8", "which arrival of the scenario, from 0: first part of its requests' ids"),
+    Column("route", "category", "route of the traffic mix"),
+    Column("feature", "category", "feature of the product that the route serves"),
+    Column("tenant", "category", "tenant"),
+    Column("user", "category", "user"),
+    Column("start_s", "f8", "arrival of its first request"),
+    Column("end_s", "f8", "end of the request that ended last"),
+    Column("steps", "i4", "turns of the conversation, calls of the agent; a user's retry is none"),
+    Column("ok_steps", "i4", "of these, those that were answered"),
+    Column("requests", "i4", "requests sent, user retries included"),
+    Column("attempts", "i8", "calls to upstreams for these requests"),
+    Column("input_tokens", "i8", "tokens of all their prompts"),
+    Column("output_tokens", "i8", "tokens delivered"),
+    Column("cost_usd", "f8", "billed for all their attempts"),
+    Column(
+        "outcome",
+        "category",
+        "completed, left (the user lost patience), failed (an error ended it), ran_away (a looping agent that only its "
+        "framework stopped) or unfinished (the run was over)",
+    ),
+    Column("runaway", "bool", "an agent that went on after its task was done, whatever then stopped it"),
+    Column("window", "category", "warm_up, measured or drain: when it began; its requests have windows of their own"),
+)
+
+#: What stands in ``result.requests``, ``.attempts``, ``.events``, ``.windows`` and ``.sessions``, in this order.
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "requests": (
         _REPLICATION,
@@ -53,4 +79,5 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "attempts": (_REPLICATION, _REQUEST_ID, *ATTEMPTS, _WINDOW),
     "events": (_REPLICATION, *EVENTS),
     "windows": WINDOWS,
+    "sessions": SESSIONS,
 }

@@ -24,7 +24,9 @@ __all__ = ["diagnosis"]
 _WINDOW_S = 10.0
 
 # Medians of windows with 40 answers vary by 10 to 15 % (one standard error) from luck alone. Half as much again, three
-# windows in a row, is no luck; a fifth is.
+# windows in a row, is no luck; a fifth is. Where requests are few, windows are longer; those with fewer answers yet
+# (at night) say nothing.
+_ENOUGH = 40
 _HIGH = 1.5
 _CALM = 1.2
 _IN_A_ROW = 3
@@ -36,14 +38,17 @@ _ALSO = 0.2  # of the increase: what has a smaller share in it is not worth a wo
 def diagnosis(result: Result) -> list[str]:
     """Sentences on the times when first tokens came late, and on those when answers took long.
 
-    Calm windows (of 10 s) are those without fault or spike whose median is less than 1.2 times the lower quartile of
-    these; bad ones are three in a row or more whose median is 1.5 times that of the calm ones.
+    Calm windows (of 10 s, or as long as 40 answers take) are those without fault or spike whose median is less than 1.2
+    times the lower quartile of these; bad ones are three in a row or more whose median is 1.5 times that of the calm
+    ones.
     """
     if not result.samples:
         return []
-    table = telemetry(result, window=_WINDOW_S)
     rows = answers(result).filter(pl.col("generation_s").is_not_null())
-    numbered = rows.with_columns(start_s=(pl.col("arrival_s") / _WINDOW_S).floor() * _WINDOW_S)
+    width_s = _WINDOW_S * max(1, math.ceil(_ENOUGH * result.scenario.clock.duration / _WINDOW_S / max(rows.height, 1)))
+    numbered = rows.with_columns(start_s=(pl.col("arrival_s") / width_s).floor() * width_s)
+    told = numbered.group_by("start_s").len().filter(pl.col("len") >= _ENOUGH)
+    table = telemetry(result, window=width_s).join(told, on="start_s", how="semi", maintain_order="left")
     found = [_late(result, table, numbered), _long(result, table, numbered)]
     return [sentence for sentence in found if sentence]
 

@@ -11,6 +11,7 @@ from llmsim.report.figures import MISSING, count, figure, share, sparkline, usd
 from llmsim.report.slo import Overall
 from llmsim.report.verdict import Word
 from llmsim.telemetry.costs import WASTED
+from llmsim.traffic.clients import mixes
 from llmsim.units import format_duration
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def key_numbers(result: Result) -> list[tuple[str, str]]:
         ("time per token", _latency(numbers["tpot_s"])),
         ("cost", _cost(numbers)),
         ("wasted", _wasted(numbers["cost_usd"])),
+        ("sessions", _sessions(result)),
         ("cache", _cache(numbers)),
         ("fallback", _fallback(numbers)),
         ("retry amplification", _amplification(numbers)),
@@ -132,6 +134,21 @@ def _wasted(costs: dict[str, float]) -> str:
         return ""
     listed = ", ".join(f"{name.replace('_', '-')} {usd(value)}" for name, value in parts.items() if value > 0)
     return f"{share(wasted / costs['total'])} of the cost: {listed}"
+
+
+def _sessions(result: Result) -> str:
+    traffic = result.scenario.traffic
+    if all(route.ongoing is None for route in mixes(traffic).routes) and traffic.trace is None:
+        return ""
+    began = result.sessions.filter(pl.col("window") == "measured")
+    steps: list[int] = began["steps"].to_list()
+    longest = max(steps, default=1)
+    if longest == 1:
+        return ""
+    ends = began.group_by(pl.col("outcome").cast(pl.String)).len().sort("len", "outcome", descending=[True, False])
+    told = ", ".join(f"{share(many / began.height)} {word.replace('_', ' ')}" for word, many in ends.iter_rows())
+    each = f"{sum(steps) / len(steps):.3g} steps each, at most {count(longest)}"
+    return f"{count(len(steps) / len(result.replications))} a replication, {each}; {told}"
 
 
 def _cache(numbers: dict[str, Any]) -> str:

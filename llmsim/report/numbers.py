@@ -16,13 +16,15 @@ __all__ = ["SAFETY", "jsonable", "metrics", "over_replications"]
 _LATENCIES = ("ttft", "ttft_ok", "ttft_upstream", "e2e", "e2e_ok", "tpot")
 _PERCENTILES = (50, 90, 95, 99)
 
-#: Bugs with a number: all are 0 (max_spend_per_user_usd and max_in_flight: small) in a gateway that behaves.
+#: Bugs with a number: all are 0 (the greatest of something: small) in a gateway that behaves.
 SAFETY = (
     "leaked_streams",
     "cross_scope_hits",
     "duplicated_tokens",
     "non_retryable_retries",
     "max_spend_per_user",
+    "max_spend_per_session",
+    "max_steps_per_session",
     "max_in_flight",
 )
 

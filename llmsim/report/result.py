@@ -88,6 +88,16 @@ class Result:
         ends_s = {one.number: measured_until_s(self.scenario, one) for one in self.replications}
         return windows(self.requests, ends_s)
 
+    @cached_property
+    def sessions(self) -> pl.DataFrame:
+        """One row per session: a conversation, an agent's chain of calls, or a request that stood alone."""
+        from llmsim.report.sessions import sessions
+        from llmsim.traffic.clients import mixes
+
+        ongoing = {route.route for route in mixes(self.scenario.traffic).routes if route.ongoing is not None}
+        partial = {one.number for one in self.replications if one.partial}
+        return sessions(self.requests, self.events, ongoing=ongoing, partial=partial)
+
     def costs(
         self, by: str | Sequence[str] | None = None, *, window: str | float | None = None, replications: bool = False
     ) -> pl.DataFrame:

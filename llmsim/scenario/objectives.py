@@ -86,6 +86,10 @@ METRICS: dict[str, Measure] = {
     "cost": Measure(USD, _VALUE, True, "billed for everything, wasted work included"),
     "cost_per_ok": Measure(USD, _VALUE, True, "the same per successful request"),
     "requests": Measure(COUNT, _VALUE, True, "requests that arrived"),
+    "max_steps_per_session": Measure(
+        COUNT, ("value", "max"), True, "most turns of one conversation, or calls of one agent"
+    ),
+    "max_spend_per_session": Measure(USD, ("value", "max"), True, "most billed for one conversation or agent"),
     "max_in_flight": Measure(COUNT, ("value", "max"), False, "most requests in the gateway at once"),
     "leaked_streams": Measure(COUNT, _VALUE, True, "responses neither read nor closed by the policies"),
     "duplicated_tokens": Measure(

@@ -181,8 +181,19 @@ def _into_list(document: Document, path: Path, value: list[Any], part: str, text
     }.get(str(path[-1]))
     if found:
         raise _nowhere(text, f"{part!r} stands {len(found)} times in {dotted(path)}", "Use its index: 0, 1, ….")
-    hint = nearest(part, known) if known else "Nothing has a name there."
+    hint = _other_scope(document, path, part) or (nearest(part, known) if known else "Nothing has a name there.")
     raise _nowhere(text, f"{dotted(path)} has no {what or 'item'} {part!r}", hint)
+
+
+def _other_scope(document: Document, path: Path, part: str) -> str:
+    """Where a policy is that was looked for among those of the other scope."""
+    scopes: dict[Path, str] = {("gateway", "policies"): "upstream", ("gateway", "upstream"): "policies"}
+    other = ("gateway", scopes.get(path[:2], ""))
+    entries = document.get(other, _ABSENT)
+    if not isinstance(entries, list) or not any(part in _names(entry, other) for entry in entries):
+        return ""
+    right = f"upstream.{part}" if other[1] == "upstream" else f"gateway.{part}"
+    return f"It is in the other scope: {right}."
 
 
 def _policy_kind(entry: Any) -> str | None:

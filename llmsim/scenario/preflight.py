@@ -1,7 +1,8 @@
 """How much of each limit a scenario asks for, worked out before anything runs.
 
 A scenario whose sizes make no sense (a spike that exhausts nothing, a fallback that could never carry the load) is
-found here in milliseconds. Everything is means and fluid: no cache, no retries, no faults, no chance.
+found here in milliseconds. Everything is means and fluid: no cache, no retries, no faults, no chance. Only what
+sessions add comes from a sample (`llmsim.scenario.steps`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from numpy.typing import NDArray
 
 from llmsim.distributions import Distribution
 from llmsim.providers.dialects import DIALECTS
+from llmsim.providers.dialects.meters import Window
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.providers.sim.timing import mean_service_s
 from llmsim.scenario.spec import Scenario
+from llmsim.scenario.steps import SAMPLED, steps_of
 from llmsim.traffic.clients import mixes, population
 from llmsim.traffic.replay import replayed
+from llmsim.traffic.seasons import DAY_S
 from llmsim.traffic.shape import RateShape
-from llmsim.traffic.spec import Traffic
+from llmsim.traffic.spec import Route, Traffic
 from llmsim.units import format_duration
 
 __all__ = ["Load", "Preflight", "preflight"]
@@ -75,7 +79,7 @@ class Preflight:
     Parameters
     ----------
     base_per_s, peak_per_s
-        Arrival rates λ.
+        Rates λ of requests.
     expected_requests
         In the measured part of one replication.
     closed_loop
@@ -86,6 +90,9 @@ class Preflight:
         The first choice, then the others; a provider without limits has none.
     unlimited
         Providers without any limit.
+    requests_per_arrival
+        More than 1 where arrivals begin sessions, from a sample of them. Those that begin late are cut off by the end
+        of the run: `expected_requests` and the mean lengths count what comes before.
     never_fit
         Limits that a call of average size can never meet, in words.
     """
@@ -98,6 +105,7 @@ class Preflight:
     output_tokens: float
     loads: tuple[Load, ...]
     unlimited: tuple[str, ...]
+    requests_per_arrival: float = 1.0
     never_fit: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -116,6 +124,11 @@ class Preflight:
                 f"{load.rho_base:>8.2f}{load.rho_peak:>8.2f}{_flag(load)}"
             )
         lines += [f"{name}: no limits" for name in self.unlimited]
+        if self.requests_per_arrival != 1:
+            lines.append(
+                f"an arrival makes {self.requests_per_arrival:.3g} requests on average, "
+                f"from a sample of {SAMPLED} sessions a route"
+            )
         lines += [f"! {words}" for words in self.never_fit]
         return "\n".join(lines)
 
@@ -152,21 +165,15 @@ def preflight(scenario: Scenario) -> Preflight:
     >>> [(load.limit, round(load.rho_peak, 3)) for load in preflight(s).loads]
     [('slots', 0.992)]
     """
-    input_tokens, output_tokens, max_tokens = _tokens(scenario.traffic)
     first = _first_choice(scenario)
     closed = scenario.traffic.executor == "constant-vus"
-    if closed:
-        spec = scenario.providers[first]
-        answer_s = spec.network.mean + mean_service_s(spec, input_tokens, output_tokens)
-        cycle_s = scenario.traffic.think_time.mean + answer_s
-        rate = scenario.traffic.vus / max(cycle_s, 1e-9)
-        times, rates = np.array([0.0, scenario.clock.duration]), np.array([rate, rate])
-    else:
-        times, rates = _shape(scenario)
+    times, rates, demand = _demand(scenario, scenario.providers[first])
     expected = float(np.sum(np.diff(times) * (rates[1:] + rates[:-1]) / 2))
     # A trace has no base rate; its mean stands for it. The day may begin above or below the base rate.
-    base = scenario.traffic.base_rate or (float(rates[0]) if closed else expected / scenario.clock.duration)
-    offered = _Offered(times, rates, base, input_tokens, output_tokens, max_tokens)
+    base = scenario.traffic.base_rate * demand.each
+    base = base or (float(rates[0]) if closed else expected / scenario.clock.duration)
+    input_tokens, output_tokens = demand.input_tokens, demand.output_tokens
+    offered = _Offered(times, rates, base, input_tokens, output_tokens, demand.max_tokens)
     loads: list[Load] = []
     unlimited = []
     for name in sorted(scenario.providers, key=lambda name: name != first):
@@ -184,6 +191,7 @@ def preflight(scenario: Scenario) -> Preflight:
         output_tokens=output_tokens,
         loads=tuple(loads),
         unlimited=tuple(unlimited),
+        requests_per_arrival=demand.each,
         never_fit=tuple(
             words for name, spec in scenario.providers.items() for words in _never_fit(name, spec, offered)
         ),
@@ -208,28 +216,84 @@ def _first_choice(scenario: Scenario) -> str:
     return next(iter(scenario.providers))
 
 
-def _tokens(traffic: Traffic) -> tuple[float, float, float | None]:
-    """Means of input, output and allowed output tokens over all arrivals (None: no route names `max_tokens`)."""
+class _Demand(NamedTuple):
+    """What arrivals ask for, on average over requests."""
+
+    input_tokens: float
+    output_tokens: float
+    max_tokens: float | None  #: that requests allow (None: no route says)
+    each: float  #: requests an arrival
+
+
+def _demand(scenario: Scenario, first: SimProvider) -> tuple[Floats, Floats, _Demand]:
+    """Knots of the measured rate of requests, on the scenario's clock, and what the requests are."""
+    traffic, clock = scenario.traffic, scenario.clock
+    routes, shares = _shares(traffic)
+    drifted = [_drift(route, clock.duration) for route in routes]
+    inputs = np.array([_prompt_tokens(route) for route in routes]) * drifted
+    outputs = np.array([_capped(route.output_tokens, route.max_tokens) for route in routes])
+    mean = _Demand(float(shares @ inputs), float(shares @ outputs), _max_tokens(routes, shares), 1.0)
+    steps = None
+    if traffic.trace is None:
+        steps = steps_of(
+            routes,
+            shares,
+            (inputs, outputs),
+            lambda before, answer: first.network.mean + mean_service_s(first, before, answer),
+            clock.duration / 2,
+        )
+    else:
+        trace = replayed(traffic.trace)  # what it does not say is drawn from the mix
+        mean = mean._replace(
+            input_tokens=float(np.where(trace.input_tokens > 0, trace.input_tokens, mean.input_tokens).mean()),
+            output_tokens=float(np.where(trace.output_tokens > 0, trace.output_tokens, mean.output_tokens).mean()),
+        )
+    if steps is not None:
+        mean = mean._replace(each=steps.each)
+    if traffic.executor == "constant-vus":
+        alone_s = first.network.mean + mean_service_s(first, mean[0], mean[1])
+        length_s = steps.length_s if steps is not None else alone_s
+        rate = mean.each * traffic.vus / max(traffic.think_time.mean + length_s, 1e-9)
+        times, rates = np.array([0.0, clock.duration]), np.array([rate, rate])
+    elif steps is None:
+        times, rates = _shape(scenario)
+    else:
+        times, rates, steps = steps.load(RateShape.of(traffic, clock.warm_up, clock.start_s), clock)
+    if steps is not None:
+        mean = mean._replace(input_tokens=steps.mean(steps.input_tokens), output_tokens=steps.mean(steps.output_tokens))
+    return times, rates, mean
+
+
+def _shares(traffic: Traffic) -> tuple[tuple[Route, ...], Floats]:
+    """The routes of all clients, and their shares of the arrivals."""
     table = mixes(traffic)
     weights = np.diff(table.edges, axis=1, prepend=0.0)
     shares = np.zeros(len(weights))
     for row, share in [(one.mix, one.share) for one in population(traffic)] if traffic.clients else [(0, 1.0)]:
         shares[row] += share
-    of_route = shares @ weights
-    inputs = float(of_route @ [_capped(route.input_tokens, None) for route in table.routes])
-    outputs = float(of_route @ [_capped(route.output_tokens, route.max_tokens) for route in table.routes])
+    return table.routes, shares @ weights
+
+
+def _max_tokens(routes: tuple[Route, ...], shares: Floats) -> float | None:
     # Where some routes name no max_tokens, dialects count those as they like: the mean of the others is a guess.
-    asked = np.array([route.max_tokens or 0 for route in table.routes])
-    named = float(of_route @ (asked > 0))
-    most = float(of_route @ asked) / named if named else None
-    if traffic.trace is None:
-        return inputs, outputs, most
-    trace = replayed(traffic.trace)  # what it does not say is drawn from the mix
-    return (
-        float(np.where(trace.input_tokens > 0, trace.input_tokens, inputs).mean()),
-        float(np.where(trace.output_tokens > 0, trace.output_tokens, outputs).mean()),
-        most,
-    )
+    asked = np.array([route.max_tokens or 0 for route in routes])
+    named = float(shares @ (asked > 0))
+    return float(shares @ asked) / named if named else None
+
+
+def _prompt_tokens(route: Route) -> float:
+    """Mean length of the first prompt."""
+    tokens = _capped(route.input_tokens, None) + route.system_tokens
+    if route.documents is not None:
+        each = _capped(route.documents.tokens, None)
+        tokens += route.documents.template + max(route.documents.number.mean, 0.0) * each
+    return tokens
+
+
+def _drift(route: Route, duration_s: float) -> float:
+    """What `Route.prompt_drift` multiplies prompts with, on average over the measured time."""
+    grown = np.log1p(route.prompt_drift) * duration_s / DAY_S
+    return float(np.expm1(grown) / grown) if grown else 1.0
 
 
 def _capped(distribution: Distribution, cap: int | None) -> float:
@@ -260,7 +324,7 @@ def _loads(name: str, spec: SimProvider, offered: _Offered, *, first: bool) -> l
             if meter.name == "ramp":  # grows with the traffic: no limit of its own
                 continue
             each, window_s = amounts[meter.draws] / meter.rate_per_s, meter.capacity / meter.rate_per_s
-            empty = _empty_at(times, rates * each, window_s)
+            empty = _empty_at(times, rates * each, window_s, at_once=isinstance(meter, Window))
             loads.append(Load(name, first, meter.name, meter.rate_per_s, base * each, peak * each, empty, window_s))
     slots = spec.serving.slots if spec.serving is not None else spec.concurrency
     if slots is not None:
@@ -285,13 +349,21 @@ def _never_fit(name: str, spec: SimProvider, offered: _Offered) -> list[str]:
     ]
 
 
-def _empty_at(times: Floats, rho: Floats, window_s: float) -> float | None:
-    """When a bucket of `window_s` worth of refill, full at the start, runs dry under this load (in units of refill)."""
+def _empty_at(times: Floats, rho: Floats, window_s: float, *, at_once: bool) -> float | None:
+    """When a limit of `window_s` worth of refill, full at the start, runs dry under this load (in units of refill).
+
+    A bucket refills all the time; a window only `at_once`, when it ends. (Where windows begin is a guess: at time 0.)
+    """
     at = np.arange(0.0, times[-1], _STEP_S)
-    drain = (np.interp(at, times, rho) - 1) * _STEP_S
-    level = window_s
-    for time, loss in zip(at.tolist(), drain.tolist(), strict=True):
-        level = min(window_s, level - loss)
+    used = np.interp(at, times, rho) * _STEP_S
+    level, window = window_s, 0.0
+    for time, amount in zip(at.tolist(), used.tolist(), strict=True):
+        if not at_once:
+            level = min(window_s, level + _STEP_S - amount)
+        elif time // window_s > window:
+            level, window = window_s - amount, time // window_s
+        else:
+            level -= amount
         if level <= 0:
             return float(time)
     return None

@@ -25,6 +25,7 @@ from llmsim.scenario.runtime import LabRuntime
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.users import Users, Visit
 from llmsim.telemetry.recorder import Recorder, Replication
+from llmsim.traffic.clients import mixes
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.workload import World
 
@@ -148,6 +149,8 @@ class Lab:
             requests = traffic.vus * _REQUESTS_PER_VU_S * duration_s
         else:
             requests = RateShape.of(traffic, self.zero_s, self.scenario.clock.start_s).expected(duration_s)
+        if traffic.trace is None:
+            requests *= max(route.mean_steps for route in mixes(traffic).routes)
         return int(_EVENTS_AT_LEAST + _EVENTS_PER_REQUEST * requests)
 
     async def main(self, loop: SimLoop) -> None:

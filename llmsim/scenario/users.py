@@ -1,4 +1,4 @@
-"""The users of a simulated scenario: they send, wait, lose patience, press retry, think."""
+"""The users of a simulated scenario: they send, wait, lose patience, press retry, think, ask on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from llmsim.pricing import FREE, TokenPrice
 from llmsim.scenario.runtime import LabRuntime
 from llmsim.telemetry.recorder import Recorder
 from llmsim.traffic.arrivals import Arrivals
+from llmsim.traffic.conversations import Conversation
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.spec import Traffic
 from llmsim.traffic.workload import Truth, Workload, World, usable
@@ -96,14 +97,14 @@ class Users:
             if traffic.executor == "constant-vus"
             else Arrivals(traffic, RateShape.of(traffic, warm_up_s, start_s), luck)
         )
-        self._workload = Workload(traffic, luck, self._arrivals)
+        self._workload = Workload(traffic, luck, self._arrivals, lambda: loop.time() - warm_up_s)
         self._last_arrival_s = last_arrival_s
         self._retry_s = luck.series("user_retry.after", through=traffic.user_retry.after, block=256)
         self._think_s = luck.series("think_time", through=traffic.think_time)
         self._warm_up_s = warm_up_s
         self._closed_loop = traffic.executor == "constant-vus"
         self._arriving = True
-        self._coming_back = 0  # user retries that are still to be sent
+        self._coming_back = 0  # user retries and next steps of sessions that are still to be sent
         self.running: dict[str, Visit] = {}
         self.done = 0  #: requests that ended
         self.max_in_flight = 0
@@ -243,6 +244,8 @@ class Users:
         self._recorder.request(self._row(visit, response, outcome, first_s))
         failed = outcome != "ok" and outcome != "unfinished"
         comes_back = failed and self._traffic.user_retry.share > 0 and self._maybe_retry(visit.request, truth)
+        if truth.session is not None and not comes_back:
+            comes_back = self._goes_on(truth.session, visit.request, outcome, response)
         if self._closed_loop and not comes_back:
             self._next_iteration(truth.index + self._traffic.vus, arrival_s)
         if not self._arriving:
@@ -305,6 +308,8 @@ class Users:
     def _maybe_retry(self, request: Request, truth: Truth) -> bool:
         """Whether the user presses retry, now or in a while."""
         habit = self._traffic.user_retry
+        if truth.session is not None and not truth.session.human:
+            return False
         if truth.retry >= habit.limit or self._luck.uniform("user_retry", request.id) >= habit.share:
             return False
         again = truth.again()
@@ -316,3 +321,35 @@ class Users:
     def _come_back(self, request: Request, truth: Truth) -> None:
         self._coming_back -= 1
         self._send(request, truth)
+
+    # -- sessions ----------------------------------------------------------------------------------------------
+
+    def _goes_on(self, session: Conversation, request: Request, outcome: str, response: Response | None) -> bool:
+        """Whether the session has a next step, after a pause.
+
+        Nobody asks on once the time of arrivals is over: the drain is for what is under way, and a session that had
+        more to ask stays unfinished.
+        """
+        if outcome == "unfinished":
+            return True
+        end = session.after(outcome, response.tokens_delivered if response is not None else 0)
+        if end:
+            self._session_event("session", request, {"outcome": end})
+            return False
+        if session.begins_to_loop:
+            self._session_event("runaway", request, {"steps": session.step})
+        now = self._loop.time()
+        next_s = now + session.pause_s(now)
+        if next_s >= self._last_arrival_s:
+            self._session_event("session", request, {"outcome": "unfinished"})
+        else:
+            self._coming_back += 1
+            self._loop.at(next_s, self._ask_on, session)
+        return True
+
+    def _ask_on(self, session: Conversation) -> None:
+        self._coming_back -= 1
+        self._send(*session.ask())
+
+    def _session_event(self, kind: str, request: Request, fields: dict[str, object]) -> None:
+        self._recorder.emit(kind, request.id, "", "", 0, fields)

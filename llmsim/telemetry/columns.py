@@ -81,7 +81,12 @@ ATTEMPTS: tuple[Column, ...] = (
 
 EVENTS: tuple[Column, ...] = (
     Column("time_s", "f8", "when"),
-    Column("kind", "category", "retry, fallback, circuit_breaker, fault, … or what a user policy emitted"),
+    Column(
+        "kind",
+        "category",
+        "retry, fallback, circuit_breaker, fault, session (its end), runaway (an agent begins to loop), … or what a "
+        "user policy emitted",
+    ),
     Column("policy", "category", "policy that emitted it"),
     Column("upstream", "category", "upstream it is about; empty in gateway scope"),
     Column("replica", "i2", "gateway replica"),

@@ -6,6 +6,7 @@ import math
 
 import polars as pl
 
+from llmsim.errors import BadOutput
 from llmsim.pricing import TokenPrice
 from llmsim.telemetry.cost_model import EMBEDDING_TOKENS, STORED_BYTE_S, VECTOR_QUERIES, VECTOR_WRITES
 from llmsim.telemetry.sample import Sample
@@ -17,7 +18,7 @@ TOKEN_PARTS: dict[str, str] = {
     "retry": "attempts that failed, were given up or were not used, other than those below",
     "abandoned": "attempts that were running when the user left or the drain ended",
     "hedge_losing": "attempts that were cancelled or not used because another one, running beside them, won",
-    "broken": "attempts that failed after their first chunk",
+    "broken": "attempts that failed after their first chunk, and whole answers that could not be used (bad_output)",
     "fallback_difference": "what answers from another upstream cost more (or less) than at the first choice's price",
 }
 
@@ -67,9 +68,12 @@ def attempt_parts(sample: Sample) -> pl.DataFrame:
     """
     useful = pl.col("won") & (pl.col("outcome") == "ok") & (pl.col("request_outcome") == "ok")
     # Two attempts of one request that ran at the same time: one was the other's hedge.
+    unusable = pl.col("won") & (pl.col("outcome") == "ok") & (pl.col("request_outcome") == BadOutput.word)
     part = (
         pl.when(useful)
         .then(pl.lit("useful"))
+        .when(unusable)
+        .then(pl.lit("broken"))
         .when(pl.col("hedged") & pl.col("answered") & ~pl.col("won") & pl.col("outcome").is_in(["ok", "cancelled"]))
         .then(pl.lit("hedge_losing"))
         .when(pl.col("request_outcome").is_in(_GONE) & (pl.col("outcome") == "cancelled"))

@@ -123,6 +123,20 @@ def _per_user(sample: Sample) -> float:
     return math.nan if spent.is_empty() else float(spent.max())  # type: ignore[arg-type]
 
 
+def _most_steps(sample: Sample) -> float:
+    requests = sample.requests
+    if requests.is_empty():
+        return math.nan
+    if not requests["step"].max():  # nobody asked on
+        return 1.0
+    return float(requests.group_by("session").agg(pl.col("step").n_unique())["step"].max())  # type: ignore[arg-type]
+
+
+def _per_session(sample: Sample) -> float:
+    spent = sample.requests.group_by("session", maintain_order=True).agg(pl.col("cost_usd").sum())["cost_usd"]
+    return math.nan if spent.is_empty() else float(spent.max())  # type: ignore[arg-type]
+
+
 def _counter(name: str) -> Callable[[Sample], float]:
     return lambda sample: float(sample.counters.get(name, math.nan))
 
@@ -195,6 +209,15 @@ METRICS: dict[str, Metric] = {
         "count", "retries after an error that retrying cannot cure", value=_sum("non_retryable_retries")
     ),
     "max_spend_per_user": Metric("usd", "most billed for one user", value=_per_user),
+    "max_spend_per_session": Metric(
+        "usd", "most billed for one conversation or agent, in the measured time", value=_per_session, peak=_per_session
+    ),
+    "max_steps_per_session": Metric(
+        "count",
+        "most turns of one conversation, or calls of one agent, in the measured time",
+        value=_most_steps,
+        peak=_most_steps,
+    ),
     "cross_scope_hits": Metric(
         "count",
         "cache answers made for somebody else",

@@ -23,7 +23,7 @@ from llmsim.traffic.burstiness import Burstiness
 from llmsim.traffic.clients import population
 from llmsim.traffic.gaps import family_of_gaps, first_gap
 from llmsim.traffic.moods import Pieces, moods
-from llmsim.traffic.replay import replayed
+from llmsim.traffic.replay import replayed, sessions_of
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.spec import Traffic
 
@@ -57,7 +57,7 @@ class Arrivals:
     Parameters
     ----------
     traffic
-        An open loop, or a trace.
+        An open loop, or a trace (of sessions that are replayed in turn, the first requests).
     shape
         Its rate over loop time.
     luck
@@ -74,6 +74,8 @@ class Arrivals:
         traffic = self._traffic
         if traffic.trace is not None:
             times = replayed(traffic.trace).times_s
+            sessions = sessions_of(traffic.trace)
+            times = times if sessions is None else times[sessions.heads]
             return (times[first : first + BLOCK].tolist() for first in range(0, len(times), BLOCK))
         return self._one_source() if traffic.clients is None else self._many()
 
@@ -143,7 +145,12 @@ def _block(expected: float) -> int:
 def _of_trace(traffic: Traffic, first: int, count: int) -> Given:
     assert traffic.trace is not None
     trace = replayed(traffic.trace)
-    rows = np.minimum(np.arange(first, first + count), max(len(trace) - 1, 0))
+    rows = np.arange(first, first + count)
+    sessions = sessions_of(traffic.trace)
+    if sessions is None:
+        rows = np.minimum(rows, max(len(trace) - 1, 0))
+    else:
+        rows = sessions.heads[np.minimum(rows, max(len(sessions.starts) - 2, 0))]
     route = None
     if trace.route is not None:
         names = [one.route for one in traffic.mix]

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from llmsim.units import MULTIPLIER, BadValue, Duration, PositiveCount, PositiveDuration
 
 if TYPE_CHECKING:
     from llmsim.traffic.traces import Trace
 
-__all__ = ["Format", "TracePart", "TraceReplay", "replayed"]
+__all__ = ["Format", "Sessions", "TracePart", "TraceReplay", "replayed", "sessions_of"]
 
 Format = Literal["auto", "azure", "burstgpt", "mooncake", "ragpulse", "servegen", "llmsim"]
 Faster = Annotated[float, replace(MULTIPLIER, above=True, examples=("2x", "0.5x"))]
@@ -73,8 +76,13 @@ class TraceReplay(TracePart):
         See `TracePart`.
     then
         Further pieces, played after this one.
+    sessions
+        What to do with requests that the trace says belong together (burstgpt, ragpulse and llmsim's format can).
+        ``in_turn``: each is sent when it was then, but not before the one before it has ended, and they are the steps
+        of one session. ``apart``: each is an arrival of its own.
     """
 
+    sessions: Literal["in_turn", "apart"] = "in_turn"
     then: tuple[TracePart, ...] = field(default=())
 
     def below(self, folder: Path) -> TraceReplay:
@@ -92,6 +100,42 @@ def replayed(spec: TraceReplay) -> Trace:
         For a file that is not there or cannot be read, naming file and line.
     """
     return _replayed(spec, tuple(_stamp(part.file) for part in (spec, *spec.then)))
+
+
+class Sessions(NamedTuple):
+    """Which requests of a trace belong together, in the order in which the sessions begin."""
+
+    rows: NDArray[np.int64]  #: shape ``(requests,)``: all rows, session by session
+    starts: NDArray[np.int64]  #: shape ``(sessions + 1,)``: where each begins in `rows`
+
+    @property
+    def heads(self) -> NDArray[np.int64]:
+        """The row of each session's first request, rising."""
+        return self.rows[self.starts[:-1]]
+
+    def of(self, index: int) -> NDArray[np.int64]:
+        """The rows of a session."""
+        return self.rows[self.starts[index] : self.starts[index + 1]]
+
+
+def sessions_of(spec: TraceReplay) -> Sessions | None:
+    """The sessions that are replayed in turn; None if every request stands alone."""
+    trace = replayed(spec)
+    return _sessions(trace) if spec.sessions == "in_turn" and trace.session is not None else None
+
+
+@lru_cache(maxsize=2)
+def _sessions(trace: Trace) -> Sessions:
+    assert trace.session is not None
+    count = len(trace)
+    alone = int(trace.session.max(initial=-1)) + 1 + np.arange(count)
+    _, head, session = np.unique(
+        np.where(trace.session >= 0, trace.session, alone), return_index=True, return_inverse=True
+    )
+    head_of_row = head[session]
+    rows = np.argsort(head_of_row, kind="stable")  # inside of a session in the order of time
+    starts = np.flatnonzero(np.diff(head_of_row[rows], prepend=-1))
+    return Sessions(rows.astype(np.int64), np.append(starts, count).astype(np.int64))
 
 
 def _stamp(file: str) -> float:

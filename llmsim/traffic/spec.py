@@ -9,7 +9,8 @@ from llmsim.distributions import Constant, CountDistribution, DurationDistributi
 from llmsim.traffic.burstiness import ArrivalWords
 from llmsim.traffic.replay import TraceReplay
 from llmsim.traffic.seasons import Diurnal, FlashCrowd, Weekly
-from llmsim.units import COUNT, BadValue, Count, Multiplier, PositiveCount, PositiveDuration, Rate, Ratio, Unit
+from llmsim.traffic.sessions import Agent, Documents, PatienceWords, Session
+from llmsim.units import COUNT, BadValue, Count, Growth, Multiplier, PositiveCount, PositiveDuration, Rate, Ratio, Unit
 
 __all__ = ["Client", "Clients", "Route", "Stage", "Topics", "Traffic", "UserRetry", "Zipf"]
 
@@ -39,7 +40,24 @@ class Route:
     weight
         Its share of arrivals; the weights of a mix need not add up to 1.
     input_tokens, output_tokens
-        Distributions of prompt and answer length, in tokens.
+        Distributions of prompt and answer length, in tokens. Where the route has documents, a session or an agent, the
+        first is the length of the question (the new message, the task), to which the rest is added.
+    system_tokens
+        Length of the system prompt, which every request of the route begins with. Providers with a prompt cache can
+        have it there.
+    documents
+        What is looked up and added to the prompt.
+    session
+        Every arrival begins a conversation of several turns.
+    agent
+        Every arrival begins a chain of calls by a program.
+    prompt_drift
+        What is put into prompts (all but the model's own answers) grows by this much a day, compounding: after *t* days
+        it is ``(1 + prompt_drift) ** t`` times what the other words say. 0 is the scenario's time 0; a session keeps
+        the lengths of the moment it began.
+    patience
+        Its users' own, ``endless`` for programs that wait for as long as it takes; without it that of the traffic. An
+        agent's is endless unless said otherwise here.
     max_tokens
         Sent with the request, and the longest answer it can get.
     expects
@@ -58,6 +76,12 @@ class Route:
     weight: Ratio = 1.0
     input_tokens: CountDistribution = Constant(500)
     output_tokens: CountDistribution = Constant(100)
+    system_tokens: Count = 0
+    documents: Documents | None = None
+    session: Session | None = None
+    agent: Agent | None = None
+    prompt_drift: Growth = 0.0
+    patience: PatienceWords | None = None
     max_tokens: PositiveCount | None = None
     expects: Literal["text", "json"] = "text"
     prompt_style: str = ""
@@ -65,6 +89,36 @@ class Route:
     tenant: str = ""
     feature: str = ""
     priority: int = 0
+
+    def __post_init__(self) -> None:
+        if self.session is not None and self.agent is not None:
+            raise BadValue(
+                "a route is a person's conversation or a program's chain of calls, not both; remove session or agent, "
+                "or make two routes",
+                "agent",
+            )
+
+    @property
+    def ongoing(self) -> Session | Agent | None:
+        """What its arrivals begin that can have more than one request."""
+        return self.session or self.agent
+
+    @property
+    def mean_steps(self) -> float:
+        """Requests an arrival, about (numbers of steps are rounded), if nothing ends its session before.
+
+        Examples
+        --------
+        >>> agent = Agent(steps=Constant(5.0), growth=Constant(100.0), runaway=0.01, runaway_steps=205)
+        >>> Route().mean_steps, Route(session=Session()).mean_steps, round(Route(agent=agent).mean_steps, 6)
+        (1.0, 3.5, 7.0)
+        """
+        if self.session is not None:
+            return max(self.session.turns.mean, 1.0)
+        if self.agent is None:
+            return 1.0
+        usual, loops = max(self.agent.steps.mean, 1.0), self.agent.runaway
+        return (1 - loops) * usual + loops * max(usual, self.agent.runaway_steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +173,14 @@ class UserRetry:
 @dataclass(frozen=True, kw_only=True)
 class Client:
     """One client that is worth a name: a batch job, the biggest customer.
+
+    A batch job that sends some 500 requests every hour, at a ``base_rate`` of 1/s::
+
+        - client: nightly-reports
+          share: 13.9%                                              # 500 of 3,600
+          tenant: reports
+          arrivals: {on_off: {burst: 20s, pause: 59m40s}}           # all within 20 s, every hour
+          mix: [{route: report, stream: false, priority: -1, patience: endless}]
 
     Parameters
     ----------
@@ -214,12 +276,13 @@ class Traffic:
     trace
         What executor ``trace`` replays.
     vus, think_time
-        Closed loop: how many users, and how long each thinks after an answer (or a failure it does not retry). An
-        iteration takes 1 ms at least, also where everything is refused at once and nobody thinks.
+        Closed loop: how many users, and how long each thinks after an answer (or a failure it does not retry); of a
+        route with a session or an agent, after the whole of it. An iteration takes 1 ms at least, also where everything
+        is refused at once and nobody thinks.
     patience
         How long a user waits for the first chunk (the whole answer, if not streamed) before leaving.
     user_retry
-        What those who left or got an error do next.
+        What those who left or got an error do next (agents: see `Agent.on_error`).
     users
         Number of distinct users that requests are attributed to.
     mix
@@ -286,3 +349,9 @@ class Traffic:
                 raise BadValue(f"{self.executor} has no {key}: {pace}; remove it", key)
         if self.arrivals != "poisson":
             raise BadValue(f"{self.executor} has no arrivals: {pace}; remove it", "arrivals")
+        for number, route in enumerate(self.mix if self.executor == "trace" else ()):
+            if route.ongoing is not None:
+                key = "session" if route.session is not None else "agent"
+                raise BadValue(
+                    f"trace has no {key}: what belongs together stands in its file; remove it", "mix", number, key
+                )

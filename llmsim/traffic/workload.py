@@ -1,7 +1,8 @@
 """What each arrival asks for: requests, and the truth about them that only the simulator may know.
 
 Rows are prepared 1024 at a time with numpy; requests are made of them as they arrive. Everything about arrival *i* is
-addressed by *i*, so it is the same under every gateway and every load shape.
+addressed by *i*, so it is the same under every gateway and every load shape. An arrival of a route with a session or an
+agent brings its `Conversation` along (``truth.session``), which makes the requests that follow.
 """
 
 from __future__ import annotations
@@ -9,16 +10,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.distributions import Distribution
-from llmsim.luck import Luck, request_address
+from llmsim.luck import Luck
 from llmsim.traffic.arrivals import BLOCK, Arrivals, Given
 from llmsim.traffic.clients import mixes, population
-from llmsim.traffic.spec import Traffic
+from llmsim.traffic.conversations import Conversation, Opening, Recorded, Scripts, whole
+from llmsim.traffic.replay import Sessions, replayed, sessions_of
+from llmsim.traffic.seasons import DAY_S
+from llmsim.traffic.sessions import MOST_STEPS, Agent
+from llmsim.traffic.spec import Route, Traffic
+from llmsim.traffic.traces import Trace
+from llmsim.traffic.truth import Truth, World
 from llmsim.types import Message, Request
 
 __all__ = ["JSON_ANSWER", "Truth", "Workload", "World", "usable"]
@@ -32,70 +39,6 @@ _Row = tuple[int, int, int, float, int, str]  # number of the route, input token
 # A NamedTuple's own constructor is Python code; these are made for every arrival.
 _message: Callable[[type[Message], tuple[str, str]], Message] = tuple.__new__
 _request: Callable[[type[Request], tuple[Any, ...]], Request] = tuple.__new__
-
-
-class Truth:
-    """What the simulator knows about a request and no policy can reach.
-
-    Attributes
-    ----------
-    index, step, retry
-        Its place in the luck: arrival, step of the session, user's retry.
-    output_tokens
-        Length of the answer that an average model would give if it were let.
-    patience_s
-        How long the user waits for the first chunk; inf without impatience.
-    shared_tokens
-        How many tokens of the prompt are those of the session's step before; None: not known, ask the provider's spec.
-    style
-        How the prompt asks for JSON.
-    calls
-        Calls so far to each provider: the n-th call has its own luck.
-    """
-
-    __slots__ = ("calls", "index", "output_tokens", "patience_s", "retry", "shared_tokens", "step", "style")
-
-    def __init__(
-        self, index: int, output_tokens: int, patience_s: float, *, step: int = 0, retry: int = 0, style: str = ""
-    ) -> None:
-        self.index = index
-        self.step = step
-        self.retry = retry
-        self.output_tokens = output_tokens
-        self.patience_s = patience_s
-        self.style = style
-        self.shared_tokens: int | None = None
-        self.calls: dict[str, int] = {}
-
-    def again(self) -> Truth:
-        """The same question, asked once more by the same user."""
-        return Truth(
-            self.index,
-            self.output_tokens,
-            self.patience_s,
-            step=self.step,
-            retry=self.retry + 1,
-            style=self.style,
-        )
-
-
-class World:
-    """The truths of the requests that are under way."""
-
-    __slots__ = ("truths",)
-
-    def __init__(self) -> None:
-        self.truths: dict[str, Truth] = {}
-
-    def truth(self, request: Request) -> Truth:
-        """What is true about `request`; made up for an id that a policy invented."""
-        truth = self.truths.get(request.id)
-        if truth is None:
-            index, step, retry = request_address(request.id) or (abs(_stable_hash(request.id)), 0, 0)
-            truth = self.truths[request.id] = Truth(
-                index, request.max_tokens or 100, float("inf"), step=step, retry=retry
-            )
-        return truth
 
 
 @lru_cache(maxsize=4096)
@@ -114,12 +57,6 @@ def usable(text: str) -> bool:
     return isinstance(value, dict) and "answer" in value
 
 
-def _stable_hash(text: str) -> int:
-    from zlib import crc32
-
-    return crc32(text.encode())
-
-
 class Workload:
     """Requests by arrival number.
 
@@ -131,16 +68,35 @@ class Workload:
         Where the numbers come from.
     arrivals
         What is given about requests before anything is drawn: their client, or what a trace says.
+    now
+        The scenario's clock, for prompts that drift.
     """
 
-    def __init__(self, traffic: Traffic, luck: Luck, arrivals: Arrivals | None = None) -> None:
+    def __init__(
+        self,
+        traffic: Traffic,
+        luck: Luck,
+        arrivals: Arrivals | None = None,
+        now: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._traffic = traffic
         self._luck = luck
         self._arrivals = arrivals
         self._mixes = mixes(traffic)
         people = population(traffic) if traffic.clients is not None else []
         self._mix_of = np.array([one.mix for one in people], dtype=np.intp)
-        names = ("route", "input_tokens", "output_tokens", "patience", "user", "topic", "paraphrase")
+        names = (
+            "route",
+            "input_tokens",
+            "output_tokens",
+            "patience",
+            "user",
+            "topic",
+            "paraphrase",
+            "documents",
+            "steps",
+            "runaway",
+        )
         self._series = {name: luck.series(f"workload.{name}") for name in names}
         self._users = [one.name for one in people] or [f"u{number}" for number in range(traffic.users)]
         self._blocks: dict[int, list[_Row]] = {}
@@ -148,6 +104,13 @@ class Workload:
         self._kept = 2 + 3 * -(-traffic.vus // _BLOCK)
         self._rows: list[_Row] = []
         self._first = -_BLOCK
+        self._now = now
+        self._scripts = Scripts(luck)
+        self._recorded = _Recording.of(traffic)
+        #: Routes whose requests are not said in full by a row, by their number.
+        self._more = [self._recorded is not None or _says_more(route) for route in self._mixes.routes]
+        self._impatient = any(route.patience is not None or route.agent is not None for route in self._mixes.routes)
+        self._openings: dict[int, list[Opening]] = {}  # of the blocks that are kept, if any route says more
 
     def __call__(self, index: int) -> tuple[Request, Truth]:
         """Request number `index` with a fresh truth. Indices may come in any order; in order is fastest."""
@@ -157,6 +120,10 @@ class Workload:
             offset = index - self._first
         number, input_tokens, output_tokens, patience_s, user, question = self._rows[offset]
         route = self._mixes.routes[number]
+        more = self._more[number]
+        if more:
+            opening, factor = self._opening(index, route)
+            input_tokens = opening.input_tokens(factor)
         fields = (
             f"{index}/0/0",
             str(index),
@@ -176,14 +143,30 @@ class Workload:
             route.stream,
             None,
         )
-        return _request(Request, fields), Truth(index, output_tokens, patience_s, style=route.prompt_style)
+        request, truth = _request(Request, fields), Truth(index, output_tokens, patience_s, style=route.prompt_style)
+        if more:
+            if _knows_beginnings(route):
+                truth.shared_tokens = round(opening.fixed_tokens * factor)
+            if self._recorded is not None:
+                truth.session = self._recorded.session(request, truth, route, self._scripts, factor)
+            elif route.ongoing is not None:
+                script = self._scripts.write(index, route, opening, factor)
+                truth.session = Conversation(request, truth, route, script)
+        return request, truth
+
+    def _opening(self, index: int, route: Route) -> tuple[Opening, float]:
+        """What a row does not say, and how much prompts have drifted by now."""
+        factor = (1 + route.prompt_drift) ** (self._now() / DAY_S) if route.prompt_drift else 1.0
+        return self._openings[index // _BLOCK][index - self._first], factor
 
     def _turn_to(self, block: int) -> None:
         self._first = block * _BLOCK
         rows = self._blocks.get(block)
         if rows is None:
             if len(self._blocks) == self._kept:
-                del self._blocks[next(iter(self._blocks))]
+                oldest = next(iter(self._blocks))
+                del self._blocks[oldest]
+                self._openings.pop(oldest, None)
             rows = self._blocks[block] = self._prepare(self._first)
         self._rows = rows
 
@@ -207,6 +190,11 @@ class Workload:
             patience = np.full(_BLOCK, np.inf)
         else:
             patience = traffic.patience.quantile(self._uniform("patience", first))
+        if self._impatient:
+            patience = self._own_patience(first, routes, patience)
+        if any(self._more):
+            said = np.zeros(_BLOCK, dtype=np.bool_) if given.input_tokens is None else given.input_tokens > 0
+            self._openings[first // _BLOCK] = self._first_prompts(first, routes, inputs, outputs, said)
         users = (
             given.client.tolist()
             if given.client is not None
@@ -215,6 +203,61 @@ class Workload:
         questions = self._questions(first)
         columns = (routes.tolist(), inputs.tolist(), outputs.tolist(), patience.tolist(), users, questions)
         return list(zip(*columns, strict=True))
+
+    def _own_patience(self, first: int, routes: NDArray[np.intp], patience: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The patience of those whose route says something about it."""
+        for number, route in enumerate(self._mixes.routes):
+            chosen = routes == number
+            if route.patience == "endless" or (route.patience is None and route.agent is not None):
+                patience = np.where(chosen, np.inf, patience)
+            elif route.patience is not None and not isinstance(route.patience, str):
+                patience = np.where(chosen, route.patience.quantile(self._uniform("patience", first)), patience)
+        return patience
+
+    def _first_prompts(
+        self,
+        first: int,
+        routes: NDArray[np.intp],
+        messages: NDArray[np.int64],
+        outputs: NDArray[np.int64],
+        said: NDArray[np.bool_],
+    ) -> list[Opening]:
+        """What rows do not say, of a block.
+
+        Parameters
+        ----------
+        first
+            Number of its first arrival.
+        routes, messages, outputs
+            Of each row.
+        said
+            Where a trace says how long the prompt was: then that is all of it.
+        """
+        fixed, documents, steps = (np.zeros(_BLOCK, dtype=np.int64) for _ in range(3))
+        steps += 1
+        usual = steps.copy()
+        for number, route in enumerate(self._mixes.routes):
+            chosen = routes == number
+            if not chosen.any():
+                continue
+            fixed[chosen] = route.system_tokens
+            if route.documents is not None:
+                fixed[chosen] += route.documents.template
+                u = self._uniform("documents", first)
+                documents += self._scripts.first_documents(route.documents, first, u, chosen & ~said)
+            spec = route.ongoing
+            if spec is None:
+                continue
+            planned = spec.steps if isinstance(spec, Agent) else spec.turns
+            usual[chosen] = whole(planned.quantile(self._uniform("steps", first)[chosen]), 1, MOST_STEPS)
+            steps[chosen] = usual[chosen]
+            if isinstance(spec, Agent) and spec.runaway:
+                loops = chosen & (self._uniform("runaway", first) < spec.runaway)
+                steps[loops] = np.maximum(usual[loops], spec.runaway_steps)
+        fixed = np.where(said, np.minimum(fixed, messages - 1), fixed)
+        messages = np.where(said, messages - fixed, messages)
+        columns = (messages, documents, fixed, outputs, steps, usual)
+        return [Opening(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
     def _questions(self, first: int) -> list[str]:
         """The prompt's words: equal for equal topics, unless somebody paraphrased."""
@@ -228,6 +271,46 @@ class Workload:
             f"topic {topic} in the words of {index}" if own else f"topic {topic}"
             for index, (topic, own) in enumerate(zip(drawn, own_words, strict=True), first)
         ]
+
+
+def _knows_beginnings(route: Route) -> bool:
+    """Whether it is said how much of a prompt others begin with as well."""
+    return bool(route.ongoing or route.documents or route.system_tokens)
+
+
+def _says_more(route: Route) -> bool:
+    """Whether a request of the route is more than its row."""
+    return _knows_beginnings(route) or bool(route.prompt_drift)
+
+
+class _Recording(NamedTuple):
+    """The sessions of a trace that are replayed in turn."""
+
+    trace: Trace
+    sessions: Sessions
+
+    @classmethod
+    def of(cls, traffic: Traffic) -> _Recording | None:
+        sessions = sessions_of(traffic.trace) if traffic.trace is not None else None
+        return None if traffic.trace is None or sessions is None else cls(replayed(traffic.trace), sessions)
+
+    def session(self, request: Request, truth: Truth, route: Route, scripts: Scripts, factor: float) -> Recorded | None:
+        """What follows the first request of a session; None if nothing does. What the trace does not say is drawn."""
+        rows = self.sessions.of(truth.index)
+        if len(rows) < 2:
+            return None
+        u = scripts.lanes(truth.index, len(rows))
+        prompts = _known(self.trace.input_tokens[rows], route.input_tokens.quantile(u[:, 0]))
+        prompts = whole(np.asarray(prompts * factor, dtype=np.float64))
+        answers = _known(self.trace.output_tokens[rows], route.output_tokens.quantile(u[:, 1]))
+        prompts[0], answers[0] = request.input_tokens, truth.output_tokens
+        times_s = self.trace.times_s[rows].tolist()
+        return Recorded(request, truth, route, prompts=prompts.tolist(), answers=answers.tolist(), times_s=times_s)
+
+
+def _known(recorded: NDArray[np.int64], drawn: NDArray[np.float64]) -> NDArray[np.int64]:
+    """What was recorded, and what was drawn where that is 0."""
+    return np.where(recorded > 0, recorded, whole(drawn))
 
 
 @lru_cache(maxsize=8)

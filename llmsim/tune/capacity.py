@@ -23,6 +23,7 @@ from llmsim.tune.pressure import Pressure, pressures, what_binds
 __all__ = ["Capacity", "CapacityProgress", "Probe", "capacity"]
 
 _FURTHEST = 1024.0  # times the scenario's load, up or down: beyond lies another scenario
+_LEAST_REQUESTS = 50  # a replication; of fewer, percentiles and shares stay undecided whatever the gateway does
 _WORTH_PROCESSES = 150_000  # requests: starting workers takes seconds, as in `llmsim run`
 _MOST_PROBES = 24  # ten doublings and, from a factor of 2 to 5 %, four halvings of two edges
 
@@ -235,7 +236,7 @@ def capacity(
     Raises
     ------
     ScenarioError
-        The scenario is wrong, or has no SLO.
+        The scenario is wrong, replays a trace, or has no SLO.
     SimulationInterrupted
         With what is known so far in ``.partial``.
     """
@@ -250,6 +251,14 @@ def _check(scenario: Scenario, tolerance: float, start: float | None) -> None:
     if not scenario.slo:
         raise ScenarioError(
             'there is no SLO, so every load is as good as any; add slo: {error_rate: ["value < 1%"]}', scenario.name
+        )
+    if scenario.traffic.executor == "trace":
+        faster = "--set traffic.trace.rate=2x --set traffic.trace.repeat=2"
+        raise ScenarioError(
+            "a trace sets its own pace, so there is no base rate to search for; write executor: constant-arrival-rate "
+            "with a base_rate and the arrivals that `llmsim trace describe` suggests. "
+            f"Or run it faster: {faster}",
+            scenario.name,
         )
     if not 0 < tolerance <= 1:
         raise ScenarioError(f"tolerance is {tolerance:g}; use a share above 0 and at most 1, e.g. 0.05", "capacity")
@@ -278,10 +287,12 @@ class _Search:
         self.path = "traffic.vus" if closed else "traffic.base_rate"
         self.unit = "users" if closed else "/s"
         self.own = float(scenario.traffic.vus if closed else scenario.traffic.base_rate)
+        first = start if start is not None else self.own
+        few = self.own * _LEAST_REQUESTS / max(preflight(scenario).expected_requests, 1e-9)
         self.bracket = Bracket(
             tolerance,
-            start=start if start is not None else self.own,
-            low=max(1.0, self.own / _FURTHEST) if closed else self.own / _FURTHEST,
+            start=first,
+            low=max(1.0, self.own / _FURTHEST) if closed else max(self.own / _FURTHEST, min(few, first)),
             high=self.own * _FURTHEST,
             most=_MOST_PROBES,
             whole=closed,

@@ -1,5 +1,6 @@
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -108,7 +109,12 @@ class BreakerAgainstItsRules(RuleBasedStateMachine):
 
 
 TestBreakerAgainstItsRules = BreakerAgainstItsRules.TestCase
-TestBreakerAgainstItsRules.settings = settings(max_examples=80, stateful_step_count=40)
+TestBreakerAgainstItsRules.settings = settings(max_examples=40, stateful_step_count=40)
+
+
+@pytest.mark.slow
+class TestBreakerAgainstItsRulesInManyCases(TestBreakerAgainstItsRules):
+    settings = settings(max_examples=500, stateful_step_count=40)
 
 
 @given(st.integers(1, 60), st.floats(0.01, 1.0), st.lists(st.booleans(), max_size=120))

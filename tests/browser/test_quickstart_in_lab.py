@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from browser.lab import chromium, lab, page_of
 
@@ -26,7 +25,7 @@ def _missing() -> str:
     return "" if chromium() else "no chromium on the path (apt-get install chromium)"
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(_missing()), reason=_missing() or "-")]
+pytestmark = [pytest.mark.slow, pytest.mark.clock, pytest.mark.skipif(bool(_missing()), reason=_missing() or "-")]
 
 LONG = """\
 import llmsim as ls
@@ -107,6 +106,8 @@ def _ended(page: Any, cells: int) -> None:
 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 def test_run_all(project: Path, tmp_path: Path, theme: str) -> None:
+    import nbformat
+
     source = nbformat.read(project / "notebooks" / "01_quickstart.ipynb", as_version=4)
     cells = sum(cell.cell_type == "code" for cell in source.cells)
     errors: list[str] = []
@@ -139,6 +140,8 @@ def test_run_all(project: Path, tmp_path: Path, theme: str) -> None:
     ids=["a run", "a policy that spins"],
 )
 def test_interrupt(project: Path, tmp_path: Path, code: str) -> None:
+    import nbformat
+
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("6 * 7")])
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     nbformat.write(notebook, project / "long.ipynb")

@@ -58,7 +58,7 @@ def test_a_load_that_is_asked_for(bucket: Path, ask: Any, load: str, code: int) 
 
 
 def test_undecided(bucket: Path, ask: Any) -> None:
-    few = ("--replications", 2, "--set", "clock.duration=2s", "--quiet")
+    few = ("--replications", 2, "--set", "clock.duration=2s", "--tolerance", "100%", "--quiet")
     assert ask("capacity", bucket, *few).exit_code == 3
     assert ask("capacity", bucket, *few, "--allow-undecided").exit_code == 0
     assert ask("capacity", bucket, *few, "--at-least", "4/s").exit_code == 3

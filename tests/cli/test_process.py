@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.clock
+
 OWN_POLICIES = """\
 import llmsim as ls
 from llmsim.cli import main
@@ -79,26 +81,22 @@ def _interrupt(process: subprocess.Popen[str], after: str) -> tuple[float, str, 
     return time.monotonic() - start, out, said + err
 
 
-def test_ctrl_c_shows_and_saves_what_there_is(scenario: Any, spawn: Any, tmp_path: Path) -> None:
+def test_ctrl_c_shows_and_saves_what_there_is_and_ends_with_130(scenario: Any, spawn: Any, tmp_path: Path) -> None:
     scenario("long", duration="100h", replications=50)
-    seconds, out, err = _interrupt(spawn("run", "long.yaml", "--out", "out", "--jobs", 1), "slots")
-    assert "(partial: interrupted)" in out
+    process = spawn("run", "long.yaml", "--out", "out", "--json", "-", "--jobs", 1)
+    seconds, out, err = _interrupt(process, "slots")
+    page = json.loads(out)
+    assert process.returncode == page["exit_code"] == 130
+    assert page["partial"] is True
+    assert page["metrics"]["requests"] > 0
+    assert "(partial: interrupted)" in err
     assert "interrupted after 0 whole replications" in err
     assert "Traceback" not in err
     assert json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))["partial"] is True
     assert seconds < 3.0  # showing and saving included
 
 
-def test_ctrl_c_gives_the_exit_code_130(scenario: Any, spawn: Any) -> None:
-    scenario("long", duration="100h", replications=50)
-    process = spawn("run", "long.yaml", "--json", "-", "--jobs", 1)
-    _, out, _ = _interrupt(process, "slots")
-    page = json.loads(out)
-    assert process.returncode == page["exit_code"] == 130
-    assert page["partial"] is True
-    assert page["metrics"]["requests"] > 0
-
-
+@pytest.mark.slow
 def test_ctrl_c_ends_a_policy_that_spins(own: Path, spawn: Any) -> None:
     process = spawn("run", "spin.yaml", script=own)
     seconds, out, err = _interrupt(process, "slots")
@@ -108,6 +106,7 @@ def test_ctrl_c_ends_a_policy_that_spins(own: Path, spawn: Any) -> None:
     assert seconds < 3.0
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_worker_processes(scenario: Any, spawn: Any) -> None:
     scenario("long", duration="100h", replications=50)
     process = spawn("run", "long.yaml", "--jobs", 2)
@@ -118,6 +117,7 @@ def test_ctrl_c_ends_worker_processes(scenario: Any, spawn: Any) -> None:
     assert seconds < 3.0
 
 
+@pytest.mark.slow
 def test_a_policy_that_breaks_its_contract_is_bad_input(own: Path, spawn: Any) -> None:
     process = spawn("run", "broken.yaml", script=own)
     _, err = process.communicate(timeout=60)
@@ -129,6 +129,7 @@ def test_a_policy_that_breaks_its_contract_is_bad_input(own: Path, spawn: Any) -
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_policies_of_ones_own_reach_worker_processes(own: Path, spawn: Any) -> None:
     process = spawn("run", "broken.yaml", "--jobs", 2, script=own)
     _, err = process.communicate(timeout=60)
@@ -178,11 +179,16 @@ def _on_a_terminal(tmp_path: Path, *words: str, **environment: str) -> str:
     return seen.decode()
 
 
-def test_colours_on_a_terminal_and_none_with_no_color(scenario: Any, tmp_path: Path) -> None:
+def test_colours_on_a_terminal(scenario: Any, tmp_path: Path) -> None:
     scenario("calm")
     seen = _on_a_terminal(tmp_path, "run", "calm.yaml")
     assert "\x1b[32mPASS\x1b[0m" in seen
     assert "replication" in seen  # the progress line
+
+
+@pytest.mark.slow
+def test_no_colours_with_no_color(scenario: Any, tmp_path: Path) -> None:
+    scenario("calm")
     plain = _on_a_terminal(tmp_path, "run", "calm.yaml", "--no-progress", NO_COLOR="1")
     assert "\x1b" not in plain
 

@@ -17,7 +17,10 @@ SLOW = ["test_tasks", "test_futures"]
 #: They hand work to real threads, which a simulation refuses.
 NOT_OURS = ("RunCoroutineThreadsafeTests",)
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # CPython's tests provoke and check their own warnings
+pytestmark = [
+    pytest.mark.clock,
+    pytest.mark.filterwarnings("ignore"),  # CPython's tests provoke and check their own warnings
+]
 
 loops = []
 

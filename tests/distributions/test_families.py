@@ -1,5 +1,7 @@
 """What holds for every family: a quantile function that rises, a cdf that undoes it, a mean that is its integral."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from distributions.families import all_families
@@ -10,13 +12,14 @@ from llmsim.distributions import (
     Constant,
     Contention,
     Empirical,
+    Geometric,
     Mixture,
     Part,
     Uniform,
     parse_distribution,
     values_of,
 )
-from llmsim.units import DURATION
+from llmsim.units import COUNT, DURATION, BadValue
 
 #: What once went wrong: a delay much shorter than the base is wide, one that starts where no table looked, kinks.
 HARD = (
@@ -84,4 +87,15 @@ def test_the_mean_is_the_integral_of_the_quantile(distribution):
 @hard
 @given(all_families)
 def test_what_is_written_reads_back(distribution):
-    assert parse_distribution(values_of(distribution), DURATION, si=True) == distribution
+    unit = replace(COUNT, whole=False) if "geometric" in repr(values_of(distribution)) else DURATION
+    assert parse_distribution(values_of(distribution), unit, si=True) == distribution
+
+
+def test_geometric_counts_from_one_and_is_no_duration():
+    mass = np.diff(Geometric(4.0).cdf(np.arange(5.0)))
+    assert mass == pytest.approx([0.25, 0.75 * 0.25, 0.75**2 * 0.25, 0.75**3 * 0.25])
+    assert set(Geometric(1.0).quantile(U)) == {1.0}
+    with pytest.raises(BadValue, match="geometric is for what is counted; use one of constant"):
+        parse_distribution({"geometric": "2s"}, DURATION)
+    with pytest.raises(BadValue, match=r"the mean must be at least 1, not 0\.5"):
+        parse_distribution({"geometric": 0.5}, replace(COUNT, whole=False))

@@ -15,6 +15,8 @@ import pytest
 from llmsim.engine import in_worker_thread, simulate
 from llmsim.errors import SimulationInterrupted
 
+pytestmark = pytest.mark.clock
+
 SECONDS = 1.0
 variable = contextvars.ContextVar("variable", default=None)
 

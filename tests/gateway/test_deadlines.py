@@ -110,18 +110,32 @@ def history(program, cancels, clock):
     return sorted(log)
 
 
-@settings(max_examples=100, deadline=None)
-@given(
+situations = given(
     st.lists(st.lists(programs, min_size=1, max_size=3), min_size=1, max_size=4),
     st.lists(st.tuples(st.integers(0, 3), durations), max_size=3),
 )
-@pytest.mark.parametrize("implementation", [Ours, OneQueue])
-def test_any_program_ends_as_it_does_under_asyncio_timeout(implementation, program, cancels):
+
+
+def _ends_alike(implementation, program, cancels):
     clock = implementation()
     assert history(program, cancels, clock) == history(program, cancels, Standard())
     for lane in clock.lanes.values():
         assert not lane._queue
-        assert not lane._queue
+
+
+@settings(max_examples=40, deadline=None)
+@situations
+@pytest.mark.parametrize("implementation", [Ours, OneQueue])
+def test_any_program_ends_as_it_does_under_asyncio_timeout(implementation, program, cancels):
+    _ends_alike(implementation, program, cancels)
+
+
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
+@situations
+@pytest.mark.parametrize("implementation", [Ours, OneQueue])
+def test_any_program_ends_as_it_does_under_asyncio_timeout_in_many_cases(implementation, program, cancels):
+    _ends_alike(implementation, program, cancels)
 
 
 def test_one_timer_for_many_and_none_once_it_finds_nobody():
@@ -217,6 +231,7 @@ def test_those_inside_learn_which_limit_it_was():
     assert cancelled_by(ValueError()) == ""
 
 
+@pytest.mark.clock
 def test_on_the_ordinary_loop():
     async def main():
         loop = asyncio.get_running_loop()

@@ -33,7 +33,7 @@ def _server_module() -> ModuleType:
 
 
 llama = _server_module()
-pytestmark = [pytest.mark.live, pytest.mark.skipif(bool(llama.missing()), reason=llama.missing())]
+pytestmark = [pytest.mark.live, pytest.mark.clock, pytest.mark.skipif(bool(llama.missing()), reason=llama.missing())]
 
 ASK = Request("r1", messages=(Message("user", "Count from one to twenty."),), max_tokens=24, temperature=0.0)
 

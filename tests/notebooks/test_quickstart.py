@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import notebook_tools
 import pytest
 
@@ -17,11 +16,15 @@ _MACHINE = re.compile(r"/root/|/home/|/work/|/tmp/|/Users/|ipykernel_\d|site-pac
 
 
 def read(path: Path) -> Any:
+    import nbformat  # takes a second
+
     return nbformat.read(path, as_version=4)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_form(path: Path) -> None:
+    import nbformat
+
     notebook = read(path)
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3"

@@ -20,6 +20,8 @@ from llmsim.providers.faults import Stall as StallFault
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.types import Response, WholeAnswer
 
+pytestmark = pytest.mark.clock
+
 TOLERANCE_S = 0.020
 
 

@@ -1,6 +1,7 @@
 """Results for the tests of the report: a small one by hand, and a spike with faults that looks like a day."""
 
 import math
+from functools import cache
 
 import numpy as np
 from telemetry.recorded import attempt, event, replication, request
@@ -38,6 +39,7 @@ def scenario(**changes):
     return load_scenario({**SCENARIO, **changes})
 
 
+@cache  # dozens of tests look at the same days
 def spike(number=0, *, failing=0.6, rate=8.0, end_s=100.0, seed=1):
     """Requests at `rate`, most of them rate limited between 40 and 50 s, each of those tried three times."""
     luck = np.random.default_rng([seed, number])

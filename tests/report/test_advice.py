@@ -54,6 +54,14 @@ def test_users_who_left_and_requests_that_were_never_sent():
     )
 
 
+def test_users_who_left_a_gateway_that_was_sleeping():
+    gone = numbered([request(outcome="abandoned", attempts=1)] * 4)
+    tries = [attempt(session=n, outcome="rate_limited", status=429, end_s=0.1) for n in range(4)]
+    assert told(gone, tries)[0].startswith(
+        "100 % of the failures were users leaving while the gateway waited after rate_limited from openai"
+    )
+
+
 def test_money_that_bought_nothing():
     rows = numbered([request()] * 10)
     tries = [attempt(session=n, cost_usd=0.5) for n in range(10)]
@@ -91,3 +99,10 @@ def test_one_to_four_sentences_whatever_happened():
 def test_infinite_measures_do_not_break_it():
     rows = numbered([request(outcome="my_own_error", attempts=0, e2e_s=math.inf)] * 20)
     assert told(rows)[0].startswith("100 % of the failures were my_own_error, with nothing sent upstream")
+
+
+def test_a_broken_line_is_not_called_near_its_bound():
+    rows = numbered([request(e2e_s=9.0, ttft_s=9.0)] * 40)
+    advice = told(rows, runs=6, slo={"e2e": ("p(50) < 2s",)})
+    assert any("what is broken most is e2e p(50) < 2s, at 9s" in line for line in advice), advice
+    assert not any("nearest to its bound" in line for line in advice)

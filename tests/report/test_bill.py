@@ -136,3 +136,11 @@ def test_nothing_changes_for_a_scenario_without_prices_of_its_own():
     measured = day.requests.filter(pl.col("window") == "measured")
     assert day.costs()["total_usd"].sum() == pytest.approx(measured["cost_usd"].sum() / 2, abs=1e-9)
     assert str(Result(scenario(), []).bill)
+
+
+def test_a_price_that_nothing_used_is_told_and_not_missed():
+    given = scenario(costs={**LOGS, "vector_store": {"queries": "$16/M"}})
+    told = Result(given, [priced(0, 10)]).bill
+    assert told.unused == ("vector_store",)
+    assert "Priced, but nothing used it: vector store." in str(told)
+    assert "Priced" not in str(Result(scenario(costs=LOGS), [priced(0, 10)]).bill)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import IPython.display
 import pytest
 
 from llmsim.api import RunProgress
@@ -32,7 +31,7 @@ class Screen:
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     found = Screen()
-    monkeypatch.setattr(IPython.display, "display", found.display)
+    monkeypatch.setattr("IPython.display.display", found.display)
     return found
 
 

@@ -19,6 +19,7 @@ from llmsim.report.plots.canvas import CLASS_STYLE, INK
 from llmsim.report.result import Result
 from llmsim.telemetry.outcomes import CLASSES
 
+SLOW = pytest.mark.slow
 KINDS = ("timeline", "outcomes", "ttft", "cost", "tokens", "latency", "delivery", "cache")
 
 
@@ -58,20 +59,26 @@ def test_pictures_can_be_drawn_into_axes_of_ones_own(day, kind):
     "one",
     [
         pytest.param(lambda: Result(scenario(), []), id="nothing"),
-        pytest.param(lambda: Result(scenario(), [replication()]), id="no requests"),
-        pytest.param(lambda: Result(scenario(), [replication([request()])]), id="one request"),
+        pytest.param(lambda: Result(scenario(), [replication()]), id="no requests", marks=SLOW),
+        pytest.param(lambda: Result(scenario(), [replication([request()])]), id="one request", marks=SLOW),
         pytest.param(
             lambda: Result(scenario(), [replication(numbered([request(outcome="oops")] * 300))]), id="all failed"
         ),
-        pytest.param(lambda: Result(scenario(faults=[]), [spike()]), id="no faults"),
+        pytest.param(lambda: Result(scenario(faults=[]), [spike()]), id="no faults", marks=SLOW),
         pytest.param(
-            lambda: Result(scenario(), [replication([request(served_from="cache", ttft_s=0.0)] * 50)]), id="all cached"
+            lambda: Result(scenario(), [replication([request(served_from="cache", ttft_s=0.0)] * 50)]),
+            id="all cached",
+            marks=SLOW,
         ),
         pytest.param(
-            lambda: Result(scenario(), [replication([request()], simulated_s=-5.0, partial=True)]), id="in warm-up"
+            lambda: Result(scenario(), [replication([request()], simulated_s=-5.0, partial=True)]),
+            id="in warm-up",
+            marks=SLOW,
         ),
-        pytest.param(lambda: Result(scenario(clock={"duration": "2d"}), [spike()]), id="two days"),
-        pytest.param(lambda: Result(scenario(clock={"duration": "500ms"}, faults=[]), [spike()]), id="half a second"),
+        pytest.param(lambda: Result(scenario(clock={"duration": "2d"}), [spike()]), id="two days", marks=SLOW),
+        pytest.param(
+            lambda: Result(scenario(clock={"duration": "500ms"}, faults=[]), [spike()]), id="half a second", marks=SLOW
+        ),
     ],
 )
 def test_odd_results_have_pictures_too(one):
@@ -81,15 +88,17 @@ def test_odd_results_have_pictures_too(one):
 @pytest.mark.parametrize(
     "runs",
     [
-        pytest.param([], id="nothing"),
+        pytest.param([], id="nothing", marks=SLOW),
         pytest.param([replication(numbered([request(outcome="oops")] * 30))], id="failed"),
     ],
 )
-def test_and_so_has_their_telemetry(runs):
-    for kind in ("tokens", "latency", "delivery", "cache", "cost"):
-        picture = getattr(Result(scenario(), runs).plot, kind)()
-        assert "nan" not in picture.alt
-        assert picture.png(dpi=30)
+@pytest.mark.parametrize(
+    "kind", ["tokens", pytest.param("latency", marks=SLOW), "delivery", pytest.param("cache", marks=SLOW), "cost"]
+)
+def test_and_so_has_their_telemetry(runs, kind):
+    picture = getattr(Result(scenario(), runs).plot, kind)()
+    assert "nan" not in picture.alt
+    assert picture.png(dpi=30)
 
 
 def test_bins_hold_every_request_once(day):
@@ -145,6 +154,7 @@ def test_equal_results_have_equal_pictures(day):
     assert day.plot.outcomes().png() == result(3).plot.outcomes().png()
 
 
+@pytest.mark.slow
 def test_a_million_requests_are_binned_before_they_are_drawn():
     count = 1_000_000
     one = result(1)
@@ -171,21 +181,23 @@ def test_keys_beyond_the_colours_are_taken_together(day):
     assert len({label.split()[0] for label in labels}) == 7
 
 
-def test_nothing_stands_on_anything_else(day):
+@pytest.mark.parametrize(
+    "kind", ["tokens", pytest.param("latency", marks=SLOW), "delivery", pytest.param("cache", marks=SLOW)]
+)
+def test_nothing_stands_on_anything_else(day, kind):
     """Legends are beside their panels and inside of the picture; ticks do not overlap."""
-    for kind in ("tokens", "latency", "delivery", "cache"):
-        picture = getattr(day.plot, kind)()
-        picture.draw_without_rendering()
-        width = picture.bbox.width
-        for panel in picture.axes:
-            legend = panel.get_legend()
-            if legend is not None:
-                box = legend.get_window_extent()
-                assert box.x1 <= width + 1, kind
-                assert box.x0 >= panel.get_window_extent().x1 - 1, kind
-            boxes = [tick.get_window_extent() for tick in panel.get_yticklabels() if tick.get_text()]
-            inside = sorted((box.y0, box.y1) for box in boxes if panel.bbox.y0 - 2 <= box.y0 + 4 <= panel.bbox.y1 + 2)
-            assert all(low[1] <= high[0] + 1 for low, high in pairwise(inside)), kind
+    picture = getattr(day.plot, kind)()
+    picture.draw_without_rendering()
+    width = picture.bbox.width
+    for panel in picture.axes:
+        legend = panel.get_legend()
+        if legend is not None:
+            box = legend.get_window_extent()
+            assert box.x1 <= width + 1, kind
+            assert box.x0 >= panel.get_window_extent().x1 - 1, kind
+        boxes = [tick.get_window_extent() for tick in panel.get_yticklabels() if tick.get_text()]
+        inside = sorted((box.y0, box.y1) for box in boxes if panel.bbox.y0 - 2 <= box.y0 + 4 <= panel.bbox.y1 + 2)
+        assert all(low[1] <= high[0] + 1 for low, high in pairwise(inside)), kind
 
 
 def test_matplotlib_waits_for_the_first_picture():

@@ -1,4 +1,5 @@
 import math
+from functools import cache
 
 import pytest
 from report.results import result, scenario, spike
@@ -8,6 +9,7 @@ from llmsim.report.result import Result
 from llmsim.report.slo import Judge, overall
 
 
+@cache
 def day(errors, number, *, requests=200):
     """A replication with this share of failures."""
     rows = [

@@ -15,7 +15,7 @@ from llmsim.telemetry.metrics import evaluate
 from llmsim.telemetry.recorder import ColumnData, Replication, event_hash
 
 
-@pytest.mark.parametrize("table", ["requests", "attempts", "events", "windows"])
+@pytest.mark.parametrize("table", ["requests", "attempts", "events", "windows", "sessions"])
 @pytest.mark.parametrize("replications", [0, 1, 2])
 def test_the_documentation_and_the_frames_agree_exactly(table, replications):
     rows = getattr(result(replications), table)
@@ -121,6 +121,7 @@ def test_the_same_tables_give_the_same_digits():
         assert_frame_equal(windows(frame(runs, "requests", 100.0), ends), first, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_million_rows_take_a_second_or_two():
     luck, rows = np.random.default_rng(0), 1_000_000
     tables = {}

@@ -107,7 +107,7 @@ def day(trouble, *, seed=5, rate=8):
     """A quiet day with `trouble` from 0:40 to 1:10: it changes the fields of requests and attempts of that time."""
     luck = np.random.default_rng(seed)
     rows, tries = [], []
-    for n in range(100 * rate):
+    for n in range(round(100 * rate)):
         arrival = n / rate
         parts = {"gateway": 0.0, "queue": 0.0, "prefill": float(luck.lognormal(-0.9, 0.4))}
         tokens, prompt, pace = int(luck.lognormal(4.8, 0.4)) + 2, int(luck.lognormal(6.8, 0.4)), 0.013
@@ -148,10 +148,12 @@ def test_late_first_tokens_and_long_answers_are_told_apart(trouble, says):
         assert part in told[0]
 
 
-def test_a_quiet_day_has_no_diagnosis():
-    # 20 days of luck: a diagnosis of noise would show on one of them.
-    for seed in range(20):
-        assert day(lambda *same: same, seed=seed, rate=4).diagnosis == []
+@pytest.mark.parametrize("rate", [4, 0.3])
+@pytest.mark.parametrize("days", [5, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_quiet_day_has_no_diagnosis(days, rate):
+    # Days of luck: a diagnosis of noise would show on one of them.
+    for seed in range(days):
+        assert day(lambda *same: same, seed=seed, rate=rate).diagnosis == []
     assert Result(scenario(), []).diagnosis == []
     assert Result(scenario(), [replication()]).diagnosis == []
 

@@ -33,7 +33,11 @@ def test_rate_gaps_and_lengths_with_their_fits():
     assert picture.png().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("one", [trace(1), trace(3), trace(50, known=False)], ids=["one", "three", "no lengths"])
+@pytest.mark.parametrize(
+    "one",
+    [trace(1), pytest.param(trace(3), marks=pytest.mark.slow), trace(50, known=False)],
+    ids=["one", "three", "no lengths"],
+)
 def test_what_is_not_known_is_said(one):
     picture = trace_picture(one, describe(one))
     words = [text.get_text() for ax in picture.axes for text in ax.texts]

@@ -19,7 +19,7 @@ def run(values, bound, most):
     return judged
 
 
-@pytest.mark.parametrize("most", [6, 7, 10, 12, 20, 40, 80, 200])
+@pytest.mark.parametrize("most", [6, 7, 10, 12, 20, 40, 80, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_metric_on_its_bound_is_rarely_judged(most):
     """The promise itself: 1,000 runs of a metric whose median is the bound; wrong PASSes and wrong FAILs each."""
     luck = np.random.default_rng(most)
@@ -28,7 +28,7 @@ def test_a_metric_on_its_bound_is_rarely_judged(most):
     assert verdicts.count("FAIL") / 1000 <= 0.05
 
 
-@pytest.mark.parametrize("most", [6, 10, 15, 20, 40, 80, 200])
+@pytest.mark.parametrize("most", [6, 10, 15, 20, 40, 80, pytest.param(200, marks=pytest.mark.slow)])
 def test_the_error_over_all_looks_is_what_was_promised(most):
     """Exactly, by walking every number of heads: no simulation noise."""
     alive, crossed, done = {0: 1.0}, 0.0, 0

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+import schema
 from jsonschema import Draft202012Validator
 
-from llmsim.scenario.jsonschema import json_schema
 from llmsim.scenario.load import load_scenario, parse_scenario, read_document
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.values import from_values, to_values
@@ -18,9 +18,9 @@ SPIKE, ARTICLE = (next(f for f in FILES if f.stem == stem) for stem in ("hacker-
 
 @pytest.fixture(scope="module")
 def validator() -> Draft202012Validator:
-    schema = json_schema()
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+    made = schema.validator()
+    Draft202012Validator.check_schema(made.schema)
+    return made
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -79,6 +79,26 @@ gateway: {policies: [fallback: {order: [b, a]}]}
     # the bucket holds 60 requests and loses 30 / 10.5 - 1 a second
     assert requests.empty_at_s == pytest.approx(60 / (30 / 10.5 - 1), abs=0.5)
     assert "at most 286 requests" in str(found)
+
+
+def test_preflight_of_a_quota_that_is_counted_by_the_minute() -> None:
+    text = """
+version: 1
+clock: {duration: 5m}
+traffic:
+  base_rate: 0.5/s
+  executor: ramping-arrival-rate
+  stages: [{duration: 60s, target: 1x}, {duration: 1ms, target: 3x}]
+providers:
+  a: {dialect: DIALECT, rate_limit: {requests: 60/min, burst: 60s}}
+"""
+    # A bucket refills 1/s and loses 1.5/s: 60 last for two minutes. A minute's 60 last for 40 s, whatever was left.
+    found = {
+        dialect: preflight(parse_scenario(text.replace("DIALECT", dialect))).loads[0].empty_at_s
+        for dialect in ("openai", "azure")
+    }
+    assert found["openai"] == pytest.approx(60 + 120, abs=1)
+    assert found["azure"] == pytest.approx(60 + 40, abs=1)
 
 
 def test_preflight_of_a_serving_engine_of_longer_answers_and_of_the_way_there() -> None:

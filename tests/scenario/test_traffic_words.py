@@ -1,9 +1,9 @@
 """Traffic in scenario files: what the words become, what is wrong with them, and what a preflight makes of them."""
 
 import pytest
+from schema import validator
 
 from llmsim.errors import ScenarioError
-from llmsim.scenario.jsonschema import json_schema
 from llmsim.scenario.load import load_scenario, parse_scenario
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.values import from_values, to_values
@@ -106,9 +106,11 @@ def test_a_clock_that_cannot_be_read(start):
 
 
 def test_the_schema_for_editors_knows_them():
-    definitions = json_schema()["$defs"]
+    definitions = validator().schema["$defs"]
     assert definitions["Traffic"]["properties"]["arrivals"]["anyOf"][0] == {"enum": ["poisson", "constant"]}
     assert {"Burstiness", "Clients", "Diurnal", "FlashCrowd", "TraceReplay"} <= set(definitions)
+    assert {"Session", "Agent", "Documents", "Window"} <= set(definitions)
+    assert {"enum": ["grow", "none"]} in definitions["Session"]["properties"]["context"]["anyOf"]
     assert {"from", "to", "then"} <= set(definitions["TraceReplay"]["properties"])
 
 

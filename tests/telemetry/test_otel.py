@@ -21,7 +21,7 @@ from llmsim.telemetry.prometheus import prometheus_name
 
 @pytest.fixture(scope="module")
 def day():
-    return result(2)
+    return result(2, rate=4.0)
 
 
 def lines(path):
@@ -210,7 +210,7 @@ def test_a_value_on_a_bound_is_in_the_bucket_below_it():
 
 
 def test_equal_results_give_equal_bytes(day, tmp_path):
-    again = result(2)
+    again = result(2, rate=4.0)
     for name in ("to_otlp", "to_prometheus"):
         first, second = getattr(day, name)(tmp_path / "a"), getattr(again, name)(tmp_path / "b")
         pairs = zip(*((one,) if name == "to_prometheus" else one for one in (first, second)), strict=True)

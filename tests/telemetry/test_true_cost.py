@@ -176,9 +176,7 @@ _ROWS = st.lists(
 _OUTCOMES = st.lists(st.sampled_from(["ok", "abandoned", "timeout", "unfinished"]), min_size=5, max_size=5)
 
 
-@settings(max_examples=40, deadline=None)
-@given(_ROWS, _OUTCOMES)
-def test_every_token_is_billed_once_and_everything_adds_up(rows, outcomes):
+def _adds_up(rows, outcomes):
     requests = [
         request(session=n, arrival_s=17.0 * n, outcome=outcome, route=f"r{n % 2}") for n, outcome in enumerate(outcomes)
     ]
@@ -223,3 +221,16 @@ def test_every_token_is_billed_once_and_everything_adds_up(rows, outcomes):
         assert table["requests"].sum() == 5
         assert table["attempts"].sum() == len(rows)
         assert table["output_tokens"].sum() == counted["output"]
+
+
+@settings(max_examples=12, deadline=None)
+@given(_ROWS, _OUTCOMES)
+def test_every_token_is_billed_once_and_everything_adds_up(rows, outcomes):
+    _adds_up(rows, outcomes)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(_ROWS, _OUTCOMES)
+def test_every_token_is_billed_once_and_everything_adds_up_in_many_cases(rows, outcomes):
+    _adds_up(rows, outcomes)

@@ -4,6 +4,7 @@ Everything runs as a scenario does: users, a gateway with an asyncio policy, pro
 """
 
 import math
+from dataclasses import replace
 from heapq import heapify, heapreplace
 
 import numpy as np
@@ -80,7 +81,10 @@ def test_the_formulas_are_right():
     assert mmck(10, 10, 8.0)[-1] == pytest.approx(erlang_b(10, 8.0))
 
 
-@pytest.mark.parametrize(("rho", "c", "customers", "replications"), [(0.5, 5, 4_000, 8), (0.8, 1, 4_000, 8)])
+@pytest.mark.parametrize(
+    ("rho", "c", "customers", "replications"),
+    [(0.5, 5, 4_000, 8), pytest.param(0.8, 1, 4_000, 8, marks=pytest.mark.slow)],
+)
 def test_mmc_in_short(rho, c, customers, replications):
     scenario = _mmc(rho, c, customers)
     found = _against_erlang_c(rho, c, customers, [_row(scenario, number) for number in range(replications)])
@@ -110,14 +114,17 @@ def test_mmc_to_a_standard_error_of_one_and_a_half_per_cent(rho, c, customers, r
         assert best.error / best.mean <= 0.015
 
 
+@pytest.mark.parametrize("customers", [1500, pytest.param(8000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("c", [1, 3, 20])
 @pytest.mark.parametrize(
     "service", [Exponential(1.0), Lognormal(p50=0.5, p99=9.0), Constant(1.0)], ids=["exp", "ln", "det"]
 )
-def test_every_single_wait_is_that_of_an_exact_recursion(c, service):
+def test_every_single_wait_is_that_of_an_exact_recursion(c, service, customers):
     """Given when calls come and how long each is served, first come first served leaves nothing to chance."""
     rho = 0.9 / service.mean
-    table = replicate(_mmc(rho, c, 4000, service=service), 0).tables["attempts"]
+    scenario = _mmc(rho, c, customers, service=service)
+    from_empty = replace(scenario, clock=replace(scenario.clock, warm_up=0.0))
+    table = replicate(from_empty, 0).tables["attempts"]
     start, end, queue = (table[name].values for name in ("start_s", "end_s", "queue_s"))
     order = np.argsort(start, kind="stable")
     free = [-math.inf] * c
@@ -207,7 +214,15 @@ async def _sleep(loop, until):
     await asyncio.sleep(until - loop.time())
 
 
-@pytest.mark.parametrize(("c", "limit", "load"), [(3, 5, 3.0), (1, 4, 1.5), (10, 0, 8.0), (4, 0, 2.0)])
+@pytest.mark.parametrize(
+    ("c", "limit", "load"),
+    [
+        (3, 5, 3.0),
+        pytest.param(1, 4, 1.5, marks=pytest.mark.slow),
+        pytest.param(10, 0, 8.0, marks=pytest.mark.slow),
+        pytest.param(4, 0, 2.0, marks=pytest.mark.slow),
+    ],
+)
 def test_mmck_loses_what_it_should(c, limit, load):
     """M/M/c/K, and Erlang-B at queue limit 0: share lost, and the mean number inside seen by a SimPy process."""
     spec = SimProvider(ttft=Exponential(1.0), concurrency=c, queue=Queue(limit=limit), answer_time=Constant(0.0))

@@ -27,7 +27,10 @@ def _run(error_rate, attempts, **retry):
     return replicate(scenario, 0).tables
 
 
-@pytest.mark.parametrize("p", [0.05, 0.2, 0.5])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("p", [pytest.param(0.05, marks=SLOW), 0.2, pytest.param(0.5, marks=SLOW)])
 @pytest.mark.parametrize("retries", [0, 1, 3])
 def test_amplification_and_success(p, retries):
     tables = _run(p, retries + 1)
@@ -43,6 +46,7 @@ def test_amplification_and_success(p, retries):
     assert len(tables["attempts"]["attempt"].values) == attempts.sum()
 
 
+@pytest.mark.slow
 def test_a_budget_bounds_the_load_where_everything_fails():
     """One retry for five requests, and one a second besides: 20 + 4 + 1 of them a second, not 60."""
     tables = _run(1.0, 3, budget=0.2, budget_minimum=1.0)

@@ -66,12 +66,13 @@ def test_expected_numbers_are_the_integral_of_the_rate(stages, until_s):
     )
 
 
-@settings(max_examples=150, deadline=None)
-@given(
+shapes = given(
     stages=st.lists(st.tuples(st.floats(0.5, 100), st.sampled_from([0.0, 0.5, 1.0, 3.0, 10.0])), max_size=6),
     until=st.floats(0.01, 700),
 )
-def test_at_inverts_expected(stages, until):
+
+
+def _there_and_back(stages, until):
     # At least one stage with load, or nothing ever comes after the warm-up.
     traffic = _ramp(tuple(Stage(duration=d, target=t) for d, t in (*stages, (10.0, 1.0))))
     shape = RateShape.of(traffic, 5.0)
@@ -80,6 +81,19 @@ def test_at_inverts_expected(stages, until):
     # Where the rate is zero, many times have the same mass: going there and back must not change the mass.
     assert shape.expected(back) == pytest.approx(mass, rel=1e-9, abs=1e-9)
     assert np.all(np.diff(shape.at(np.linspace(0, mass, 50))) >= 0)
+
+
+@settings(max_examples=50, deadline=None)
+@shapes
+def test_at_inverts_expected(stages, until):
+    _there_and_back(stages, until)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@shapes
+def test_at_inverts_expected_in_many_cases(stages, until):
+    _there_and_back(stages, until)
 
 
 def test_nothing_comes_after_the_load_has_gone_to_zero_for_good():

@@ -34,6 +34,12 @@ KINDS = {
     "drift and weibull": Burstiness(weibull=Gaps(cv=2.0), drift=Drift(cv=0.5, memory=60.0)),
 }
 kinds = pytest.mark.parametrize("arrivals", KINDS.values(), ids=KINDS)
+#: For tests of many days: one of each sort by default.
+SORTS = ("gamma", "on_off", "drift")
+some_kinds = pytest.mark.parametrize(
+    "arrivals",
+    [pytest.param(kind, id=name, marks=() if name in SORTS else pytest.mark.slow) for name, kind in KINDS.items()],
+)
 
 
 # -- what they look like ---------------------------------------------------------------------------------------------
@@ -155,7 +161,7 @@ def test_a_drifting_rate_has_its_cv_and_its_memory():
 # -- they add no load ------------------------------------------------------------------------------------------------
 
 
-@kinds
+@some_kinds
 @pytest.mark.parametrize("until_s", [12.0, pytest.param(150.0, marks=pytest.mark.slow)])
 def test_the_mean_rate_stays_from_the_first_second_on(arrivals, until_s):
     """Also in windows shorter than a burst: no run begins with more or with fewer bursts than any other moment has."""

@@ -13,6 +13,7 @@ from llmsim.luck import Luck
 from llmsim.traffic.arrivals import BLOCK, Arrivals
 from llmsim.traffic.replay import TracePart, TraceReplay, replayed
 from llmsim.traffic.servegen import read_clients
+from llmsim.traffic.sessions import Session
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.spec import Route, Traffic
 from llmsim.traffic.traces import Trace, load_trace
@@ -214,7 +215,7 @@ def test_rates_per_minute_hold_every_request():
 
 
 def _traffic(folder, **more):
-    spec = TraceReplay(file=str(write(folder, "o.csv", OWN)), **more)
+    spec = TraceReplay(file=str(write(folder, "o.csv", OWN)), sessions="apart", **more)
     return Traffic(executor="trace", trace=spec, mix=(Route(route="rag"), Route(route="chat")))
 
 
@@ -261,6 +262,10 @@ def test_a_file_that_changed_is_read_again(tmp_path):
         ({"arrivals": "constant"}, "trace has no arrivals"),
         ({"executor": "constant-arrival-rate", "base_rate": 4.0}, "replays nothing"),
         ({"vus": 3}, "has no vus"),
+        (
+            {"mix": (Route(), Route(session=Session()))},
+            "trace has no session: what belongs together stands in its file",
+        ),
     ],
 )
 def test_a_trace_sets_the_pace(wrong, says):

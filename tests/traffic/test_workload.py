@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import cache
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ MIX = Traffic(base_rate=1.0, mix=(CHAT, RAG, LONG), users=50, patience=Exponenti
 COUNT = 10_000
 
 
+@cache  # several tests look at the same ten thousand
 def _rows(traffic, count=COUNT, seed=1):
     workload = Workload(traffic, Luck(seed))
     return [workload(index) for index in range(count)]

@@ -29,7 +29,7 @@ def test_a_sharp_edge_is_found_within_the_tolerance(edge, tolerance):
     assert not bracket.unsure
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.floats(1e-2, 1e2), st.floats(1.2, 4.0))
 def test_an_undecided_stretch_is_bracketed_from_both_sides(low, width):
     high = low * width

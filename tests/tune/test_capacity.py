@@ -28,19 +28,20 @@ BUCKET = {
 }
 
 
-def test_a_token_limit_binds_where_arithmetic_says():
-    found = capacity(BUCKET, tolerance=0.03)
+@pytest.mark.parametrize("tolerance", [0.2, pytest.param(0.03, marks=pytest.mark.slow)])
+def test_a_token_limit_binds_where_arithmetic_says(tolerance):
+    found = capacity(BUCKET, tolerance=tolerance)
     # 2,000 tokens/s and a full bucket of 20,000: 220,000 in 100 s are 366.7 requests of 600. With 10 % refused these
     # are 90 % of those that come: 4.074/s. (A refused call takes nothing here; one request more or less is 0.3 %.)
     edge = (2000 * 100 + 20_000) / 600 / 0.9 / 100
     assert found.passes.load <= edge * 1.005
     assert found.fails.load >= edge * 0.995
-    assert found.fails.load <= found.passes.load * 1.03 * 1.0001
+    assert found.fails.load <= found.passes.load * (1 + tolerance) * 1.0001
     assert found.resolved
     assert found.breaks_first == ("error_rate value < 10%",)
     (binding,) = [one for one in found.limits if one.binds]
     assert (binding.provider, binding.limit) == ("llm", "tokens")
-    assert binding.refused == pytest.approx(0.1, abs=0.03)
+    assert binding.refused == pytest.approx(0.1, abs=max(tolerance, 0.03))  # at the lowest load that fails
     text = repr(found)
     assert "What breaks first: error_rate value < 10%." in text
     assert "What binds: llm's tokens" in text
@@ -90,7 +91,8 @@ def test_nothing_passes_or_nothing_fails(monkeypatch):
     pretend(monkeypatch, lambda load: "FAIL")
     found = capacity(BUCKET)
     assert found.passes is None
-    assert found.headline == "bucket: no load passes; 0.00195/s (0.000977x) failed"
+    # Of fewer than 50 requests a replication, no share or percentile could be told.
+    assert found.headline == "bucket: no load passes; 0.5/s (0.25x) failed"
     pretend(monkeypatch, lambda load: "PASS")
     found = capacity(BUCKET)
     assert found.fails is None
@@ -146,6 +148,13 @@ def test_an_interrupt_keeps_what_is_known(monkeypatch):
 def test_wrong_words(changes, options, says):
     with pytest.raises(ScenarioError, match=says):
         capacity({**BUCKET, **changes}, **options)
+
+
+def test_a_trace_has_no_load_to_search_for(tmp_path):
+    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens\n0,1,1\n1,1,1\n")
+    replay = {"executor": "trace", "trace": {"file": str(tmp_path / "t.csv")}}
+    with pytest.raises(ScenarioError, match=r"a trace sets its own pace.*write executor: constant-arrival-rate"):
+        capacity({**BUCKET, "traffic": replay})
 
 
 def test_it_is_a_public_name():

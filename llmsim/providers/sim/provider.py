@@ -115,7 +115,8 @@ class SimulatedProvider:
         plan = self._answers.plan(request, truth, number, row, self._phase)
         cached, failure = 0, None
         if self._prompts is not None:
-            cached = self._prompts.cached(request, self.loop.time(), truth.shared_tokens)
+            fixed = truth.session.fixed_tokens if truth.session is not None else None
+            cached = self._prompts.cached(request, self.loop.time(), truth.shared_tokens, fixed)
         if self._error >= 0 and row[self._error] < self._error_share:
             failure = self.spec.errors.pick(row[self._error])
         ticket = self._admit(request, failure, plan.tokens, cached)
@@ -134,7 +135,8 @@ class SimulatedProvider:
         try:
             await call.waiter  # type: ignore[misc]  # set by the server
             if self._prompts is not None:
-                self._prompts.wrote(request, call.first_s, self.loop.time(), truth.shared_tokens)
+                fixed = truth.session.fixed_tokens if truth.session is not None else None
+                self._prompts.wrote(request, call.first_s, self.loop.time(), truth.shared_tokens, fixed)
             response = Response(call, upstream=self.name, model=self._phase.model or request.model or self.model)
             response.queue_s = call.queue_s
             if self._has_headers:

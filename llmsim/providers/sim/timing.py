@@ -36,20 +36,32 @@ class PromptCacheState:
         # By prefix: usable from, last used, tokens that are there.
         self._written: dict[str, tuple[float, float, int]] = {}
 
-    def cached(self, request: Request, now: float, shared_tokens: int | None = None) -> int:
+    def cached(
+        self, request: Request, now: float, shared_tokens: int | None = None, fixed_tokens: int | None = None
+    ) -> int:
         """Input tokens of this request that are read from the cache at loop time `now`.
 
         Parameters
         ----------
         shared_tokens
-            Length of the common prefix where the traffic knows it (a chat that grows); None: `share` of the prompt.
+            Length of the common prefix where the traffic knows it; None: `share` of the prompt.
+        fixed_tokens
+            For a step of a session: `shared_tokens` is what it has in common with the step before, which only who
+            answered that step can have; this part of it all prompts of the route begin with. None: no session.
         """
-        key = getattr(request, self._field)
+        tokens = request.input_tokens
+        shared = min(int(tokens * self._share) if shared_tokens is None else shared_tokens, tokens)
+        if fixed_tokens is None:
+            return self._found(getattr(request, self._field), shared, now)
+        return self._found(_session(request), shared, now) or self._found(
+            getattr(request, self._field), min(fixed_tokens, shared), now
+        )
+
+    def _found(self, key: str, shared: int, now: float) -> int:
         entry = self._written.get(key)
         if entry is None or now < entry[0] or now > entry[1] + self._ttl:
             return 0
-        tokens = request.input_tokens
-        shared = min(int(tokens * self._share) if shared_tokens is None else shared_tokens, tokens, entry[2])
+        shared = min(shared, entry[2])
         shared -= shared % self._increment
         if shared < self._least:
             return 0
@@ -57,17 +69,28 @@ class PromptCacheState:
         self._written[key] = (entry[0], now, entry[2])
         return shared
 
-    def wrote(self, request: Request, first_token_s: float, now: float, shared_tokens: int | None = None) -> None:
+    def wrote(
+        self,
+        request: Request,
+        first_token_s: float,
+        now: float,
+        shared_tokens: int | None = None,
+        fixed_tokens: int | None = None,
+    ) -> None:
         """The prompt of this request was read; from its first token on, others find what they share with it.
 
-        That is `share` of it, and of a chat all of it. A shorter prompt than is there adds nothing, and one that is too
-        short to be cached is not.
+        That is `share` of it, and where the traffic knows what prompts have in common, all of it. A shorter prompt than
+        is there adds nothing, and one that is too short to be cached is not.
         """
         tokens = request.input_tokens
         length = int(tokens * self._share) if shared_tokens is None else tokens
         if length < self._least:
             return
-        key = getattr(request, self._field)
+        if fixed_tokens is not None:
+            self._write(_session(request), length, first_token_s, now)
+        self._write(getattr(request, self._field), length, first_token_s, now)
+
+    def _write(self, key: str, length: int, first_token_s: float, now: float) -> None:
         written = self._written
         entry = written.get(key)
         usable, last = first_token_s, max(now, first_token_s)
@@ -82,6 +105,11 @@ class PromptCacheState:
             if oldest == key or now <= written[oldest][1] + self._ttl:
                 break
             del written[oldest]
+
+
+def _session(request: Request) -> str:
+    """The key of a session: no route or tenant is called so."""
+    return f"session\0{request.session}"
 
 
 class RateMeter:

@@ -135,16 +135,30 @@ def handlers_of(gateway):
     return found
 
 
-@settings(max_examples=150, deadline=None)
-@given(
+situations = given(
     st.tuples(st.lists(items, min_size=1, max_size=8), st.lists(items, min_size=1, max_size=8)),
     callers,
     st.booleans(),
     st.permutations([LIMITS, BREAKER]),
 )
-def test_nothing_stays_behind(scripts, crowd, hedged, upstream):
+
+
+def _leaves_nothing(scripts, crowd, hedged, upstream):
     policies = (*GATEWAY, Hedge()) if hedged else GATEWAY
     run(everything(scripts, crowd, policies, tuple(upstream)))
+
+
+@settings(max_examples=50, deadline=None)
+@situations
+def test_nothing_stays_behind(scripts, crowd, hedged, upstream):
+    _leaves_nothing(scripts, crowd, hedged, upstream)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@situations
+def test_nothing_stays_behind_in_many_cases(scripts, crowd, hedged, upstream):
+    _leaves_nothing(scripts, crowd, hedged, upstream)
 
 
 @settings(max_examples=40, deadline=None)

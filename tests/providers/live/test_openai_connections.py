@@ -19,6 +19,8 @@ from llmsim.providers.live import OpenAIChat
 from llmsim.providers.live.sockets import SocketWatch
 from llmsim.types import Message, Request, Response, Usage
 
+pytestmark = pytest.mark.clock
+
 ASK = Request("r1", messages=(Message("user", "hi"),))
 SOON = 1.0  #: within which a server must have noticed, s
 

@@ -15,6 +15,8 @@ from llmsim.providers.live import OpenAIChat
 from llmsim.providers.live.errors import error_object, retry_after
 from llmsim.types import Message, Request
 
+pytestmark = pytest.mark.clock
+
 ASK = Request("r1", messages=(Message("user", "hi"),))
 BOTH = pytest.mark.parametrize("streamed", [True, False], ids=["stream", "whole"])
 

@@ -17,6 +17,8 @@ from llmsim import errors as e
 from llmsim.providers.live import OpenAIChat
 from llmsim.types import Message, Request
 
+pytestmark = pytest.mark.clock
+
 KEY = "sk-proj-Zq7-TOPSECRET-93xyzABC"
 ASK = Request("r1", messages=(Message("user", "hi"),))
 

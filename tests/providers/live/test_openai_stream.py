@@ -17,6 +17,8 @@ from llmsim.gateway.contract import Provider
 from llmsim.providers.live import OpenAIChat
 from llmsim.types import Message, Request, Usage
 
+pytestmark = pytest.mark.clock
+
 ASK = Request("r1", messages=(Message("system", "be short"), Message("user", "hi")))
 SSE = {"Content-Type": "text/event-stream; charset=utf-8"}
 READ = pytest.mark.parametrize("read", [True, False], ids=["read", "iterate"])
@@ -216,10 +218,14 @@ def _spell(newline: bytes) -> Callable[[bytes], bytes]:
     return lambda wire: wire.replace(b"\n", newline)
 
 
+#: All points once, every third by default.
+STEPS = [3, pytest.param(1, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("spell", [_spell(b"\n"), _spell(b"\r\n"), _spell(b"\r")], ids=["lf", "crlf", "cr"])
-def test_chunk_boundaries_anywhere(live: Any, spell: Callable[[bytes], bytes]) -> None:
+def test_chunk_boundaries_anywhere(live: Any, spell: Callable[[bytes], bytes], step: int) -> None:
     wire = spell(WIRE)
-    step = 1 if spell(b"\n") == b"\n" else 3  # all points once, every third for the other spellings
 
     async def use(server: LoopbackServer, provider: OpenAIChat) -> None:
         for cut in range(1, len(wire), step):
@@ -232,11 +238,12 @@ def test_chunk_boundaries_anywhere(live: Any, spell: Callable[[bytes], bytes]) -
     live(sse(), use)
 
 
-def test_truncation_anywhere(live: Any) -> None:
+@pytest.mark.parametrize("step", STEPS)
+def test_truncation_anywhere(live: Any, step: int) -> None:
     """However many bytes arrive before the cut: the complete events' content, then the right end."""
 
     async def use(server: LoopbackServer, provider: OpenAIChat) -> None:
-        for cut in range(0, len(WIRE), 2):
+        for cut in range(0, len(WIRE), step):
             complete = [json.loads(line[6:]) for line in WIRE[:cut].split(b"\n\n")[:-1] if line != b"data: [DONE]"]
             choices = [found["choices"][0] for found in complete if found["choices"]]
             expected = [choice["delta"]["content"] for choice in choices if choice["delta"].get("content")]

@@ -23,6 +23,7 @@ from llmsim.providers.sim.incidents_spec import Incidents
 from llmsim.providers.sim.latency import Load, LoadPoint, Prefill, PromptCache, StreamStall
 from llmsim.providers.sim.serving_spec import Serving
 from llmsim.providers.sim.spec import SimProvider
+from llmsim.providers.sim.timing import PromptCacheState
 from llmsim.scenario.load import load_scenario
 from llmsim.types import Request, Usage
 
@@ -313,6 +314,37 @@ def test_a_request_that_nobody_described_is_answered_too():
         return await response.read()
 
     assert play(_spec(prompt_cache=PromptCache(share=0.5)), script)
+
+
+def test_only_who_answered_the_step_before_has_what_the_session_said():
+    """A chat's second step finds its prefix where the first was answered; elsewhere, only the route's system prompt."""
+    chat, other = PromptCacheState(PromptCache(min_tokens=100)), PromptCacheState(PromptCache(min_tokens=100))
+    first, second = (Request("1/0/0", session="1", route="chat", input_tokens=n) for n in (1000, 3000))
+    assert chat.cached(first, 0.0, 200, 200) == 0
+    chat.wrote(first, 1.0, 1.0, 200, 200)
+    assert chat.cached(second, 0.5, 1000, 200) == 0, "its first token has not come"
+    assert chat.cached(second, 5.0, 1000, 200) == 1000
+    assert other.cached(second, 5.0, 1000, 200) == 0
+    other.wrote(Request("2/0/0", session="2", route="chat", input_tokens=500), 6.0, 6.0, 200, 200)
+    assert other.cached(second, 7.0, 1000, 200) == 200, "another session's system prompt"
+    assert chat.cached(second, 1000.0, 1000, 200) == 0, "too long ago"
+
+
+def test_a_chat_is_read_faster_and_billed_less_from_its_second_step_on():
+    document = {
+        "version": 1,
+        "replications": 1,
+        "clock": {"duration": "5m"},
+        "traffic": {
+            "base_rate": "0.2/s",
+            "mix": [{"input_tokens": 400, "output_tokens": 100, "session": {"turns": 4, "think_time": "5s"}}],
+        },
+        "providers": {"a": {"ttft": "200ms", "inter_token": "5ms", "prompt_cache": {"min_tokens": 256}}},
+    }
+    attempts = ls.run(load_scenario(document)).attempts.sort("session", "step")
+    first, later = attempts.filter(pl.col("step") == 0), attempts.filter(pl.col("step") == 1)
+    assert set(first["cached_input_tokens"]) == {0}
+    assert set(later["cached_input_tokens"]) == {400}, "the first message; the answer to it was not a prompt yet"
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -1,0 +1,104 @@
+"""What is true about the requests that are under way, where no policy can reach it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from llmsim.luck import request_address
+from llmsim.types import Request
+
+if TYPE_CHECKING:
+    from llmsim.traffic.conversations import Conversation
+
+__all__ = ["Truth", "World"]
+
+
+class Truth:
+    """What the simulator knows about a request and no policy can reach.
+
+    Attributes
+    ----------
+    index, step, retry
+        Its place in the luck: arrival, step of the session, user's retry.
+    output_tokens
+        Length of the answer that an average model would give if it were let.
+    patience_s
+        How long the user waits for the first chunk; inf without impatience.
+    style
+        How the prompt asks for JSON.
+    shared_tokens
+        Tokens at the beginning of the prompt that were at the beginning of the session's previous prompt as well: what
+        a provider's prompt cache can have, if it still has it. In step 0 what all prompts of the route begin with (its
+        system prompt, the template of its documents). None: nothing is said about it, ask the provider's spec.
+    session
+        The conversation or chain it is a step of; None for a request that stands alone.
+    calls
+        Calls so far to each provider: the n-th call has its own luck.
+    """
+
+    __slots__ = (
+        "calls",
+        "index",
+        "output_tokens",
+        "patience_s",
+        "retry",
+        "session",
+        "shared_tokens",
+        "step",
+        "style",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        output_tokens: int,
+        patience_s: float,
+        *,
+        step: int = 0,
+        retry: int = 0,
+        style: str = "",
+        shared_tokens: int | None = None,
+        session: Conversation | None = None,
+    ) -> None:
+        self.index = index
+        self.step = step
+        self.retry = retry
+        self.output_tokens = output_tokens
+        self.patience_s = patience_s
+        self.style = style
+        self.shared_tokens = shared_tokens
+        self.session = session
+        self.calls: dict[str, int] = {}
+
+    def again(self) -> Truth:
+        """The same question, asked once more by the same user."""
+        return Truth(
+            self.index,
+            self.output_tokens,
+            self.patience_s,
+            step=self.step,
+            retry=self.retry + 1,
+            style=self.style,
+            shared_tokens=self.shared_tokens,
+            session=self.session,
+        )
+
+
+class World:
+    """The truths of the requests that are under way."""
+
+    __slots__ = ("truths",)
+
+    def __init__(self) -> None:
+        self.truths: dict[str, Truth] = {}
+
+    def truth(self, request: Request) -> Truth:
+        """What is true about `request`; made up for an id that a policy invented."""
+        truth = self.truths.get(request.id)
+        if truth is None:
+            index, step, retry = request_address(request.id) or (crc32(request.id.encode()), 0, 0)
+            truth = self.truths[request.id] = Truth(
+                index, request.max_tokens or 100, float("inf"), step=step, retry=retry
+            )
+        return truth
