@@ -36,6 +36,8 @@ _REQUESTS_PER_VU_S = 100  # a virtual user that is answered faster than this has
 _EVENTS_AT_LEAST = 5_000_000
 _COLLECT_EVERY = 400_000  # new container objects between two looks of the cyclic garbage collector
 
+_DAY_S = 86400.0
+
 _lock = threading.Lock()
 _running = 0  # replications in this process
 _thresholds = gc.get_threshold()
@@ -84,7 +86,12 @@ def replicate(scenario: Scenario, number: int, progress: Progress | None = None)
     progress.lab = lab
     with _rare_collections():
         try:
-            simulate(lab.main, seed=_guard_seed(scenario.seed, number), event_budget=lab.event_budget)
+            simulate(
+                lab.main,
+                seed=_guard_seed(scenario.seed, number),
+                event_budget=lab.event_budget,
+                epoch_s=lab.epoch_s,
+            )
         except (PolicyError, VirtualTimeError, DeadlockError, EventBudgetError):
             raise  # a run that is stopped by its own fault is cancelled too, but was not interrupted
         except BaseException:
@@ -135,6 +142,8 @@ class Lab:
         self.last_arrival_s = clock.warm_up + clock.duration
         self.end_s = self.last_arrival_s + clock.drain
         progress.total_s = self.end_s
+        # What wall clocks say at loop time 0: policies read them, and daily quotas go by them.
+        self.epoch_s = EPOCH if clock.start is None else EPOCH + clock.start_s % _DAY_S - clock.warm_up
         self.recorder: Recorder | None = None
         self.users: Users | None = None
         self.loop: SimLoop | None = None
@@ -212,7 +221,7 @@ class Lab:
 
     def _providers(self, loop: SimLoop, luck: Luck, world: World, all_faults: Sequence[Fault]) -> dict[str, Provider]:
         providers: dict[str, Provider] = {}
-        accounts = Accounts(EPOCH)
+        accounts = Accounts(self.epoch_s)
         for name, spec in self.scenario.providers.items():
             faults = [fault for fault in all_faults if fault.provider == name]
             provider: Provider = SimulatedProvider(

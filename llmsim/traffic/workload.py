@@ -34,6 +34,7 @@ __all__ = ["JSON_ANSWER", "Truth", "Workload", "World", "usable"]
 JSON_ANSWER = '{"type": "object", "required": ["answer"]}'
 
 _BLOCK = BLOCK
+_MOST_KEPT = 128  #: blocks from which on none more are kept, however often they are asked for again
 _Row = tuple[int, int, int, float, int, str]  # number of the route, input tokens, output tokens, patience, user, words
 
 # A NamedTuple's own constructor is Python code; these are made for every arrival.
@@ -102,6 +103,7 @@ class Workload:
         self._blocks: dict[int, list[_Row]] = {}
         # Virtual users ask for rows all over the last few iterations; one block at a time would be made again for each.
         self._kept = 2 + 3 * -(-traffic.vus // _BLOCK)
+        self._newest = -1
         self._rows: list[_Row] = []
         self._first = -_BLOCK
         self._now = now
@@ -163,7 +165,11 @@ class Workload:
         self._first = block * _BLOCK
         rows = self._blocks.get(block)
         if rows is None:
-            if len(self._blocks) == self._kept:
+            if block > self._newest:
+                self._newest = block
+            elif self._kept < _MOST_KEPT:  # asked for again: virtual users have drifted further apart than that
+                self._kept *= 2
+            if len(self._blocks) >= self._kept:
                 oldest = next(iter(self._blocks))
                 del self._blocks[oldest]
                 self._openings.pop(oldest, None)

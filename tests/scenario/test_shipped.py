@@ -121,6 +121,13 @@ providers:
     assert closed.base_per_s == pytest.approx(30 / (8 + 1 + 0.1 + 2.1))
 
 
+def test_preflight_counts_no_answer_of_less_than_a_token() -> None:
+    mix = "[{input_tokens: {exponential: {mean: 0}}, output_tokens: {constant: 0}}]"
+    text = f"version: 1\ntraffic: {{base_rate: 1/s, mix: {mix}}}\nproviders: {{a: {{}}}}\n"
+    found = preflight(parse_scenario(text))
+    assert (found.input_tokens, found.output_tokens) == (1.0, 1.0)
+
+
 def test_preflight_says_where_no_call_fits() -> None:
     """Bedrock reserves its model's maximum of 64,000 for a call that names no max_tokens."""
     text = """

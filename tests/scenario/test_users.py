@@ -1,6 +1,7 @@
 """The users of a scenario: they come, wait, lose patience, press retry, think; and each leaves one row."""
 
 import math
+import time
 
 import numpy as np
 import polars as pl
@@ -8,11 +9,13 @@ import pytest
 
 import llmsim as ls
 from llmsim.distributions import Constant, Exponential, Uniform
+from llmsim.luck import Luck
 from llmsim.providers.dialects import ErrorRates
 from llmsim.providers.faults import Abort, Fault
 from llmsim.providers.sim.spec import Queue, SimProvider
 from llmsim.scenario.spec import Clock, Scenario
 from llmsim.traffic.spec import Route, Topics, Traffic, UserRetry, Zipf
+from llmsim.traffic.workload import Workload
 
 QUICK = SimProvider(ttft=Constant(0.5), inter_token=Constant(0.1))
 TEN = (Route(output_tokens=Constant(10), input_tokens=Constant(100)),)
@@ -278,3 +281,37 @@ def test_a_cached_answer_saves_what_its_own_upstream_would_have_billed():
     expected = 10e-6 * hits["input_tokens"] + 20e-6 * hits["output_tokens"]
     assert hits.height > 100
     assert (hits["saved_usd"] - expected).abs().max() < 1e-12
+
+
+def test_the_wall_clock_is_that_of_the_scenario():
+    seen = []
+
+    @ls.policy
+    async def look(request, call_next):
+        seen.append((time.time() - ls.current_run().now()) % 86400)
+        return await call_next(request)
+
+    for start in (None, "monday 07:00"):
+        clock = Clock(warm_up=60.0, duration=20.0, start=start)
+        ls.run(
+            Scenario(
+                version=1,
+                replications=1,
+                clock=clock,
+                traffic=Traffic(base_rate=1.0),
+                providers={"a": QUICK},
+                gateway=ls.Gateway(policies=(look,)),
+            )
+        )
+    assert set(np.round(seen)) == {0.0, 7 * 3600 - 60.0}
+
+
+def test_virtual_users_who_drift_apart_do_not_make_every_block_anew(monkeypatch):
+    made = []
+    prepare = Workload._prepare
+    monkeypatch.setattr(Workload, "_prepare", lambda self, first: made.append(first) or prepare(self, first))
+    workload = Workload(Traffic(executor="constant-vus", vus=10), Luck(1))
+    for turn in range(200):  # ten users, each four blocks ahead of the one before
+        for user in range(10):
+            workload(turn + user * 4096)
+    assert len(made) <= 3 * len(set(made))

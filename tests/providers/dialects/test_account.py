@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -161,3 +162,31 @@ def test_an_account_cut_to_nothing_lets_nobody_in_and_names_no_time():
         dict(answer.headers)
         account.rescale(1.0, 2.0)
         assert not isinstance(account.admit(1, 1, 0, 70.0), Refused), name
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "asked", "expected"),
+    [
+        # requests, tokens, input, output of a call with 1000 in and 100 out: when it comes, and in the end
+        ("generic", {"requests": 1.0}, (1, 1100, 1000, 100), (1, 1100, 1000, 100)),
+        ("openai", {"requests": 1.0}, (1, 1000, 1000, 16), (1, 1000, 1000, 16)),
+        ("openai", {"requests": 1.0, "count_tokens": "sum"}, (1, 1016, 1000, 16), (1, 1016, 1000, 16)),
+        ("azure", {"requests": 1.0}, (1, 1016, 1000, 16), (1, 1016, 1000, 16)),
+        ("anthropic", {"requests": 1.0}, (1, 1001, 1000, 1), (1, 1100, 1000, 100)),
+        ("gemini", {"requests": 1.0}, (1, 1001, 1000, 1), (1, 1100, 1000, 100)),
+        ("bedrock", {"requests": 1.0, "output_weight": 5.0}, (1, 65_000, 1000, 64_000), (1, 1500, 1000, 500)),
+        ("groq", {"requests": 1.0}, (1, 1016, 1000, 16), (1, 1100, 1000, 100)),
+    ],
+)
+def test_what_a_call_is_charged_at_first_and_in_the_end(name, words, asked, expected):
+    """As `admit` and `settle` do it: levels fall by so much."""
+    account = DIALECTS[name].account(Limits(**words))
+    assert account.asked(1000, 100, None) == asked
+    assert account.expected(1000, 100, None) == expected
+    word = "tokens" if "tokens" in DIALECTS[name].reads else "input_tokens"
+    counted = DIALECTS[name].account(Limits(**words, **{word: 1e6 / 60}))
+    meter = counted.meters[-1]
+    ticket = counted.admit(1000, 100 if counted.foresees else None, 0, 0.0)
+    assert 1e6 - meter.level == pytest.approx(asked[meter.draws])
+    counted.settle(ticket, Usage(1000, 100, 0), 0.0)
+    assert 1e6 - meter.level == pytest.approx(expected[meter.draws])

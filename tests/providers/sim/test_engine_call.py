@@ -237,6 +237,7 @@ def test_what_ends_at_the_very_moment_of_an_outage_was_in_time():
     # Both prompts take 1.0 s together: at that moment the first tokens are there.
     assert [visit.word for visit in seen] == ["stream_broken", "stream_broken"]
     assert [visit.error.tokens_delivered for visit in seen] == [1, 1]
+    assert [visit.first_s for visit in seen] == [1.0, 1.0], "they had begun"
     seen = play_engine(SPEC, exact, _visits([(0.0, 2, 5)]), faults)
     assert (seen[0].word, seen[0].tokens, seen[0].end_s) == ("ok", 5, 1.0)
 

@@ -190,6 +190,30 @@ def test_more_of_them():
     assert often.law.unavailability == pytest.approx(10 * spec.law.unavailability)
 
 
+@pytest.mark.parametrize(
+    ("preset", "availability"),
+    [("openai-api-2021-2024", 0.9982), ("chatgpt-2021-2024", 0.9966), ("claude-ai-2021-2024", 0.9984)],
+)
+def test_a_law_says_the_published_availability(preset, availability):
+    assert PRESETS[preset].unavailability == pytest.approx(1 - availability)
+
+
+def test_a_duration_of_ones_own_is_felt_from_end_to_end():
+    """The published ones last until the incident is closed, and callers feel less than half of that."""
+    spec = Incidents(
+        preset="openai-api-2021-2024",
+        duration=Constant(600.0),
+        scale=50.0,
+        outage=1.0,
+        partial=0.0,
+        slow=0.0,
+        spread=1.0,
+    )
+    faults = _run(spec, duration_s=0.5 * YEAR)
+    assert len(faults) > 100
+    assert {round(fault.duration, 3) for fault in faults[1:]} == {600.0}
+
+
 # -- faults ------------------------------------------------------------------------------------------------------------
 
 

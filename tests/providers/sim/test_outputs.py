@@ -185,6 +185,27 @@ def test_an_answer_that_was_cut_off_is_not_cached():
     assert "cache" in set(ls.run(dataclasses.replace(scenario, traffic=longer)).requests["served_from"])
 
 
+def test_a_refusal_is_cut_like_any_answer_and_still_one():
+    async def script(bench):
+        seen = []
+        for number, most in enumerate([None, 100, 5, 1]):
+            response = await bench.provider.send(_ask(bench, number, 50, most))
+            await response.read()
+            seen.append((response.usage.output_tokens, response.finish_reason))
+        return seen
+
+    spec = SimProvider(**FAST, output=Output(refusals=1.0))
+    assert play(spec, script) == [(24, "refusal"), (24, "refusal"), (5, "refusal"), (1, "refusal")]
+
+
+def test_a_drift_without_a_name_leaves_the_one_of_another():
+    names = ModelDrift(model="new"), ModelDrift(output_tokens=2.0)
+    faults = [Fault(name=f"f{number}", provider="p", drift=drift) for number, drift in enumerate(names)]
+    for order in (faults, faults[::-1]):
+        seen = play(SimProvider(**FAST, model="old"), lambda bench: bench.go(0, tokens=10), order)[0]
+        assert (seen.response.model, seen.tokens) == ("new", 20)
+
+
 def test_after_an_upgrade_it_has_another_name_whatever_was_asked_for():
     fault = Fault(name="f", provider="p", at=1.0, drift=ModelDrift(model="new"))
 
