@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,7 @@ class Call:
         "finish_reason",
         "first_s",
         "generation_s",
+        "headers",
         "input_tokens",
         "longest_gap_s",
         "manner",
@@ -96,6 +97,7 @@ class Call:
         self.place, self.generation_s, self.longest_gap_s = window  # unscaled until it starts
         self.state = WAITING
         self.ticket: Ticket | None = None  # what its account was charged, where that is to be settled
+        self.headers: Mapping[str, str] | None = None
         self.cached_tokens = 0  # of the prompt: read from the provider's cache
         self.manner = USUAL
         self.wanted = True  # False once the caller went away

@@ -64,23 +64,15 @@ class SharedCongestion:
         self._parts = [(part, self._mean_shock(part)) for part in (1.0, self._inter_token) if part]
         self._zero_s = zero_s
         self._bins_per_s = 1 / self.bin_s
-        self._blocks: dict[int, tuple[list[float], list[float]]] = {}
+        self._blocks: dict[int, list[tuple[float, float]]] = {}
 
-    def factor(self, now: float) -> float:
-        """Multiplier of time to first token at loop time `now`."""
+    def factors(self, now: float) -> tuple[float, float]:
+        """Multipliers of time to first token, and of token gaps, at loop time `now`."""
         index = math.floor((now - self._zero_s) * self._bins_per_s)
-        block = self._blocks.get(index >> _BLOCK_BITS)
-        return (block or self._make(index >> _BLOCK_BITS))[0][index & (_BLOCK - 1)]
+        block = self._blocks.get(index >> _BLOCK_BITS) or self._make(index >> _BLOCK_BITS)
+        return block[index & (_BLOCK - 1)]
 
-    def gap_factor(self, now: float) -> float:
-        """Multiplier of token gaps at loop time `now`."""
-        if not self._inter_token:
-            return 1.0
-        index = math.floor((now - self._zero_s) * self._bins_per_s)
-        block = self._blocks.get(index >> _BLOCK_BITS)
-        return (block or self._make(index >> _BLOCK_BITS))[1][index & (_BLOCK - 1)]
-
-    def _make(self, number: int) -> tuple[list[float], list[float]]:
+    def _make(self, number: int) -> list[tuple[float, float]]:
         slow, variance = self._slow(number * _BLOCK)
         shocks = self._shocks_of(number * _BLOCK)
         both = []
@@ -91,7 +83,8 @@ class SharedCongestion:
             both.append(values.tolist())
         if len(self._blocks) >= _KEPT:
             del self._blocks[next(iter(self._blocks))]
-        block = self._blocks[number] = (both[0], both[-1])
+        gaps = both[1] if self._inter_token else [1.0] * _BLOCK
+        block = self._blocks[number] = list(zip(both[0], gaps, strict=True))
         return block
 
     def _uniforms(self, what: str, first: int, count: int) -> Floats:

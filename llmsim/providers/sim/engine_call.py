@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ class EngineCall(Call):
         Where it is served.
     input_tokens, plan
         Prompt and answer.
+    waiter
+        Resolves with the first token.
     cached_tokens
         Of the prompt; those need no prefill.
     """
@@ -40,14 +43,20 @@ class EngineCall(Call):
     __slots__ = ("_server", "job")
 
     def __init__(
-        self, provider: SimulatedProvider, server: EngineServer, input_tokens: int, plan: Plan, cached_tokens: int = 0
+        self,
+        provider: SimulatedProvider,
+        server: EngineServer,
+        input_tokens: int,
+        plan: Plan,
+        waiter: asyncio.Future[None],
+        cached_tokens: int = 0,
     ) -> None:
         super().__init__(provider, input_tokens, plan, math.nan, _NO_WINDOW)
         self._server = server
         self.cached_tokens = cached_tokens
         tokens = plan.tokens if plan.fails_after is None else max(plan.fails_after, 1)
         self.arrived_s = provider.loop.time()
-        self.waiter = provider.loop.create_future()
+        self.waiter = waiter
         self.job: Job = server.arrive(self, input_tokens - cached_tokens, tokens)
 
     # -- the server's side -------------------------------------------------------------------------------------

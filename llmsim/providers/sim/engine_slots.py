@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -50,8 +51,10 @@ class EngineSlots:
     def find(self, at: Mapping[str, int]) -> None:
         pass
 
-    def accept(self, request: Request, plan: Plan, row: tuple[float, ...], cached_tokens: int) -> EngineCall:
-        return EngineCall(self._provider, self._server, request.input_tokens, plan, cached_tokens)
+    def accept(
+        self, request: Request, plan: Plan, row: tuple[float, ...], cached_tokens: int, waiter: asyncio.Future[None]
+    ) -> EngineCall:
+        return EngineCall(self._provider, self._server, request.input_tokens, plan, waiter, cached_tokens)
 
     def enter(self, phase: Phase, *, outage: bool) -> None:
         if outage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from llmsim.engine.loop import SimLoop
 from llmsim.errors import ConnectionFailed, GatewayError, StreamBroken
@@ -19,7 +20,7 @@ from llmsim.providers.sim.engine_slots import EngineSlots
 from llmsim.providers.sim.slots import Server, Slots
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.providers.sim.timing import PromptCacheState, Timing
-from llmsim.traffic.workload import World
+from llmsim.traffic.workload import Truth, World
 from llmsim.types import NO_LIMITS, Request, Response, Usage, WholeAnswer
 
 __all__ = ["SimulatedProvider"]
@@ -109,46 +110,78 @@ class SimulatedProvider:
         number = truth.calls.get(self.name, 0)
         truth.calls[self.name] = number + 1
         row = self._luck(truth, number)
-        if self._network >= 0:
-            self._latest.pop(request.id, None)
-            await self._wait(row[self._network])
+        answer: asyncio.Future[None] = self.loop.create_future()
+        arrived: list[Call | GatewayError] = []
+        call: Any = None
+        if self._network < 0:
+            self._arrive(request, truth, number, row, answer, arrived)
+        else:  # the way there is no business of the caller's task: nothing is awaited before the answer
+            at_s = self.loop.time() + row[self._network]
+            self.loop.at(at_s, self._arrive, request, truth, number, row, answer, arrived)
+        try:
+            await answer
+            call = arrived[0]
+            if isinstance(call, GatewayError):
+                raise call
+            if self._prompts is not None:
+                fixed = None if truth.session is None else truth.session.fixed_tokens
+                self._prompts.wrote(request, call.first_s, self.loop.time(), truth.shared_tokens, fixed)
+            response = Response(call, upstream=self.name, model=self._phase.model or request.model or self.model)
+            response.queue_s = call.queue_s
+            if call.headers is not None:
+                response.headers = call.headers
+            return response if request.stream else await self._whole(request, call, response)
+        except GatewayError:
+            raise
+        except BaseException:
+            self._left(request, arrived)
+            raise
+        finally:
+            arrived.clear()
+            del answer, call  # an error's traceback refers to this frame: no circle for the cyclic collector
+
+    def _arrive(
+        self,
+        request: Request,
+        truth: Truth,
+        number: int,
+        row: tuple[float, ...],
+        answer: asyncio.Future[None],
+        arrived: list[Call | GatewayError],
+    ) -> None:
+        """A call is here; what becomes of it goes into `arrived`, and `answer` resolves with its answer."""
+        if answer.done():
+            return  # the caller left while it was on its way
         plan = self._answers.plan(request, truth, number, row, self._phase)
         cached, failure = 0, None
         if self._prompts is not None:
-            fixed = truth.session.fixed_tokens if truth.session is not None else None
+            fixed = None if truth.session is None else truth.session.fixed_tokens
             cached = self._prompts.cached(request, self.loop.time(), truth.shared_tokens, fixed)
         if self._error >= 0 and row[self._error] < self._error_share:
             failure = self.spec.errors.pick(row[self._error])
         ticket = self._admit(request, failure, plan.tokens, cached)
         if isinstance(ticket, GatewayError):
-            self._latest.pop(request.id, None)
-            await self._wait(self._rarely(truth, number)[0])
-            try:
-                raise ticket
-            finally:
-                del ticket  # its traceback refers to this frame: a circle only the cyclic collector could free
+            arrived.append(ticket)
+            self.loop.wake_at(self.loop.time() + self._rarely(truth, number)[0], answer)
+            return
         if failure == "in_stream":
             plan = plan._replace(fails_after=int(self._rarely(truth, number)[1] * plan.tokens))
-        call = self.server.accept(request, plan, row, cached)
+        call = self.server.accept(request, plan, row, cached, answer)
+        arrived.append(call)
         if self.settles:
             call.ticket = ticket
-        try:
-            await call.waiter  # type: ignore[misc]  # set by the server
-            if self._prompts is not None:
-                fixed = truth.session.fixed_tokens if truth.session is not None else None
-                self._prompts.wrote(request, call.first_s, self.loop.time(), truth.shared_tokens, fixed)
-            response = Response(call, upstream=self.name, model=self._phase.model or request.model or self.model)
-            response.queue_s = call.queue_s
-            if self._has_headers:
-                assert self._account is not None and ticket is not None
-                response.headers = self._dialect.success(self._account, ticket)
-            return response if request.stream else await self._whole(request, call, response)
-        except GatewayError:
-            raise
-        except BaseException:
+        if self._has_headers:
+            assert self._account is not None and ticket is not None
+            call.headers = self._dialect.success(self._account, ticket)
+
+    def _left(self, request: Request, arrived: list[Call | GatewayError]) -> None:
+        """The caller went away before the answer."""
+        call = arrived[0] if arrived else None
+        if call is None or isinstance(call, GatewayError):
+            self._latest.pop(request.id, None)  # nothing was made
+        else:
             call.abandon()
             self._latest[request.id] = call
-            raise
 
     async def _whole(self, request: Request, call: Call, response: Response) -> Response:
         """The answer in one piece."""
@@ -170,11 +203,6 @@ class SimulatedProvider:
 
     async def aclose(self) -> None:
         """Nothing to release."""
-
-    def _wait(self, seconds: float) -> asyncio.Future[None]:
-        done: asyncio.Future[None] = self.loop.create_future()
-        self.loop.wake_at(self.loop.time() + seconds, done)
-        return done
 
     # -- admission ---------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
 from collections.abc import Mapping
@@ -38,8 +39,10 @@ class Server(Protocol):
     def find(self, at: Mapping[str, int]) -> None:
         """Learn where its columns stand in a call's luck."""
 
-    def accept(self, request: Request, plan: Plan, row: tuple[float, ...], cached_tokens: int) -> Call:
-        """Serve a call whose luck is `row`, now or when its turn comes."""
+    def accept(
+        self, request: Request, plan: Plan, row: tuple[float, ...], cached_tokens: int, waiter: asyncio.Future[None]
+    ) -> Call:
+        """Serve a call whose luck is `row`, now or when its turn comes; `waiter` resolves with its first token."""
 
     def enter(self, phase: Phase, *, outage: bool) -> None:
         """Conditions change; `outage`: everything that runs or waits is lost."""
@@ -80,7 +83,7 @@ class Slots:
         self._congestion = congestion
         self._varies = self._by_load or congestion is not None
         self._has_manners = timing.pace is not None or timing.per_answer is not None
-        self._follows = loses or provider.settles  # what becomes of its calls
+        self._settle = provider.settle if provider.settles else None
         self._slots = math.inf if spec.concurrency is None else spec.concurrency
         self._usable = self._slots  # of them now: a capacity cut takes some away
         self._latency = self._first = 1.0
@@ -94,7 +97,9 @@ class Slots:
     def is_full(self, limit: int) -> bool:
         return self.busy >= self._usable and self.waiting >= limit
 
-    def accept(self, request: Request, plan: Plan, row: tuple[float, ...], cached_tokens: int) -> Call:
+    def accept(
+        self, request: Request, plan: Plan, row: tuple[float, ...], cached_tokens: int, waiter: asyncio.Future[None]
+    ) -> Call:
         tokens = plan.tokens
         window = self.gaps.stretch(row[self._window], tokens - 1) if tokens > 1 else _NO_GAPS
         ttft_s = row[self._ttft]
@@ -105,7 +110,7 @@ class Slots:
             call.cached_tokens = cached_tokens
         if self._has_manners:
             call.manner = self._manner(row, tokens)
-        call.waiter = self._loop.create_future()
+        call.waiter = waiter
         call.arrived_s = now = self._loop.time()
         if self._active is not None:
             self._active[call] = None
@@ -135,25 +140,25 @@ class Slots:
             by_load, gaps_by_load = self._timing.load_factors(self.busy, now)
             first, gap = first * by_load, gap * gaps_by_load
         if self._congestion is not None:
-            first, gap = first * self._congestion.factor(now), gap * self._congestion.gap_factor(now)
+            congested, gaps_congested = self._congestion.factors(now)
+            first, gap = first * congested, gap * gaps_congested
         call.start(now, first, gap)
 
     def release(self, call: Call) -> None:
         """`call` gives its slot back."""
         self.busy -= 1
-        if self._follows:
-            self._gone(call)
+        if self._settle is not None and call.ticket is not None:
+            self._settle(call)
+        if self._active is not None:
+            self._active.pop(call, None)
         if self.waiting:
             self._serve_queue()
 
     def forget(self, call: Call) -> None:
         """`call` leaves the queue unserved; its place in the deque is skipped when its turn comes."""
         self.waiting -= 1
-        self._gone(call)
-
-    def _gone(self, call: Call) -> None:
-        if call.ticket is not None:
-            self._provider.settle(call)
+        if self._settle is not None and call.ticket is not None:
+            self._settle(call)
         if self._active is not None:
             self._active.pop(call, None)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,8 @@ class PromptCacheState:
         self._least = spec.min_tokens
         self._increment = spec.increment
         self._ttl = spec.ttl
-        # By prefix: usable from, last used, tokens that are there.
-        self._written: dict[str, tuple[float, float, int]] = {}
+        # By prefix: usable from, last used, tokens that are there, last used when it took its place in the dict.
+        self._written: dict[str, list[Any]] = {}
 
     def cached(
         self, request: Request, now: float, shared_tokens: int | None = None, fixed_tokens: int | None = None
@@ -65,8 +65,7 @@ class PromptCacheState:
         shared -= shared % self._increment
         if shared < self._least:
             return 0
-        del self._written[key]  # to the end of the dict: the first is always the one unused for longest
-        self._written[key] = (entry[0], now, entry[2])
+        entry[1] = now
         return shared
 
     def wrote(
@@ -99,12 +98,19 @@ class PromptCacheState:
                 return  # reading it has refreshed it
             usable, length = min(usable, entry[0]), max(length, entry[2])
         written.pop(key, None)
-        written[key] = (usable, last, length)
-        while True:  # forget what expired, so that a long run with many sessions stays small
+        written[key] = [usable, last, length, last]
+        # Forget what expired, so that a long run with many sessions stays small. Being read moves nothing in the dict
+        # (it happens at every call): what is found at its head and was read since goes to the end now.
+        while True:
             oldest = next(iter(written))
-            if oldest == key or now <= written[oldest][1] + self._ttl:
+            entry = written[oldest]
+            if oldest == key or entry[1] == entry[3] >= now - self._ttl:
                 break
             del written[oldest]
+            if now <= entry[1] + self._ttl:
+                entry[3] = entry[1]
+                written[oldest] = entry
+                break
 
 
 def _session(request: Request) -> str:
@@ -217,8 +223,9 @@ class Timing:
         now
             Loop time, in seconds.
         """
-        if self._by_slots is not None:
-            return self._by_slots[min(busy, len(self._by_slots) - 1)]
+        by_slots = self._by_slots
+        if by_slots is not None:
+            return by_slots[busy] if busy < len(by_slots) else by_slots[-1]
         if self._meter is None or self._load is None or self._load.capacity is None:
             return 1.0, 1.0
         return self._load.multipliers(self._meter.rate(now) / self._load.capacity)

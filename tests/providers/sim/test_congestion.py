@@ -15,7 +15,7 @@ QUICK = Congestion(p99=1.6, memory=600.0)
 
 def _factors(spec, times, seed=1, group="vendor"):
     congestion = SharedCongestion(spec, Luck(seed), group)
-    return np.array([congestion.factor(float(t)) for t in times])
+    return np.array([congestion.factors(float(t))[0] for t in times])
 
 
 def _spearman(a, b):
@@ -79,7 +79,7 @@ def test_its_mean_is_1(spec):
     """All bins of 120 blocks of 1,024, whose means are all but independent."""
     congestion = SharedCongestion(spec, Luck(5), "vendor")
     times = (np.arange(120 * 1024) + 0.5) * congestion.bin_s
-    for look_up in (congestion.factor, congestion.gap_factor):
+    for look_up in (lambda now: congestion.factors(now)[0], lambda now: congestion.factors(now)[1]):
         means = np.array([look_up(t) for t in times.tolist()]).reshape(120, 1024).mean(axis=1)
         error = means.std(ddof=1) / math.sqrt(120)
         assert error < 0.03
@@ -112,7 +112,7 @@ def test_shocks_go_on_across_blocks():
     for index in np.flatnonzero(begin < 1 - math.exp(-0.5 / 300)):
         lasts = min(1 + math.floor(math.log1p(-length[index]) / math.log(1 - 0.5 / 600)), early)
         expected[max(index - early, 0) : max(index - early + lasts, 0)] *= 1 - 2 * math.log1p(-size[index])
-    values = np.array([congestion.factor(0.5 * n) for n in range(bins)])
+    values = np.array([congestion.factors(0.5 * n)[0] for n in range(bins)])
     assert len(set(expected.tolist())) > 3
     assert values / values.min() == pytest.approx(expected / expected.min())
 
@@ -122,7 +122,7 @@ def test_shocks_are_as_frequent_long_and_large_as_was_asked():
     spec = Congestion(p99=1.0, memory=100.0, shocks=shocks)
     congestion = SharedCongestion(spec, Luck(7), "vendor")
     count = 150_000
-    values = np.array([congestion.factor((n + 0.5) * congestion.bin_s) for n in range(count)])
+    values = np.array([congestion.factors((n + 0.5) * congestion.bin_s)[0] for n in range(count)])
     quiet = values.min()
     on = values > quiet * (1 + 1e-9)
     assert quiet == pytest.approx(1 / (1 + 0.05 * 2), rel=0.01), "the rest is that much faster"
@@ -145,10 +145,10 @@ def test_whoever_looks_and_when():
     forwards = _factors(spec, times)
     assert forwards.tolist() == _factors(spec, times[::-1])[::-1].tolist()
     far = SharedCongestion(spec, Luck(1), "vendor")
-    far.factor(1e9)
-    assert [far.factor(float(t)) for t in times[-50:]] == forwards[-50:].tolist()
+    far.factors(1e9)[0]
+    assert [far.factors(float(t))[0] for t in times[-50:]] == forwards[-50:].tolist()
     shifted = SharedCongestion(spec, Luck(1), "vendor", zero_s=1024.0)
-    assert [shifted.factor(float(t) + 1024.0) for t in times[-50:]] == forwards[-50:].tolist()
+    assert [shifted.factors(float(t) + 1024.0)[0] for t in times[-50:]] == forwards[-50:].tolist()
     assert forwards.tolist() != _factors(spec, times, seed=2).tolist()
     assert forwards.tolist() != _factors(spec, times, group="another").tolist()
     assert len(set(forwards.tolist())) > 1000
@@ -157,8 +157,8 @@ def test_whoever_looks_and_when():
 def test_it_is_one_value_within_a_bin_and_goes_on_across_blocks():
     congestion = SharedCongestion(QUICK, Luck(1), "vendor")
     assert congestion.bin_s == 30.0
-    assert congestion.factor(60.0) == congestion.factor(89.999) != congestion.factor(90.0)
-    values = np.log([congestion.factor(30.0 * n) for n in range(-2000, 4000)])
+    assert congestion.factors(60.0)[0] == congestion.factors(89.999)[0] != congestion.factors(90.0)[0]
+    values = np.log([congestion.factors(30.0 * n)[0] for n in range(-2000, 4000)])
     steps = np.abs(np.diff(values))
     # A step of 30 s has a sigma of .2·√(2·(1 - e^-.05)) = .063: 6,000 of them stay below 5 of that, at edges too.
     assert steps.max() < 5 * 0.063
@@ -170,8 +170,8 @@ def test_a_block_is_computed_once(monkeypatch):
     monkeypatch.setattr(SharedCongestion, "_make", lambda self, number: (made.append(number), make(self, number))[1])
     congestion = SharedCongestion(Congestion(preset="openai-2024-04", inter_token=0.3), Luck(1), "vendor")
     for second in range(0, 200_000, 7):
-        congestion.factor(float(second))
-        congestion.gap_factor(float(second))
+        congestion.factors(float(second))[0]
+        congestion.factors(float(second))[1]
     assert made == [0, 1, 2, 3]
 
 
@@ -179,9 +179,9 @@ def test_token_gaps_have_a_part_of_it():
     congestion = SharedCongestion(Congestion(p99=2.0, memory=600.0, inter_token=0.5), Luck(1), "vendor")
     sigma = math.log(2.0) / 2.3263
     for n in range(2000):
-        slow, gaps = math.log(congestion.factor(n * 100.0)), math.log(congestion.gap_factor(n * 100.0))
+        slow, gaps = math.log(congestion.factors(n * 100.0)[0]), math.log(congestion.factors(n * 100.0)[1])
         assert gaps == pytest.approx(0.5 * slow + sigma**2 / 8, abs=0.002)  # each has its mean at 1
-    assert SharedCongestion(QUICK, Luck(1), "vendor").gap_factor(5.0) == 1.0
+    assert SharedCongestion(QUICK, Luck(1), "vendor").factors(5.0)[1] == 1.0
 
 
 def test_words():

@@ -209,9 +209,9 @@ def test_congestion_multiplies_times_by_what_its_process_says(part):
     spec = _spec(congestion=law)
     seen = play(spec, lambda bench: [bench.go(n, at=float(n), tokens=11) for n in range(60)], seed=5)
     process = SharedCongestion(law, Luck(5), "p")
-    expected = [process.factor(float(n)) for n in range(60)]
+    expected = [process.factors(float(n))[0] for n in range(60)]
     assert [(visit.first_s - visit.start_s) / 0.2 for visit in seen] == pytest.approx(expected)
-    gaps = [process.gap_factor(float(n)) for n in range(60)]
+    gaps = [process.factors(float(n))[1] for n in range(60)]
     assert [(visit.end_s - visit.first_s) / 0.1 for visit in seen] == pytest.approx(gaps)
     assert max(expected) / min(expected) > 1.5
 
