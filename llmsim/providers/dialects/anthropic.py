@@ -122,7 +122,9 @@ class Anthropic(Dialect):
             retry_after_s=wait_s,
         )
 
-    def failure(self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0) -> Answer:
+    def failure(
+        self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0, output_tokens: int = 0
+    ) -> Answer:
         status, word, message = _FAILURES[kind]
         if kind == "context_too_long":
             message = f"prompt is too long: {input_tokens} tokens > {context_tokens} maximum"

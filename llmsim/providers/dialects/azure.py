@@ -99,7 +99,9 @@ class Azure(Dialect):
             retry_after_s=wait_ms / 1000,
         )
 
-    def failure(self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0) -> Answer:
+    def failure(
+        self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0, output_tokens: int = 0
+    ) -> Answer:
         status, code, message = _FAILURES[kind]
         if kind == "context_too_long":
             message = f"This model's maximum context length is {context_tokens} tokens, not {input_tokens}."

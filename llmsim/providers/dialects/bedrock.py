@@ -73,7 +73,9 @@ class Bedrock(Dialect):
             QuotaExhausted if refused.name == "tokens_per_day" else RateLimited, 429, "ThrottlingException", message
         )
 
-    def failure(self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0) -> Answer:
+    def failure(
+        self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0, output_tokens: int = 0
+    ) -> Answer:
         status, word, message = _FAILURES[kind]
         if kind == "in_stream":
             body = rendered({"message": message})

@@ -46,6 +46,8 @@ class Dialect:
 
     name: ClassVar[str] = ""
     reads: ClassVar[frozenset[str]] = frozenset()
+    #: Whether the ``max_tokens`` that are asked for must fit into the context window beside the prompt.
+    window_holds_max_tokens: ClassVar[bool] = False
 
     @property
     def has_headers(self) -> bool:
@@ -88,7 +90,9 @@ class Dialect:
         """The answer to a call that the account did not admit."""
         raise NotImplementedError
 
-    def failure(self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0) -> Answer:
+    def failure(
+        self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0, output_tokens: int = 0
+    ) -> Answer:
         """The answer to a call that fails for another reason.
 
         Parameters
@@ -97,8 +101,8 @@ class Dialect:
             Which.
         model
             The model that was asked for.
-        input_tokens, context_tokens
-            For ``context_too_long``: how long the prompt is and what fits.
+        input_tokens, context_tokens, output_tokens
+            For ``context_too_long``: how long the prompt is, what fits, and the ``max_tokens`` that were asked for.
         """
         raise NotImplementedError
 
@@ -139,7 +143,9 @@ class Generic(Dialect):
             kind=RateLimited, message=message, status=429, headers=headers, body=body, retry_after_s=retry_after_s
         )
 
-    def failure(self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0) -> Answer:
+    def failure(
+        self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0, output_tokens: int = 0
+    ) -> Answer:
         status, code, message = _GENERIC[kind]
         if kind == "context_too_long":
             message = f"maximum context length is {context_tokens} tokens, the prompt has {input_tokens}"

@@ -93,7 +93,9 @@ class Gemini(Dialect):
             kind = QuotaExhausted
         return _exhausted(kind, refused.name, f"{refused.limit:.0f}", wait_s, model)
 
-    def failure(self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0) -> Answer:
+    def failure(
+        self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0, output_tokens: int = 0
+    ) -> Answer:
         if kind == "quota":
             return _exhausted(QuotaExhausted, "requests_per_day", "0", 22.0, model)  # 22 s: the sample at oppl.ai
         status, word, message = _FAILURES[kind]

@@ -105,7 +105,9 @@ class Groq(Dialect):
             retry_after_s=wait_s,
         )
 
-    def failure(self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0) -> Answer:
+    def failure(
+        self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0, output_tokens: int = 0
+    ) -> Answer:
         status, word, code, message = _FAILURES[kind]
         if kind == "context_too_long":
             message = f"Please reduce the length of the messages: {input_tokens} tokens, maximum {context_tokens}."

@@ -125,7 +125,9 @@ class OpenAI(Dialect):
             retry_after_s=None if wait_ms is None else wait_ms / 1000,
         )
 
-    def failure(self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0) -> Answer:
+    def failure(
+        self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0, output_tokens: int = 0
+    ) -> Answer:
         status, word, code, message = _FAILURES[kind]
         param = None
         if kind == "context_too_long":

@@ -35,16 +35,20 @@ class Vllm(Dialect):
 
     name = "vllm"
     reads = frozenset()
+    window_holds_max_tokens = True  # vllm-project/vllm#20409
 
     def refusal(self, account: Account, refused: Refused, *, model: str = "") -> Answer:
         raise AssertionError("an account without limits refuses nobody")
 
-    def failure(self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0) -> Answer:
+    def failure(
+        self, kind: Failure, *, model: str = "", input_tokens: int = 0, context_tokens: int = 0, output_tokens: int = 0
+    ) -> Answer:
         status, word, message = _FAILURES[kind]
         if kind == "context_too_long":
             message = (
                 f"This model's maximum context length is {context_tokens} tokens. "
-                f"However, you requested {input_tokens} tokens."
+                f"However, you requested {input_tokens + output_tokens} tokens "
+                f"({input_tokens} in the messages, {output_tokens} in the completion)."
             )
         error: object = {"message": message, "type": word, "param": None, "code": status} if word else message
         body = rendered({"error": error})

@@ -31,6 +31,8 @@ class Answers:
         How they differ from what the traffic says.
     luck, provider
         Their address.
+    window
+        Tokens that prompt and answer may have together: what the prompt leaves is the most an answer gets.
     drifts
         Whether the model may change in this run.
 
@@ -40,10 +42,11 @@ class Answers:
         What it needs of every call's luck (`llmsim.providers.sim.draws`).
     """
 
-    __slots__ = ("_defect", "_length", "_output", "_plain", "_refusal", "columns")
+    __slots__ = ("_defect", "_length", "_output", "_plain", "_refusal", "_window", "columns")
 
-    def __init__(self, output: Output, luck: Luck, provider: str, *, drifts: bool) -> None:
+    def __init__(self, output: Output, luck: Luck, provider: str, *, window: int | None, drifts: bool) -> None:
         self._output = output
+        self._window = window
         self._plain = output == Output() and not drifts
         self.columns: dict[str, Distribution | None] = {}
         if output.refusals:
@@ -60,6 +63,9 @@ class Answers:
     def plan(self, request: Request, truth: Truth, number: int, row: tuple[float, ...], phase: Phase) -> Plan:
         """The answer to the `number`-th call of a request, whose luck is `row`."""
         natural, most = truth.output_tokens, request.max_tokens
+        if self._window is not None:
+            room = max(self._window - request.input_tokens, 1)  # of a prompt that leaves none nothing will be answered
+            most = room if most is None or most > room else most
         if self._plain and request.response_schema is None:
             if most is None or natural <= most:
                 return _stops(natural)

@@ -64,7 +64,9 @@ class SimulatedProvider:
         self.model = spec.model
         self.loop = loop
         self._world = world
-        self._answers = Answers(spec.output, luck, name, drifts=any(fault.drift for fault in faults))
+        self._answers = Answers(
+            spec.output, luck, name, window=spec.context_window, drifts=any(fault.drift for fault in faults)
+        )
         self._error_share = spec.errors.total
         self._dialect = DIALECTS[spec.dialect]
         self._account: Account | None = None
@@ -215,7 +217,7 @@ class SimulatedProvider:
             return ConnectionFailed("connection refused", upstream=self.name)
         if failure is not None and failure != "in_stream":
             return self._failed(failure, request)
-        if spec.context_window is not None and request.input_tokens > spec.context_window:
+        if spec.context_window is not None and self._exceeds(request, spec.context_window):
             return self._failed("context_too_long", request)
         limit = spec.queue.limit
         if limit is not None and self.server.is_full(limit):
@@ -229,6 +231,10 @@ class SimulatedProvider:
             return self._dialect.refusal(account, outcome, model=request.model or self.model).error(self.name)
         return outcome  # type: ignore[return-value]  # a plain tuple
 
+    def _exceeds(self, request: Request, window: int) -> bool:
+        wanted = request.max_tokens if self._dialect.window_holds_max_tokens else None
+        return request.input_tokens + (1 if wanted is None else wanted) > window
+
     def _failed(self, failure: Failure, request: Request) -> GatewayError:
         if self._account is not None:
             self._account.failed(None, self.loop.time())
@@ -237,6 +243,7 @@ class SimulatedProvider:
             model=request.model or self.model,
             input_tokens=request.input_tokens,
             context_tokens=self.spec.context_window or 0,
+            output_tokens=request.max_tokens or 0,
         )
         return answer.error(self.name)
 

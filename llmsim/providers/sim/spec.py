@@ -82,7 +82,8 @@ class SimProvider:
     quota_group
         Providers that name the same group share one account with its limits.
     context_window
-        Longest prompt in tokens; longer ones are answered as the dialect does. None: no limit.
+        Tokens that prompt and answer may have together. A prompt that leaves no room is answered as the dialect does,
+        an answer that needs more is cut (finish reason ``length``). None: no limit.
     output
         How long its answers are, how they end, and how its JSON goes wrong.
     errors

@@ -5,9 +5,13 @@ from dataclasses import fields
 
 import pytest
 from providers.dialects.desk import Desk, body, part
+from providers.sim.bench import play
 
 from llmsim import errors as e
+from llmsim.distributions import Constant
 from llmsim.providers.dialects import DIALECTS, Accounts, ErrorRates, LimitHeaders, Limits
+from llmsim.providers.sim.latency import Prefill, PromptCache
+from llmsim.providers.sim.spec import SimProvider
 from llmsim.units import RATE
 
 PROTOCOL = "vllm-project/vllm vllm/entrypoints/openai/engine/protocol.py"
@@ -28,7 +32,8 @@ FAILURES = [
             "error": {
                 "type": "BadRequestError",
                 "code": 400,
-                "message": "…maximum context length is 8192 tokens. However, you requested 9000",
+                "message": "…maximum context length is 8192 tokens. However, you requested 9000 tokens "
+                "(9000 in the messages, 0 in the completion).",
             }
         },
     ),
@@ -59,6 +64,68 @@ def test_nobody_is_refused_and_no_header_speaks_of_limits():
     assert desk.headers(0.0) == {}
     with pytest.raises(ValueError, match="vllm does not know requests; it knows no limits at all"):
         Desk("vllm", requests=1.0)
+
+
+def _server(**more):
+    """Two sequences at a time, 1 s to the first token, 0.1 s a token."""
+    words = {"concurrency": 2, "ttft": Constant(1.0), "inter_token": Constant(0.1), **more}
+    return SimProvider(dialect="vllm", **words)
+
+
+def test_who_finds_all_sequences_taken_waits_first_come_first_served():
+    """vllm-project/vllm: max_num_seqs sequences run, the rest wait (policy fcfs); there is no 429 and no 503."""
+    seen = play(_server(), lambda bench: [bench.go(n, at=n / 100, tokens=11) for n in range(20)])
+    assert {visit.word for visit in seen} == {"ok"}
+    assert [round(visit.first_s - (1 + 2 * (n // 2)), 6) for n, visit in enumerate(seen)] == [0, 0.01] * 10
+
+
+@pytest.mark.parametrize(("leave_at", "tokens"), [(1.55, 6), (0.5, 0)])
+def test_whoever_hangs_up_is_aborted_and_the_next_moves_up(leave_at, tokens):
+    """A client that disconnects aborts its request (vllm-project/vllm#9289), before the first token too (#32442)."""
+    spec = _server(concurrency=1)
+    seen = play(spec, lambda bench: [bench.go(0, tokens=100, leave_at=leave_at), bench.go(1, at=0.1, tokens=1)])
+    assert (seen[0].word, seen[0].usage.output_tokens) == ("left", tokens)
+    assert seen[1].first_s == pytest.approx(leave_at + 1.0)
+
+
+def test_prompt_and_max_tokens_must_fit_together():
+    """vllm-project/vllm#20409: 112946 in the messages and 10000 in the completion do not fit into 16384."""
+
+    async def ask(bench, max_tokens):
+        request = bench.request(0, tokens=5, input_tokens=900)._replace(max_tokens=max_tokens)
+        return await (await bench.provider.send(request)).read()
+
+    assert play(_server(context_window=1000), lambda bench: ask(bench, 100))
+    with pytest.raises(e.ContextTooLong, match=r"requested 1001 tokens \(900 in the messages, 101 in the completion\)"):
+        play(_server(context_window=1000), lambda bench: ask(bench, 101))
+
+
+def test_without_max_tokens_an_answer_may_fill_the_window_and_no_more():
+    """vllm/entrypoints/utils.py get_max_tokens: what the prompt leaves of max_model_len is the default."""
+    spec = _server(context_window=1000)
+    seen = play(
+        spec, lambda bench: [bench.go(0, input_tokens=900, tokens=500), bench.go(1, input_tokens=10, tokens=500)]
+    )
+    assert [(visit.usage.output_tokens, visit.response.finish_reason) for visit in seen] == [
+        (100, "length"),
+        (500, "stop"),
+    ]
+
+
+def test_a_prefix_that_was_read_before_is_not_read_again_and_is_told_in_the_usage():
+    """docs.vllm.ai automatic prefix caching (blocks of 16 tokens); --enable-prompt-tokens-details: cached_tokens."""
+    cache = PromptCache(share=0.9, min_tokens=16, increment=16)
+    spec = _server(ttft=Constant(0.01), prefill=Prefill(per_1k=1.0), prompt_cache=cache)
+    seen = play(spec, lambda bench: [bench.go(n, at=10.0 * n, input_tokens=2000) for n in range(2)])
+    assert [visit.usage.cached_input_tokens for visit in seen] == [0, 1792]  # 112 blocks of 1800
+    assert [visit.first_s - visit.start_s for visit in seen] == pytest.approx([2.01, 0.01 + 0.208])
+
+
+def test_a_failed_call_is_charged_nothing_and_tells_no_time_to_come_back():
+    """It keeps no accounts: a 500 or a 400 has no Retry-After (vllm/entrypoints/openai/engine/protocol.py)."""
+    spec = _server(errors=ErrorRates(server_error=1.0))
+    (seen,) = play(spec, lambda bench: bench.go(0))
+    assert (seen.word, seen.error.retry_after_s, seen.usage) == ("server_error", None, None)
 
 
 @pytest.mark.parametrize("name", DIALECTS)

@@ -61,7 +61,8 @@ def test_a_prompt_that_does_not_fit_and_a_full_queue():
     long = play(_spec(dialect="openai", context_window=1000), lambda bench: bench.go(0, input_tokens=1001))
     assert (long[0].word, long[0].error.status) == ("context_too_long", 400)
     assert "1001 tokens" in str(long[0].error)
-    assert play(_spec(context_window=1000), lambda bench: bench.go(0, input_tokens=1000))[0].word == "ok"
+    seen = play(_spec(context_window=1000), lambda bench: bench.go(0, input_tokens=999, tokens=5))[0]
+    assert (seen.word, seen.usage.output_tokens, seen.response.finish_reason) == ("ok", 1, "length")
     spec = _spec(dialect="anthropic", concurrency=1, queue=Queue(limit=0))
     full = play(spec, lambda bench: [bench.go(0), bench.go(1)])
     assert [visit.word for visit in full] == ["ok", "overloaded"]
