@@ -8,6 +8,7 @@ import typer
 
 from llmsim.cli.capacity import capacity
 from llmsim.cli.explain import explain
+from llmsim.cli.policies import policies
 from llmsim.cli.run import run
 from llmsim.cli.schema import schema
 from llmsim.cli.trace import trace
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(capacity)
 app.command()(explain)
+app.command()(policies)
 app.command()(schema)
 app.add_typer(trace)
 
@@ -48,4 +50,5 @@ def llmsim(
       llmsim run scenarios/*.yaml --json results.json
       llmsim explain out 17/0/0
       llmsim trace describe requests.csv
+      llmsim policies retry
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
