@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llmsim.api import load, run
     from llmsim.errors import GatewayError, LlmsimError, PolicyError, ScenarioError, SimulationInterrupted
+    from llmsim.gateway import policies
     from llmsim.gateway.contract import Run, current_run, policy
     from llmsim.gateway.pipeline import Gateway
     from llmsim.gateway.policies.cache import Cache
@@ -63,6 +64,7 @@ _HOME = {
     "current_run": "llmsim.gateway.contract",
     "load": "llmsim.api",
     "load_result": "llmsim.report.save",
+    "policies": "llmsim.gateway.policies",
     "policy": "llmsim.gateway.contract",
     "run": "llmsim.api",
 }
@@ -93,6 +95,7 @@ __all__ = [
     "current_run",
     "load",
     "load_result",
+    "policies",
     "policy",
     "run",
 ]
@@ -102,7 +105,8 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'llmsim' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(home), name)
+    module = import_module(home)
+    value = globals()[name] = module if name == "policies" else getattr(module, name)
     return value
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from llmsim.errors import EngineError, GatewayError, LlmsimError, PolicyError
 from llmsim.gateway.contract import FunctionPolicy, Handler, PolicySpec, Run
 from llmsim.gateway.exchange import Attempt, current_exchange
+from llmsim.gateway.foreign import translated
 from llmsim.types import CallNext, Request, Response
 
 __all__ = ["UnknownUpstream", "checked", "name_of", "start_policy"]
@@ -83,6 +84,9 @@ def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
             # isawaitable() takes longer than all else here, and nearly everything is a coroutine.
             response = await result if type(result) is CoroutineType or inspect.isawaitable(result) else result
         except BaseException as error:
+            foreign = translated(error)
+            if foreign is not None:
+                raise foreign  # noqa: B904 - it is the reason of `error`, not what came of it
             problem = _problem(error, request, name, source)
             if problem is None:
                 raise
