@@ -1,0 +1,126 @@
+"""What each policy costs a request, and whether ten layers cost at most three times what two do.
+
+::
+
+    python tests/benchmarks/bench_policies.py            # 9 rounds
+    python tests/benchmarks/bench_policies.py --short    # 3 rounds, for CI
+
+Every row is 10,000 requests of 200 tokens that arrive at 40/s, each in a task of its own that reads all of it, through
+a gateway in front of two simulated providers; nothing recorded, nothing refused. *Two layers* is a fallback around a
+retry. Every other row adds one policy to these two, and the last has ten.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import math
+import statistics
+from time import process_time
+from typing import Any
+
+from llmsim.distributions import Gamma, Lognormal
+from llmsim.engine.driver import simulate
+from llmsim.engine.loop import SimLoop
+from llmsim.gateway import policies as p
+from llmsim.gateway.pipeline import Gateway
+from llmsim.gateway.registry import policy_kinds
+from llmsim.luck import Luck
+from llmsim.pricing import TokenPrice
+from llmsim.providers.sim.provider import SimulatedProvider
+from llmsim.providers.sim.spec import SimProvider
+from llmsim.traffic.workload import Truth, World
+from llmsim.types import Message, Request
+
+RATE, TOKENS = 40.0, 200
+PROVIDER = SimProvider(
+    ttft=Lognormal(p50=0.4, p99=2.0),
+    inter_token=Gamma(mean=0.013, cv=0.4),
+    price=TokenPrice(input=1e-7, output=4e-7),
+)
+TWO = (p.Fallback(order=("a", "b")), p.Retry())
+#: Settings of policies that cannot be made without, or that would refuse or repeat something at their defaults.
+SETTINGS: dict[str, Any] = {"deadline": p.Deadline(timeout=120.0), "timeout": p.Timeout(ttft=30.0, inter_token=10.0)}
+#: Those that stand in upstream scope.
+UPSTREAM = {"circuit_breaker", "timeout"}
+TEN: tuple[str, ...] = ("cache", "deadline", "circuit_breaker", "timeout")
+
+
+def rows() -> dict[str, Gateway]:
+    """Every gateway that is measured."""
+    singles = {
+        kind: SETTINGS[kind] if kind in SETTINGS else cls()
+        for kind, cls in policy_kinds().items()
+        if cls.__module__.startswith("llmsim.gateway.policies.") and kind not in ("fallback", "retry")
+    }
+    found = {"nothing": Gateway(), "two layers": Gateway(policies=TWO)}
+    for kind, spec in singles.items():
+        if kind in UPSTREAM:
+            found[kind] = Gateway(policies=TWO, upstream=(spec,))
+        else:
+            found[kind] = Gateway(policies=(spec, *TWO))
+    outer = tuple(singles[kind] for kind in TEN if kind not in UPSTREAM)
+    inner = tuple(singles[kind] for kind in TEN if kind in UPSTREAM)
+    found[f"{len(TEN) + 2} layers"] = Gateway(policies=(*outer, *TWO), upstream=inner)
+    return found
+
+
+def per_request_us(gateway: Gateway, requests: int) -> float:
+    """CPU microseconds a request."""
+
+    async def main(loop: SimLoop) -> None:
+        world, luck = World(), Luck(1)
+        providers = [SimulatedProvider(name, PROVIDER, loop=loop, luck=luck, world=world) for name in ("a", "b")]
+        running = gateway.open(providers, seed=1)
+        done, left = loop.create_future(), requests
+
+        async def user(index: int) -> None:
+            nonlocal left
+            name = f"{index}/0/0"
+            world.truths[name] = Truth(index, TOKENS, math.inf)
+            request = Request(
+                name,
+                session=f"s{index}",
+                user=f"u{index % 97}",
+                route="chat",
+                messages=(Message("user", f"question {index}"),),
+                input_tokens=900,
+                max_tokens=400,
+            )
+            await (await running.send(request)).read()
+            del world.truths[name]
+            left -= 1
+            if not left:
+                done.set_result(None)
+
+        def arrive(index: int) -> None:
+            asyncio.Task(user(index), loop=loop)
+            if index + 1 < requests:
+                loop.at((index + 1) / RATE, arrive, index + 1)
+
+        loop.at(0.0, arrive, 0)
+        await done
+
+    gc.collect()
+    started = process_time()
+    simulate(main)
+    return (process_time() - started) / requests * 1e6
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="3 rounds instead of 9")
+    options = parser.parse_args()
+    gateways = rows()
+    times: dict[str, list[float]] = {name: [] for name in gateways}
+    for gateway in gateways.values():
+        per_request_us(gateway, 500)  # warm: imports, tables
+    for _ in range(3 if options.short else 9):
+        for name, gateway in gateways.items():
+            times[name].append(per_request_us(gateway, 10_000))
+    base = min(times["two layers"])
+    for name, values in times.items():
+        ratios = [one / two for one, two in zip(values, times["two layers"], strict=True)]
+        more = min(values) - base
+        print(f"  {name:20s} {statistics.median(ratios):5.2f} x two layers   {more:+6.2f} us a request")
