@@ -1,6 +1,7 @@
 """The built-in policies. Importing this package registers their kinds."""
 
 from llmsim.algorithms.backoff import Backoff
+from llmsim.gateway.policies.budget import Budget
 from llmsim.gateway.policies.cache import Cache
 from llmsim.gateway.policies.circuit_breaker import CircuitBreaker
 from llmsim.gateway.policies.deadline import Deadline
@@ -8,4 +9,4 @@ from llmsim.gateway.policies.fallback import Fallback
 from llmsim.gateway.policies.retry import Retry
 from llmsim.gateway.policies.timeout import Timeout
 
-__all__ = ["Backoff", "Cache", "CircuitBreaker", "Deadline", "Fallback", "Retry", "Timeout"]
+__all__ = ["Backoff", "Budget", "Cache", "CircuitBreaker", "Deadline", "Fallback", "Retry", "Timeout"]
