@@ -112,8 +112,7 @@ class Ledger:
     def reserve(self, key: Hashable, usd: float, wall_s: float) -> Charge | None:
         """Set `usd` aside; None if that much is not left."""
         account, amount = self.account(key, wall_s), round(usd * PICO)
-        # Not even something that is free, once all is spent.
-        if account.spent + account.reserved + amount > account.limit or account.spent >= account.limit:
+        if amount and account.spent + account.reserved + amount > account.limit:  # what is free always fits
             return None
         account.reserved += amount
         return Charge(account, amount)

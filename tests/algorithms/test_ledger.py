@@ -29,8 +29,7 @@ class Spending(RuleBasedStateMachine):
             self.accounts.append(account)
         left = account.left
         charge = self.ledger.reserve(key, usd, self.now)
-        # All or nothing: refused only if it does not fit, or if all is spent.
-        assert (charge is None) == (round(usd * PICO) > left or account.spent >= account.limit)
+        assert (charge is None) == (round(usd * PICO) > left)  # all or nothing
         if charge is not None:
             self.open.append((charge, usd))
 
@@ -84,11 +83,12 @@ def test_what_is_billed_beyond_is_spent_and_counted(calls):
     assert account.left >= 0
 
 
-def test_nothing_is_left_means_nothing_is_made_even_for_free():
+def test_what_is_free_fits_even_where_more_than_all_is_spent():
     ledger = Ledger(LIMIT_USD, "run")
-    ledger.settle(ledger.reserve("a", LIMIT_USD, 0.0), LIMIT_USD)
-    assert ledger.reserve("a", 0.0, 0.0) is None
-    assert ledger.reserve("b", 0.0, 0.0) is not None
+    ledger.settle(ledger.reserve("a", LIMIT_USD, 0.0), 2 * LIMIT_USD)
+    assert ledger.reserve("a", 1e-9, 0.0) is None
+    assert ledger.reserve("a", 0.0, 0.0) is not None
+    assert ledger.account("a", 0.0).left == 0
 
 
 @given(st.sampled_from(WINDOWS), st.floats(0, 4e9))

@@ -7,6 +7,7 @@ from llmsim.gateway.policies.circuit_breaker import CircuitBreaker
 from llmsim.gateway.policies.deadline import Deadline
 from llmsim.gateway.policies.fallback import Fallback
 from llmsim.gateway.policies.retry import Retry
+from llmsim.gateway.policies.runaway_guard import RunawayGuard
 from llmsim.gateway.policies.timeout import Timeout
 
-__all__ = ["Backoff", "Budget", "Cache", "CircuitBreaker", "Deadline", "Fallback", "Retry", "Timeout"]
+__all__ = ["Backoff", "Budget", "Cache", "CircuitBreaker", "Deadline", "Fallback", "Retry", "RunawayGuard", "Timeout"]

@@ -50,8 +50,8 @@ class Budget:
 
     One entry is enough, wherever it stands among ``gateway.policies``: the handler turns requests away early once
     nothing is left, and in front of each provider the pipeline asks it again (`llmsim.gateway.contract.Toll`). Answers
-    from a cache outside of it cost nothing and pass. Among ``gateway.upstream`` it is a budget for each upstream by
-    itself.
+    from a cache outside of it cost nothing and pass, and so does an upstream that is free. Among ``gateway.upstream``
+    it is a budget for each upstream by itself.
 
     Hard means: never passed, as long as no call is billed more than was set aside for it. That takes a ``max_tokens``
     in the request, and an ``input_tokens`` estimate that is not too low; what is billed beyond is counted and shows in
@@ -127,12 +127,13 @@ class _Ticket:
 
 
 class _BudgetHandler:
-    __slots__ = ("_key", "_run", "_spec", "_warn_at", "ledger")
+    __slots__ = ("_free", "_key", "_run", "_spec", "_warn_at", "ledger")
 
     def __init__(self, spec: Budget, run: Run) -> None:
         self._spec = spec
         self._run = run
         self._key = _KEYS[spec.per]
+        self._free = any(run.cost(upstream, Usage(1, 1)) == 0 for upstream in run.upstreams)
         self._warn_at = round(spec.warn * spec.limit * PICO)
         self.ledger = Ledger(spec.limit, spec.window)
 
@@ -141,7 +142,8 @@ class _BudgetHandler:
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         account = self.ledger.account(self._key(request), self._wall_s())
-        if account.spent >= account.limit:  # no need to go through queues and fallbacks first
+        # Where an upstream is free there may be a way on; the others are refused in front of them.
+        if account.spent >= account.limit and not self._free:  # no need to go through queues and fallbacks first
             raise self._refusal(request, account, 0.0)
         return await call_next(request)
 
@@ -169,13 +171,14 @@ class _BudgetHandler:
             account.told = 2
             self._tell(request, account, "exhausted")
         spec = self._spec
-        whose = spec.per if spec.per == "total" else f"{spec.per} {_shown(self._key(request))!r}"
+        window = "" if spec.window == "run" else f" a {spec.window}"
+        whose = "" if spec.per == "total" else f" for {spec.per} {_shown(self._key(request))!r}"
         message = (
-            f"budget of ${spec.limit:g} a {spec.window} for {whose}: ${account.spent / PICO:.6g} spent, "
+            f"budget of ${spec.limit:g}{window}{whose}: ${account.spent / PICO:.6g} spent, "
             f"${account.reserved / PICO:.6g} set aside for calls under way, this one may cost ${usd:.6g}"
         )
         # What is set aside may come back at any time; what is spent comes back with the next window.
-        waits = account.spent + round(usd * PICO) > account.limit or account.spent >= account.limit
+        waits = account.spent >= account.limit or account.spent + round(usd * PICO) > account.limit
         until_s = self.ledger.end_s - self._wall_s()
         return BudgetExceeded(message, retry_after_s=until_s if waits and spec.window != "run" else None)
 
