@@ -8,6 +8,18 @@ from llmsim.gateway.policies.deadline import Deadline
 from llmsim.gateway.policies.fallback import Fallback
 from llmsim.gateway.policies.retry import Retry
 from llmsim.gateway.policies.runaway_guard import RunawayGuard
+from llmsim.gateway.policies.structured_output import StructuredOutput
 from llmsim.gateway.policies.timeout import Timeout
 
-__all__ = ["Backoff", "Budget", "Cache", "CircuitBreaker", "Deadline", "Fallback", "Retry", "RunawayGuard", "Timeout"]
+__all__ = [
+    "Backoff",
+    "Budget",
+    "Cache",
+    "CircuitBreaker",
+    "Deadline",
+    "Fallback",
+    "Retry",
+    "RunawayGuard",
+    "StructuredOutput",
+    "Timeout",
+]
