@@ -1,8 +1,8 @@
 """What repair and re-asking are worth at measured defect rates, against closed forms.
 
 weaviate/structured-rag's raw answers (September 2024, no JSON mode) give the shares of each defect by model and style
-of prompt; llmsim's profiles carry them. With a share d of defects, of which u cannot be repaired without making something
-up, and calls of one request that fail independently of each other:
+of prompt; llmsim's profiles carry them. With a share d of defects, of which u cannot be repaired without making
+something up, and calls of one request that fail independently of each other:
 
 ==================  ==============  ========================
 policy              good answers    cost per good answer

@@ -3,9 +3,11 @@
 from llmsim.algorithms.backoff import Backoff
 from llmsim.gateway.policies.budget import Budget
 from llmsim.gateway.policies.cache import Cache
+from llmsim.gateway.policies.cascade import Cascade
 from llmsim.gateway.policies.circuit_breaker import CircuitBreaker
 from llmsim.gateway.policies.deadline import Deadline
 from llmsim.gateway.policies.fallback import Fallback
+from llmsim.gateway.policies.max_tokens import MaxTokens
 from llmsim.gateway.policies.retry import Retry
 from llmsim.gateway.policies.runaway_guard import RunawayGuard
 from llmsim.gateway.policies.structured_output import StructuredOutput
@@ -15,9 +17,11 @@ __all__ = [
     "Backoff",
     "Budget",
     "Cache",
+    "Cascade",
     "CircuitBreaker",
     "Deadline",
     "Fallback",
+    "MaxTokens",
     "Retry",
     "RunawayGuard",
     "StructuredOutput",
