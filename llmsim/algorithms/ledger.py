@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Literal
 
-__all__ = ["PICO", "Account", "Charge", "Ledger", "Window", "window_at"]
+__all__ = ["PICO", "Account", "Ledger", "Window", "window_at"]
 
 PICO = 10**12  #: units in a USD
 
@@ -56,12 +56,19 @@ class Account:
         """What can still be reserved; never negative."""
         return max(self.limit - self.spent - self.reserved, 0)
 
+    def reserve(self, amount: int) -> bool:
+        """Set `amount` aside for a call, if that much is left; what is free always fits."""
+        if amount and self.spent + self.reserved + amount > self.limit:
+            return False
+        self.reserved += amount
+        return True
 
-class Charge(NamedTuple):
-    """What is set aside for one call."""
-
-    account: Account
-    amount: int
+    def settle(self, amount: int, billed: int) -> None:
+        """The call for which `amount` was set aside has ended and cost `billed` (0: it was not made). Once for each."""
+        self.reserved -= amount
+        self.spent += billed
+        if billed > amount:
+            self.overrun += billed - amount
 
 
 class Ledger:
@@ -80,12 +87,13 @@ class Ledger:
     Examples
     --------
     >>> ledger = Ledger(0.01, "hour")
-    >>> first = ledger.reserve("alice", 0.006, wall_s=0.0)
-    >>> ledger.reserve("alice", 0.006, wall_s=1.0) is None  # both together might cost more than there is
-    True
-    >>> ledger.settle(first, 0.002)
-    >>> ledger.reserve("alice", 0.006, wall_s=2.0) is None, ledger.reserve("alice", 0.006, wall_s=3600.0) is None
-    (False, False)
+    >>> most, billed = PICO * 6 // 1000, PICO * 2 // 1000
+    >>> alice = ledger.account("alice", wall_s=0.0)
+    >>> alice.reserve(most), alice.reserve(most)  # both together might cost more than there is
+    (True, False)
+    >>> alice.settle(most, billed)
+    >>> alice.reserve(most), ledger.account("alice", wall_s=3600.0).spent
+    (True, 0)
     """
 
     __slots__ = ("_accounts", "_limit", "_window", "begin_s", "end_s")
@@ -108,21 +116,3 @@ class Ledger:
         if account is None:
             account = self._accounts[key] = Account(self._limit)
         return account
-
-    def reserve(self, key: Hashable, usd: float, wall_s: float) -> Charge | None:
-        """Set `usd` aside; None if that much is not left."""
-        account, amount = self.account(key, wall_s), round(usd * PICO)
-        if amount and account.spent + account.reserved + amount > account.limit:  # what is free always fits
-            return None
-        account.reserved += amount
-        return Charge(account, amount)
-
-    @staticmethod
-    def settle(charge: Charge, usd: float) -> None:
-        """The call has ended and `usd` was billed (0: it was not made). Once for each charge."""
-        account, amount = charge
-        billed = round(usd * PICO)
-        account.reserved -= amount
-        account.spent += billed
-        if billed > amount:
-            account.overrun += billed - amount

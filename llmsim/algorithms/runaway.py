@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = ["Limits", "Session", "words_of"]
 
@@ -77,7 +77,7 @@ class Limits:
             return "rate"
         if self._repeats is not None and message is not None:
             mark: Hashable = hash(message) if self._similarity >= 1 else words_of(message)
-            if sum(self._alike(mark, other) for other in session.marks) >= self._repeats:
+            if self._alike(mark, session.marks) >= self._repeats:
                 return "repeats"
             session.marks.append(mark)
             if len(session.marks) > _PERIOD * self._repeats:
@@ -89,11 +89,16 @@ class Limits:
         session.calls += 1
         return None
 
-    def _alike(self, one: Hashable, other: Hashable) -> bool:
-        if not isinstance(one, frozenset) or not isinstance(other, frozenset):
-            return one == other
-        common = len(one & other)
-        return common >= self._similarity * (len(one) + len(other) - common)
+    def _alike(self, mark: Hashable, marks: list[Hashable]) -> int:
+        if not isinstance(mark, frozenset):
+            return marks.count(mark)
+        return sum(isinstance(other, frozenset) and _similar(mark, other) >= self._similarity for other in marks)
+
+
+def _similar(one: frozenset[Any], other: frozenset[Any]) -> float:
+    common = len(one & other)
+    every = len(one) + len(other) - common
+    return common / every if every else 1.0
 
 
 def words_of(message: str) -> frozenset[int]:
@@ -111,10 +116,11 @@ def words_of(message: str) -> frozenset[int]:
 class Session:
     """What is remembered of one: some numbers, however long it lasts."""
 
-    __slots__ = ("calls", "marks", "spent_usd", "times", "told")
+    __slots__ = ("calls", "latest_s", "marks", "spent_usd", "times", "told")
 
     def __init__(self) -> None:
         self.calls = 0
+        self.latest_s = 0.0  #: when it was last heard of
         self.spent_usd = 0.0
         self.times: list[float] = []  # of the latest; lists, since an empty deque takes eight times the memory
         self.marks: list[Hashable] = []

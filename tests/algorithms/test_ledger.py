@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from llmsim.algorithms.ledger import PICO, Ledger, window_at
 
 LIMIT_USD = 0.01
+LIMIT = PICO // 100
 WINDOWS = ("hour", "day", "month", "run")
 
 
@@ -22,29 +23,30 @@ class Spending(RuleBasedStateMachine):
         self.accounts = []  # every one there ever was, also those the ledger has let go
         self.paid = {}  # of our own: what each has been billed
 
-    @rule(key=st.sampled_from("abc"), usd=st.floats(0, 2 * LIMIT_USD))
-    def begins(self, key, usd):
+    @rule(key=st.sampled_from("abc"), amount=st.integers(0, 2 * LIMIT))
+    def begins(self, key, amount):
         account = self.ledger.account(key, self.now)
         if account not in self.accounts:
             self.accounts.append(account)
         left = account.left
-        charge = self.ledger.reserve(key, usd, self.now)
-        assert (charge is None) == (round(usd * PICO) > left)  # all or nothing
-        if charge is not None:
-            self.open.append((charge, usd))
+        reserved = account.reserve(amount)
+        assert reserved == (amount <= left)  # all or nothing
+        if reserved:
+            self.open.append((account, amount))
 
     @precondition(lambda self: self.open)
-    @rule(data=st.data(), share=st.floats(0, 1))
-    def ends(self, data, share):
-        charge, usd = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
-        self.ledger.settle(charge, usd * share)
-        self.paid[id(charge.account)] = self.paid.get(id(charge.account), 0) + round(usd * share * PICO)
+    @rule(data=st.data())
+    def ends(self, data):
+        account, amount = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
+        billed = data.draw(st.integers(0, amount))
+        account.settle(amount, billed)
+        self.paid[id(account)] = self.paid.get(id(account), 0) + billed
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
     def is_not_made(self, data):
-        charge, _ = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
-        self.ledger.settle(charge, 0.0)
+        account, amount = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
+        account.settle(amount, 0)
 
     @rule(wait=st.floats(0, 5000))
     def time_passes(self, wait):
@@ -57,7 +59,7 @@ class Spending(RuleBasedStateMachine):
             assert account.spent >= 0
             assert account.spent + account.reserved <= account.limit
             assert account.spent == self.paid.get(id(account), 0)
-            assert account.reserved == sum(charge.amount for charge, _ in self.open if charge.account is account)
+            assert account.reserved == sum(amount for whose, amount in self.open if whose is account)
             assert account.overrun == 0
 
     @invariant()
@@ -68,27 +70,26 @@ class Spending(RuleBasedStateMachine):
 TestSpending = Spending.TestCase
 
 
-@given(st.lists(st.tuples(st.floats(0, LIMIT_USD), st.floats(0, 3)), max_size=30))
+@given(st.lists(st.tuples(st.integers(0, LIMIT), st.integers(0, 3 * LIMIT)), max_size=30))
 def test_what_is_billed_beyond_is_spent_and_counted(calls):
-    ledger, spent, beyond = Ledger(LIMIT_USD, "run"), 0, 0
-    for usd, times in calls:
-        charge = ledger.reserve("a", usd, 0.0)
-        if charge is not None:
-            ledger.settle(charge, usd * times)
-            spent += round(usd * times * PICO)
-            beyond += max(round(usd * times * PICO) - round(usd * PICO), 0)
-    account = ledger.account("a", 0.0)
+    account, spent, beyond = Ledger(LIMIT_USD, "run").account("a", 0.0), 0, 0
+    for amount, billed in calls:
+        if account.reserve(amount):
+            account.settle(amount, billed)
+            spent += billed
+            beyond += max(billed - amount, 0)
     assert (account.spent, account.overrun, account.reserved) == (spent, beyond, 0)
     assert account.spent <= account.limit + account.overrun
     assert account.left >= 0
 
 
 def test_what_is_free_fits_even_where_more_than_all_is_spent():
-    ledger = Ledger(LIMIT_USD, "run")
-    ledger.settle(ledger.reserve("a", LIMIT_USD, 0.0), 2 * LIMIT_USD)
-    assert ledger.reserve("a", 1e-9, 0.0) is None
-    assert ledger.reserve("a", 0.0, 0.0) is not None
-    assert ledger.account("a", 0.0).left == 0
+    account = Ledger(LIMIT_USD, "run").account("a", 0.0)
+    assert account.reserve(LIMIT)
+    account.settle(LIMIT, 2 * LIMIT)
+    assert not account.reserve(1)
+    assert account.reserve(0)
+    assert account.left == 0
 
 
 @given(st.sampled_from(WINDOWS), st.floats(0, 4e9))

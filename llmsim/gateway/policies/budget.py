@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, ClassVar, Literal, get_args
 
-from llmsim.algorithms.ledger import PICO, Account, Charge, Ledger, Window
+from llmsim.algorithms.ledger import PICO, Account, Ledger, Window
 from llmsim.errors import BudgetExceeded
 from llmsim.gateway.contract import Handler, Run
 from llmsim.gateway.registry import register
+from llmsim.pricing import FREE, TokenPrice
 from llmsim.types import CallNext, Request, Response, Usage
 from llmsim.units import PositiveCount, PositiveMoney, Ratio
 
@@ -117,56 +118,49 @@ class Budget:
         return _BudgetHandler(self, run)
 
 
-class _Ticket:
-    __slots__ = ("charge", "request", "upstream")
-
-    def __init__(self, charge: Charge, request: Request, upstream: str) -> None:
-        self.charge = charge
-        self.request = request
-        self.upstream = upstream
+#: What a call has set aside: on which account, how much, at which price, and the request.
+_Ticket = tuple[Account, int, TokenPrice, Request]
 
 
 class _BudgetHandler:
-    __slots__ = ("_free", "_key", "_run", "_spec", "_warn_at", "ledger")
+    __slots__ = ("_assumed", "_epoch_s", "_free", "_key", "_now", "_prices", "_run", "_spec", "_warn_at", "ledger")
 
     def __init__(self, spec: Budget, run: Run) -> None:
         self._spec = spec
         self._run = run
+        self._now, self._epoch_s = run.now, run.epoch_s
+        self._prices = run.prices
+        self._assumed = spec.assumed_output_tokens
         self._key = _KEYS[spec.per]
         self._free = any(run.cost(upstream, Usage(1, 1)) == 0 for upstream in run.upstreams)
         self._warn_at = round(spec.warn * spec.limit * PICO)
         self.ledger = Ledger(spec.limit, spec.window)
 
-    def _wall_s(self) -> float:
-        return self._run.epoch_s + self._run.now()
-
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
-        account = self.ledger.account(self._key(request), self._wall_s())
-        # Where an upstream is free there may be a way on; the others are refused in front of them.
-        if account.spent >= account.limit and not self._free:  # no need to go through queues and fallbacks first
-            raise self._refusal(request, account, 0.0)
+        if not self._free:  # where an upstream is, there may be a way on; the others are refused in front of them
+            account = self.ledger.account(self._key(request), self._epoch_s + self._now())
+            if account.spent >= account.limit:  # no need to go through queues and fallbacks first
+                raise self._refusal(request, account, 0)
         return await call_next(request)
 
     def before_attempt(self, request: Request, upstream: str) -> _Ticket:
         """Set aside the most that this call can cost."""
-        most = request.max_tokens
-        usage = Usage(request.input_tokens, self._spec.assumed_output_tokens if most is None else most)
-        usd = self._run.cost(upstream, usage)
-        key, wall_s = self._key(request), self._wall_s()
-        charge = self.ledger.reserve(key, usd, wall_s)
-        if charge is None:
-            raise self._refusal(request, self.ledger.account(key, wall_s), usd)
-        return _Ticket(charge, request, upstream)
+        most, price = request.max_tokens, self._prices.get(upstream, FREE)
+        usd = request.input_tokens * price.input + (self._assumed if most is None else most) * price.output
+        account, amount = self.ledger.account(self._key(request), self._epoch_s + self._now()), round(usd * PICO)
+        if not account.reserve(amount):
+            raise self._refusal(request, account, amount)
+        return account, amount, price, request
 
     def after_attempt(self, ticket: _Ticket, usage: Usage | None) -> None:
         """Give back what was not needed."""
-        self.ledger.settle(ticket.charge, 0.0 if usage is None else self._run.cost(ticket.upstream, usage))
-        account = ticket.charge.account
+        account, amount, price, request = ticket
+        account.settle(amount, 0 if usage is None else round(price.cost(usage) * PICO))
         if account.spent >= self._warn_at and not account.told:
             account.told = 1
-            self._tell(ticket.request, account, "warned")
+            self._tell(request, account, "warned")
 
-    def _refusal(self, request: Request, account: Account, usd: float) -> BudgetExceeded:
+    def _refusal(self, request: Request, account: Account, amount: int) -> BudgetExceeded:
         if account.told < 2:
             account.told = 2
             self._tell(request, account, "exhausted")
@@ -175,11 +169,11 @@ class _BudgetHandler:
         whose = "" if spec.per == "total" else f" for {spec.per} {_shown(self._key(request))!r}"
         message = (
             f"budget of ${spec.limit:g}{window}{whose}: ${account.spent / PICO:.6g} spent, "
-            f"${account.reserved / PICO:.6g} set aside for calls under way, this one may cost ${usd:.6g}"
+            f"${account.reserved / PICO:.6g} set aside for calls under way, this one may cost ${amount / PICO:.6g}"
         )
         # What is set aside may come back at any time; what is spent comes back with the next window.
-        waits = account.spent >= account.limit or account.spent + round(usd * PICO) > account.limit
-        until_s = self.ledger.end_s - self._wall_s()
+        waits = account.spent >= account.limit or account.spent + amount > account.limit
+        until_s = self.ledger.end_s - self._epoch_s - self._now()
         return BudgetExceeded(message, retry_after_s=until_s if waits and spec.window != "run" else None)
 
     def _tell(self, request: Request, account: Account, state: str) -> None:

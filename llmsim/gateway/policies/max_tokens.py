@@ -17,6 +17,7 @@ from llmsim.units import Multiplier, PositiveCount, Ratio
 
 __all__ = ["MaxTokens"]
 
+_PLACE = Request._fields.index("max_tokens")
 _ROUTES = 1000  #: that are remembered: names come from callers
 
 
@@ -129,14 +130,14 @@ class _MaxTokensHandler:
             return response
         if self._spec.max_attempts > 1:
             return await self._until_whole(request, call_next, cap)
-        response = await call_next(request._replace(max_tokens=cap))
+        response = await call_next(_capped(request, cap))
         response.on_end(_Watch(self, request, response, cap))
         return response
 
     async def _until_whole(self, request: Request, call_next: CallNext, cap: int) -> Response:
         spec, attempt, most = self._spec, 1, request.max_tokens
         while True:
-            response = await call_next(request._replace(max_tokens=cap))
+            response = await call_next(_capped(request, cap))
             text = await response.read()
             if response.finish_reason != "length":
                 break
@@ -173,6 +174,11 @@ class _MaxTokensHandler:
     def cut(self, request: Request, cap: int, state: str) -> None:
         """An answer ended at our cap."""
         self._run.emit("max_tokens", request, state=state, route=request.route, max_tokens=cap)
+
+
+def _capped(request: Request, cap: int) -> Request:
+    # A NamedTuple's _replace takes four times as long.
+    return tuple.__new__(Request, (*request[:_PLACE], cap, *request[_PLACE + 1 :]))
 
 
 class _Watch:

@@ -119,12 +119,13 @@ class RunawayGuard:
 
 
 class _GuardHandler:
-    __slots__ = ("_limits", "_now", "_run", "_spec", "sessions")
+    __slots__ = ("_forget_s", "_limits", "_now", "_run", "_spec", "sessions")
 
     def __init__(self, spec: RunawayGuard, run: Run) -> None:
         self._spec = spec
         self._run = run
         self._now = run.now
+        self._forget_s = spec.forget_after
         self._limits = Limits(
             max_calls=spec.max_calls,
             calls_per_minute=spec.calls_per_minute,
@@ -132,14 +133,17 @@ class _GuardHandler:
             max_spend_usd=spec.max_spend,
             similarity=spec.similarity,
         )
-        self.sessions = LruCache[Session](spec.capacity, spec.forget_after)
+        self.sessions = LruCache[Session](spec.capacity)
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         if not request.session:
             return await call_next(request)
         now, key = self._now(), (request.tenant, request.session)
-        session = self.sessions.get(key, now) or Session()
-        self.sessions.put(key, session, now)
+        session = self.sessions.get(key, now)
+        if session is None or now >= session.latest_s + self._forget_s:
+            session = Session()
+            self.sessions.put(key, session, now)
+        session.latest_s = now
         messages = request.messages
         reason = self._limits.enter(session, now, messages[-1].content if messages else None)
         if reason is None:
