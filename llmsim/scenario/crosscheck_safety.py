@@ -32,6 +32,7 @@ def safety_policies(document: Document) -> Iterator[Problem]:
             elif kind in _WHOLE_REQUESTS:
                 yield from _order(document, entry, before)
             yield from _unknown(document, entry, providers)
+            yield from _idle(document, entry)
             priced = kind == "budget" or (kind == "runaway_guard" and settings.get("max_spend") is not None)
             if priced and not _prices(document, providers):
                 message = f"{kind} has nothing to count: no provider has a price"
@@ -54,6 +55,23 @@ def _order(document: Document, entry: PolicyEntry, before: list[PolicyEntry]) ->
             continue
         yield document.problem(path, message, f"Move it before the {other.kind}.", at_key=True)
         return
+
+
+def _idle(document: Document, entry: PolicyEntry) -> Iterator[Problem]:
+    """Words that need another one beside them to have any effect."""
+    path, kind, _, settings = entry
+    once = settings.get("max_attempts", {"max_tokens": 1, "structured_output": 2}.get(kind)) == 1
+    words: list[tuple[str, bool, str]] = []
+    if kind == "max_tokens":
+        fixed = settings.get("quantile") is None
+        words = [(word, fixed, "quantile: 99%") for word in ("margin", "floor", "minimum_answers")]
+        words.append(("grow", once, "max_attempts: 2"))
+    elif kind == "structured_output":
+        words = [("explain", once, "max_attempts: 2")]
+    for word, idle, needs in words:
+        if idle and word in settings and isinstance(document.get(path), dict):  # a spec from Python has all its words
+            message = f"{word} has no effect without {needs.partition(':')[0]}"
+            yield document.problem((*path, word), message, f"Write {needs}, or remove {word}.", at_key=True)
 
 
 def _unknown(document: Document, entry: PolicyEntry, providers: list[str]) -> Iterator[Problem]:

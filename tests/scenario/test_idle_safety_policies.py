@@ -3,6 +3,7 @@
 import pytest
 
 from llmsim.errors import ScenarioError
+from llmsim.gateway.policies import MaxTokens, StructuredOutput
 from llmsim.scenario.load import load_scenario
 
 PRICE = {"input": "$0.15/Mtok", "output": "$0.60/Mtok"}
@@ -64,6 +65,19 @@ JSON = {"route": "chat", "expects": "json"}
             "no route expects JSON",
             "expects: json",
         ),
+        (
+            {"policies": [{"max_tokens": {"cap": 9, "floor": 5}}]},
+            "policies[0].max_tokens.floor",
+            "without quantile",
+            "99%",
+        ),
+        ({"policies": [{"max_tokens": {"cap": 9, "grow": "2x"}}]}, "policies[0].max_tokens.grow", "max_attempts", "2"),
+        (
+            {"policies": [{"structured_output": {"max_attempts": 1, "explain": True}}], "mix": [JSON]},
+            "policies[0].structured_output.explain",
+            "no effect without max_attempts",
+            "max_attempts: 2",
+        ),
         ({"policies": [{"budget": {"limit": 5}}]}, "policies[0].budget.limit", "amount of money", ""),
         ({"policies": [{"budget": {"limit": "$5", "per": "usr"}}]}, "policies[0].budget.per", "", ""),
     ],
@@ -84,7 +98,8 @@ def test_refused(scenario, path, message, hint):
         {"policies": [GUARD], "priced": False},
         {"upstream": [BUDGET]},
         {"policies": [{"max_tokens": {"cap": "1k", "routes": {"chat": 500}}}]},
-        {"policies": [{"max_tokens": {"quantile": "99%", "margin": "2x", "max_attempts": 2}}]},
+        {"policies": [{"max_tokens": {"quantile": "99%", "margin": "2x", "max_attempts": 2, "grow": "2x"}}]},
+        {"policies": [MaxTokens(cap=9), StructuredOutput(max_attempts=1)], "mix": [JSON]},
         {"policies": [{"structured_output": {"max_attempts": 3, "temperature": 0}}], "mix": [JSON]},
         {"policies": [{"structured_output": None}], "mix": [{"route": "chat", "weight": "50%"}, JSON]},
     ],
