@@ -216,18 +216,35 @@ def test_a_new_hour_a_new_budget_and_it_says_how_long_that_takes():
     play(script)
 
 
+def test_hours_are_those_of_the_scenarios_clock():
+    """A budget that is spent within seconds at ten to nine comes back at nine."""
+    scenario = ls.load({
+        "version": 1,
+        "replications": 1,
+        "clock": {"start": "monday 08:50", "warm_up": "30s", "duration": "15m"},
+        "traffic": {"base_rate": "1/s", "mix": [{"input_tokens": 10, "output_tokens": 10, "max_tokens": 10}]},
+        "providers": {"a": {"price": {"input": "$10/ktok", "output": "$10/ktok"}}},
+        "gateway": {"policies": [{"budget": {"limit": "$4", "window": "hour"}}]},
+    })  # fmt: skip
+    requests = ls.run(scenario).requests
+    good = requests.filter(requests["outcome"] == "ok")["arrival_s"]
+    assert good.len() > 10
+    assert good.filter((good > 60) & (good < 600)).is_empty()
+    assert good.filter(good >= 600).min() < 620
+
+
 def test_it_warns_once_and_says_once_that_it_is_over():
     async def script():
-        site = Site([Budget(limit=0.35, warn=0.5)], toy(["x"]))
+        site = Site([Budget(limit=0.5, warn=0.4)], toy(["x"]))
         for number in range(5):
             try:
                 await site.send(question(number))
             except BudgetExceeded:
                 pass
         told = [fields for kind, fields in site.events if kind == "budget"]
-        assert [(one["state"], one["request_id"]) for one in told] == [("warned", "1/0/0"), ("exhausted", "2/0/0")]
+        assert [(one["state"], one["request_id"]) for one in told] == [("warned", "1/0/0"), ("exhausted", "3/0/0")]
         assert told[0]["spent_usd"] == pytest.approx(0.22)
-        assert told[0]["limit_usd"] == 0.35
+        assert told[0]["limit_usd"] == 0.5
 
     play(script)
 
@@ -260,7 +277,7 @@ def test_in_upstream_scope_it_is_one_for_each_upstream():
 def test_two_budgets_and_what_the_second_refuses_the_first_gives_back():
     async def script():
         everybody = Watched(Budget(limit=1.0))
-        site = Site([Budget(limit=0.2, per="user", name="one"), everybody], toy(["x"] * 10))
+        site = Site([Budget(limit=0.25, per="user", name="one"), everybody], toy(["x"] * 10))
         await site.send(question(0, user="ann"))
         for number in range(1, 9):
             with pytest.raises(BudgetExceeded):
