@@ -26,7 +26,7 @@ def leaves_of(value, path=()):
     return {(path, repr(value))}
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(documents, words, st.sampled_from(["", "\n```", " That's all."]))
 def test_what_is_closed_is_whole_whatever_stands_around_it(document, before, after):
     assume(len(json.dumps(document)) > len("[long]"))
@@ -34,7 +34,7 @@ def test_what_is_closed_is_whole_whatever_stands_around_it(document, before, aft
         assert find_json(before + text + after) == ("whole", text)
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(documents)
 def test_the_brackets_at_the_end_may_be_missing(document):
     text = json.dumps(document)
@@ -49,7 +49,7 @@ def test_the_brackets_at_the_end_may_be_missing(document):
         assert find_json(bare).ending == "open"
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(documents, words, st.data())
 def test_what_may_be_closed_is_closed_without_making_anything_up(document, before, data):
     """Every value of the repaired text was in the original, letter by letter."""

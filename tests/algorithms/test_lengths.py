@@ -15,6 +15,7 @@ def ideal(seen, quantile, margin):
     return math.ceil(sorted(seen)[rank] * margin)
 
 
+@settings(max_examples=25)
 @given(lengths, quantiles, margins)
 def test_whole_lengths_give_the_quantile_times_the_margin(whole, quantile, margin):
     cap = LengthCap(quantile, margin, floor=1, minimum=1)
@@ -23,7 +24,7 @@ def test_whole_lengths_give_the_quantile_times_the_margin(whole, quantile, margi
         assert cap.cap == ideal(whole[:count], quantile, margin)
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(st.lists(st.integers(1, 500), min_size=200, max_size=200), quantiles, margins)
 def test_answers_cut_at_the_cap_do_not_pull_it_down(whole, quantile, margin):
     """When the memory holds nothing but cut lengths, the cap is what it was: what is cut stays above the quantile."""
@@ -48,6 +49,7 @@ def test_longer_answers_are_followed_within_a_few_memories(factor, quantile, mar
     assert cap.cap >= 100 * factor
 
 
+@settings(max_examples=25)
 @given(lengths, st.integers(1, 1000))
 def test_floor_and_minimum(whole, floor):
     cap = LengthCap(0.9, 1.5, floor=floor, minimum=10)

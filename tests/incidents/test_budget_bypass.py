@@ -19,8 +19,8 @@ from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.spec import Clock
 from llmsim.traffic.spec import Route, Traffic
 
-LIMIT_USD = 0.05
-PAID = TokenPrice(input=10e-6, output=10e-6)  # a request costs $0.0015; a user sends some 200
+LIMIT_USD = 0.031
+PAID = TokenPrice(input=10e-6, output=10e-6)  # a request costs $0.0015; a user sends some 80
 
 
 class Counting:
@@ -60,7 +60,7 @@ def scenario(*policies, providers, faults=(), **traffic):
         version=1,
         seed=4,
         replications=6,
-        clock=Clock(duration=120.0),
+        clock=Clock(duration=60.0),
         traffic=Traffic(
             mix=(Route(input_tokens=Constant(100), output_tokens=Constant(50), max_tokens=50),),
             users=5,
@@ -74,17 +74,17 @@ def scenario(*policies, providers, faults=(), **traffic):
 
 
 def bypass(budget):
-    down = Fault(name="down", provider="free", duration=120.0, outage=True)
+    down = Fault(name="down", provider="free", duration=60.0, outage=True)
     upstreams = {"free": SimProvider(), "paid": SimProvider(price=PAID)}
     return ls.run(
-        scenario(budget, Fallback(order=("free", "paid")), providers=upstreams, faults=(down,), base_rate=8.0)
+        scenario(budget, Fallback(order=("free", "paid")), providers=upstreams, faults=(down,), base_rate=7.0)
     )
 
 
 def test_a_paid_fallback_is_paid_by_the_same_budget():
     buggy, right = bypass(ChecksTheModelAskedFor()), bypass(Budget(limit=LIMIT_USD, per="user"))
     assert buggy.verdict == "FAIL"
-    assert buggy.metrics["safety"]["max_spend_per_user_usd"] > 4 * LIMIT_USD  # and on and on
+    assert buggy.metrics["safety"]["max_spend_per_user_usd"] > 3 * LIMIT_USD  # and on and on
     assert right.verdict == "PASS"
     spent = right.requests.group_by("replication", "user").agg(pl.col("cost_usd").sum())["cost_usd"]
     assert spent.max() <= LIMIT_USD
@@ -93,9 +93,9 @@ def test_a_paid_fallback_is_paid_by_the_same_budget():
 
 
 def overshoot(budget):
-    """Six hundred requests come before any of them has ended."""
+    """Three hundred requests come before any of them has ended."""
     upstreams = {"paid": SimProvider(price=PAID, ttft=Constant(30.0))}
-    return ls.run(scenario(budget, providers=upstreams, base_rate=20.0))
+    return ls.run(scenario(budget, providers=upstreams, base_rate=10.0))
 
 
 def test_what_is_under_way_counts():

@@ -34,7 +34,7 @@ def run(*policies):
         version=1,
         seed=6,
         replications=6,
-        clock=Clock(duration=60.0),
+        clock=Clock(duration=20.0),
         traffic=Traffic(base_rate=5.0, mix=(Route(expects="json", output_tokens=lengths),)),
         providers={"a": SimProvider()},
         gateway=ls.Gateway(policies=policies),

@@ -15,16 +15,16 @@ SCENARIO = {
     "version": 1,
     "seed": 2,
     "replications": 6,
-    "clock": {"duration": "30m", "drain": "60s"},
+    "clock": {"duration": "12m", "drain": "60s"},
     "traffic": {
-        "base_rate": "2/min",
+        "base_rate": "3/min",
         "mix": [
             {
                 "route": "coder",
                 "input_tokens": 2000,
                 "output_tokens": 60,
                 "agent": {
-                    "steps": {"geometric": 6}, "growth": 800, "between": "8s",
+                    "steps": {"geometric": 6}, "growth": 800, "between": "3s",
                     "runaway": "15%", "runaway_steps": 220, "on_error": "stop",
                 },
             }

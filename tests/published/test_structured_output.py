@@ -54,7 +54,7 @@ def expected(model, policy):
     return (1 - lost**calls, CALL_USD / (1 - lost)) if calls else (1 - bad, CALL_USD / (1 - bad))
 
 
-def run(model, policies, duration=200.0):
+def run(model, policies, duration=150.0):
     scenario = ls.Scenario(
         version=1,
         seed=5,
@@ -76,8 +76,14 @@ def run(model, policies, duration=200.0):
     return ls.run(scenario)
 
 
-@pytest.mark.parametrize("model", MEASURED)
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    ("model", "policy"),
+    [
+        pytest.param(model, policy, marks=[pytest.mark.slow] * (model == "llama-3-8b" or "4" in policy))
+        for model in MEASURED
+        for policy in POLICIES
+    ],
+)
 def test_good_answers_and_their_cost(model, policy):
     result = run(model, POLICIES[policy])
     good, per_good = expected(model, policy)

@@ -328,7 +328,7 @@ async def hedge(request, call_next):
 ITEMS = st.sampled_from([0.0, 0.3, 5.0, ServerError(), ["x"], ["x", "y", ServerError()], ["x"] * 10])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(ITEMS, min_size=1, max_size=6),
     st.lists(ITEMS, min_size=1, max_size=6),

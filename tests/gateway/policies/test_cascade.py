@@ -158,7 +158,7 @@ def test_what_it_costs_is_cheap_plus_the_share_that_escalates():
     scenario = ls.Scenario(
         version=1,
         replications=1,
-        clock=Clock(duration=200.0),
+        clock=Clock(duration=100.0),
         traffic=Traffic(base_rate=10.0, mix=(Route(input_tokens=Constant(100), output_tokens=Constant(50)),)),
         providers={
             "mini": SimProvider(ttft=Constant(0.1), price=price, output=Output(refusals=share)),
