@@ -26,6 +26,7 @@ __all__ = [
     "RATE",
     "RATIO",
     "STORAGE_PRICE",
+    "USD",
     "BadValue",
     "BytePrice",
     "Bytes",
@@ -36,6 +37,7 @@ __all__ = [
     "Multiplier",
     "PositiveCount",
     "PositiveDuration",
+    "PositiveMoney",
     "PositiveRate",
     "Price",
     "Rate",
@@ -63,6 +65,7 @@ _PRICE_TEXT = re.compile(r"\$\s*" + _NUMBER + r"\s*/\s*([kKMG]?)tok(?:ens?)?")
 _BYTES_TEXT = re.compile(_NUMBER + r"\s*([kKMGT]?i?B)")
 _BYTE_PRICE_TEXT = re.compile(r"\$\s*" + _NUMBER + r"\s*/\s*([kKMGT]?i?B)(-month)?")
 _EVENT_PRICE_TEXT = re.compile(r"\$\s*" + _NUMBER + r"\s*/\s*([kKMGB]?)")
+_USD_TEXT = re.compile(r"\$\s*" + _NUMBER)
 _GROWTH_TEXT = re.compile(r"([+-]?)" + _NUMBER + r"\s*%\s*/\s*(day|d|week|month)")
 _DAYS = {"d": 1.0, "day": 1.0, "week": 7.0, "month": MONTH_S / 86400.0}
 
@@ -117,6 +120,11 @@ def _storage_price(text: str) -> float | None:
 def _event_price(text: str) -> float | None:
     found = _EVENT_PRICE_TEXT.fullmatch(text)
     return float(found[1]) / _SCALE[found[2]] if found and found[2] else None
+
+
+def _usd(text: str) -> float | None:
+    found = _USD_TEXT.fullmatch(text)
+    return float(found[1]) if found else None
 
 
 def _growth(text: str) -> float | None:
@@ -271,6 +279,7 @@ STORAGE_PRICE = Unit(
 EVENT_PRICE = Unit(
     "a price per number of operations", ("$16/M", "$0.40/k"), _event_price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMGB]$"
 )
+USD = Unit("an amount of money", ("$0.02", "$15"), _usd, pattern=rf"^\$\s*{_SHAPE}$")
 GROWTH = Unit(
     "a growth", ("2%/day", "-1%/day", "10%/week"), _growth, low=-0.9, high=10.0,
     pattern=r"^[+-]?\d+(\.\d+)?\s*%\s*/\s*(day|d|week|month)$",
@@ -288,6 +297,7 @@ Price = Annotated[float, PRICE]
 Bytes = Annotated[float, BYTES]
 BytePrice = Annotated[float, BYTE_PRICE]  #: USD per byte
 StoragePrice = Annotated[float, STORAGE_PRICE]  #: USD per byte and second
+PositiveMoney = Annotated[float, replace(USD, above=True)]  #: USD
 EventPrice = Annotated[float, EVENT_PRICE]  #: USD per operation
 #: Compounding, as a share per day: the one float whose time is not the second, since a growth of 2.3e-7 tells nobody
 #: anything. After *t* days what grows is ``(1 + growth) ** t`` times what it was.

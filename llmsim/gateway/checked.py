@@ -16,7 +16,10 @@ from llmsim.gateway.exchange import Attempt, current_exchange
 from llmsim.gateway.foreign import translated
 from llmsim.types import CallNext, Request, Response
 
-__all__ = ["UnknownUpstream", "checked", "name_of", "start_policy"]
+__all__ = ["TOLL", "UnknownUpstream", "checked", "name_of", "start_policy"]
+
+#: The methods of a `llmsim.gateway.contract.Toll`.
+TOLL = ("before_attempt", "after_attempt")
 
 _NOT_THEIRS = (str(Path(__file__).parents[1]), *{str(Path(path)) for path in sysconfig.get_paths().values()})
 
@@ -53,7 +56,11 @@ def start_policy(spec: Any, run: Run) -> Handler:
         raise PolicyError(message, policy=run.name, where=_where(spec.start))
     if type(spec).__module__.startswith("llmsim.gateway.policies."):
         return handler
-    return checked(handler, run.name, getattr(spec, "function", handler))
+    wrapped = checked(handler, run.name, getattr(spec, "function", handler))
+    for method in TOLL:
+        if callable(getattr(handler, method, None)):
+            setattr(wrapped, method, getattr(handler, method))
+    return wrapped
 
 
 def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:

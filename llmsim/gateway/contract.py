@@ -22,7 +22,7 @@ from llmsim.luck import Luck
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.types import CallNext, Request, Response, Usage
 
-__all__ = ["FunctionPolicy", "Handler", "PolicySpec", "Provider", "Run", "Runtime", "current_run", "policy"]
+__all__ = ["FunctionPolicy", "Handler", "PolicySpec", "Provider", "Run", "Runtime", "Toll", "current_run", "policy"]
 
 Scope = Literal["gateway", "upstream"]
 
@@ -32,6 +32,22 @@ class Handler(Protocol):
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         """Answer `request`, or raise a `GatewayError`."""
+
+
+class Toll(Protocol):
+    """What a handler is besides, if it has these two methods: asked before *every* call to an upstream.
+
+    A handler of gateway scope sees a request once, whatever retries, fallbacks and hedges inside make of it. One that
+    must know of each call (since each costs money) also has these, and the pipeline asks it in front of the provider,
+    behind all other policies: nobody can call past it, and it is told what the call was billed, also where that call
+    was cancelled or broke. In upstream scope it is asked for calls to its own upstream only.
+    """
+
+    def before_attempt(self, request: Request, upstream: str) -> Any:
+        """Raise a `GatewayError`, and the call is not made; else a ticket for `after_attempt`."""
+
+    def after_attempt(self, ticket: Any, usage: Usage | None) -> None:
+        """The call has ended and this is billed (None: another toll refused it). Exactly once for each ticket."""
 
 
 @runtime_checkable
@@ -62,6 +78,7 @@ class Runtime(Protocol):
     """What a gateway needs from the world it runs in; one implementation in the lab, one in production."""
 
     luck: Luck
+    epoch_s: float  #: what wall clocks say at loop time 0, in seconds since 1970 (UTC)
 
     def now(self) -> float:
         """Seconds on the running loop's clock."""
@@ -92,9 +109,23 @@ class Run:
         Which gateway replica, from 0.
     now
         Seconds on the loop's clock.
+    epoch_s
+        What wall clocks say when that reads 0: seconds since 1970 (UTC), for days and months.
     """
 
-    __slots__ = ("_deadlines", "_emit", "_luck", "name", "now", "prices", "replica", "scope", "upstream", "upstreams")
+    __slots__ = (
+        "_deadlines",
+        "_emit",
+        "_luck",
+        "epoch_s",
+        "name",
+        "now",
+        "prices",
+        "replica",
+        "scope",
+        "upstream",
+        "upstreams",
+    )
 
     def __init__(
         self,
@@ -109,6 +140,7 @@ class Run:
         deadlines: dict[tuple[float | None, str], Deadlines] | None = None,
     ) -> None:
         self.now: Callable[[], float] = runtime.now
+        self.epoch_s: float = getattr(runtime, "epoch_s", 0.0)
         self._deadlines = {} if deadlines is None else deadlines
         self._luck = runtime.luck
         self._emit = runtime.emit

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from llmsim.error_words import outcome_word
 from llmsim.errors import GatewayError
@@ -16,11 +16,13 @@ from llmsim.gateway.deadlines import cancelled_by
 from llmsim.types import NO_USAGE, Outcome, Request, Response, Usage
 
 if TYPE_CHECKING:
-    from llmsim.gateway.contract import Runtime
+    from llmsim.gateway.contract import Runtime, Toll
 
-__all__ = ["Attempt", "Exchange", "current_exchange"]
+__all__ = ["Attempt", "Exchange", "Tickets", "current_exchange"]
 
 Cause = Literal["first", "retry", "fallback", "hedge"]
+#: What a call has paid on its way out, to be settled when it ends.
+Tickets = list[tuple["Toll", Any]]
 
 
 class Home(Protocol):
@@ -162,6 +164,7 @@ class Attempt:
         "response",
         "start_s",
         "status",
+        "tickets",
         "upstream",
         "usage",
         "won",
@@ -181,6 +184,7 @@ class Attempt:
         self.response: Response | None = None
         self.usage = NO_USAGE
         self.cost_usd = 0.0
+        self.tickets: Tickets | None = None
         exchange.attempts += 1
         self.number = exchange.attempts
         self.cause: Cause = "first"
@@ -239,6 +243,11 @@ class Attempt:
         exchange.last_error_final = isinstance(error, GatewayError) and not error.retryable
         exchange.in_flight -= 1
         exchange.open.remove(self)
+        tickets = self.tickets
+        if tickets is not None:
+            self.tickets = None
+            for toll, ticket in tickets:
+                toll.after_attempt(ticket, usage)
         if exchange.settled or outcome != "ok":
             self.report()
         else:  # a policy has read it to the end; `won` shows when the gateway answers

@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 from llmsim.errors import PolicyError, StreamBroken
-from llmsim.gateway.checked import UnknownUpstream, checked, name_of, start_policy
-from llmsim.gateway.contract import FunctionPolicy, Handler, Provider, Run, Runtime
+from llmsim.gateway.checked import TOLL, UnknownUpstream, checked, name_of, start_policy
+from llmsim.gateway.contract import FunctionPolicy, Handler, Provider, Run, Runtime, Toll
 from llmsim.gateway.deadlines import Deadlines
-from llmsim.gateway.exchange import Attempt, Exchange, current_exchange
+from llmsim.gateway.exchange import Attempt, Exchange, Tickets, current_exchange
 from llmsim.gateway.registry import kind_of
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.types import CallNext, Request, Response, Usage
@@ -197,10 +197,16 @@ class _Replica:
         self.number = number
         self.in_flight = 0
         self._upstreams: dict[str, Upstream] = {}
+        terminals: list[_Terminal] = []
         for name, provider in providers.items():
-            chain: CallNext = _Terminal(provider, runtime).send
+            terminal = _Terminal(provider, runtime)
+            terminals.append(terminal)
+            chain: CallNext = terminal.send
             for index, spec in reversed(tuple(enumerate(gateway.upstream))):
-                chain = _link(started(index, spec, "upstream", name), chain)
+                handler = started(index, spec, "upstream", name)
+                if _is_toll(handler):
+                    terminal.tolls.append(cast("Toll", handler))
+                chain = _link(handler, chain)
             self._upstreams[name] = Upstream(name, chain, getattr(provider, "model", ""))
         route: CallNext = _Router(self._upstreams).send
         call: CallNext
@@ -211,7 +217,11 @@ class _Replica:
         else:
             call = route
         for index, spec in reversed(tuple(enumerate(gateway.policies))):
-            call = _link(started(index, spec, "gateway", ""), call)
+            handler = started(index, spec, "gateway", "")
+            if _is_toll(handler):
+                for terminal in terminals:
+                    terminal.tolls.append(cast("Toll", handler))
+            call = _link(handler, call)
         self.call: CallNext = call
 
 
@@ -271,7 +281,7 @@ class RunningGateway:
 class _Terminal:
     """The innermost link: one call to one provider, accounted for."""
 
-    __slots__ = ("_cancelled_usage", "_model", "_name", "_now", "_send")
+    __slots__ = ("_cancelled_usage", "_model", "_name", "_now", "_send", "tolls")
 
     def __init__(self, provider: Provider, runtime: Runtime) -> None:
         self._send = provider.send
@@ -279,10 +289,13 @@ class _Terminal:
         self._name = provider.name
         self._model: str = getattr(provider, "model", "")
         self._now = runtime.now
+        self.tolls: list[Toll] = []
 
     async def send(self, request: Request) -> Response:
         exchange = current_exchange.get()
+        tickets = self._pay(request) if self.tolls else None
         attempt = Attempt(exchange, self._name, request.model or self._model, self._now())
+        attempt.tickets = tickets
         try:
             response = await self._send(request)
         except BaseException as error:
@@ -293,6 +306,21 @@ class _Terminal:
             raise
         attempt.answered(response, self._now())
         return response
+
+    def _pay(self, request: Request) -> Tickets:
+        tickets: Tickets = []
+        try:
+            for toll in self.tolls:
+                tickets.append((toll, toll.before_attempt(request, self._name)))
+        except BaseException:
+            for toll, ticket in tickets:
+                toll.after_attempt(ticket, None)
+            raise
+        return tickets
+
+
+def _is_toll(handler: object) -> bool:
+    return all(callable(getattr(handler, method, None)) for method in TOLL)
 
 
 def _link(handler: Handler, call_next: CallNext) -> CallNext:

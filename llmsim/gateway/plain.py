@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,6 +39,7 @@ class PlainRuntime:
         seed: int | None = None,
     ) -> None:
         self.now = asyncio.get_running_loop().time
+        self.epoch_s = time.time() - self.now()
         self.luck = Luck(secrets.randbits(63) if seed is None else seed)
         self._prices = prices or {}
         self._on_event = on_event

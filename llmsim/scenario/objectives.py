@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from llmsim.errors import Problem, ScenarioError
-from llmsim.units import COUNT, DURATION, MULTIPLIER, RATE, RATIO, Unit
+from llmsim.units import COUNT, DURATION, MULTIPLIER, RATE, RATIO, USD, Unit
 
 if TYPE_CHECKING:
     from llmsim.scenario.spec import Scenario
@@ -38,14 +38,6 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": lambda measured, bound: measured > bound,
     ">=": lambda measured, bound: measured >= bound,
 }
-
-
-def _usd(text: str) -> float | None:
-    found = re.fullmatch(r"\$\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", text)
-    return float(found[1]) if found else None
-
-
-USD = Unit("an amount of money", ("$0.02", "$15"), _usd)
 
 
 class Measure(NamedTuple):
@@ -89,6 +81,7 @@ METRICS: dict[str, Measure] = {
     "max_steps_per_session": Measure(
         COUNT, ("value", "max"), True, "most turns of one conversation, or calls of one agent"
     ),
+    "max_spend_per_user": Measure(USD, ("value", "max"), True, "most billed for one user of one tenant"),
     "max_spend_per_session": Measure(USD, ("value", "max"), True, "most billed for one conversation or agent"),
     "max_in_flight": Measure(COUNT, ("value", "max"), False, "most requests in the gateway at once"),
     "leaked_streams": Measure(COUNT, _VALUE, True, "responses neither read nor closed by the policies"),

@@ -168,7 +168,7 @@ class Lab:
         self.loop = loop
         self.recorder = recorder = Recorder(self.zero_s, loop.time)
         prices = {name: spec.price for name, spec in scenario.providers.items()}
-        runtime = LabRuntime(loop.time, luck, recorder, prices)
+        runtime = LabRuntime(loop.time, luck, recorder, prices, self.epoch_s)
         faults = [*scenario.faults, *self._incidents(luck)]
         providers = self._providers(loop, luck, world, faults)
         self.users = users = Users(

@@ -24,12 +24,20 @@ class LabRuntime:
         Of this replication.
     prices
         Per upstream.
+    epoch_s
+        What wall clocks say at loop time 0.
     """
 
     def __init__(
-        self, now: Callable[[], float], luck: Luck, recorder: Recorder, prices: Mapping[str, TokenPrice]
+        self,
+        now: Callable[[], float],
+        luck: Luck,
+        recorder: Recorder,
+        prices: Mapping[str, TokenPrice],
+        epoch_s: float = 0.0,
     ) -> None:
         self.now = now
+        self.epoch_s = epoch_s
         self.luck = luck
         self._recorder = recorder
         self._prices = prices

@@ -119,7 +119,8 @@ def _no_false_hits(sample: Sample) -> float:
 
 
 def _per_user(sample: Sample) -> float:
-    spent = sample.requests.group_by("user", maintain_order=True).agg(pl.col("cost_usd").sum())["cost_usd"]
+    # Two tenants may each have an "alice".
+    spent = sample.requests.group_by("tenant", "user", maintain_order=True).agg(pl.col("cost_usd").sum())["cost_usd"]
     return math.nan if spent.is_empty() else float(spent.max())  # type: ignore[arg-type]
 
 
@@ -208,7 +209,9 @@ METRICS: dict[str, Metric] = {
     "non_retryable_retries": Metric(
         "count", "retries after an error that retrying cannot cure", value=_sum("non_retryable_retries")
     ),
-    "max_spend_per_user": Metric("usd", "most billed for one user", value=_per_user),
+    "max_spend_per_user": Metric(
+        "usd", "most billed for one user of one tenant, in the measured time", value=_per_user, peak=_per_user
+    ),
     "max_spend_per_session": Metric(
         "usd", "most billed for one conversation or agent, in the measured time", value=_per_session, peak=_per_session
     ),

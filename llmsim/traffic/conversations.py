@@ -295,6 +295,8 @@ class Conversation:
 
     def _words(self, step: int) -> str:
         if not self.human:
+            # What runs away asks the same tool again, and gets what it got before.
+            step = min(step, self._script.usual_steps)
             return f"{self._first_text}: result {step} for {self._opening.session}"
         if self._script.own_words[step]:
             return f"{self._first_text}: follow-up {step} in the words of {self._opening.session}"

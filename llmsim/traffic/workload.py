@@ -8,6 +8,7 @@ agent brings its `Conversation` along (``truth.session``), which makes the reque
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -33,6 +34,8 @@ __all__ = ["JSON_ANSWER", "Truth", "Workload", "World", "usable"]
 #: The schema that requests of routes with ``expects: json`` carry, and what makes an answer usable to their users.
 JSON_ANSWER = '{"type": "object", "required": ["answer"]}'
 
+_CUT = re.compile(r"(tok )*(t|to|tok)?")  # filler (llmsim.providers.sim.outputs.json_text) without its end, or nothing
+
 _BLOCK = BLOCK
 _MOST_KEPT = 128  #: blocks from which on none more are kept, however often they are asked for again
 _Row = tuple[int, int, int, float, int, str]  # number of the route, input tokens, output tokens, patience, user, words
@@ -44,18 +47,23 @@ _request: Callable[[type[Request], tuple[Any, ...]], Request] = tuple.__new__
 
 @lru_cache(maxsize=4096)
 def usable(text: str) -> bool:
-    """Whether an answer is what `JSON_ANSWER` asks for, strictly parsed.
+    """Whether an answer is what `JSON_ANSWER` asks for, strictly parsed, and complete.
+
+    A simulated model's sentence ends with a full stop. One that does not was cut off, whatever brackets somebody has
+    put behind it: its reader notices, as the reader of half a real sentence does.
 
     Examples
     --------
     >>> usable('{"answer": "yes"}'), usable('{"result": "yes"}'), usable('Sure: {"answer": "yes"}')
     (True, False, False)
+    >>> usable('{"answer": "tok tok."}'), usable('{"answer": "tok to"}')
+    (True, False)
     """
     try:
         value = json.loads(text)
     except ValueError:
         return False
-    return isinstance(value, dict) and "answer" in value
+    return isinstance(value, dict) and "answer" in value and not _CUT.fullmatch(str(value["answer"]))
 
 
 class Workload:

@@ -6,6 +6,7 @@ a busy machine can change even facts (a token just before a deadline), a story i
 """
 
 import asyncio
+import dataclasses
 
 import pytest
 from loopback import Cut, Stall, completion, failure, hang, hang_up, stream
@@ -14,9 +15,10 @@ from parity.worlds import Story, Upstream, live, simulated
 import llmsim as ls
 from llmsim.distributions import Constant
 from llmsim.errors import StreamBroken
-from llmsim.gateway.policies import Backoff
+from llmsim.gateway.policies import Backoff, Budget, Cascade, MaxTokens, RunawayGuard, StructuredOutput
 from llmsim.providers.faults import Abort, Fault, StreamBreak
 from llmsim.providers.faults import Stall as StallFault
+from llmsim.providers.sim.outputs import JsonDefects, Output
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.types import Response, WholeAnswer
 
@@ -36,6 +38,11 @@ def _fault(**effects):
 def fine(ttft=0.05, gap=0.02):
     """An upstream that answers with four tokens."""
     return Upstream([stream("a", "b", "c", "d", ttft_s=ttft, gap_s=gap)], _sim(ttft, gap))
+
+
+def _priced(upstream):
+    """The same for money: a call of 10 and 4 tokens costs $0.0003."""
+    return dataclasses.replace(upstream, price=ls.TokenPrice(input=1e-5, output=5e-5))
 
 
 def failing(status, **answer):
@@ -176,6 +183,35 @@ STORIES = {
         ls.Gateway(policies=(FALLBACK,), upstream=(ls.CircuitBreaker(minimum_calls=2, failure_rate=0.5),)),
         {"a": failing(500), "b": fine()},
         requests=({}, {}, {}),
+    ),
+    "the third call of a session is refused": Story(
+        ls.Gateway(policies=(RunawayGuard(max_calls=2),)),
+        {"a": fine()},
+        requests=({"session": "s"},) * 3,
+    ),
+    "a cascade goes on from a broken stream": Story(
+        ls.Gateway(policies=(Cascade(order=("a", "b")),)),
+        {
+            "a": Upstream(
+                [stream("a", "b", ttft_s=0.05, after=1, then=[Cut()])],
+                _sim(),
+                [_fault(break_=StreamBreak(after_tokens=1))],
+            ),
+            "b": fine(),
+        },
+    ),
+    "a cascade is content with the first": Story(
+        ls.Gateway(policies=(Cascade(order=("a", "b"), min_tokens=4), MaxTokens(cap=50))), {"a": fine(), "b": fine()}
+    ),
+    "no JSON, and none when asked again": Story(
+        ls.Gateway(policies=(StructuredOutput(),)),
+        {"a": Upstream(fine().live, dataclasses.replace(_sim(), output=Output(json_defects=JsonDefects(no_json=1.0))))},
+        requests=({"response_schema": '{"type": "object"}'},),
+    ),
+    "the budget is spent and the next call would pass it": Story(
+        ls.Gateway(policies=(Budget(limit=0.005), FALLBACK)),
+        {"a": failing(500), "b": _priced(Upstream([completion("a b c d", usage=(10, 4), delay_s=0.11)], _sim()))},
+        requests=({"stream": False, "max_tokens": 90},) * 4,
     ),
     "the second time it comes from the cache": Story(
         ls.Gateway(policies=(ls.Cache(),)),

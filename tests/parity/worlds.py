@@ -17,6 +17,7 @@ from llmsim.error_words import outcome_word
 from llmsim.errors import GatewayError
 from llmsim.gateway.pipeline import Gateway
 from llmsim.luck import Luck
+from llmsim.pricing import FREE, TokenPrice
 from llmsim.providers.faults import Fault
 from llmsim.providers.faulty import FaultyProvider
 from llmsim.providers.live import OpenAIChat
@@ -38,6 +39,8 @@ class Upstream:
         What the loopback server answers, call by call; the last one repeats.
     sim
         The simulated provider.
+    price
+        Of a token.
     faults
         What goes wrong with it (on the story's clock: 0 is the first request), to be what `live` scripts.
     """
@@ -45,6 +48,7 @@ class Upstream:
     live: Sequence[Answer]
     sim: SimProvider
     faults: Sequence[Fault] = ()
+    price: TokenPrice = FREE
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ def simulated(story: Story) -> Seen:
                 name, upstream.sim, loop=loop, luck=luck, world=world, faults=upstream.faults
             )
             providers.append(FaultyProvider(provider, upstream.faults, luck=luck, now=loop.time))
+            providers[-1].price = upstream.price
         return await tell(story, providers)
 
     return simulate(main)
@@ -154,7 +159,7 @@ def live(story: Story) -> Seen:
             for name, upstream in story.upstreams.items():
                 # The first answer is for a call before the story, so that it does not measure imports and connecting.
                 server = await stack.enter_async_context(LoopbackServer([completion("warm"), *upstream.live]))
-                provider = OpenAIChat(name, base_url=server.url, model="m", api_key_env=None)
+                provider = OpenAIChat(name, base_url=server.url, model="m", api_key_env=None, price=upstream.price)
                 await stack.enter_async_context(provider)
                 warm = Request("warm", messages=(Message("user", "hello"),), stream=False)
                 await (await provider.send(warm)).read()

@@ -143,11 +143,12 @@ def test_safety_counters():
         request(leaked_streams=2, duplicated_tokens=7, non_retryable_retries=1, user="a", cost_usd=0.25),
         request(leaked_streams=1, user="b", cost_usd=0.5),
         request(outcome="rate_limited", idle_after_last_attempt_s=4.0, user="a", cost_usd=0.5),
+        request(user="a", tenant="another", cost_usd=0.7),  # somebody else of the same name
     ]
     assert value(rows, "leaked_streams") == 3
     assert value(rows, "duplicated_tokens") == 7
     assert value(rows, "non_retryable_retries") == 1
-    assert value(rows, "max_spend_per_user") == 0.75
+    assert value(rows, "max_spend_per_user") == value(rows, "max_spend_per_user", "max") == 0.75
     assert value(rows, "sleep_after_last_attempt", "max") == 4.0
     assert value(rows, "max_in_flight") == value(rows, "max_in_flight", "max") == 3.0
     assert math.isnan(value(rows, "max_in_flight", counters={}))

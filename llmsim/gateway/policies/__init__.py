@@ -2,11 +2,30 @@
 
 from llmsim.algorithms.backoff import Backoff
 from llmsim.gateway.foreign import Around
+from llmsim.gateway.policies.budget import Budget
 from llmsim.gateway.policies.cache import Cache
+from llmsim.gateway.policies.cascade import Cascade
 from llmsim.gateway.policies.circuit_breaker import CircuitBreaker
 from llmsim.gateway.policies.deadline import Deadline
 from llmsim.gateway.policies.fallback import Fallback
+from llmsim.gateway.policies.max_tokens import MaxTokens
 from llmsim.gateway.policies.retry import Retry
+from llmsim.gateway.policies.runaway_guard import RunawayGuard
+from llmsim.gateway.policies.structured_output import StructuredOutput
 from llmsim.gateway.policies.timeout import Timeout
 
-__all__ = ["Around", "Backoff", "Cache", "CircuitBreaker", "Deadline", "Fallback", "Retry", "Timeout"]
+__all__ = [
+    "Around",
+    "Backoff",
+    "Budget",
+    "Cache",
+    "Cascade",
+    "CircuitBreaker",
+    "Deadline",
+    "Fallback",
+    "MaxTokens",
+    "Retry",
+    "RunawayGuard",
+    "StructuredOutput",
+    "Timeout",
+]

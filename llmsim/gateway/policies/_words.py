@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any
 
 from llmsim.error_words import ERROR_WORDS, error_matcher
+from llmsim.errors import PolicyError
 
-__all__ = ["Names", "OnWords", "on_words"]
+if TYPE_CHECKING:
+    from llmsim.gateway.contract import Run
+
+__all__ = ["Names", "OnWords", "known_upstream", "on_words"]
 
 
 def _listed(value: Any) -> Any:
@@ -64,3 +69,17 @@ def on_words(spec: Any) -> None:
         raise ValueError("on is empty, so nothing would ever match; write on: [server_error, timeout] or leave it out")
     error_matcher(words)
     object.__setattr__(spec, "on", tuple(words))
+
+
+def known_upstream(run: Run, upstream: str, key: str) -> None:
+    """Check that a policy's `key` names an upstream that there is.
+
+    Raises
+    ------
+    PolicyError
+        With the nearest name.
+    """
+    if run.upstreams and upstream not in run.upstreams:
+        near = get_close_matches(upstream, run.upstreams, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"configured: {', '.join(run.upstreams)}"
+        raise PolicyError(f"unknown upstream {upstream!r} in {key}; {hint}", policy=run.name)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, ClassVar
 
 from llmsim.error_words import error_matcher, outcome_word
-from llmsim.errors import AllUpstreamsFailed, PolicyError
+from llmsim.errors import AllUpstreamsFailed
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.policies._words import Names, OnWords, on_words
+from llmsim.gateway.policies._words import Names, OnWords, known_upstream, on_words
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Request, Response
 
@@ -90,10 +89,7 @@ class Fallback:
             If `order` names an upstream that is not configured.
         """
         for upstream in self.order:
-            if run.upstreams and upstream not in run.upstreams:
-                near = get_close_matches(upstream, run.upstreams, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"configured: {', '.join(run.upstreams)}"
-                raise PolicyError(f"unknown upstream {upstream!r} in order; {hint}", policy=run.name)
+            known_upstream(run, upstream, "order")
         return _FallbackHandler(self, run)
 
 

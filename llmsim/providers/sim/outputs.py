@@ -130,11 +130,11 @@ def json_text(tokens: int, kept: int, defect: Defect | None, place: float) -> st
     Examples
     --------
     >>> json_text(6, 6, None, 0.5)
-    '{"answer": "tok tok tok"}'
+    '{"answer": "tok tok tok."}'
     >>> json_text(6, 6, "cut", 0.5), json_text(6, 6, "wrong_schema", 0.5)
-    ('{"answer": "', '{"result": "tok tok tok"}')
+    ('{"answer": "t', '{"result": "tok tok tok."}')
     """
-    words = ("tok " * max(tokens - 3, 1))[:-1]
+    words = ("tok " * max(tokens - 3, 1))[:-1] + "."  # a full stop: who reads it sees whether that was all
     text = f'{{"{"result" if defect == "wrong_schema" else "answer"}": "{words}"}}'
     if defect == "cut":
         return text[: max(int(len(text) * place), 1)]
