@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from llmsim.gateway.deadlines import Deadlines
 from llmsim.gateway.exchange import Attempt
+from llmsim.gateway.health import Health
 from llmsim.luck import Luck
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.types import CallNext, Request, Response, Usage
@@ -92,9 +93,23 @@ class Run:
         Which gateway replica, from 0.
     now
         Seconds on the loop's clock.
+    health
+        Until when which upstreams are refused (`llmsim.gateway.health.Health`).
     """
 
-    __slots__ = ("_deadlines", "_emit", "_luck", "name", "now", "prices", "replica", "scope", "upstream", "upstreams")
+    __slots__ = (
+        "_deadlines",
+        "_emit",
+        "_luck",
+        "health",
+        "name",
+        "now",
+        "prices",
+        "replica",
+        "scope",
+        "upstream",
+        "upstreams",
+    )
 
     def __init__(
         self,
@@ -107,6 +122,7 @@ class Run:
         replica: int = 0,
         prices: Mapping[str, TokenPrice] | None = None,
         deadlines: dict[tuple[float | None, str], Deadlines] | None = None,
+        health: Health | None = None,
     ) -> None:
         self.now: Callable[[], float] = runtime.now
         self._deadlines = {} if deadlines is None else deadlines
@@ -118,6 +134,7 @@ class Run:
         self.upstreams = upstreams
         self.replica = replica
         self.prices: Mapping[str, TokenPrice] = prices or {}
+        self.health = Health() if health is None else health
 
     def luck(self, purpose: str, request: Request, *address: object) -> float:
         """A number in (0, 1) that belongs to this policy, purpose, request and address (say, the n-th retry).
