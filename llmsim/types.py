@@ -1,7 +1,6 @@
 """Values that every room shares: `Request`, `Response` and what streams between them.
 
-A `Response` exists from the first chunk on: ``await call_next(request)`` is the time to first token, iterating is
-generation. What supplies the chunks is a `Stream`; simulated, live and cached streams differ only there.
+A `Response` exists from the first chunk on; what supplies its chunks is a `Stream`: simulated, live or cached.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 from llmsim.callbacks import run_callbacks
-from llmsim.errors import GatewayError
+from llmsim.errors import GatewayError, StreamBroken
 
 __all__ = [
     "NO_LIMITS",
@@ -66,10 +65,7 @@ class Segment(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What a caller asks of the gateway. Immutable; `to` and ``_replace`` give changed copies.
-
-    A NamedTuple and not a dataclass: one is made for every simulated request (0.6 µs against 3.6 µs).
-    """
+    """What a caller asks of the gateway; `to` and ``_replace`` give changed copies. (A dataclass: 3.6 µs, this: 0.6.)"""
 
     id: str  #: structural: ``session/step/user-retry``; live callers may use any unique text
     session: str = ""
@@ -108,10 +104,7 @@ _CANCELLED = Outcome("cancelled")
 
 
 class Limits(NamedTuple):
-    """What a stream must observe while it is read.
-
-    A stream that knows its own timeline (a simulated one) needs no timer to keep these; a live one arms one.
-    """
+    """What a stream must observe while it is read. One that knows its own timeline needs no timer for that."""
 
     gap_s: float | None = None  #: longest silence between two chunks
     until_s: float | None = None  #: absolute time on the loop's clock
@@ -134,13 +127,10 @@ class Stream(Protocol):
         """``stop``, ``length``, …; empty until it ended cleanly."""
 
     async def next(self, limits: Limits) -> Chunk | None:
-        """The next chunk, None at the clean end. Raises the `GatewayError` with which the stream broke."""
+        """The next chunk, None at the end (clean: with a `finish_reason`). Raises the error with which it broke."""
 
     async def rest(self, limits: Limits) -> Chunk | None:
-        """Everything that is left as one chunk, in as few wake-ups as the source allows.
-
-        With a `finish_reason` set afterwards the answer is complete, usage included.
-        """
+        """All that is left as one chunk, in few wake-ups; complete if there is a `finish_reason` afterwards."""
 
     def close(self) -> None:
         """The caller no longer wants the rest. Must not block; may be called more than once."""
@@ -207,7 +197,7 @@ class Response:
     served_from
         ``"upstream"`` or ``"cache"``.
     status, headers
-        Of the HTTP answer; empty where there was none.
+        Of the HTTP answer.
     parents
         Responses this one was made from: they live as long as it does and are not taken for leaks.
     queue_s
@@ -304,7 +294,7 @@ class Response:
             self._fail(error)
             raise
         if chunk is None:
-            self._end(_OK)
+            self._complete()
             raise StopAsyncIteration
         self._deliver(chunk)
         return chunk
@@ -319,13 +309,21 @@ class Response:
                 self._fail(error)
                 raise
             if chunk is None:
-                self._end(_OK)
+                self._complete()
                 break
             self._deliver(chunk)
             parts = parts + chunk.text if parts else chunk.text
             if self._stream.finish_reason:  # that was all: no need to be told so
                 self._end(_OK)
         return parts
+
+    def _complete(self) -> None:
+        if self.outcome is None and not self._stream.finish_reason:  # a cut that looks like an end
+            text, status = "the stream ended without a finish reason", self.status
+            error = StreamBroken(text, tokens_delivered=self._tokens, upstream=self.upstream, status=status)
+            self._fail(error)
+            raise error
+        self._end(_OK)
 
     def _deliver(self, chunk: Chunk) -> None:
         self._tokens += chunk.tokens

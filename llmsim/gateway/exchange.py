@@ -29,6 +29,16 @@ class Home(Protocol):
     in_flight: int
 
 
+class Router(Protocol):
+    """Who chooses upstreams for requests that name none; a fallback without an order of its own asks it."""
+
+    def choose(self, request: Request, exchange: Exchange | None) -> str | None:
+        """The best upstream that this request has not been sent to; None if there is none left."""
+
+    def addressed(self, request: Request, upstream: str) -> Request:
+        """The request on its way to this upstream, with the model it has there."""
+
+
 class Exchange:
     """One request on its way through the gateway."""
 
@@ -51,9 +61,11 @@ class Exchange:
         "over",
         "replica",
         "request",
+        "router",
         "runtime",
         "sent_to",
         "settled",
+        "tried",
         "unsettled",
     )
 
@@ -64,6 +76,8 @@ class Exchange:
         self.first_choice = ""
         self.last_upstream = ""
         self.sent_to = ""
+        self.tried: tuple[str, ...] = ()  # upstreams it was addressed to, in order; one that was asked again, again
+        self.router: Router | None = None  # set by a policy that chose for it
         self.last_error_final = False  # whether retrying the last attempt cannot cure its error
         self.last_end_s = math.nan
         self.fallbacks = 0
@@ -89,6 +103,7 @@ class Exchange:
         elif upstream != self.first_choice and upstream != self.last_upstream:
             self.fallbacks += 1
         self.last_upstream = upstream
+        self.tried += (upstream,)
 
     def settle(self, response: Response) -> None:
         """The gateway answers with `response`: what else is still open was forgotten by a policy."""
@@ -109,6 +124,15 @@ class Exchange:
         self._report()
         if len(opened) > 1 and any(attempt.won for attempt in opened):
             self._close({id(one) for one in kept})
+
+    def joined(self, response: Response) -> None:
+        """The answer goes on with `response`: what was delivered before stays good, and this is part of it."""
+        parts = [response]
+        for part in parts:
+            parts.extend(part.parents)
+        for attempt in (*self.open, *self.unsettled):
+            if any(attempt.response is part for part in parts):
+                attempt.won = True
 
     def ended(self, outcome: Outcome, usage: Usage) -> None:
         """The answer has ended, and with it the request."""
