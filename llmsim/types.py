@@ -65,7 +65,10 @@ class Segment(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What a caller asks of the gateway; `to` and ``_replace`` give changed copies. (A dataclass: 3.6 µs, this: 0.6.)"""
+    """What a caller asks of the gateway; `to` and ``_replace`` give changed copies.
+
+    A NamedTuple and not a dataclass: one is made for every simulated request (0.6 µs against 3.6 µs).
+    """
 
     id: str  #: structural: ``session/step/user-retry``; live callers may use any unique text
     session: str = ""
@@ -208,11 +211,11 @@ class Response:
 
     __slots__ = (
         "_callbacks",
-        "_limits",
         "_stream",
         "_taps",
         "_tokens",
         "headers",
+        "limits",
         "model",
         "origin",
         "outcome",
@@ -239,7 +242,7 @@ class Response:
         self._stream = stream
         self._callbacks: list[OnEnd] | None = None
         self._taps: list[Tap] | None = None
-        self._limits = NO_LIMITS
+        self.limits = NO_LIMITS  #: as tightened so far
         self._tokens = 0
         self.upstream = upstream
         self.model = model
@@ -268,9 +271,8 @@ class Response:
     @property
     def segments(self) -> tuple[Segment, ...]:
         """Which upstream produced which part, in order."""
-        if self.parents:
-            return tuple(segment for parent in self.parents for segment in parent.segments)
-        return (Segment(self.origin, self.model, self._tokens),)
+        own = (Segment(self.origin, self.model, self._tokens),)
+        return tuple(segment for parent in self.parents for segment in parent.segments) if self.parents else own
 
     @property
     def tokens_delivered(self) -> int:
@@ -289,7 +291,7 @@ class Response:
         if self.outcome is not None:
             raise StopAsyncIteration
         try:
-            chunk = await self._stream.next(self._limits)
+            chunk = await self._stream.next(self.limits)
         except BaseException as error:
             self._fail(error)
             raise
@@ -304,7 +306,7 @@ class Response:
         parts = ""
         while self.outcome is None:
             try:
-                chunk = await self._stream.rest(self._limits)
+                chunk = await self._stream.rest(self.limits)
             except BaseException as error:
                 self._fail(error)
                 raise
@@ -387,12 +389,12 @@ class Response:
         late
             Makes the error for `until_s` from the number of tokens delivered.
         """
-        gap, until, old_late = self._limits
+        gap, until, old_late = self.limits
         if gap_s is not None and (gap is None or gap_s < gap):
             gap = gap_s
         if until_s is not None and (until is None or until_s < until):
             until, old_late = until_s, late
-        self._limits = _limits(Limits, (gap, until, old_late))
+        self.limits = _limits(Limits, (gap, until, old_late))
 
 
 CallNext = Callable[[Request], Awaitable[Response]]

@@ -125,7 +125,8 @@ def test_an_end_without_a_finish_reason_is_a_cut(whole):
         async def next(self, limits):
             return self._chunks.pop(0) if self._chunks else None
 
-        rest = next
+        async def rest(self, limits):
+            return await self.next(limits)
 
     stream, ends = Cut([Chunk("he"), Chunk("llo")]), []
     response = Response(stream, upstream="a")

@@ -93,6 +93,8 @@ class Run:
         Which gateway replica, from 0.
     now
         Seconds on the loop's clock.
+    context_windows
+        Most input and output tokens of each upstream, where that is known.
     health
         Until when which upstreams are refused (`llmsim.gateway.health.Health`).
     """
@@ -101,6 +103,7 @@ class Run:
         "_deadlines",
         "_emit",
         "_luck",
+        "context_windows",
         "health",
         "name",
         "now",
@@ -123,6 +126,7 @@ class Run:
         prices: Mapping[str, TokenPrice] | None = None,
         deadlines: dict[tuple[float | None, str], Deadlines] | None = None,
         health: Health | None = None,
+        context_windows: Mapping[str, int] | None = None,
     ) -> None:
         self.now: Callable[[], float] = runtime.now
         self._deadlines = {} if deadlines is None else deadlines
@@ -135,6 +139,7 @@ class Run:
         self.replica = replica
         self.prices: Mapping[str, TokenPrice] = prices or {}
         self.health = Health() if health is None else health
+        self.context_windows: Mapping[str, int] = context_windows or {}
 
     def luck(self, purpose: str, request: Request, *address: object) -> float:
         """A number in (0, 1) that belongs to this policy, purpose, request and address (say, the n-th retry).

@@ -32,8 +32,11 @@ class Home(Protocol):
 class Router(Protocol):
     """Who chooses upstreams for requests that name none; a fallback without an order of its own asks it."""
 
-    def choose(self, request: Request, exchange: Exchange | None) -> str | None:
-        """The best upstream that this request has not been sent to; None if there is none left."""
+    def choose(self, request: Request, exchange: Exchange | None, larger_than: int = 0) -> str | None:
+        """The best upstream that this request has not been sent to; None if there is none left.
+
+        None whose context window is known to be `larger_than` tokens or less.
+        """
 
     def addressed(self, request: Request, upstream: str) -> Request:
         """The request on its way to this upstream, with the model it has there."""

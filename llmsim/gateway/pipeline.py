@@ -179,6 +179,8 @@ class _Replica:
     ) -> None:
         names = tuple(providers)
         health = Health(shared.health)
+        sizes = {name: getattr(provider, "context_window", None) for name, provider in providers.items()}
+        windows = {name: size for name, size in sizes.items() if size is not None}
 
         def started(index: int, spec: Any, scope: Literal["gateway", "upstream"], upstream: str) -> Handler:
             key = (scope, index, upstream)
@@ -195,6 +197,7 @@ class _Replica:
                 prices=prices,
                 deadlines=shared.deadlines,
                 health=shared.health if for_all else health,
+                context_windows=windows,
             )
             shared.handlers[key] = handler = start_policy(spec, run)
             return handler

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar
 
 from llmsim.error_words import ERROR_WORDS, error_matcher
+from llmsim.errors import PolicyError
 
-__all__ = ["Names", "OnWords", "on_words"]
+__all__ = ["ErrorWord", "Names", "OnWords", "Table", "known_upstreams", "on_words", "tables"]
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 def _listed(value: Any) -> Any:
@@ -47,7 +52,8 @@ class _ErrorWord:
         }
 
 
-OnWords = Annotated[tuple[Annotated[str | int, _ErrorWord()], ...], _List()]
+ErrorWord = Annotated[str | int, _ErrorWord()]
+OnWords = Annotated[tuple[ErrorWord, ...], _List()]
 Names = Annotated[tuple[str, ...], _List()]
 
 
@@ -64,3 +70,38 @@ def on_words(spec: Any) -> None:
         raise ValueError("on is empty, so nothing would ever match; write on: [server_error, timeout] or leave it out")
     error_matcher(words)
     object.__setattr__(spec, "on", tuple(words))
+
+
+class Table(dict[K, V]):
+    """A mapping in a frozen spec: hashable, and not to be changed."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __repr__(self) -> str:
+        return dict.__repr__(self)
+
+
+def tables(spec: Any, *fields: str) -> None:
+    """Make these mappings of a frozen spec hashable; their lists become tuples."""
+    for field in fields:
+        mapping = getattr(spec, field)
+        pairs = {key: tuple(value) if isinstance(value, list) else value for key, value in mapping.items()}
+        object.__setattr__(spec, field, Table(pairs))
+
+
+def known_upstreams(run: Any, names: Iterable[str], field: str) -> None:
+    """Refuse names that are not configured.
+
+    Raises
+    ------
+    PolicyError
+        For the first one that is not among ``run.upstreams``.
+    """
+    for upstream in names:
+        if run.upstreams and upstream not in run.upstreams:
+            near = get_close_matches(upstream, run.upstreams, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"configured: {', '.join(run.upstreams)}"
+            raise PolicyError(f"unknown upstream {upstream!r} in {field}; {hint}", policy=run.name)

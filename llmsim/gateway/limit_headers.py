@@ -1,0 +1,77 @@
+"""What answers say about rate limits, in the headers of the vendors.
+
+OpenAI, Azure and Groq send ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``, Anthropic
+``anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}``. A reset is the time until
+a limit is *full* again, so what is missing divided by it is the refill (exact for OpenAI's and Groq's buckets, see
+`llmsim.providers.dialects.openai`). Where there is none that can be used (Azure sends none with a success; Anthropic
+names a moment of the wall clock, which nothing here knows) a limit is one per minute, as both document.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from llmsim.algorithms.quota import Told
+
+__all__ = ["read_limits"]
+
+_MINUTE_S = 60.0
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+#: (limit's name, header of its size, of what is left, of the time until it is full)
+_HEADERS = [
+    (name.replace("-", "_"), *(f"anthropic-ratelimit-{name}-{what}" for what in ("limit", "remaining")), "")
+    for name in ("requests", "tokens", "input-tokens", "output-tokens")
+] + [
+    (name, *(f"x-ratelimit-{what}-{name}" for what in ("limit", "remaining", "reset")))
+    for name in ("requests", "tokens")
+]
+
+
+def read_limits(headers: Mapping[str, str]) -> dict[str, Told]:
+    """Limits by name (``requests``, ``tokens``, ``input_tokens``, ``output_tokens``), those that the headers tell.
+
+    Parameters
+    ----------
+    headers
+        With lower-case names, as responses and errors carry them.
+
+    Examples
+    --------
+    >>> read_limits(
+    ...     {
+    ...         "x-ratelimit-limit-tokens": "30000",
+    ...         "x-ratelimit-remaining-tokens": "18000",
+    ...         "x-ratelimit-reset-tokens": "24s",
+    ...     }
+    ... )
+    {'tokens': Told(limit=30000.0, remaining=18000.0, refill_per_s=500.0)}
+    """
+    found: dict[str, Told] = {}
+    if not headers:
+        return found
+    for name, size, left, until in _HEADERS:
+        limit, remaining = _number(headers.get(size)), _number(headers.get(left))
+        if limit is None or remaining is None:
+            continue
+        reset_s = _duration(headers.get(until, "")) if until else 0.0
+        missing = limit - remaining
+        refill = missing / reset_s if reset_s and missing > 0 else limit / _MINUTE_S
+        found[name] = Told(limit, remaining, refill)
+    return found
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
+
+
+def _duration(text: str) -> float:
+    """Seconds of ``6m0s``, ``120ms``, ``20``; 0 for anything else."""
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return 0.0
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
