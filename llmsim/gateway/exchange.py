@@ -7,6 +7,7 @@ made that call. From them come the attempt table, the cause of each attempt, and
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -32,10 +33,17 @@ class Home(Protocol):
 class Router(Protocol):
     """Who chooses upstreams for requests that name none; a fallback without an order of its own asks it."""
 
-    def choose(self, request: Request, exchange: Exchange | None, larger_than: int = 0) -> str | None:
-        """The best upstream that this request has not been sent to; None if there is none left.
+    def choose(
+        self, request: Request, exchange: Exchange | None, *, larger_than: int = 0, besides: Sequence[str] = ()
+    ) -> str | None:
+        """The best upstream that this request has not been sent to, nor is about to be; None if there is none left.
 
-        None whose context window is known to be `larger_than` tokens or less.
+        Parameters
+        ----------
+        larger_than
+            None whose context window is known to have so many tokens or less.
+        besides
+            Upstreams that do not come into question either.
         """
 
     def addressed(self, request: Request, upstream: str) -> Request:

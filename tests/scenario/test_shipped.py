@@ -171,7 +171,7 @@ providers: {a: {}}
         {"providers": {}},
         {"providers": {"a": {"price": {"inputs": "$3/Mtok"}}}},
         {"gateway": {"policies": ["retri"]}},
-        {"gateway": {"policies": ["fallback"]}},
+        {"gateway": {"policies": ["timeout"]}},
         {"gateway": {"policies": [{"retry": {"max_attemps": 3}}]}},
         {"gateway": {"policies": [{"retry": {}, "cache": {}}]}},
         {"gateway": {"upstream": [{"fallback": {"order": ["a"]}}]}},

@@ -6,7 +6,7 @@ from llmsim.gateway.policies.circuit_breaker import CircuitBreaker
 from llmsim.gateway.policies.deadline import Deadline
 from llmsim.gateway.policies.fallback import Fallback
 from llmsim.gateway.policies.retry import Retry
-from llmsim.gateway.policies.route import Route
+from llmsim.gateway.policies.route import Routing
 from llmsim.gateway.policies.timeout import Timeout
 
-__all__ = ["Backoff", "Cache", "CircuitBreaker", "Deadline", "Fallback", "Retry", "Route", "Timeout"]
+__all__ = ["Backoff", "Cache", "CircuitBreaker", "Deadline", "Fallback", "Retry", "Routing", "Timeout"]

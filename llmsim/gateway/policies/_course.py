@@ -90,7 +90,7 @@ class Course:
         exchange = self.exchange
         if order is None and exchange is not None and exchange.router is not None:
             try:
-                return exchange.router.choose(self.request, exchange, self._above)
+                return exchange.router.choose(self.request, exchange, larger_than=self._above, besides=self.asked)
             except RateLimited as full:  # its upstreams have no room left
                 if error is None:
                     self.causes.append(full)

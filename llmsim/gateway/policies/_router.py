@@ -16,17 +16,17 @@ from llmsim.types import CallNext, Outcome, Request, Response, Usage
 from llmsim.units import format_duration
 
 if TYPE_CHECKING:
-    from llmsim.gateway.policies.route import Route
+    from llmsim.gateway.policies.route import Routing
 
 __all__ = ["RouteHandler"]
 
 
 class RouteHandler:
-    """See `llmsim.gateway.policies.Route`; also the `Router` that a fallback without an order asks."""
+    """See `llmsim.gateway.policies.Routing`; also the `Router` that a fallback without an order asks."""
 
     __slots__ = ("_by_name", "_models", "_run", "_strategy", "e2e", "headroom", "now", "outputs", "places")
 
-    def __init__(self, spec: Route, run: Run) -> None:
+    def __init__(self, spec: Routing, run: Run) -> None:
         self._run = run
         self.now = run.now
         self._models = spec.models
@@ -62,11 +62,17 @@ class RouteHandler:
         response.on_end(flight)
         return response
 
-    def choose(self, request: Request, exchange: Exchange | None, larger_than: int = 0) -> str | None:
+    def choose(
+        self, request: Request, exchange: Exchange | None, *, larger_than: int = 0, besides: Sequence[str] = ()
+    ) -> str | None:
         """See `llmsim.gateway.exchange.Router`."""
         windows = self._run.context_windows
-        untried = [place for place in self._untried(exchange) if windows.get(place.name, inf) > larger_than]
-        return self._pick(untried, request, exchange, self.now()).name if untried else None
+        places = [
+            place
+            for place in self._untried(exchange)
+            if place.name not in besides and windows.get(place.name, inf) > larger_than
+        ]
+        return self._pick(places, request, exchange, self.now()).name if places else None
 
     def addressed(self, request: Request, upstream: str) -> Request:
         """See `llmsim.gateway.exchange.Router`."""

@@ -15,7 +15,7 @@ from llmsim.types import Request, Usage
 
 if TYPE_CHECKING:
     from llmsim.gateway.contract import Run
-    from llmsim.gateway.policies.route import Route
+    from llmsim.gateway.policies.route import Routing
 
 __all__ = ["Ask", "Outputs", "Place", "Strategy", "strategy"]
 
@@ -252,7 +252,7 @@ class _Sticky:
         return owner or request.session or request.id
 
 
-def strategy(spec: Route, places: Sequence[Place], outputs: Outputs) -> Strategy:
+def strategy(spec: Routing, places: Sequence[Place], outputs: Outputs) -> Strategy:
     """What chooses among these places, which get whatever it keeps of each."""
     decay_s = spec.decay or _DECAY_S
     kind = spec.strategy
@@ -281,7 +281,7 @@ def strategy(spec: Route, places: Sequence[Place], outputs: Outputs) -> Strategy
     return _PeakEwma() if kind == "peak_ewma" else _LeastBusy()
 
 
-def _with_books(spec: Route, places: Sequence[Place], outputs: Outputs) -> Strategy:
+def _with_books(spec: Routing, places: Sequence[Place], outputs: Outputs) -> Strategy:
     groups = {name: number for number, group in enumerate(spec.groups) for name in group}
     for number, place in enumerate(places):
         place.book = QuotaBook()

@@ -12,7 +12,7 @@ from llmsim.gateway.policies._words import Names, known_upstreams, tables
 from llmsim.gateway.registry import register
 from llmsim.units import Multiplier, PositiveCount, PositiveDuration, Ratio, Unit
 
-__all__ = ["Route"]
+__all__ = ["Routing"]
 
 StrategyName = Literal[
     "ordered", "weighted", "least_busy", "peak_ewma", "p2c", "latency", "cost", "quota", "priority", "sticky"
@@ -39,7 +39,7 @@ _READ_BY: dict[str, tuple[str, ...]] = {
 
 @register("route")
 @dataclass(frozen=True, kw_only=True)
-class Route:
+class Routing:
     """Choose the upstream for every request that names none.
 
     **Protects from** one upstream's limits being everybody's, from waiting at a slow one while another is idle, and
@@ -112,9 +112,9 @@ class Route:
 
     Examples
     --------
-    >>> Route(strategy="weighted", weights={"openai": 3, "azure": 1}).weights["openai"]
+    >>> Routing(strategy="weighted", weights={"openai": 3, "azure": 1}).weights["openai"]
     3
-    >>> Route(strategy="cost", bound=1.5)
+    >>> Routing(strategy="cost", bound=1.5)
     Traceback (most recent call last):
     ValueError: bound has no effect with strategy: cost; it is for sticky
     """
