@@ -54,11 +54,11 @@ class PeakEwma:
     --------
     >>> load = PeakEwma(decay_s=10.0)
     >>> load.observe(0.1, now=0.0)
-    ... load.observe(2.0, now=1.0)
-    ... load.latency_s(1.0)
+    >>> load.observe(2.0, now=1.0)
+    >>> load.latency_s(1.0)
     2.0
     >>> load.observe(0.1, now=2.0)
-    ... round(load.latency_s(2.0), 2)
+    >>> round(load.latency_s(2.0), 2)
     1.82
     >>> round(load.score(12.0, in_flight=1), 2)
     1.34
