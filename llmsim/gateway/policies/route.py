@@ -50,8 +50,10 @@ class Routing:
 
     **Makes things worse** when it follows a number that a failing upstream makes look good: one that refuses at once is
     the fastest and the least busy of all. So a failed call never improves an average here; and put a circuit breaker
-    (or a cooldown) in upstream scope, since upstreams that are known to be refused are passed over. Several replicas
-    that each know only their own calls all choose the same "least busy" one: `p2c`, or ``shared: true``.
+    (or a cooldown) in upstream scope, since upstreams that are known to be refused are passed over. And of several
+    replicas each knows only its own calls: with ten upstreams at 80 % load, ``least_busy`` takes 1.39 times the service
+    time with one replica or ``shared: true``, 2.2 with four, 2.7 with eight, and chance 4.6
+    (``tests/gateway/policies/test_route_replicas.py``).
 
     List it innermost, after `fallback`, `retry` and `hedge`: then it chooses for every attempt, an upstream that this
     request has not been sent to before if there is one. (A policy after it, say a retry, stays with what it chose.)
