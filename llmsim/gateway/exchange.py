@@ -137,13 +137,17 @@ class Exchange:
             self._close({id(one) for one in kept})
 
     def joined(self, response: Response) -> None:
-        """The answer goes on with `response`: what was delivered before stays good, and this is part of it."""
+        """`response` is, or will be, one part of an answer that can go on elsewhere when it breaks.
+
+        What it delivered stays good then, so it is not settled with its end, but with that of the whole.
+        """
         parts = [response]
         for part in parts:
             parts.extend(part.parents)
         for attempt in (*self.open, *self.unsettled):
             if any(attempt.response is part for part in parts):
-                attempt.won = True
+                attempt.spliced = True
+                attempt.won = attempt.won or self.settled
 
     def ended(self, outcome: Outcome, usage: Usage) -> None:
         """The answer has ended, and with it the request."""
@@ -195,6 +199,7 @@ class Attempt:
         "number",
         "outcome",
         "response",
+        "spliced",
         "start_s",
         "status",
         "upstream",
@@ -212,6 +217,7 @@ class Attempt:
         self.outcome = ""
         self.status = 0
         self.won = False
+        self.spliced = False  # part of an answer that may go on elsewhere
         self.lost_by = ""  # the policy that forgot it, should nobody close it
         self.response: Response | None = None
         self.usage = NO_USAGE
@@ -274,7 +280,7 @@ class Attempt:
         exchange.last_error_final = isinstance(error, GatewayError) and not error.retryable
         exchange.in_flight -= 1
         exchange.open.remove(self)
-        if exchange.settled or outcome != "ok":
+        if exchange.settled or (outcome != "ok" and not self.spliced):
             self.report()
         else:  # a policy has read it to the end; `won` shows when the gateway answers
             exchange.unsettled.append(self)

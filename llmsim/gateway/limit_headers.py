@@ -2,9 +2,10 @@
 
 OpenAI, Azure and Groq send ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``, Anthropic
 ``anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}``. A reset is the time until
-a limit is *full* again, so what is missing divided by it is the refill (exact for OpenAI's and Groq's buckets, see
-`llmsim.providers.dialects.openai`). Where there is none that can be used (Azure sends none with a success; Anthropic
-names a moment of the wall clock, which nothing here knows) a limit is one per minute, as both document.
+a limit is *full* again, so what is missing divided by it is the refill (of OpenAI's and Groq's buckets, see
+`llmsim.providers.dialects.openai`), rounded to the safe side. Where there is none that can be used (Azure sends none
+with a success; Anthropic names a moment of the wall clock, which nothing here knows) a limit is one per minute, as both
+document.
 """
 
 from __future__ import annotations
@@ -39,14 +40,10 @@ def read_limits(headers: Mapping[str, str]) -> dict[str, Told]:
 
     Examples
     --------
-    >>> read_limits(
-    ...     {
-    ...         "x-ratelimit-limit-tokens": "30000",
-    ...         "x-ratelimit-remaining-tokens": "18000",
-    ...         "x-ratelimit-reset-tokens": "24s",
-    ...     }
-    ... )
-    {'tokens': Told(limit=30000.0, remaining=18000.0, refill_per_s=500.0)}
+    >>> headers = {"x-ratelimit-limit-tokens": "30000", "x-ratelimit-remaining-tokens": "18000"}
+    >>> told = read_limits({**headers, "x-ratelimit-reset-tokens": "24s"})["tokens"]
+    >>> told.remaining, round(told.refill_per_s)
+    (18000.0, 500)
     """
     found: dict[str, Told] = {}
     if not headers:
@@ -56,8 +53,9 @@ def read_limits(headers: Mapping[str, str]) -> dict[str, Told]:
         if limit is None or remaining is None:
             continue
         reset_s = _duration(headers.get(until, "")) if until else 0.0
-        missing = limit - remaining
-        refill = missing / reset_s if reset_s and missing > 0 else limit / _MINUTE_S
+        refill = limit / _MINUTE_S
+        if reset_s:  # both numbers are cut: with up to one missing less, and a millisecond more to go
+            refill = min(refill, max(limit - remaining - 1.0, 1.0) / (reset_s + 0.001))
         found[name] = Told(limit, remaining, refill)
     return found
 

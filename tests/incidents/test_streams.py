@@ -72,9 +72,10 @@ def test_an_overload_before_the_first_content_is_an_error_like_any_other():
     assert set(by_retry.attempts["outcome"].unique()) == {"ok", "overloaded"}
 
 
+PRICE = {"input": "$1/Mtok", "output": "$4/Mtok"}
 CUT = {
     "traffic": {"base_rate": "3/s", "mix": [{"expects": "json", "output_tokens": 40}]},
-    "providers": {"primary": {"ttft": "200ms"}, "secondary": {"ttft": "300ms"}},
+    "providers": {name: {"ttft": "200ms", "price": PRICE} for name in ("primary", "secondary")},
     "faults": [
         {"name": "cut", "provider": "primary", "at": "0s", "duration": "30s",
          "break": {"after_tokens": 12, "percentage": "25%"}},
@@ -123,6 +124,9 @@ def test_a_cut_stream_that_is_passed_on_as_a_clean_one():
     # Without a continuation, a cut is at least an error that says so.
     honest = judged(CUT, [application, Fallback(order=("primary", "secondary"))])
     assert set(honest.requests["outcome"].unique()) == {"ok", "stream_broken"}
+    # What was delivered before the cut is worth something only if the answer goes on.
+    assert green.metrics["cost_usd"]["broken"] == 0
+    assert honest.metrics["cost_usd"]["broken"] > 0
 
 
 SILENT = {

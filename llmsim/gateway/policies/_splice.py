@@ -50,6 +50,8 @@ class Splice:
         self._used_up = False  # max_tokens were delivered when it broke
         self._asking: asyncio.Task[Response] | None = None
         self._closed = False
+        if course.exchange is not None:
+            course.exchange.joined(first)
         self._owner: Response | None = Response(
             self,
             upstream=first.upstream,

@@ -246,7 +246,7 @@ def test_quota_stays_below_the_limits_that_answers_tell():
             except RateLimited as error:
                 outcomes["held back"] += 1
                 assert not error.upstream
-                assert 0 < error.retry_after_s <= 1.0
+                assert 0 < error.retry_after_s <= 2.0  # a little more than it takes
 
         async with asyncio.TaskGroup() as group:
             for number in range(120):  # 6/s against 3/s
