@@ -53,9 +53,10 @@ def read_limits(headers: Mapping[str, str]) -> dict[str, Told]:
         if limit is None or remaining is None:
             continue
         reset_s = _duration(headers.get(until, "")) if until else 0.0
-        refill = limit / _MINUTE_S
-        if reset_s:  # both numbers are cut: with up to one missing less, and a millisecond more to go
-            refill = min(refill, max(limit - remaining - 1.0, 1.0) / (reset_s + 0.001))
+        refill, missing = limit / _MINUTE_S, limit - remaining
+        if reset_s:  # both numbers are cut: up to one less is missing, and up to a millisecond more to go
+            least = max(missing - 1.0, 1.0) / (reset_s + 0.001)
+            refill = least if missing >= 2.0 else min(refill, least)
         found[name] = Told(limit, remaining, refill)
     return found
 

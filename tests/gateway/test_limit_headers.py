@@ -20,6 +20,12 @@ def test_openai_tells_what_is_left_and_how_fast_it_comes_back():
     assert told["tokens"].refill_per_s == pytest.approx(500.0, rel=1e-3)
 
 
+def test_limits_of_other_times_than_a_minute():
+    headers = {"x-ratelimit-limit-requests": "10", "x-ratelimit-remaining-requests": "4"}
+    told = read_limits({**headers, "x-ratelimit-reset-requests": "3s"})["requests"]
+    assert told.refill_per_s == pytest.approx(5 / 3, rel=1e-3)  # up to a sixth too slow, never too fast
+
+
 def test_groqs_requests_are_those_of_a_day():
     desk = Desk("groq", requests_per_day=1000, tokens=6000 / 60)
     told = read_limits(desk.headers(0.0, 100, 100))

@@ -65,11 +65,14 @@ def _start(course: Course, request: Request) -> _Call:
 
 def cancel(call: _Call, word: str = "") -> None:
     """Cancel a call and close its answer, should that have come already."""
-    if word:
+    if call.done():
+        _close(call)  # at once: the request may be over before any callback runs
+    elif word:
         call.cancel(word)  # tells those inside which time limit it was
+        call.add_done_callback(_close)
     else:
         call.cancel()
-    call.add_done_callback(_close)
+        call.add_done_callback(_close)
 
 
 def _close(call: _Call) -> None:

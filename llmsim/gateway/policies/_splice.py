@@ -109,6 +109,8 @@ class Splice:
                 try:
                     chunk = await self._piece(limits, whole=whole)
                 except Exception as error:
+                    if self._closed:  # by another task, while this one waited
+                        return None
                     self._failure = error
                 else:
                     return self._noted(chunk)

@@ -245,8 +245,8 @@ class _Sticky:
             prefix = ""
             for message in request.messages:
                 prefix += f"{message.role}\x1f{message.content}\x1e"
-                if len(prefix) >= _PREFIX_CHARACTERS:
-                    break
+                if message.role != "system" or len(prefix) >= _PREFIX_CHARACTERS:
+                    break  # what follows differs from turn to turn
             return prefix[:_PREFIX_CHARACTERS]
         owner = getattr(request, self._key, "") if self._key != "prefix" else ""
         return owner or request.session or request.id

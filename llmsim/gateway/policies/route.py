@@ -95,8 +95,9 @@ class Routing:
     full_at
         priority: calls under way at which an upstream is full; default: only its rate limits say so.
     key
-        sticky: ``session`` (default), ``prefix`` (hash of the first 256 tokens or so of the prompt, which is what
-        OpenAI routes by), ``user`` or ``tenant``. Without one, the session, or each request for itself.
+        sticky: ``session`` (default), ``prefix`` (the system prompt and the first message, at most some 256 tokens,
+        which is what OpenAI itself routes by), ``user`` or ``tenant``. Without one, the session, or each request for
+        itself.
     bound
         sticky: at most so many times the average of calls under way; beyond, a hot key spills to its next upstream.
         Default 1.25x (HAProxy: "reasonable values are from 125 to 200" per cent); a large one: no bound.
