@@ -45,6 +45,11 @@ class Health:
         self._posted: dict[str, dict[str, float]] = {}
         self._common: dict[str, Any] = {}
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was ever posted, as in a gateway without such policies: nobody need be asked about."""
+        return not self._posted and (self._wider is None or self._wider.silent)
+
     def refuse(self, upstream: str, policy: str, until_s: float) -> None:
         """`policy` refuses all calls to `upstream` until this loop time (-inf: no longer). Replaces its last word."""
         self._posted.setdefault(upstream, {})[policy] = until_s

@@ -182,8 +182,11 @@ def _route(document: Document) -> Iterator[Problem]:
     addressed: str | None = None
     entries = list(policy_entries(document, "policies"))
     for position, (path, kind, _, settings) in enumerate(entries):
-        if kind == "fallback" and settings.get("order"):
-            addressed = "fallback"
+        if kind == "fallback":
+            addressed = "fallback" if settings.get("order") else addressed
+            if settings.get("mid_stream", "error") != "error" and document.get(("gateway", "stream")) is False:
+                message = "mid_stream has no effect where nothing is streamed: an answer comes whole or fails"
+                yield document.problem((*path, "mid_stream"), message, "Remove it, or stream: false.", at_key=True)
         if kind != "route":
             continue
         if any(entry.kind == "fallback" for entry in entries[position + 1 :]):

@@ -187,6 +187,18 @@ def test_routes_and_fallbacks(policies, path, message, hint):
     assert hint in problem.hint + problem.message
 
 
+def test_mid_stream_needs_a_stream():
+    with pytest.raises(ScenarioError, match="mid_stream has no effect where nothing is streamed"):
+        load_scenario(
+            {
+                "version": 1,
+                "traffic": {"base_rate": "4/s"},
+                "providers": {"a": {"ttft": "100ms"}},
+                "gateway": {"stream": False, "policies": [{"fallback": {"mid_stream": "continue"}}]},
+            }
+        )
+
+
 def test_a_route_cannot_guard_one_upstream():
     with pytest.raises(ScenarioError, match="route chooses between upstreams"):
         load_scenario(

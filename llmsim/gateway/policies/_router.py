@@ -92,10 +92,11 @@ class RouteHandler:
         if windows:
             needed = request.input_tokens + (request.max_tokens or 0)
             places = [place for place in places if windows.get(place.name, inf) >= needed] or places
-        refused_until_s = self._run.health.refused_until_s
-        allowed = [place for place in places if refused_until_s(place.name) <= now]
-        if not allowed:  # whoever is back first says so himself, and how long it takes
-            return min(places, key=lambda place: refused_until_s(place.name))
+        allowed, health = places, self._run.health
+        if not health.silent:
+            allowed = [place for place in places if health.refused_until_s(place.name) <= now]
+            if not allowed:  # whoever is back first says so himself, and how long it takes
+                return min(places, key=lambda place: health.refused_until_s(place.name))
         if len(allowed) == 1 and allowed[0].book is None:
             return allowed[0]
         turn = len(exchange.tried) if exchange is not None else 0

@@ -101,8 +101,15 @@ class Strategy(Protocol):
         """The place to ask; None if every one of them would be asked beyond its limits."""
 
 
+def _lowest(places: Sequence[Place], loads: list[float], ask: Ask) -> Place:
+    lowest = min(loads)
+    if loads.count(lowest) == 1:  # luck takes longer than all else here
+        return places[loads.index(lowest)]
+    return places[least(loads, ask.luck("tie"))]
+
+
 def _least_busy(places: Sequence[Place], ask: Ask) -> Place:
-    return places[least([place.in_flight for place in places], ask.luck("tie"))]
+    return _lowest(places, [place.in_flight for place in places], ask)
 
 
 class _Ordered:
@@ -126,7 +133,7 @@ def _scores(places: Sequence[Place], now: float) -> list[float]:
 
 class _PeakEwma:
     def pick(self, places: Sequence[Place], ask: Ask) -> Place:
-        return places[least(_scores(places, ask.now), ask.luck("tie"))]
+        return _lowest(places, _scores(places, ask.now), ask)
 
 
 class _TwoChoices:
@@ -169,7 +176,7 @@ class _Latency:
         self._explore = explore
 
     def pick(self, places: Sequence[Place], ask: Ask) -> Place:
-        best = places[least(_scores(places, ask.now), ask.luck("tie"))]
+        best = _lowest(places, _scores(places, ask.now), ask)
         if self._explore and len(places) > 1 and ask.luck("explore") < self._explore:
             others = [place for place in places if place is not best]
             return others[int(ask.luck("which") * len(others))]

@@ -419,7 +419,7 @@ def test_sticky_keeps_the_prompt_caches_of_providers_warm(key):
                 "base_rate": "1/s",
                 "mix": [{"input_tokens": 400, "output_tokens": 20, "session": {"turns": 6, "think_time": "1s"}}],
             },
-            "providers": {name: provider for name in ("a", "b", "c")},
+            "providers": dict.fromkeys(("a", "b", "c"), provider),
             "gateway": {"policies": [{"route": route}]},
         }
         attempts = ls.run(scenario, replications=1).attempts
