@@ -45,7 +45,7 @@ class RouteHandler:
             exchange = current_exchange.get(None)
             if exchange is not None:
                 exchange.router = self
-            place = self._pick(self._untried(exchange) or self._others(exchange), request, exchange, now)
+            place = self._pick(self._untried(exchange) or self._others(exchange), request, exchange, now, tell=True)
             request = self.addressed(request, place.name)
         else:
             known = self._by_name.get(name)
@@ -72,7 +72,7 @@ class RouteHandler:
             for place in self._untried(exchange)
             if place.name not in besides and windows.get(place.name, inf) > larger_than
         ]
-        return self._pick(places, request, exchange, self.now()).name if places else None
+        return self._pick(places, request, exchange, self.now(), tell=False).name if places else None
 
     def addressed(self, request: Request, upstream: str) -> Request:
         """See `llmsim.gateway.exchange.Router`."""
@@ -87,7 +87,9 @@ class RouteHandler:
         last = exchange.last_upstream if exchange is not None else ""
         return [place for place in self.places if place.name != last] or self.places
 
-    def _pick(self, places: Sequence[Place], request: Request, exchange: Exchange | None, now: float) -> Place:
+    def _pick(
+        self, places: Sequence[Place], request: Request, exchange: Exchange | None, now: float, *, tell: bool
+    ) -> Place:
         windows = self._run.context_windows
         if windows:
             needed = request.input_tokens + (request.max_tokens or 0)
@@ -100,7 +102,7 @@ class RouteHandler:
         if len(allowed) == 1 and allowed[0].book is None:
             return allowed[0]
         turn = len(exchange.tried) if exchange is not None else 0
-        place = self._strategy.pick(allowed, Ask(request, now, turn, self._run))
+        place = self._strategy.pick(allowed, Ask(request, now, turn, self._run, tell))
         if place is None:
             raise self._no_room(allowed, request, now)
         return place

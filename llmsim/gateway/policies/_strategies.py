@@ -63,10 +63,16 @@ class Ask(NamedTuple):
     now: float
     turn: int
     run: Run
+    tell: bool  #: whether it goes where it is sent, or somebody only wants to know
 
     def luck(self, purpose: str) -> float:
         """A number in (0, 1) of this turn's own."""
         return self.run.luck(purpose, self.request, self.turn)
+
+    def spilled(self, wanted: Place, chosen: Place) -> None:
+        """Say that it goes past where it should have gone."""
+        if self.tell:
+            self.run.emit("spill", self.request, **{"from": wanted.name, "to": chosen.name})
 
 
 class Outputs:
@@ -229,7 +235,7 @@ class _Priority:
         chosen = _least_busy([place for place in open_ if place.group == first], ask)
         wanted = min(places, key=lambda place: place.group)
         if wanted.group < first:
-            ask.run.emit("spill", ask.request, **{"from": wanted.name, "to": chosen.name})
+            ask.spilled(wanted, chosen)
         return chosen
 
 
@@ -244,7 +250,7 @@ class _Sticky:
         ranked = [by_name[name] for name in self._ranks.ranked(self._key_of(ask.request)) if name in by_name]
         chosen = ranked[bounded([place.in_flight for place in ranked], self._bound)]
         if chosen is not ranked[0]:
-            ask.run.emit("spill", ask.request, **{"from": ranked[0].name, "to": chosen.name})
+            ask.spilled(ranked[0], chosen)
         return chosen
 
     def _key_of(self, request: Request) -> str:

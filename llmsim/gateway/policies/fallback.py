@@ -58,7 +58,7 @@ class Fallback:
         Which errors: words of `llmsim.error_words.ERROR_WORDS` and statuses.
     orders
         Another order after certain errors, by word; the first word that fits counts, and need not be in `on`:
-        ``{context_too_long: [long], content_filtered: [lenient]}``.
+        ``{context_too_long: [long], content_filtered: [lenient], "429": [spare]}``.
     max_fallbacks
         At most so many upstreams after the first; default: all. LiteLLM has 5.
     ttft
@@ -164,7 +164,7 @@ class _FallbackHandler:
         self._ahead = bool(self._windows) and rules.catches(ContextTooLong())
         self._ttft = spec.ttft
         self._keep = spec.on_ttft == "keep"
-        self._deadlines = run.deadlines(spec.ttft, TtftTimeout.word)
+        self._deadlines = None if spec.ttft is None else run.deadlines(spec.ttft, TtftTimeout.word)
         self._splices = spec.mid_stream != "error"
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
@@ -228,9 +228,9 @@ class _FallbackHandler:
 
     async def _within(self, course: Course, request: Request) -> Response:
         """One call, no longer than `ttft` if there is somebody else to ask."""
-        if self._ttft is None or course.next(TtftTimeout()) is None:
-            return await course.call_next(request)
         deadlines = self._deadlines
+        if deadlines is None or self._ttft is None or course.next(TtftTimeout()) is None:
+            return await course.call_next(request)
         alarm = deadlines.enter(self._run.now() + self._ttft)
         try:
             response = await course.call_next(request)

@@ -104,11 +104,13 @@ class Routing:
     models
         Model to ask for, by upstream; else the one the request names.
     shared
-        One state for all replicas of the gateway instead of one each.
+        One state for all replicas of the gateway instead of one each. It knows of refusals only from policies that are
+        shared, too.
 
     Notes
     -----
-    Emits ``spill`` (``from``, ``to``) when `priority` or `sticky` goes past its first choice. Raises `RateLimited`,
+    Emits ``spill`` (``from``, ``to``) when `priority` or `sticky` goes past its first choice (on the way of a fallback,
+    the ``fallback`` event says it all). Raises `RateLimited`,
     with ``retry_after_s``, when `quota` or `priority` knows of no upstream that has room. If all upstreams are refused,
     it asks the one that will be back first, whose breaker says so. Upstreams whose context window is known to be too
     small are passed over.

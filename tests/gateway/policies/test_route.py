@@ -303,6 +303,19 @@ def test_sticky_sends_a_session_to_one_place_until_that_is_full():
     assert events[0][0] == "spill"
 
 
+def test_who_only_asks_whom_it_would_be_has_not_spilled():
+    policies = [Fallback(ttft=5.0), Routing(strategy="priority", groups=(("a",), ("b",)), full_at=1)]
+
+    async def script():
+        site = Site(policies, *toys(0.0, 0.0, gap_s=5.0))
+        held = [await site.running.send(ask(number)) for number in range(2)]
+        for response in held:
+            await response.aclose()
+        return [response.upstream for response in held], said(site.events)
+
+    assert play(script) == (["a", "b"], [("spill", "a", "b")])
+
+
 def test_sticky_by_prefix_ignores_what_comes_after_it():
     system = Message("system", "You are a parrot. " * 100)
 
