@@ -19,7 +19,7 @@ class RecentQuantile:
     window_s
         Seconds after which an observation is forgotten.
     most
-        How many are kept; the oldest go first.
+        How many are kept; the oldest go first. 100 are the least that have a 99th percentile.
 
     Examples
     --------

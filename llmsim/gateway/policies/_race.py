@@ -39,14 +39,13 @@ async def race(course: Course, request: Request, ttft_s: float) -> Response:
                 if not course.rules.catches(error):
                     raise error
                 course.failed(error)
-            further = course.next(TtftTimeout())  # who is running may only have been known by now
-            if not done and further is not None:
-                running.append(_start(course, course.enter(further, TtftTimeout())))
+            # Anew, since who is running may only have been known by now.
+            further = course.next() if done else course.next(TtftTimeout())
+            if further is not None:
+                late = None if done else TtftTimeout()
+                running.append(_start(course, course.enter(further, late)))
             elif not running:
-                following = course.next()
-                if following is None:
-                    raise course.exhausted()
-                running.append(_start(course, course.enter(following)))
+                raise course.exhausted()
     except asyncio.CancelledError as error:
         word = error.args[0] if error.args else ""
         raise

@@ -65,7 +65,7 @@ class Fallback:
         Go on to the next when there is no first chunk after so many seconds, if there is a next.
     on_ttft
         What becomes of the one that was slow: ``cancel`` (default; it does not answer twice, and its tokens are not
-        paid for twice), or ``keep``: the first to answer wins.
+        paid for twice), or ``keep``: the first to answer wins, and one that fails is made up for at once.
     mid_stream
         What happens when a stream breaks with an error of `on`. ``error`` (default): the reader gets it. ``restart``:
         the next upstream is asked anew, if nothing has been given to the reader yet; else the reader gets the error.

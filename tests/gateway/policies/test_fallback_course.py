@@ -120,6 +120,8 @@ def test_kept_ones_that_fail_are_made_up_for_at_once():
     keep = Fallback(ttft=2.0, on_ttft="keep")
     answer, order, seconds, _ = sent([keep], ServerError(), 9.0, 0.5)
     assert (answer, order, seconds) == ("c", "abc", 2.5)
+    answer, order, seconds, _ = sent([keep], 9.0, ServerError(), 0.5)  # a still runs when b fails
+    assert (answer, order, seconds) == ("c", "abc", 2.5)
     answer, order, _, _ = sent([keep], ServerError(), ServerError())
     assert isinstance(answer, AllUpstreamsFailed)
     answer, _, seconds, site = sent([keep], 9.0, BadRequest(), 0.0)
