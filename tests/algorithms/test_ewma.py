@@ -3,13 +3,15 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim.algorithms.ewma import Ewma, PeakEwma
 from llmsim.algorithms.recent import RecentQuantile
 
 observations = st.lists(st.tuples(st.floats(0, 100), st.floats(0.001, 60)), min_size=1, max_size=30)
+
+few = settings(max_examples=40)  # each is a sequence of steps
 
 
 def played(average, steps):
@@ -20,6 +22,7 @@ def played(average, steps):
     return now
 
 
+@few
 @given(observations, st.floats(0.1, 100))
 def test_an_average_lies_among_its_samples(steps, decay_s):
     average = Ewma(decay_s)
@@ -28,6 +31,7 @@ def test_an_average_lies_among_its_samples(steps, decay_s):
     assert min(samples) * (1 - 1e-9) <= average.value <= max(samples) * (1 + 1e-9)
 
 
+@few
 @given(observations, st.floats(0.1, 100))
 def test_a_peak_average_lies_between_the_last_sample_and_the_highest(steps, decay_s):
     average = PeakEwma(decay_s)
@@ -36,6 +40,7 @@ def test_a_peak_average_lies_between_the_last_sample_and_the_highest(steps, deca
     assert samples[-1] * (1 - 1e-9) <= average.latency_s(now) <= max(samples) * (1 + 1e-9)
 
 
+@few
 @given(observations, st.floats(0.1, 100), st.floats(1.0, 10.0))
 def test_a_peak_counts_at_once(steps, decay_s, factor):
     average = PeakEwma(decay_s)
@@ -45,6 +50,7 @@ def test_a_peak_counts_at_once(steps, decay_s, factor):
     assert average.latency_s(now) == peak
 
 
+@few
 @given(observations, st.floats(0.1, 100), st.floats(0, 100))
 def test_it_decays_by_itself(steps, decay_s, idle_s):
     average = PeakEwma(decay_s)
@@ -54,6 +60,7 @@ def test_it_decays_by_itself(steps, decay_s, idle_s):
     )
 
 
+@few
 @given(observations, st.floats(0.001, 60))
 def test_a_call_that_is_not_over_only_ever_raises_it(steps, elapsed_s):
     average = PeakEwma(10.0)
@@ -63,6 +70,7 @@ def test_a_call_that_is_not_over_only_ever_raises_it(steps, elapsed_s):
     assert average.latency_s(now) == max(before, elapsed_s)
 
 
+@few
 @given(observations, st.integers(0, 20))
 def test_the_score_grows_with_the_calls_under_way(steps, in_flight):
     average = PeakEwma(10.0)
@@ -78,6 +86,7 @@ def test_an_unknown_place_gets_one_call_and_then_waits_for_it():
     assert unknown.score(0.0, 2) > unknown.score(0.0, 1)
 
 
+@few
 @given(observations, st.floats(0, 1), st.floats(1, 50), st.integers(1, 8))
 def test_a_recent_quantile_is_that_of_what_is_kept(steps, quantile, window_s, most):
     recent, kept, now = RecentQuantile(quantile, window_s, most), [], 0.0

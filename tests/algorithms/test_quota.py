@@ -2,7 +2,7 @@
 
 import math
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim.algorithms.quota import Amounts, QuotaBook, Told
@@ -18,6 +18,8 @@ calls = st.lists(
     max_size=40,
 )
 
+few = settings(max_examples=40)  # each is a sequence of steps
+
 
 class Bucket:
     """The account itself: continuous refill, written here without looking at the book."""
@@ -31,6 +33,7 @@ class Bucket:
         return self.level
 
 
+@few
 @given(calls, st.integers(200, 1000), st.floats(0.5, 50), st.floats(0, 0.5))
 def test_nothing_is_sent_beyond_what_is_left(steps, limit, per_s, headroom):
     book, account, now = QuotaBook(), Bucket(limit, per_s), 0.0
@@ -94,6 +97,7 @@ def test_waits():
     assert book.wait_s(Amounts(0, 1), 0.0) == 30.0
 
 
+@few
 @given(st.lists(st.sampled_from(["answer", "fail", "nothing"]), max_size=60))
 def test_it_remembers_only_what_is_under_way(endings):
     book, open_calls = QuotaBook(), []

@@ -3,14 +3,17 @@
 import math
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim.algorithms.sticky import Rendezvous, bounded
 
 names = st.lists(st.text(min_size=1, max_size=8), min_size=2, max_size=8, unique=True)
 
+few = settings(max_examples=40)  # each is a sequence of steps
 
+
+@few
 @given(names, st.lists(st.text(max_size=12), min_size=1, max_size=30), st.data())
 def test_only_the_keys_of_a_place_that_goes_away_move(places, keys, data):
     gone = data.draw(st.sampled_from(places))
@@ -21,6 +24,7 @@ def test_only_the_keys_of_a_place_that_goes_away_move(places, keys, data):
         assert after.ranked(key) == [place for place in ranked if place != gone]
 
 
+@few
 @given(names, st.text(max_size=12), st.randoms(use_true_random=False))
 def test_the_order_of_the_places_does_not_matter(places, key, order):
     ranked = Rendezvous(places).ranked(key)
@@ -43,6 +47,7 @@ def test_it_is_the_same_in_every_process():
     assert Rendezvous(["openai", "azure", "anthropic"]).ranked("session 7") == ["openai", "azure", "anthropic"]
 
 
+@few
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=6), st.floats(1, 3))
 def test_a_bound_always_leaves_somebody_and_holds(loads, bound):
     place = bounded(loads, bound)

@@ -7,7 +7,7 @@ import llmsim as ls
 
 def judged(scenario, policies, *, replications=6):
     """The result of this scenario with these gateway policies."""
-    document = {"version": 1, "clock": {"duration": "30s", "drain": "30s"}, "traffic": {"base_rate": "3/s"}, **scenario}
+    document = {"version": 1, "clock": {"duration": "20s", "drain": "30s"}, "traffic": {"base_rate": "2/s"}, **scenario}
     loaded = ls.load(document)
     gateway = dataclasses.replace(loaded.gateway, policies=tuple(policies))
     return ls.run(loaded.with_gateway(gateway), replications=replications)

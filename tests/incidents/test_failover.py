@@ -52,7 +52,7 @@ LIMITED = {
         "second": {"ttft": "200ms"},
     },
     "faults": [{"name": "busy", "provider": "first", "at": "10s", "duration": "10s", "abort": {"status": 503}}],
-    "clock": {"warm_up": "40s", "duration": "30s", "drain": "30s"},
+    "clock": {"warm_up": "30s", "duration": "30s", "drain": "30s"},
     "slo": {"error_rate": ["value < 1%"]},
 }
 
@@ -109,4 +109,4 @@ def test_a_rotation_that_ends_before_the_keys_do():
     assert green.requests["served_by"].unique().to_list() == ["key5"]
     # The first choice is the one drawn: all five, and four in five of the requests fell back.
     assert sorted(green.requests["first_choice"].unique()) == [f"key{number}" for number in (1, 2, 3, 4, 5)]
-    assert 0.75 < green.metrics["fallback_rate"] < 0.85
+    assert 0.7 < green.metrics["fallback_rate"] < 0.9

@@ -52,7 +52,7 @@ def test_an_overload_in_the_stream_is_missed_by_its_status():
     assert (green.requests["outcome"] == "ok").all()
     assert green.requests["duplicated_tokens"].sum() == 0
     broken = green.attempts.filter(green.attempts["outcome"] == "stream_broken")
-    assert broken.height > 30
+    assert broken.height > 15
     assert broken["won"].all()
     assert green.requests["output_tokens"].sum() == green.attempts["output_tokens"].sum()
     assert green.events.filter(green.events["kind"] == "fallback").height >= broken.height
@@ -62,7 +62,7 @@ def test_an_overload_before_the_first_content_is_an_error_like_any_other():
     """An answer of one token can only fail before it: retry and fallback see a 529, without any word on streams."""
     scenario = {
         **OVERLOADED_IN_STREAM,
-        "traffic": {"base_rate": "3/s", "mix": [{"output_tokens": 1}]},
+        "traffic": {"base_rate": "2/s", "mix": [{"output_tokens": 1}]},
         "slo": {"error_rate": ["value < 5%"]},
     }
     again = Retry(max_attempts=4, backoff=Backoff(initial=0.2), on=("overloaded",))
@@ -74,7 +74,7 @@ def test_an_overload_before_the_first_content_is_an_error_like_any_other():
 
 PRICE = {"input": "$1/Mtok", "output": "$4/Mtok"}
 CUT = {
-    "traffic": {"base_rate": "3/s", "mix": [{"expects": "json", "output_tokens": 40}]},
+    "traffic": {"base_rate": "2/s", "mix": [{"expects": "json", "output_tokens": 40}]},
     "providers": {name: {"ttft": "200ms", "price": PRICE} for name in ("primary", "secondary")},
     "faults": [
         {"name": "cut", "provider": "primary", "at": "0s", "duration": "30s",
@@ -133,13 +133,13 @@ SILENT = {
     "providers": {"primary": {"ttft": "200ms"}, "secondary": {"ttft": "300ms"}},
     "faults": [
         {"name": "hang", "provider": "primary", "at": "5s", "duration": "20s",
-         "delay": {"time": "60s", "percentage": "30%"}},
+         "delay": {"time": "60s", "percentage": "40%"}},
     ],
     "slo": {"ttft": ["p(95) < 3s"]},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("on_ttft", ["cancel", "keep"])
+@pytest.mark.parametrize("on_ttft", ["cancel", pytest.param("keep", marks=pytest.mark.slow)])
 def test_a_provider_that_accepts_and_says_nothing(on_ttft):
     """Users asked for it: router-for-me/CLIProxyAPI#2447, decolua/9router PR 576, katanemo/plano#697."""
 

@@ -256,7 +256,7 @@ SCRIPTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     scripts=SCRIPTS,
     mode=st.sampled_from(["error", "restart", "continue"]),
