@@ -1,7 +1,6 @@
 """Values that every room shares: `Request`, `Response` and what streams between them.
 
-A `Response` exists from the first chunk on: ``await call_next(request)`` is the time to first token, iterating is
-generation. What supplies the chunks is a `Stream`; simulated, live and cached streams differ only there.
+A `Response` exists from the first chunk on; what supplies its chunks is a `Stream`: simulated, live or cached.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 from llmsim.callbacks import run_callbacks
-from llmsim.errors import GatewayError
+from llmsim.errors import GatewayError, StreamBroken
 
 __all__ = [
     "NO_LIMITS",
@@ -66,7 +65,7 @@ class Segment(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What a caller asks of the gateway. Immutable; `to` and ``_replace`` give changed copies.
+    """What a caller asks of the gateway; `to` and ``_replace`` give changed copies.
 
     A NamedTuple and not a dataclass: one is made for every simulated request (0.6 µs against 3.6 µs).
     """
@@ -108,10 +107,7 @@ _CANCELLED = Outcome("cancelled")
 
 
 class Limits(NamedTuple):
-    """What a stream must observe while it is read.
-
-    A stream that knows its own timeline (a simulated one) needs no timer to keep these; a live one arms one.
-    """
+    """What a stream must observe while it is read. One that knows its own timeline needs no timer for that."""
 
     gap_s: float | None = None  #: longest silence between two chunks
     until_s: float | None = None  #: absolute time on the loop's clock
@@ -134,13 +130,10 @@ class Stream(Protocol):
         """``stop``, ``length``, …; empty until it ended cleanly."""
 
     async def next(self, limits: Limits) -> Chunk | None:
-        """The next chunk, None at the clean end. Raises the `GatewayError` with which the stream broke."""
+        """The next chunk, None at the end (clean: with a `finish_reason`). Raises the error with which it broke."""
 
     async def rest(self, limits: Limits) -> Chunk | None:
-        """Everything that is left as one chunk, in as few wake-ups as the source allows.
-
-        With a `finish_reason` set afterwards the answer is complete, usage included.
-        """
+        """All that is left as one chunk, in few wake-ups; complete if there is a `finish_reason` afterwards."""
 
     def close(self) -> None:
         """The caller no longer wants the rest. Must not block; may be called more than once."""
@@ -207,7 +200,7 @@ class Response:
     served_from
         ``"upstream"`` or ``"cache"``.
     status, headers
-        Of the HTTP answer; empty where there was none.
+        Of the HTTP answer.
     parents
         Responses this one was made from: they live as long as it does and are not taken for leaks.
     queue_s
@@ -218,11 +211,11 @@ class Response:
 
     __slots__ = (
         "_callbacks",
-        "_limits",
         "_stream",
         "_taps",
         "_tokens",
         "headers",
+        "limits",
         "model",
         "origin",
         "outcome",
@@ -249,7 +242,7 @@ class Response:
         self._stream = stream
         self._callbacks: list[OnEnd] | None = None
         self._taps: list[Tap] | None = None
-        self._limits = NO_LIMITS
+        self.limits = NO_LIMITS  #: as tightened so far
         self._tokens = 0
         self.upstream = upstream
         self.model = model
@@ -278,9 +271,8 @@ class Response:
     @property
     def segments(self) -> tuple[Segment, ...]:
         """Which upstream produced which part, in order."""
-        if self.parents:
-            return tuple(segment for parent in self.parents for segment in parent.segments)
-        return (Segment(self.origin, self.model, self._tokens),)
+        own = (Segment(self.origin, self.model, self._tokens),)
+        return tuple(segment for parent in self.parents for segment in parent.segments) if self.parents else own
 
     @property
     def tokens_delivered(self) -> int:
@@ -299,12 +291,12 @@ class Response:
         if self.outcome is not None:
             raise StopAsyncIteration
         try:
-            chunk = await self._stream.next(self._limits)
+            chunk = await self._stream.next(self.limits)
         except BaseException as error:
             self._fail(error)
             raise
         if chunk is None:
-            self._end(_OK)
+            self._complete()
             raise StopAsyncIteration
         self._deliver(chunk)
         return chunk
@@ -314,18 +306,26 @@ class Response:
         parts = ""
         while self.outcome is None:
             try:
-                chunk = await self._stream.rest(self._limits)
+                chunk = await self._stream.rest(self.limits)
             except BaseException as error:
                 self._fail(error)
                 raise
             if chunk is None:
-                self._end(_OK)
+                self._complete()
                 break
             self._deliver(chunk)
             parts = parts + chunk.text if parts else chunk.text
             if self._stream.finish_reason:  # that was all: no need to be told so
                 self._end(_OK)
         return parts
+
+    def _complete(self) -> None:
+        if self.outcome is None and not self._stream.finish_reason:  # a cut that looks like an end
+            text, status = "the stream ended without a finish reason", self.status
+            error = StreamBroken(text, tokens_delivered=self._tokens, upstream=self.upstream, status=status)
+            self._fail(error)
+            raise error
+        self._end(_OK)
 
     def _deliver(self, chunk: Chunk) -> None:
         self._tokens += chunk.tokens
@@ -389,12 +389,12 @@ class Response:
         late
             Makes the error for `until_s` from the number of tokens delivered.
         """
-        gap, until, old_late = self._limits
+        gap, until, old_late = self.limits
         if gap_s is not None and (gap is None or gap_s < gap):
             gap = gap_s
         if until_s is not None and (until is None or until_s < until):
             until, old_late = until_s, late
-        self._limits = _limits(Limits, (gap, until, old_late))
+        self.limits = _limits(Limits, (gap, until, old_late))
 
 
 CallNext = Callable[[Request], Awaitable[Response]]

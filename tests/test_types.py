@@ -117,3 +117,27 @@ def test_readdressing_leaves_the_original_alone():
     request = Request("1/0/0", upstream="openai", model="gpt")
     assert request.to("anthropic", model="haiku")[8:10] == ("anthropic", "haiku")
     assert (request.to("local").model, request.upstream) == (None, "openai")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_end_without_a_finish_reason_is_a_cut(whole):
+    class Cut(Scripted):
+        async def next(self, limits):
+            return self._chunks.pop(0) if self._chunks else None
+
+        async def rest(self, limits):
+            return await self.next(limits)
+
+    stream, ends = Cut([Chunk("he"), Chunk("llo")]), []
+    response = Response(stream, upstream="a")
+    response.on_end(lambda outcome, usage: ends.append(outcome.kind))
+
+    async def main():
+        with pytest.raises(StreamBroken, match="without a finish reason") as caught:
+            await response.read() if whole else [chunk async for chunk in response]
+        return caught.value
+
+    error = asyncio.run(main())
+    assert (error.tokens_delivered, error.upstream) == (2, "a")
+    assert ends == ["error"]
+    assert stream.closed == 1

@@ -7,7 +7,22 @@ as a plain function, and the same code decides in a simulation, in production an
 from llmsim.algorithms.backoff import Backoff
 from llmsim.algorithms.breaker import Breaker
 from llmsim.algorithms.budgets import RetryBudget
+from llmsim.algorithms.ewma import Ewma, PeakEwma
 from llmsim.algorithms.lru import LruCache
+from llmsim.algorithms.quota import QuotaBook
+from llmsim.algorithms.recent import RecentQuantile
+from llmsim.algorithms.sticky import Rendezvous
 from llmsim.algorithms.window import RollingCounts
 
-__all__ = ["Backoff", "Breaker", "LruCache", "RetryBudget", "RollingCounts"]
+__all__ = [
+    "Backoff",
+    "Breaker",
+    "Ewma",
+    "LruCache",
+    "PeakEwma",
+    "QuotaBook",
+    "RecentQuantile",
+    "Rendezvous",
+    "RetryBudget",
+    "RollingCounts",
+]

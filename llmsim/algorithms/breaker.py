@@ -54,7 +54,6 @@ class Breaker:
     __slots__ = (
         "_failed",
         "_minimum_calls",
-        "_open_until",
         "_passed",
         "_permits",
         "_permitted",
@@ -63,6 +62,7 @@ class Breaker:
         "_window",
         "failure_rate",
         "generation",
+        "open_until_s",
         "state",
     )
 
@@ -80,7 +80,7 @@ class Breaker:
         self._wait = wait_in_open_s
         self._permitted = permitted_in_half_open
         self._window = RollingCounts(window_s)
-        self._open_until = 0.0
+        self.open_until_s = 0.0  #: while open: when it will probe
         self._permits = 0  # half-open permits not given out
         self._passed = 0  # half-open calls that ended well
         self._failed = 0  # half-open calls that failed
@@ -93,7 +93,7 @@ class Breaker:
         if self.state == "closed":
             return self.generation
         if self.state == "open":
-            if now < self._open_until:
+            if now < self.open_until_s:
                 return 0
             self._permits = self._permitted
             self._passed = self._failed = 0
@@ -128,7 +128,7 @@ class Breaker:
 
     def remaining_s(self, now: float) -> float | None:
         """Seconds until an open breaker lets a call through; None when it is not open."""
-        return max(0.0, self._open_until - now) if self.state == "open" else None
+        return max(0.0, self.open_until_s - now) if self.state == "open" else None
 
     def _judge(self, now: float) -> None:
         if self._failed / self._permitted >= self._threshold:
@@ -140,7 +140,7 @@ class Breaker:
 
     def _open(self, now: float, share: float) -> None:
         self.failure_rate = share
-        self._open_until = now + self._wait
+        self.open_until_s = now + self._wait
         self._change("open")
 
     def _change(self, state: BreakerState) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from llmsim.gateway.deadlines import Deadlines
 from llmsim.gateway.exchange import Attempt
+from llmsim.gateway.health import Health
 from llmsim.luck import Luck
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.types import CallNext, Request, Response, Usage
@@ -111,13 +112,19 @@ class Run:
         Seconds on the loop's clock.
     epoch_s
         What wall clocks say when that reads 0: seconds since 1970 (UTC), for days and months.
+    context_windows
+        Most input and output tokens of each upstream, where that is known.
+    health
+        Until when which upstreams are refused (`llmsim.gateway.health.Health`).
     """
 
     __slots__ = (
         "_deadlines",
         "_emit",
         "_luck",
+        "context_windows",
         "epoch_s",
+        "health",
         "name",
         "now",
         "prices",
@@ -138,6 +145,8 @@ class Run:
         replica: int = 0,
         prices: Mapping[str, TokenPrice] | None = None,
         deadlines: dict[tuple[float | None, str], Deadlines] | None = None,
+        health: Health | None = None,
+        context_windows: Mapping[str, int] | None = None,
     ) -> None:
         self.now: Callable[[], float] = runtime.now
         self.epoch_s: float = getattr(runtime, "epoch_s", 0.0)
@@ -150,6 +159,8 @@ class Run:
         self.upstreams = upstreams
         self.replica = replica
         self.prices: Mapping[str, TokenPrice] = prices or {}
+        self.health = Health() if health is None else health
+        self.context_windows: Mapping[str, int] = context_windows or {}
 
     def luck(self, purpose: str, request: Request, *address: object) -> float:
         """A number in (0, 1) that belongs to this policy, purpose, request and address (say, the n-th retry).

@@ -7,6 +7,7 @@ made that call. From them come the attempt table, the cause of each attempt, and
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -31,6 +32,26 @@ class Home(Protocol):
     in_flight: int
 
 
+class Router(Protocol):
+    """Who chooses upstreams for requests that name none; a fallback without an order of its own asks it."""
+
+    def choose(
+        self, request: Request, exchange: Exchange | None, *, larger_than: int = 0, besides: Sequence[str] = ()
+    ) -> str | None:
+        """The best upstream that this request has not been sent to, nor is about to be; None if there is none left.
+
+        Parameters
+        ----------
+        larger_than
+            None whose context window is known to have so many tokens or less.
+        besides
+            Upstreams that do not come into question either.
+        """
+
+    def addressed(self, request: Request, upstream: str) -> Request:
+        """The request on its way to this upstream, with the model it has there."""
+
+
 class Exchange:
     """One request on its way through the gateway."""
 
@@ -53,9 +74,11 @@ class Exchange:
         "over",
         "replica",
         "request",
+        "router",
         "runtime",
         "sent_to",
         "settled",
+        "tried",
         "unsettled",
     )
 
@@ -66,6 +89,8 @@ class Exchange:
         self.first_choice = ""
         self.last_upstream = ""
         self.sent_to = ""
+        self.tried: tuple[str, ...] = ()  # upstreams it was addressed to, in order; one that was asked again, again
+        self.router: Router | None = None  # set by a policy that chose for it
         self.last_error_final = False  # whether retrying the last attempt cannot cure its error
         self.last_end_s = math.nan
         self.fallbacks = 0
@@ -91,6 +116,7 @@ class Exchange:
         elif upstream != self.first_choice and upstream != self.last_upstream:
             self.fallbacks += 1
         self.last_upstream = upstream
+        self.tried += (upstream,)
 
     def settle(self, response: Response) -> None:
         """The gateway answers with `response`: what else is still open was forgotten by a policy."""
@@ -111,6 +137,19 @@ class Exchange:
         self._report()
         if len(opened) > 1 and any(attempt.won for attempt in opened):
             self._close({id(one) for one in kept})
+
+    def joined(self, response: Response) -> None:
+        """`response` is, or will be, one part of an answer that can go on elsewhere when it breaks.
+
+        What it delivered stays good then, so it is not settled with its end, but with that of the whole.
+        """
+        parts = [response]
+        for part in parts:
+            parts.extend(part.parents)
+        for attempt in (*self.open, *self.unsettled):
+            if any(attempt.response is part for part in parts):
+                attempt.spliced = True
+                attempt.won = attempt.won or self.settled
 
     def ended(self, outcome: Outcome, usage: Usage) -> None:
         """The answer has ended, and with it the request."""
@@ -162,6 +201,7 @@ class Attempt:
         "number",
         "outcome",
         "response",
+        "spliced",
         "start_s",
         "status",
         "tickets",
@@ -180,6 +220,7 @@ class Attempt:
         self.outcome = ""
         self.status = 0
         self.won = False
+        self.spliced = False  # part of an answer that may go on elsewhere
         self.lost_by = ""  # the policy that forgot it, should nobody close it
         self.response: Response | None = None
         self.usage = NO_USAGE
@@ -248,7 +289,7 @@ class Attempt:
             self.tickets = None
             for toll, ticket in tickets:
                 toll.after_attempt(ticket, usage)
-        if exchange.settled or outcome != "ok":
+        if exchange.settled or (outcome != "ok" and not self.spliced):
             self.report()
         else:  # a policy has read it to the end; `won` shows when the gateway answers
             exchange.unsettled.append(self)

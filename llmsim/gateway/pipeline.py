@@ -13,6 +13,7 @@ from llmsim.gateway.checked import TOLL, UnknownUpstream, checked, name_of, star
 from llmsim.gateway.contract import FunctionPolicy, Handler, Provider, Run, Runtime, Toll
 from llmsim.gateway.deadlines import Deadlines
 from llmsim.gateway.exchange import Attempt, Exchange, Tickets, current_exchange
+from llmsim.gateway.health import Health
 from llmsim.gateway.registry import kind_of
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.types import CallNext, Request, Response, Usage
@@ -82,7 +83,7 @@ class Gateway:
         """Fresh state in front of these providers (in order: the first is where unaddressed requests go)."""
         if not providers:
             raise ValueError("a gateway needs at least one provider")
-        shared = _Shared({}, {})
+        shared = _Shared({}, {}, Health())
         replicas = [_Replica(self, number, runtime, providers, prices or {}, shared) for number in range(self.replicas)]
         return RunningGateway(self, replicas, runtime)
 
@@ -155,10 +156,11 @@ class _Router:
 
 
 class _Shared(NamedTuple):
-    """What the replicas of a gateway have in common: handlers of specs that say ``shared: true``, and timers."""
+    """What the replicas of a gateway have in common: handlers (and what they know) of ``shared: true``, and timers."""
 
     handlers: dict[tuple[str, int, str], Handler]
     deadlines: dict[tuple[float | None, str], Deadlines]
+    health: Health
 
 
 class _Replica:
@@ -176,10 +178,14 @@ class _Replica:
         shared: _Shared,
     ) -> None:
         names = tuple(providers)
+        health = Health(shared.health)
+        sizes = {name: getattr(provider, "context_window", None) for name, provider in providers.items()}
+        windows = {name: size for name, size in sizes.items() if size is not None}
 
         def started(index: int, spec: Any, scope: Literal["gateway", "upstream"], upstream: str) -> Handler:
             key = (scope, index, upstream)
-            if getattr(spec, "shared", False) and key in shared.handlers:
+            for_all = bool(getattr(spec, "shared", False))
+            if for_all and key in shared.handlers:
                 return shared.handlers[key]
             run = Run(
                 runtime,
@@ -190,6 +196,8 @@ class _Replica:
                 replica=number,
                 prices=prices,
                 deadlines=shared.deadlines,
+                health=shared.health if for_all else health,
+                context_windows=windows,
             )
             shared.handlers[key] = handler = start_policy(spec, run)
             return handler

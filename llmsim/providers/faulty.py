@@ -48,6 +48,7 @@ class FaultyProvider:
     ) -> None:
         self.name = inner.name
         self.model: str = getattr(inner, "model", "")
+        self.context_window: int | None = getattr(inner, "context_window", None)
         self._inner = inner
         self._faults = [f for f in faults if f.abort or f.delay or f.stall or f.break_ or f.sequence]
         self._luck = luck

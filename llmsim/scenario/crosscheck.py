@@ -145,11 +145,59 @@ def _policies(document: Document) -> Iterator[Problem]:
                 message = f"a policy cannot be called {name!r}: gateway.{name} is something else"
                 yield document.problem((*path, "name"), message, "Choose another name.")
             first.setdefault(name, path)
-            if kind == "fallback":
-                if scope == "upstream":
-                    message = "fallback chooses between upstreams, so it cannot be a policy of one of them"
-                    yield document.problem(path, message, "Move it to gateway.policies.", at_key=True)
-                yield from _order(document, (*path, "order"), settings.get("order"), providers)
+            if kind in ("fallback", "route") and scope == "upstream":
+                message = f"{kind} chooses between upstreams, so it cannot be a policy of one of them"
+                yield document.problem(path, message, "Move it to gateway.policies.", at_key=True)
+            yield from _named(document, path, kind, settings, providers)
+    yield from _route(document)
+
+
+def _named(
+    document: Document, path: Path, kind: str, settings: dict[str, Any], providers: list[str]
+) -> Iterator[Problem]:
+    """The providers that a policy names."""
+    for key in {"fallback": ("order",), "route": ("to",)}.get(kind, ()):
+        yield from _order(document, (*path, key), settings.get(key), providers)
+    for key in {"fallback": ("orders",), "route": ("groups",)}.get(kind, ()):
+        lists = settings.get(key)
+        pairs = (
+            lists.items()
+            if isinstance(lists, dict)
+            else enumerate(lists or ())
+            if isinstance(lists, list | tuple)
+            else ()
+        )
+        for place, names in pairs:
+            yield from _order(document, (*path, key, place), names, providers)
+    for key in {"route": ("weights", "models")}.get(kind, ()):
+        table = settings.get(key)
+        for name in table if isinstance(table, dict) else ():
+            if isinstance(name, str) and providers and name not in providers:
+                message, hint = f"there is no provider {name!r}", nearest(name, providers)
+                yield document.problem((*path, key, name), message, hint, at_key=True)
+
+
+def _route(document: Document) -> Iterator[Problem]:
+    """A route that has no effect, or whose books would be wrong."""
+    addressed: str | None = None
+    entries = list(policy_entries(document, "policies"))
+    for position, (path, kind, _, settings) in enumerate(entries):
+        if kind == "fallback":
+            addressed = "fallback" if settings.get("order") else addressed
+            if settings.get("mid_stream", "error") != "error" and document.get(("gateway", "stream")) is False:
+                message = "mid_stream has no effect where nothing is streamed: an answer comes whole or fails"
+                yield document.problem((*path, "mid_stream"), message, "Remove it, or stream: false.", at_key=True)
+        if kind != "route":
+            continue
+        if any(entry.kind == "fallback" for entry in entries[position + 1 :]):
+            message = "a route before a fallback does not see which upstream the fallback goes on to"
+            yield document.problem(path, message, "Move it behind the fallback.", at_key=True)
+        elif addressed is not None:
+            message = "route has no effect: the order of the fallback before it names the upstream of every request"
+            yield document.problem(
+                path, message, "Leave order out: a fallback goes on to what route prefers.", at_key=True
+            )
+        addressed = "route"
 
 
 def _order(document: Document, path: Path, order: Any, providers: list[str]) -> Iterator[Problem]:

@@ -19,8 +19,8 @@ from llmsim.units import DURATION, format_duration
 __all__ = ["json_schema"]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-#: Its `fallback` chooses between upstreams, so it cannot be a policy of one of them.
-_GATEWAY_ONLY = {"fallback"}
+#: They choose between upstreams, so they cannot be policies of one of them.
+_GATEWAY_ONLY = {"fallback", "route"}
 _OBJECTIVE = r"^\s*(p\([\d.]+\)|mean|med|min|max|rate|value)\s*(<|<=|>|>=)\s*\S+\s*$"
 _EFFECTS = ("latency", "capacity", "rate_limit", "drift", "abort", "delay", "stall", "break", "outage", "sequence")
 

@@ -104,7 +104,11 @@ def _page(kind: str, cls: type[Any]) -> PolicyPage:
     from docstring_parser import DocstringStyle, parse
 
     doc = parse(cleandoc(cls.__doc__ or ""), style=DocstringStyle.NUMPYDOC)
-    said = {parameter.arg_name: parameter.description or "" for parameter in doc.params}
+    said = {
+        name.strip(): parameter.description or ""
+        for parameter in doc.params
+        for name in parameter.arg_name.split(",")  # settings that are explained together
+    }
     fields = {field.name: field for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
     annotations = keys_of(cls) if fields else {}
     settings = tuple(

@@ -66,7 +66,8 @@ def attempt_parts(sample: Sample) -> pl.DataFrame:
         The columns of attempts and: ``first_choice`` and ``request_outcome`` of its request; ``part``, one of
         `TOKEN_PARTS` other than the difference; ``difference_usd``, what of its cost is fallback price difference.
     """
-    useful = pl.col("won") & (pl.col("outcome") == "ok") & (pl.col("request_outcome") == "ok")
+    # Also one that broke, if the answer was continued elsewhere: what it had delivered is part of it.
+    useful = pl.col("won") & (pl.col("outcome") != "cancelled") & (pl.col("request_outcome") == "ok")
     # Two attempts of one request that ran at the same time: one was the other's hedge.
     unusable = pl.col("won") & (pl.col("outcome") == "ok") & (pl.col("request_outcome") == BadOutput.word)
     part = (

@@ -15,7 +15,7 @@ from parity.worlds import Story, Upstream, live, simulated
 import llmsim as ls
 from llmsim.distributions import Constant
 from llmsim.errors import StreamBroken
-from llmsim.gateway.policies import Backoff, Budget, Cascade, MaxTokens, RunawayGuard, StructuredOutput
+from llmsim.gateway.policies import Backoff, Budget, Cascade, MaxTokens, Routing, RunawayGuard, StructuredOutput
 from llmsim.providers.faults import Abort, Fault, StreamBreak
 from llmsim.providers.faults import Stall as StallFault
 from llmsim.providers.sim.outputs import JsonDefects, Output
@@ -156,6 +156,26 @@ STORIES = {
                 [_fault(duration=0.05, break_=StreamBreak(after_tokens=1))],
             )
         },
+    ),
+    "the stream is cut and the fallback goes on with the answer": Story(
+        ls.Gateway(policies=(ls.Fallback(mid_stream="continue"), Routing(strategy="ordered"))),
+        {
+            "a": Upstream(
+                [stream("a", "b", ttft_s=0.05, after=1, then=[Cut()])],
+                _sim(),
+                [_fault(break_=StreamBreak(after_tokens=1))],
+            ),
+            "b": Upstream([stream("b", "c", "d", ttft_s=0.05, gap_s=0.02)], _sim()),
+        },
+    ),
+    "no first token in time, and both are waited for": Story(
+        ls.Gateway(policies=(ls.Fallback(ttft=0.1, on_ttft="keep"),)),
+        {"a": Upstream([stream("a", "b", "c", "d", ttft_s=0.2, gap_s=0.02)], _sim(ttft=0.2)), "b": fine(ttft=0.4)},
+    ),
+    "routed by chance, and on to another when it fails": Story(
+        ls.Gateway(policies=(ls.Fallback(), Routing(strategy="weighted"))),
+        {"a": failing(503), "b": fine(), "c": failing(429)},
+        requests=({},) * 4,
     ),
     "the server hangs up": Story(
         ls.Gateway(policies=(FALLBACK,)),

@@ -126,3 +126,86 @@ def test_what_a_half_written_distribution_is_told_to_be_is_one(family, word):
     (problem,) = caught.value.problems
     written = problem.hint[problem.hint.index("{") : problem.hint.rindex("}") + 1]
     _load({"ttft": read_value(written)})
+
+
+@pytest.mark.parametrize(
+    ("policies", "path", "message", "hint"),
+    [
+        (
+            [{"fallback": {"order": ["a", "b"]}}, {"route": {}}],
+            "gateway.policies[1].route",
+            "route has no effect",
+            "Leave order out",
+        ),
+        (
+            [{"route": {}}, {"fallback": {}}],
+            "gateway.policies[0].route",
+            "does not see which upstream",
+            "behind the fallback",
+        ),
+        ([{"route": {"to": ["aa"]}}], "gateway.policies[0].route.to[0]", "no provider 'aa'", "Did you mean"),
+        ([{"route": {"weights": {"c": 1}}}], "gateway.policies[0].route.weights.c", "no provider 'c'", ""),
+        (
+            [{"route": {"strategy": "priority", "groups": [["a"], ["bb"]]}}],
+            "gateway.policies[0].route.groups[1][0]",
+            "no provider 'bb'",
+            "Did you mean",
+        ),
+        (
+            [{"fallback": {"orders": {"context_too_long": ["bb"]}}}],
+            "gateway.policies[0].fallback.orders.context_too_long[0]",
+            "no provider 'bb'",
+            "Did you mean",
+        ),
+        (
+            [{"route": {"strategy": "cost", "bound": "2x"}}],
+            "gateway.policies[0].route",
+            "bound has no effect with strategy: cost",
+            "It is for sticky",
+        ),
+        (
+            [{"fallback": {"orders": {"context_to_long": ["b"]}}}],
+            "gateway.policies[0].fallback.orders",
+            "unknown error word",
+            "context_too_long",
+        ),
+    ],
+)
+def test_routes_and_fallbacks(policies, path, message, hint):
+    with pytest.raises(ScenarioError) as caught:
+        load_scenario(
+            {
+                "version": 1,
+                "traffic": {"base_rate": "4/s"},
+                "providers": {"a": {"ttft": "100ms"}, "b": {"ttft": "100ms"}},
+                "gateway": {"policies": policies},
+            }
+        )
+    (problem,) = caught.value.problems
+    assert problem.path.startswith(path)
+    assert message in problem.message
+    assert hint in problem.hint + problem.message
+
+
+def test_mid_stream_needs_a_stream():
+    with pytest.raises(ScenarioError, match="mid_stream has no effect where nothing is streamed"):
+        load_scenario(
+            {
+                "version": 1,
+                "traffic": {"base_rate": "4/s"},
+                "providers": {"a": {"ttft": "100ms"}},
+                "gateway": {"stream": False, "policies": [{"fallback": {"mid_stream": "continue"}}]},
+            }
+        )
+
+
+def test_a_route_cannot_guard_one_upstream():
+    with pytest.raises(ScenarioError, match="route chooses between upstreams"):
+        load_scenario(
+            {
+                "version": 1,
+                "traffic": {"base_rate": "4/s"},
+                "providers": {"a": {"ttft": "100ms"}},
+                "gateway": {"upstream": [{"route": {}}]},
+            }
+        )

@@ -171,7 +171,7 @@ providers: {a: {}}
         {"providers": {}},
         {"providers": {"a": {"price": {"inputs": "$3/Mtok"}}}},
         {"gateway": {"policies": ["retri"]}},
-        {"gateway": {"policies": ["fallback"]}},
+        {"gateway": {"policies": ["timeout"]}},
         {"gateway": {"policies": [{"retry": {"max_attemps": 3}}]}},
         {"gateway": {"policies": [{"retry": {}, "cache": {}}]}},
         {"gateway": {"upstream": [{"fallback": {"order": ["a"]}}]}},
@@ -200,7 +200,14 @@ traffic:
   patience: {exponential: 20s}
   mix: [{input_tokens: {uniform: {low: 10, high: 2k}}, weight: 0.5, output_tokens: 1_000}]
 providers: {a: {ttft: {gamma: {mean: 1s, cv: 0.4}}, queue: {limit: null}, rate_limit: null}}
-gateway: {policies: [cache, retry: null, timeout: {total: 1h}], stream: false}
+gateway:
+  policies:
+    - cache
+    - retry: null
+    - timeout: {total: 1h}
+    - fallback: {orders: {context_too_long: [a], "429": [a]}, ttft: 3s, on_ttft: keep}
+    - route: {strategy: weighted, weights: {a: 3}, models: {a: gpt}}
+  stream: false
 faults: [{name: script, provider: a, sequence: [429, ok, 503], sequence_per: request}]
 slo: {"ttft{route:default}": ["p(99.9) <= 2s"], goodput: [value > 3/s]}
 """

@@ -10,6 +10,7 @@ from llmsim.gateway.policies.deadline import Deadline
 from llmsim.gateway.policies.fallback import Fallback
 from llmsim.gateway.policies.max_tokens import MaxTokens
 from llmsim.gateway.policies.retry import Retry
+from llmsim.gateway.policies.route import Routing
 from llmsim.gateway.policies.runaway_guard import RunawayGuard
 from llmsim.gateway.policies.structured_output import StructuredOutput
 from llmsim.gateway.policies.timeout import Timeout
@@ -25,6 +26,7 @@ __all__ = [
     "Fallback",
     "MaxTokens",
     "Retry",
+    "Routing",
     "RunawayGuard",
     "StructuredOutput",
     "Timeout",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from llmsim.error_words import ERROR_WORDS, error_matcher
 from llmsim.errors import PolicyError
@@ -12,7 +12,10 @@ from llmsim.errors import PolicyError
 if TYPE_CHECKING:
     from llmsim.gateway.contract import Run
 
-__all__ = ["Names", "OnWords", "known_upstream", "on_words"]
+__all__ = ["ErrorWord", "Names", "OnWords", "Table", "known_upstreams", "on_words", "tables"]
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 def _listed(value: Any) -> Any:
@@ -52,7 +55,8 @@ class _ErrorWord:
         }
 
 
-OnWords = Annotated[tuple[Annotated[str | int, _ErrorWord()], ...], _List()]
+ErrorWord = Annotated[str | int, _ErrorWord()]
+OnWords = Annotated[tuple[ErrorWord, ...], _List()]
 Names = Annotated[tuple[str, ...], _List()]
 
 
@@ -71,15 +75,36 @@ def on_words(spec: Any) -> None:
     object.__setattr__(spec, "on", tuple(words))
 
 
-def known_upstream(run: Run, upstream: str, key: str) -> None:
-    """Check that a policy's `key` names an upstream that there is.
+class Table(dict[K, V]):
+    """A mapping in a frozen spec: hashable, and not to be changed."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __repr__(self) -> str:
+        return dict.__repr__(self)
+
+
+def tables(spec: Any, *fields: str) -> None:
+    """Make these mappings of a frozen spec hashable; their lists become tuples."""
+    for field in fields:
+        mapping = getattr(spec, field)
+        pairs = {key: tuple(value) if isinstance(value, list) else value for key, value in mapping.items()}
+        object.__setattr__(spec, field, Table(pairs))
+
+
+def known_upstreams(run: Run, names: Iterable[str], field: str) -> None:
+    """Refuse names that are not configured.
 
     Raises
     ------
     PolicyError
-        With the nearest name.
+        For the first one that is not among ``run.upstreams``.
     """
-    if run.upstreams and upstream not in run.upstreams:
-        near = get_close_matches(upstream, run.upstreams, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"configured: {', '.join(run.upstreams)}"
-        raise PolicyError(f"unknown upstream {upstream!r} in {key}; {hint}", policy=run.name)
+    for upstream in names:
+        if run.upstreams and upstream not in run.upstreams:
+            near = get_close_matches(upstream, run.upstreams, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"configured: {', '.join(run.upstreams)}"
+            raise PolicyError(f"unknown upstream {upstream!r} in {field}; {hint}", policy=run.name)

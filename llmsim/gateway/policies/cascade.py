@@ -10,7 +10,7 @@ from llmsim.error_words import error_matcher, outcome_word
 from llmsim.errors import PolicyError
 from llmsim.gateway.contract import Handler, Run
 from llmsim.gateway.policies._answers import REFUSED, json_answer, schema_check, whole
-from llmsim.gateway.policies._words import Names, OnWords, known_upstream, on_words
+from llmsim.gateway.policies._words import Names, OnWords, known_upstreams, on_words
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Request, Response
 from llmsim.units import PositiveCount
@@ -111,8 +111,7 @@ class Cascade:
         PolicyError
             If `order` names an upstream that is not configured.
         """
-        for upstream in self.order:
-            known_upstream(run, upstream, "order")
+        known_upstreams(run, self.order, "order")
         return _CascadeHandler(self, run)
 
 

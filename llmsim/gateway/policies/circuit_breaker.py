@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Any, ClassVar
 
 from llmsim.algorithms.breaker import Breaker
@@ -161,7 +162,9 @@ class _CircuitBreakerHandler:
         breaker = self._breaker
         self._generation = breaker.generation
         self._ended = partial(self._end, breaker.generation)
-        self._run.emit("circuit_breaker", state=breaker.state, failure_rate=breaker.failure_rate)
+        run = self._run
+        run.emit("circuit_breaker", state=breaker.state, failure_rate=breaker.failure_rate)
+        run.health.refuse(run.upstream, run.name, breaker.open_until_s if breaker.state == "open" else -inf)
 
     def _refusal(self) -> CircuitOpen:
         remaining = self._breaker.remaining_s(self._now())

@@ -9,7 +9,7 @@ from llmsim.algorithms.lru import LruCache
 from llmsim.algorithms.runaway import Limits, Session
 from llmsim.errors import BudgetExceeded, Rejected
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.policies._words import known_upstream
+from llmsim.gateway.policies._words import known_upstreams
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Request, Response, Usage
 from llmsim.units import PositiveCount, PositiveDuration, PositiveMoney, Ratio
@@ -114,7 +114,7 @@ class RunawayGuard:
             If `degrade_to` names an upstream that is not configured.
         """
         if self.degrade_to is not None:
-            known_upstream(run, self.degrade_to, "degrade_to")
+            known_upstreams(run, (self.degrade_to,), "degrade_to")
         return _GuardHandler(self, run) if self.max_spend is None else _SpendingGuardHandler(self, run)
 
 

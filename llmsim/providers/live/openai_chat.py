@@ -68,6 +68,8 @@ class OpenAIChat:
         Fields added to (or put in place of) those of every request body: ``{"seed": 1}``.
     include_usage
         Ask for usage at the end of a stream. Turn it off for servers that refuse ``stream_options``.
+    context_window
+        Most tokens of a prompt and its answer, for policies that look ahead; None: not known.
 
     Notes
     -----
@@ -94,12 +96,14 @@ class OpenAIChat:
         extra_headers: Mapping[str, str] | None = None,
         extra_body: Mapping[str, Any] | None = None,
         include_usage: bool = True,
+        context_window: int | None = None,
     ) -> None:
         _check(name, base_url, extra_headers or {})
         self.name = name
         self.base_url = base_url.rstrip("/")
         self.model = model
         self.price = price
+        self.context_window = context_window
         self.connect_timeout_s = connect_timeout_s
         self.keep_alive_s = keep_alive_s
         self._key = EnvironmentKey(api_key_env)

@@ -15,6 +15,9 @@ from llmsim.types import Request
 
 __all__ = ["Answers"]
 
+#: Characters of a token of simulated text, ``"tok "``; also the usual estimate for English.
+_CHARACTERS = 4
+
 
 @lru_cache(maxsize=4096)
 def _stops(tokens: int) -> Plan:
@@ -63,6 +66,9 @@ class Answers:
     def plan(self, request: Request, truth: Truth, number: int, row: tuple[float, ...], phase: Phase) -> Plan:
         """The answer to the `number`-th call of a request, whose luck is `row`."""
         natural, most = truth.output_tokens, request.max_tokens
+        messages = request.messages
+        if messages and messages[-1].role == "assistant":
+            return self._continued(request, truth, number, row, phase)
         if self._window is not None:
             room = max(self._window - request.input_tokens, 1)  # of a prompt that leaves none nothing will be answered
             most = room if most is None or most > room else most
@@ -84,3 +90,16 @@ class Answers:
             defect = output.defects(truth.style).pick(luck, phase.defects)
             text = json_text(natural, kept, defect, cut_at if defect == "cut" else 0.0)
         return Plan(kept, "stop" if kept == natural else "length", text)
+
+    def _continued(self, request: Request, truth: Truth, number: int, row: tuple[float, ...], phase: Phase) -> Plan:
+        """What is left of the answer to a request that brings its beginning along, at least a token."""
+        assert request.messages
+        *others, (_, given) = request.messages
+        tokens = round(len(given) / _CHARACTERS)
+        most = None if request.max_tokens is None else request.max_tokens + tokens
+        asked = request._replace(
+            messages=tuple(others), max_tokens=most, input_tokens=max(request.input_tokens - tokens, 0)
+        )
+        whole = self.plan(asked, truth, number, row, phase)
+        left = max(whole.tokens - tokens, 1)
+        return whole._replace(tokens=left, text=None if whole.text is None else whole.text[len(given) :])

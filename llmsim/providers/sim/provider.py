@@ -62,6 +62,7 @@ class SimulatedProvider:
         self.name = name
         self.spec = spec
         self.model = spec.model
+        self.context_window = spec.context_window
         self.loop = loop
         self._world = world
         self._answers = Answers(

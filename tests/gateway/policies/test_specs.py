@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from llmsim.algorithms.backoff import Backoff
 from llmsim.gateway.contract import PolicySpec
-from llmsim.gateway.policies import Cache, CircuitBreaker, Deadline, Fallback, Retry, Timeout
+from llmsim.gateway.policies import Cache, CircuitBreaker, Deadline, Fallback, Retry, Routing, Timeout
 from llmsim.gateway.registry import kind_of, policy_kinds
 
 FORMS = {
@@ -29,8 +29,28 @@ FORMS = {
         ),
     ),
     "fallback": (
-        {"order": ["openai", "anthropic"], "on": ["rate_limited", "circuit_open"]},
-        Fallback(order=("openai", "anthropic"), on=("rate_limited", "circuit_open")),
+        {
+            "order": ["openai", "anthropic"],
+            "on": ["rate_limited", "ttft_timeout"],
+            "orders": {"context_too_long": ["long"], 413: ["long"]},
+            "max_fallbacks": 5,
+            "ttft": "3s",
+            "on_ttft": "keep",
+            "mid_stream": "continue",
+        },
+        Fallback(
+            order=("openai", "anthropic"),
+            on=("rate_limited", "ttft_timeout"),
+            orders={"context_too_long": ("long",), 413: ("long",)},
+            max_fallbacks=5,
+            ttft=3.0,
+            on_ttft="keep",
+            mid_stream="continue",
+        ),
+    ),
+    "route": (
+        {"strategy": "weighted", "weights": {"openai": 3, "azure": 0.5}, "models": {"azure": "gpt"}, "shared": True},
+        Routing(weights={"openai": 3.0, "azure": 0.5}, models={"azure": "gpt"}, shared=True),
     ),
     "timeout": ({"ttft": "5s", "inter_token": "250ms", "total": "1m30s"}, Timeout(ttft=5, inter_token=0.25, total=90)),
     "deadline": ({"timeout": "30s", "name": "patience"}, Deadline(timeout=30.0, name="patience")),
@@ -72,7 +92,7 @@ def test_specs_are_frozen_and_sweepable(kind):
     assert dataclasses.replace(spec) == spec
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FORMS if kind not in ("fallback", "timeout")])
+@pytest.mark.parametrize("kind", [kind for kind in FORMS if kind != "timeout"])
 def test_every_field_has_a_default(kind):
     cls = policy_kinds()[kind]
     assert TypeAdapter(cls).validate_python({}) == cls()
@@ -115,3 +135,31 @@ def test_json_schema_for_editors(kind):
     if "on" in schema["properties"]:
         words = schema["properties"]["on"]["items"]["anyOf"][0]["enum"]
         assert "rate_limited" in words
+
+
+@pytest.mark.parametrize(
+    ("written", "spec"),
+    [
+        (
+            {"strategy": "p2c", "over": "peak_ewma", "decay": "5s", "measure": "e2e"},
+            Routing(strategy="p2c", over="peak_ewma", decay=5.0, measure="e2e"),
+        ),
+        (
+            {"strategy": "latency", "quantile": "90%", "window": "2m", "explore": "5%"},
+            Routing(strategy="latency", quantile=0.9, window=120.0, explore=0.05),
+        ),
+        (
+            {"strategy": "priority", "groups": [["a", "b"], ["c"]], "full_at": 8, "headroom": "10%"},
+            Routing(strategy="priority", groups=(("a", "b"), ("c",)), full_at=8, headroom=0.1),
+        ),
+        (
+            {"to": ["a", "b"], "strategy": "sticky", "key": "prefix", "bound": "1.5x"},
+            Routing(to=("a", "b"), strategy="sticky", key="prefix", bound=1.5),
+        ),
+        ({"strategy": "cost", "output_tokens": "1k"}, Routing(strategy="cost", output_tokens=1000)),
+    ],
+)
+def test_every_word_of_a_route_can_be_written(written, spec):
+    parsed = TypeAdapter(Routing).validate_python(written)
+    assert parsed == spec
+    assert hash(parsed) == hash(spec)
