@@ -7,7 +7,21 @@ as a plain function, and the same code decides in a simulation, in production an
 from llmsim.algorithms.backoff import Backoff
 from llmsim.algorithms.breaker import Breaker
 from llmsim.algorithms.budgets import RetryBudget
+from llmsim.algorithms.cooldown import Cooldown
+from llmsim.algorithms.ejection import Ejections
 from llmsim.algorithms.lru import LruCache
-from llmsim.algorithms.window import RollingCounts
+from llmsim.algorithms.ramp import ramp_delay_s, ramp_share
+from llmsim.algorithms.window import LastCalls, RollingCounts
 
-__all__ = ["Backoff", "Breaker", "LruCache", "RetryBudget", "RollingCounts"]
+__all__ = [
+    "Backoff",
+    "Breaker",
+    "Cooldown",
+    "Ejections",
+    "LastCalls",
+    "LruCache",
+    "RetryBudget",
+    "RollingCounts",
+    "ramp_delay_s",
+    "ramp_share",
+]

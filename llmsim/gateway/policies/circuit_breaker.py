@@ -10,17 +10,14 @@ from typing import Any, ClassVar, Literal
 
 from llmsim.algorithms.breaker import Breaker
 from llmsim.error_words import error_matcher
-from llmsim.errors import CircuitOpen, TotalTimeout, TtftTimeout
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.deadlines import cancelled_by
+from llmsim.gateway.policies._upstreams import as_upstream_sees, refusal
 from llmsim.gateway.policies._words import OnWords, on_words
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Outcome, Request, Response, Usage
 from llmsim.units import Multiplier, PositiveCount, PositiveDuration, Ratio, format_duration
 
 __all__ = ["CircuitBreaker"]
-
-_TIMEOUTS = {error.word: error() for error in (TtftTimeout, TotalTimeout)}
 
 
 @register("circuit_breaker")
@@ -205,8 +202,7 @@ class _CircuitBreakerHandler:
             self._failed(generation, outcome.error, slow=slow)
 
     def _failed(self, generation: int, error: BaseException, *, slow: bool = False) -> None:
-        # A timeout listed outside of this breaker cancels the call: for the upstream that is a timeout all the same.
-        failure = self._matches(_TIMEOUTS.get(cancelled_by(error), error))
+        failure = self._matches(as_upstream_sees(error))
         if not failure and getattr(error, "status", None) is None:
             self._breaker.release(generation)
             return
@@ -230,17 +226,13 @@ class _CircuitBreakerHandler:
         breaker, run = self._breaker, self._run
         if breaker.state != "ramping":
             remaining = breaker.remaining_s(self._now())
-            when = "after the calls that probe it" if remaining is None else f"in {format_duration(remaining)}"
         else:
             now, luck = self._now(), run.luck("ramp", request)
             generation = breaker.admit(now, luck)
             if generation:
                 return generation
             remaining = breaker.opens_s(luck) - now
-            when = f"in {format_duration(remaining)}"
-        upstream = run.upstream
-        message = f"circuit breaker of {upstream or 'the gateway'} is {breaker.state}; try again {when}"
-        raise CircuitOpen(message, upstream=upstream, retry_after_s=remaining)
+        raise refusal(run, f"circuit breaker of {run.upstream or 'the gateway'} is {breaker.state}", remaining)
 
 
 class _SlowCallHandler(_CircuitBreakerHandler):
