@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from difflib import get_close_matches
-from math import inf
 from typing import Any, ClassVar, Literal
 
 from llmsim.algorithms import cooldown as core
@@ -208,9 +207,8 @@ class _CooldownHandler:
 
     def opens_s(self, request: Request) -> float:
         """The time from which this upstream lets the request in (in the past: it does now)."""
-        run, cooling = self._run, self._core
-        own = cooling.opens_s(self._luck(request)) if cooling.active else -inf
-        return max(own, run.health.refused_until_s(run.upstream))
+        run = self._run
+        return max(self._core.opens_s(self._luck(request)), run.health.refused_until_s(run.upstream))
 
     def _end(self, outcome: Outcome, usage: Usage) -> None:
         if outcome.error is not None:

@@ -1,0 +1,418 @@
+import asyncio
+import dataclasses
+import math
+
+import pytest
+from gateway.policies.toys import Toy, ask, outcome
+from gateway.site import Site, play
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmsim.algorithms.ramp import ramp_delay_s
+from llmsim.errors import (
+    AllUpstreamsFailed,
+    BadRequest,
+    CircuitOpen,
+    DeadlineExceeded,
+    PolicyError,
+    RateLimited,
+    ServerError,
+    StreamBroken,
+)
+from llmsim.gateway.contract import current_run, policy
+from llmsim.gateway.pipeline import Gateway
+from llmsim.gateway.policies import CircuitBreaker, Cooldown, Deadline, Fallback, Timeout
+
+COOL = Cooldown(time=5.0, jitter=0.0)
+
+
+def now():
+    return asyncio.get_running_loop().time()
+
+
+def gateway(*upstream, policies=(), order=None, **fields):
+    fallback = (Fallback(order=order),) if order else ()
+    return Gateway(policies=(*policies, *fallback), upstream=upstream, **fields)
+
+
+def of(site, state):
+    return [fields for kind, fields in site.events if kind == "cooldown" and fields["state"] == state]
+
+
+async def errors(site, times=1, **fields):
+    """The outcomes of so many requests, one after the other, each read to its end."""
+    return [(await outcome(site.send(ask(number, **fields))))[0] for number in range(times)]
+
+
+def test_a_retry_after_is_kept_and_then_it_is_asked_again():
+    async def main():
+        a = Toy(RateLimited(retry_after_s=20.0), 0.0)
+        site = Site(gateway(COOL), a)
+        await errors(site)
+        await asyncio.sleep(8)
+        (error,) = await errors(site)
+        assert isinstance(error, CircuitOpen)
+        assert (error.upstream, error.retry_after_s) == ("a", 12.0)
+        assert "a cools down; try again in 12s" in str(error)
+        await asyncio.sleep(12)
+        await site.send()
+        assert a.times == [0.0, 20.0]
+        assert [(fields["for_s"], fields["error"]) for fields in of(site, "cooling")] == [(20.0, "rate_limited")]
+
+    play(main)
+
+
+@pytest.mark.parametrize(
+    ("script", "refused"),
+    [
+        ([RateLimited()], True),
+        ([RateLimited(retry_after_s=0.0)] * 5, False),
+        ([ServerError()] * 2, False),
+        ([ServerError()] * 3, True),
+        ([ServerError(), ServerError(), 0.0, ServerError(), ServerError()], False),
+        ([ServerError(), ServerError(), BadRequest(), ServerError(), ServerError()], False),
+        ([ServerError(retry_after_s=3.0)], True),
+        ([["x", StreamBroken()]] * 3, True),
+        ([BadRequest(retry_after_s=9.0)] * 5, False),
+    ],
+)
+def test_what_starts_a_cooldown(script, refused):
+    async def main():
+        site = Site(gateway(COOL), Toy(*script, 0.0))
+        await errors(site, len(script))
+        (last,) = await errors(site)
+        assert isinstance(last, CircuitOpen) == refused
+
+    play(main)
+
+
+def test_a_long_retry_after_is_capped():
+    async def main():
+        site = Site(gateway(COOL), Toy(RateLimited(retry_after_s=86400.0)))
+        assert (await errors(site, 2))[1].retry_after_s == 300.0
+
+    play(main)
+
+
+def test_the_longer_deadline_wins_whatever_comes_first():
+    """Two calls in flight: one is told 60 s, the other nothing (5 s)."""
+
+    async def main(first, second):
+        a = Toy(first, second, delay_s=1.0)
+        site = Site(gateway(COOL), a)
+        await asyncio.gather(errors(site), errors(site))
+        assert (await errors(site))[0].retry_after_s == 60.0
+        await asyncio.sleep(59.9)
+        assert isinstance((await errors(site))[0], CircuitOpen)
+
+    long, short = RateLimited(retry_after_s=60.0), RateLimited()
+    play(lambda: main(long, short))
+    play(lambda: main(short, long))
+
+
+def test_jitter_is_added_and_differs_from_replica_to_replica():
+    async def main():
+        a = Toy(RateLimited(retry_after_s=100.0))
+        site = Site(gateway(dataclasses.replace(COOL, jitter=0.25), replicas=4), a)
+        await errors(site, 4)
+        waits = [error.retry_after_s for error in await errors(site, 4)]
+        assert len(set(waits)) == 4
+        assert all(100.0 < wait < 125.0 for wait in waits)
+
+    play(main)
+
+
+def test_what_the_gateway_says_itself_does_not_count():
+    """A breaker inside refuses: nobody asked the upstream (BerriAI/litellm PRs 40718 and 40958)."""
+
+    async def main():
+        breaker = CircuitBreaker(minimum_calls=2, wait_in_open=100.0)
+        spec = Cooldown(failures=3, on=["any"], jitter=0.0)
+        site = Site(gateway(spec, breaker), Toy(ServerError()))
+        await errors(site, 20)
+        assert not of(site, "cooling")
+        assert len(site.attempts) == 2
+
+    play(main)
+
+
+def test_a_cancelled_call_says_nothing_and_a_timeout_of_ours_is_a_failure():
+    async def main():
+        a = Toy(9.0)
+        site = Site(gateway(COOL), a)
+        for _ in range(5):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await site.send()
+        assert not of(site, "cooling")
+        site = Site(gateway(Timeout(ttft=1.0), COOL), Toy(9.0))
+        await errors(site, 3)
+        assert of(site, "cooling")
+        site = Site(gateway(COOL, policies=[Deadline(timeout=1.0)]), Toy(9.0))
+        await errors(site, 5)
+        assert not of(site, "cooling")
+
+    play(main)
+
+
+BOTH = {"a": RateLimited(retry_after_s=30.0), "b": RateLimited(retry_after_s=10.0)}
+
+
+def pair(**fields):
+    """Two upstreams that want to be left alone, for 30 s and for 10 s, and answer afterwards."""
+    spec = dataclasses.replace(COOL, **fields)
+    a, b = (Toy(error, 0.0, name=name, gap_s=0.0) for name, error in BOTH.items())
+    return a, b, gateway(spec, order=("a", "b"))
+
+
+def test_when_all_cool_down_it_fails_at_once():
+    async def main():
+        a, b, spec = pair()
+        site = Site(spec, a, b)
+        assert isinstance((await errors(site))[0], AllUpstreamsFailed)
+        (error,) = await errors(site)
+        assert [cause.retry_after_s for cause in error.causes] == [30.0, 10.0]
+        assert now() == 0.0
+        assert len(site.attempts) == 2
+
+    play(main)
+
+
+def test_when_all_cool_down_the_first_that_would_be_back_is_asked_anyway():
+    async def main():
+        a, b, spec = pair(when_all="ask")
+        site = Site(spec, a, b)
+        await errors(site)
+        assert (await site.send()).upstream == "b"
+        assert now() == 0.0
+        assert [(fields["upstream"], fields["for_s"]) for fields in of(site, "asked_anyway")] == [("b", 10.0)]
+
+    play(main)
+
+
+def test_when_all_cool_down_it_waits_for_the_first():
+    async def main():
+        a, b, spec = pair(when_all="wait")
+        site = Site(spec, a, b)
+        await errors(site)
+        assert (await site.send()).upstream == "b"
+        assert now() == 10.0
+        assert [(fields["upstream"], fields["for_s"]) for fields in of(site, "waits")] == [("b", 10.0)]
+
+    play(main)
+
+
+@pytest.mark.parametrize("when_all", ["ask", "wait"])
+def test_while_another_is_up_nobody_asks_anyway_or_waits(when_all):
+    async def main():
+        a, b = Toy(BOTH["a"], 0.0), Toy(0.0, name="b", gap_s=0.0)
+        site = Site(gateway(dataclasses.replace(COOL, when_all=when_all), order=("a", "b")), a, b)
+        assert [(await site.send()).upstream for _ in range(5)] == ["b"] * 5
+        assert now() == 0.0
+        assert len(a.calls) == 1
+
+    play(main)
+
+
+def test_nobody_waits_past_the_deadline():
+    async def main():
+        a, b, spec = pair(when_all="wait")
+        site = Site(dataclasses.replace(spec, policies=(Deadline(timeout=9.0), *spec.policies)), a, b)
+        assert isinstance((await errors(site))[0], AllUpstreamsFailed)
+        assert isinstance((await errors(site))[0], AllUpstreamsFailed)
+        assert now() == 0.0
+        site = Site(dataclasses.replace(spec, policies=(Deadline(timeout=11.0), *spec.policies)), *pair()[:2])
+        await errors(site)
+        await site.send()
+        assert now() == 10.0
+
+    play(main)
+
+
+def test_who_waits_goes_on_waiting_when_the_deadline_moves():
+    async def main():
+        a = Toy(RateLimited(retry_after_s=10.0), ServerError(retry_after_s=30.0), 0.0, gap_s=0.0, delay_s=5.0)
+        site = Site(gateway(dataclasses.replace(COOL, when_all="wait")), a)
+        slow = asyncio.create_task(errors(site))  # answers at 5 s: 10 s more
+        await asyncio.sleep(1)
+        slower = asyncio.create_task(errors(site))  # answers at 6 s: 30 s more
+        await asyncio.sleep(4.5)
+        waiting = asyncio.create_task(outcome(site.send()))
+        await asyncio.gather(slow, slower)
+        (response, _), end = await waiting, now()
+        assert (response.upstream, end) == ("a", 36.0)
+        assert len(of(site, "waits")) == 1
+
+    play(main)
+
+
+def test_who_waits_keeps_to_its_place_when_another_would_be_sooner_now():
+    """The fallback has gone past a already: to be refused here now would be to have waited for nothing."""
+
+    async def main():
+        a = Toy(RateLimited(retry_after_s=30.0), 0.0)
+        b = Toy(RateLimited(retry_after_s=10.0), ServerError(retry_after_s=60.0), 0.0, name="b", gap_s=0.0, delay_s=5.0)
+        site = Site(gateway(dataclasses.replace(COOL, when_all="wait"), order=("a", "b")), a, b)
+        first = asyncio.create_task(errors(site))  # a: until 30 s; b answers at 5 s: until 15 s
+        await asyncio.sleep(1)
+        second = asyncio.create_task(errors(site))  # b answers at 6 s: until 66 s
+        await asyncio.sleep(4.5)
+        waiting = asyncio.create_task(outcome(site.send()))  # at 5.5 s b is the first
+        await asyncio.gather(first, second)
+        (response, _), end = await waiting, now()
+        assert (response.upstream, end) == ("b", 66.0)
+
+    play(main)
+
+
+def test_the_deadline_is_posted_for_those_who_choose():
+    seen = []
+
+    @policy
+    async def look(request, call_next):
+        run = current_run()
+        seen.append(run.health.refused_until_s("a"))
+        return await call_next(request)
+
+    async def main():
+        site = Site(gateway(COOL, policies=[look]), Toy(RateLimited(retry_after_s=30.0)))
+        await errors(site, 2)
+        assert seen == [-math.inf, 30.0]
+
+    play(main)
+
+
+def test_an_open_breaker_is_a_refusal_too():
+    """b never cools, but its breaker is open: a is the last one."""
+
+    async def main():
+        breaker = CircuitBreaker(minimum_calls=2, wait_in_open=60.0)
+        a, b = Toy(BOTH["a"], 0.0), Toy(ServerError(), name="b")
+        spec = dataclasses.replace(COOL, when_all="ask", failures=99)
+        site = Site(gateway(spec, breaker, order=("a", "b")), a, b)
+        await errors(site, 2)
+        assert (await site.send()).upstream == "a"
+
+    play(main)
+
+
+def test_among_says_who_can_stand_in():
+    async def main(**among):
+        a, b, c = (*pair()[:2], Toy(name="c"))
+        spec = dataclasses.replace(COOL, when_all="ask", **among)
+        site = Site(gateway(spec, order=("a", "b")), a, b, c)  # c is there, and nobody is sent to it
+        await errors(site)
+        return (await errors(site))[0]
+
+    assert isinstance(play(main), AllUpstreamsFailed)
+    assert play(lambda: main(among=["a", "b"])).upstream == "b"
+    with pytest.raises(PolicyError, match="did you mean 'a'"):
+        play(lambda: main(among=["aa", "b"]))
+
+
+def test_after_the_end_a_growing_share_is_let_through():
+    async def main():
+        a = Toy(RateLimited(retry_after_s=10.0), 0.0, gap_s=0.0)
+        site = Site(gateway(dataclasses.replace(COOL, ramp=20.0)), a)
+        await errors(site)
+        await asyncio.sleep(10)
+        shares = []
+        for _ in range(5):
+            results = await errors(site, 400)
+            shares.append(sum(not isinstance(result, Exception) for result in results) / 400)
+            await asyncio.sleep(5)
+        # 400 coins: a standard error of 2.5 % at most.
+        assert all(abs(s - e) < 0.1 for s, e in zip(shares, (0.1, 0.25, 0.5, 0.75, 1.0), strict=True))
+        assert (shares[0] < 0.2) and shares[4] == 1.0
+
+    play(main)
+
+
+def test_those_who_wait_come_back_one_by_one():
+    """A hundred wait for the same moment; with a ramp each has its own."""
+
+    async def main():
+        a = Toy(RateLimited(retry_after_s=10.0), 0.0, gap_s=0.0)
+        site = Site(gateway(dataclasses.replace(COOL, ramp=20.0, when_all="wait")), a)
+        await errors(site)
+        await asyncio.gather(*(site.send(ask(number)) for number in range(100)))
+        at = a.times[1:]
+        assert min(at) == 10.0
+        assert len(at) == 100
+        assert all(at.count(time) == 1 for time in at if time > 10.0)
+        lucks = [ramp_delay_s(site_luck(number), 20.0) for number in range(100)]
+        assert sorted(at) == pytest.approx(sorted(10.0 + delay for delay in lucks))
+
+    def site_luck(number):
+        from llmsim.luck import Luck
+
+        return Luck(3).uniform("cooldown.ramp", f"{number}/0/0", "a")
+
+    play(main)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(0.0, 15.0), st.booleans()), min_size=1, max_size=8), st.booleans())
+def test_nothing_is_left_of_those_who_stop_waiting(waits, ramp):
+    async def main():
+        a = Toy(RateLimited(retry_after_s=10.0), 1.0, gap_s=0.5)
+        site = Site(gateway(dataclasses.replace(COOL, when_all="wait", ramp=5.0 if ramp else None)), a)
+        await errors(site)
+        tasks = []
+        for number, (after, cancel) in enumerate(waits):
+            tasks.append(asyncio.create_task(outcome(site.send(ask(number)))))
+            asyncio.get_running_loop().call_later(after, tasks[-1].cancel if cancel else int)
+        done, _ = await asyncio.wait(tasks)
+        assert len(done) == len(waits)
+        assert (a.in_flight, a.open_streams, site.running.in_flight) == (0, 0, 0)
+        left = [task for task in tasks if not task.cancelled()]
+        assert all(not isinstance(task.result()[0], Exception) for task in left)
+        assert all(at >= 10.0 for at in a.times[1:])
+
+    play(main)
+
+
+@pytest.mark.parametrize(("shared", "attempts"), [(False, 3), (True, 1)])
+def test_shared_by_replicas_it_is_told_once(shared, attempts):
+    async def main():
+        a = Toy(RateLimited(retry_after_s=60.0))
+        site = Site(gateway(dataclasses.replace(COOL, shared=shared), replicas=3), a)
+        await errors(site, 12)
+        assert len(site.attempts) == attempts
+
+    play(main)
+
+
+def test_the_deadline_of_the_request_comes_from_the_deadline_and_not_from_the_wait():
+    """A wait in the middle of which the caller's own limit passes ends as that limit says."""
+
+    async def main():
+        a = Toy(RateLimited(retry_after_s=10.0), 5.0)
+        site = Site(gateway(dataclasses.replace(COOL, when_all="wait"), policies=[Deadline(timeout=12.0)]), a)
+        await errors(site)
+        (error,) = await errors(site)
+        assert isinstance(error, DeadlineExceeded)
+        assert now() == 12.0
+
+    play(main)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"time": 0.0}, "time must be above 0"),
+        ({"max": -1.0}, "max must be above 0"),
+        ({"ramp": 0.0}, "ramp must be above 0"),
+        ({"failures": 0}, "failures must be at least 1"),
+        ({"jitter": 2.0}, "write 25%"),
+        ({"when_all": "panic"}, "fail, ask or wait"),
+        ({"among": ["a"]}, "write when_all: wait, or remove it"),
+        ({"among": "a", "when_all": "ask"}, "takes a list"),
+        ({"at_once": []}, "at_once is empty"),
+        ({"at_once": ["nope"]}, "unknown error word"),
+        ({"on": ["rejected"]}, "take it out of on:"),
+    ],
+)
+def test_what_is_wrong_says_what_to_type(fields, says):
+    with pytest.raises(ValueError, match=says):
+        Cooldown(**fields)
