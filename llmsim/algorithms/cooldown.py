@@ -33,9 +33,9 @@ class Cooldown:
     --------
     >>> cooldown = Cooldown(time_s=5.0, failures=3)
     >>> cooldown.failed(0.0, retry_after_s=60.0)
-    True
+    60.0
     >>> cooldown.failed(1.0, at_once=True)  # 1 s + 5 s is sooner
-    False
+    0.0
     >>> cooldown.until_s
     60.0
     """
@@ -56,8 +56,8 @@ class Cooldown:
 
     def failed(
         self, now: float, *, retry_after_s: float | None = None, at_once: bool = False, luck: float = 0.0
-    ) -> bool:
-        """A call failed at `now`: whether the deadline is later now.
+    ) -> float:
+        """A call failed at `now`: seconds from now to the deadline, if that made it later; else 0.
 
         Parameters
         ----------
@@ -72,20 +72,20 @@ class Cooldown:
             wait = min(retry_after_s, self._max)
         elif at_once:
             if retry_after_s is not None:
-                return False
+                return 0.0
             wait = self._time
         else:
             self._in_a_row += 1
             if self._in_a_row < self._failures:
-                return False
+                return 0.0
             wait = self._time
         self._in_a_row = 0
-        until_s = now + wait * (1 + self._jitter * luck)
-        if until_s <= self.until_s:
-            return False
-        self.until_s = until_s
+        wait *= 1 + self._jitter * luck
+        if now + wait <= self.until_s:
+            return 0.0
+        self.until_s = now + wait
         self.active = True
-        return True
+        return wait
 
     def succeeded(self) -> None:
         """A call ended well. That ends a row of failures and no cooldown."""

@@ -13,7 +13,7 @@ __all__ = ["Ejections", "Host"]
 class Host:
     """What is known of one upstream."""
 
-    __slots__ = ("active", "failed", "in_a_row", "name", "times", "total", "until_s")
+    __slots__ = ("active", "failed", "for_s", "in_a_row", "name", "times", "total", "until_s")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -21,6 +21,7 @@ class Host:
         self.total = 0  #: calls that ended in this interval
         self.failed = 0  #: failures among them
         self.times = 0  #: ejections in a row, less one per interval of good health
+        self.for_s = 0.0  #: length of the latest ejection
         self.until_s = -math.inf  #: end of the latest ejection, also when it has passed
         self.active = False  #: whether calls have to ask `Ejections.opens_s`
 
@@ -146,7 +147,8 @@ class Ejections:
         if host.times:
             host.times = max(0, host.times - int((now - host.until_s) / self._interval))
         host.times = min(host.times + 1, self._most_times)
-        host.until_s = now + min(self._max, self._base * host.times)
+        host.for_s = min(self._max, self._base * host.times)
+        host.until_s = now + host.for_s
         host.in_a_row = 0
         host.active = True
         return True

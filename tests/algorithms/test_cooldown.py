@@ -48,7 +48,8 @@ def test_the_end_of_a_cooldown_never_moves_earlier_and_is_the_latest_anybody_ask
             in_a_row = 0
             asked = max(asked, now + length * (1 + JITTER * luck))
         assert core.until_s == asked
-        assert moved == (core.until_s > before)
+        assert bool(moved) == (core.until_s > before)
+        assert not moved or core.until_s == now + moved
         assert core.until_s >= before
         assert core.until_s <= now + MAX * (1 + JITTER)
 
@@ -96,5 +97,5 @@ def test_a_success_ends_the_row():
 def test_after_a_cooldown_it_takes_a_whole_row_again():
     core = cooldown(jitter=0.0)
     moved = [core.failed(10.0 * number) for number in range(9)]
-    assert moved == [False, False, True] * 3
+    assert moved == [0.0, 0.0, TIME] * 3
     assert core.until_s == 80.0 + TIME

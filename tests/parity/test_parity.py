@@ -14,7 +14,7 @@ from parity.worlds import Story, Upstream, live, simulated
 import llmsim as ls
 from llmsim.distributions import Constant
 from llmsim.errors import StreamBroken
-from llmsim.gateway.policies import Backoff
+from llmsim.gateway.policies import Backoff, Cooldown, OutlierEjection
 from llmsim.providers.faults import Abort, Fault, StreamBreak
 from llmsim.providers.faults import Stall as StallFault
 from llmsim.providers.sim.spec import SimProvider
@@ -177,6 +177,24 @@ STORIES = {
         {"a": failing(500), "b": fine()},
         requests=({}, {}, {}),
     ),
+    "a 429 cools an upstream down": Story(
+        ls.Gateway(policies=(FALLBACK,), upstream=(Cooldown(time=0.1, ramp=60.0),)),
+        {"a": failing(429), "b": fine()},
+        requests=({},) * 3,
+    ),
+    "errors in a row eject an upstream": Story(
+        ls.Gateway(policies=(FALLBACK,), upstream=(OutlierEjection(consecutive_errors=2),)),
+        {"a": failing(500), "b": fine()},
+        requests=({},) * 4,
+    ),
+    "slow first tokens open the breaker": Story(
+        ls.Gateway(
+            policies=(FALLBACK,),
+            upstream=(ls.CircuitBreaker(minimum_calls=2, sliding_window_calls=2, slow_call=0.12),),
+        ),
+        {"a": fine(ttft=0.2), "b": fine()},
+        requests=({},) * 3,
+    ),
     "the second time it comes from the cache": Story(
         ls.Gateway(policies=(ls.Cache(),)),
         {"a": fine()},
@@ -229,6 +247,8 @@ def test_the_stories_tell_different_things():
         "retry_refused",
         "fallback",
         "circuit_breaker",
+        "cooldown",
+        "outlier_ejection",
     }
 
 

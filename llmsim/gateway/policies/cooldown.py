@@ -226,7 +226,8 @@ class _CooldownHandler:
         run, cooling = self._run, self._core
         now, retry_after_s = self._now(), getattr(error, "retry_after_s", None)
         luck = run.luck("jitter", None, run.replica, self._count)
-        if cooling.failed(now, retry_after_s=retry_after_s, at_once=at_once, luck=luck):
+        for_s = cooling.failed(now, retry_after_s=retry_after_s, at_once=at_once, luck=luck)
+        if for_s:
             self._count += 1
-            run.emit("cooldown", state="cooling", for_s=cooling.until_s - now, error=outcome_word(error))
+            run.emit("cooldown", state="cooling", for_s=for_s, error=outcome_word(error))
             run.health.refuse(run.upstream, run.name, cooling.until_s)

@@ -200,5 +200,5 @@ class _OutlierEjectionHandler:
     def ejected(self, reason: str) -> None:
         """Say that the upstream in front of which this stands is left out from now on."""
         host, run = self._host, self._run
-        run.emit("outlier_ejection", reason=reason, for_s=host.until_s - self._now(), times=host.times)
+        run.emit("outlier_ejection", reason=reason, for_s=host.for_s, times=host.times)
         run.health.refuse(run.upstream, run.name, host.until_s)
