@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from llmsim.errors import Problem
 from llmsim.gateway.registry import kind_of
 from llmsim.scenario.document import Document, Path
+from llmsim.scenario.health_words import idle_health_words
 from llmsim.scenario.keys import nearest
 from llmsim.scenario.objectives import ObjectiveError, parse_objective
 from llmsim.scenario.spec import Clock
@@ -145,6 +146,7 @@ def _policies(document: Document) -> Iterator[Problem]:
                 message = f"a policy cannot be called {name!r}: gateway.{name} is something else"
                 yield document.problem((*path, "name"), message, "Choose another name.")
             first.setdefault(name, path)
+            yield from idle_health_words(document, path, kind, scope, settings, providers)
             if kind == "fallback":
                 if scope == "upstream":
                     message = "fallback chooses between upstreams, so it cannot be a policy of one of them"
