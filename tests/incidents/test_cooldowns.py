@@ -74,7 +74,7 @@ class KeepsTheFirstDeadline:
 def test_cooling_again_keeps_the_first_shorter_deadline():
     """Half of the calls are told at once to come back in 1 s, the other half after a second to come back in 60 s."""
     scenario = {
-        "clock": {"duration": "2m", "drain": "10s"},
+        "clock": {"duration": "60s", "drain": "10s"},
         "faults": [
             {"name": "rpm", "provider": "a", "abort": {"status": 429, "retry_after": "1s", "percentage": "50%"}},
             {"name": "tpm", "provider": "a", "abort": {"status": 429, "retry_after": "60s"}, "delay": {"time": "1s"}},
@@ -218,18 +218,18 @@ class AllComeBackAtOnce:
 
 
 def test_the_stampede_after_a_recovery():
-    """After an outage of 10 s the upstream is cold: six of its 16 slots for 20 s, and 30 requests a second need twelve.
+    """After an outage of 10 s the upstream is cold: three of its 8 slots for 15 s, and 15 requests a second need six.
 
     Those who come back at once wait in its queue until they time out, and then leave it for five seconds, again and
     again; with a ramp of 30 s a part comes back first, and the rest goes on to b meanwhile.
     """
     scenario = {
-        "clock": {"duration": "70s", "drain": "30s"},
-        "traffic": {"base_rate": "30/s"},
-        "providers": {"a": {**ANSWERS, "concurrency": 16, "queue": {"limit": 200}}, "b": ANSWERS},
+        "clock": {"duration": "45s", "drain": "10s"},
+        "traffic": {"base_rate": "15/s"},
+        "providers": {"a": {**ANSWERS, "concurrency": 8, "queue": {"limit": 100}}, "b": ANSWERS},
         "faults": [
-            {"name": "down", "provider": "a", "at": "10s", "duration": "10s", "abort": {"status": 503}},
-            {"name": "cold", "provider": "a", "at": "10s", "duration": "30s", "capacity": {"multiplier": "0.4x"}},
+            {"name": "down", "provider": "a", "at": "5s", "duration": "10s", "abort": {"status": 503}},
+            {"name": "cold", "provider": "a", "at": "5s", "duration": "25s", "capacity": {"multiplier": "0.375x"}},
         ],
         "slo": {"ttft": ["p(95) < 1.5s"]},
     }
@@ -238,8 +238,7 @@ def test_the_stampede_after_a_recovery():
     green = judged(scenario, [Cooldown(ramp=30.0), timeout], replicas=4)
     assert (red.verdict, green.verdict) == ("FAIL", "PASS")
     late = [result.attempts.filter(upstream="a", outcome="ttft_timeout").height for result in (red, green)]
-    assert late[0] > 300
-    assert late[1] < 30
+    assert late[0] > 10 * late[1] + 100
 
 
 # -- langwatch/langwatch#7027 ---------------------------------------------------------------------------------------
@@ -261,7 +260,8 @@ async def five_attempts_at_the_same_place(request, call_next):
 
 def test_stuck_on_a_provider_at_its_hard_limit():
     scenario = {
-        "clock": {"duration": "2m", "drain": "10s"},
+        "clock": {"duration": "60s", "drain": "10s"},
+        "traffic": {"base_rate": "3/s"},
         "faults": [{"name": "daily-cap", "provider": "a", "abort": {"status": 429}}],
         "slo": {"error_rate": ["value < 1%"], "retry_amplification": ["value < 1.2"]},
     }
