@@ -32,7 +32,8 @@ class CircuitBreaker:
     again a part of them.
 
     **Makes things worse** when an upstream fails partially. At 10 % errors a breaker set to 5 % turns a small fault
-    into an outage; with many replicas each has to learn by itself, N times. It belongs into upstream scope.
+    into an outage; with many replicas each has to learn by itself: eight of them need 160 failed calls where one that
+    is `shared` needs 20. It belongs into upstream scope.
 
     The outcome of a call is taken when its *response* ends, so a stream that breaks in the middle counts. A cancelled
     call says nothing and gives its half-open permit back; but one that the upstream's `timeout` cancelled did time out,

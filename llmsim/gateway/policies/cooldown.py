@@ -36,8 +36,9 @@ class Cooldown:
     is nowhere else to go: then waiting or a client-side limit is what helps. With ``when_all: ask`` the upstreams get
     the full load just when all of them have asked for less.
 
-    It belongs into upstream scope, before (outside of) a `timeout`, which would otherwise end a wait; and beneath a
-    fallback or router that goes on to the next upstream when one refuses.
+    It belongs into upstream scope, before (outside of) a `timeout`, which would otherwise end a wait, and a
+    `circuit_breaker`, which would take a wait for a slow call; and beneath a fallback or router that goes on to the
+    next upstream when one refuses.
 
     When an upstream sends a Retry-After with any error of `at_once` or `on`, it is left alone for so long, at once; 0
     means no cooldown. Without one, an error of `at_once` means `time`, and one of `on` counts: `failures` of them in a
