@@ -97,7 +97,7 @@ def keeps_its_promises(noted):
 def test_who_waits_and_is_timed_out_has_not_failed_the_upstream():
     async def main():
         a = Toy(RateLimited(retry_after_s=20.0), 0.0)
-        cooldown = Cooldown(when_all="wait", failures=1, jitter=0.0)
+        cooldown = Cooldown(when_all="wait", time=30.0, failures=1, jitter=0.0)
         site = Site(Gateway(upstream=(Timeout(ttft=3.0), cooldown)), a)
         await outcome(site.send())
         for _ in range(3):
