@@ -152,12 +152,12 @@ class EverythingAtOnce(RuleBasedStateMachine):
 
 
 TestEverythingAtOnce = EverythingAtOnce.TestCase
-TestEverythingAtOnce.settings = settings(max_examples=60, stateful_step_count=40)
+TestEverythingAtOnce.settings = settings(max_examples=40, stateful_step_count=30)
 
 
 @pytest.mark.slow
 class TestEverythingAtOnceInManyCases(TestEverythingAtOnce):
-    settings = settings(max_examples=500, stateful_step_count=60)
+    settings = settings(max_examples=400, stateful_step_count=50)
 
 
 def trip(core, now, times=MINIMUM):

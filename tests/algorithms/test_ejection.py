@@ -58,12 +58,12 @@ class ConsecutiveErrorsAgainstTheirRules(RuleBasedStateMachine):
 
 
 TestConsecutiveErrors = ConsecutiveErrorsAgainstTheirRules.TestCase
-TestConsecutiveErrors.settings = settings(max_examples=60, stateful_step_count=30)
+TestConsecutiveErrors.settings = settings(max_examples=40, stateful_step_count=30)
 
 
 @pytest.mark.slow
 class TestConsecutiveErrorsInManyCases(TestConsecutiveErrors):
-    settings = settings(max_examples=500, stateful_step_count=60)
+    settings = settings(max_examples=400, stateful_step_count=40)
 
 
 calls = st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.floats(0.0, 6.0)), max_size=200)

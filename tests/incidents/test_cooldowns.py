@@ -74,7 +74,7 @@ class KeepsTheFirstDeadline:
 def test_cooling_again_keeps_the_first_shorter_deadline():
     """Half of the calls are told at once to come back in 1 s, the other half after a second to come back in 60 s."""
     scenario = {
-        "clock": {"duration": "60s", "drain": "10s"},
+        "clock": {"duration": "40s", "drain": "10s"},
         "faults": [
             {"name": "rpm", "provider": "a", "abort": {"status": 429, "retry_after": "1s", "percentage": "50%"}},
             {"name": "tpm", "provider": "a", "abort": {"status": 429, "retry_after": "60s"}, "delay": {"time": "1s"}},
@@ -260,7 +260,7 @@ async def five_attempts_at_the_same_place(request, call_next):
 
 def test_stuck_on_a_provider_at_its_hard_limit():
     scenario = {
-        "clock": {"duration": "60s", "drain": "10s"},
+        "clock": {"duration": "30s", "drain": "10s"},
         "traffic": {"base_rate": "3/s"},
         "faults": [{"name": "daily-cap", "provider": "a", "abort": {"status": 429}}],
         "slo": {"error_rate": ["value < 1%"], "retry_amplification": ["value < 1.2"]},

@@ -32,7 +32,7 @@ class Noted(list):
         super().append((asyncio.get_running_loop().time(), *event))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(ITEMS, min_size=1, max_size=12),
     st.lists(ITEMS, min_size=1, max_size=12),
