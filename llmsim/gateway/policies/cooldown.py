@@ -68,8 +68,8 @@ class Cooldown:
         Errors of which it takes `failures`.
     when_all
         What to do with a request when every upstream (of `among`) refuses it: ``fail`` at once, ``ask`` the one that
-        would let it in first anyway, or ``wait`` for that one, unless its deadline comes first. Waiting ends at the
-        request's own place in the ramp, so those who wait do not come as one.
+        would let it in first anyway, or ``wait`` for that one, unless its deadline comes first. With a `ramp` each
+        waits for its own place in it; without, all who wait go at the same instant.
     among
         Which upstreams count for `when_all`; None: all of the gateway. Name those that can stand in for each other,
         if they are not all: the others then always fail at once.
