@@ -7,17 +7,23 @@ as a plain function, and the same code decides in a simulation, in production an
 from llmsim.algorithms.backoff import Backoff
 from llmsim.algorithms.breaker import Breaker
 from llmsim.algorithms.budgets import RetryBudget
+from llmsim.algorithms.cooldown import Cooldown
+from llmsim.algorithms.ejection import Ejections
 from llmsim.algorithms.ewma import Ewma, PeakEwma
 from llmsim.algorithms.lru import LruCache
 from llmsim.algorithms.quota import QuotaBook
+from llmsim.algorithms.ramp import ramp_delay_s, ramp_share
 from llmsim.algorithms.recent import RecentQuantile
 from llmsim.algorithms.sticky import Rendezvous
-from llmsim.algorithms.window import RollingCounts
+from llmsim.algorithms.window import LastCalls, RollingCounts
 
 __all__ = [
     "Backoff",
     "Breaker",
+    "Cooldown",
+    "Ejections",
     "Ewma",
+    "LastCalls",
     "LruCache",
     "PeakEwma",
     "QuotaBook",
@@ -25,4 +31,6 @@ __all__ = [
     "Rendezvous",
     "RetryBudget",
     "RollingCounts",
+    "ramp_delay_s",
+    "ramp_share",
 ]

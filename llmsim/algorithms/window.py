@@ -1,8 +1,8 @@
-"""Counts over a sliding time window, in constant memory and time."""
+"""Counts over a sliding window, in constant memory and time."""
 
 from __future__ import annotations
 
-__all__ = ["RollingCounts"]
+__all__ = ["LastCalls", "RollingCounts"]
 
 
 class RollingCounts:
@@ -78,3 +78,47 @@ class RollingCounts:
         self._all = [0] * self._buckets
         self._marked = [0] * self._buckets
         self.total = self.marked = 0
+
+
+class LastCalls:
+    """How many of the last `size` events were marked: the window of `RollingCounts`, counted in events.
+
+    Parameters
+    ----------
+    size
+        How many events it holds.
+
+    Examples
+    --------
+    >>> calls = LastCalls(2)
+    >>> for marked in (True, True, False):
+    ...     calls.add(0.0, marked=marked)
+    >>> calls.total, calls.marked
+    (2, 1)
+    """
+
+    __slots__ = ("_marks", "_slot", "marked", "total")
+
+    def __init__(self, size: int) -> None:
+        assert size >= 1, "a window holds at least one event"
+        self._marks = [False] * size
+        self._slot = 0
+        self.total = 0  #: events in the window
+        self.marked = 0  #: marked events in the window
+
+    def add(self, now: float, *, marked: bool = False) -> None:
+        """Count one event; when it happened makes no difference."""
+        marks, slot = self._marks, self._slot
+        if self.total < len(marks):
+            self.total += 1
+        elif marks[slot]:
+            self.marked -= 1
+        marks[slot] = marked
+        if marked:
+            self.marked += 1
+        self._slot = slot + 1 if slot + 1 < len(marks) else 0
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._marks = [False] * len(self._marks)
+        self._slot = self.total = self.marked = 0

@@ -162,12 +162,14 @@ class Run:
         self.health = Health() if health is None else health
         self.context_windows: Mapping[str, int] = context_windows or {}
 
-    def luck(self, purpose: str, request: Request, *address: object) -> float:
+    def luck(self, purpose: str, request: Request | None, *address: object) -> float:
         """A number in (0, 1) that belongs to this policy, purpose, request and address (say, the n-th retry).
 
-        The same whatever other policies draw and whenever it is drawn.
+        The same whatever other policies draw and whenever it is drawn. What belongs to no request (the end of the n-th
+        cooldown) has None for it and an address that is its own, with the `replica` in it.
         """
-        return self._luck.uniform(f"{self.name}.{purpose}", request.id, self.upstream, *address)
+        request_id = "" if request is None else request.id
+        return self._luck.uniform(f"{self.name}.{purpose}", request_id, self.upstream, *address)
 
     def emit(self, kind: str, request: Request | None = None, **fields: Any) -> None:
         """Record that something notable happened; shows in ``result.events``."""

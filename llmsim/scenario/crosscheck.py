@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from llmsim.errors import Problem
 from llmsim.gateway.registry import kind_of
 from llmsim.scenario.document import Document, Path
+from llmsim.scenario.health_words import idle_health_words
 from llmsim.scenario.keys import nearest
 from llmsim.scenario.objectives import ObjectiveError, parse_objective
 from llmsim.scenario.spec import Clock
@@ -148,6 +149,7 @@ def _policies(document: Document) -> Iterator[Problem]:
             if kind in ("fallback", "route") and scope == "upstream":
                 message = f"{kind} chooses between upstreams, so it cannot be a policy of one of them"
                 yield document.problem(path, message, "Move it to gateway.policies.", at_key=True)
+            yield from idle_health_words(document, path, kind, scope, settings, providers)
             yield from _named(document, path, kind, settings, providers)
     yield from _route(document)
 

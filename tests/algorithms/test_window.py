@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmsim.algorithms.window import RollingCounts
+from llmsim.algorithms.window import LastCalls, RollingCounts
 
 WINDOW = 16.0  # 8 buckets of 2 s: exact in binary
 BUCKETS = 8
@@ -52,3 +52,16 @@ def test_a_clock_that_steps_back_does_no_harm():
     assert (counts.total, counts.marked) == (2, 1)
     counts.clear()
     assert (counts.total, counts.marked) == (0, 0)
+
+
+@given(st.integers(1, 12), st.lists(st.one_of(st.booleans(), st.just("clear")), max_size=60))
+def test_the_last_calls_are_the_last_calls(size, events):
+    calls, kept = LastCalls(size), []
+    for now, event in enumerate(events):
+        if event == "clear":
+            calls.clear()
+            kept = []
+        else:
+            calls.add(float(now), marked=event)
+            kept = [*kept, event][-size:]
+        assert (calls.total, calls.marked) == (len(kept), sum(kept))

@@ -15,7 +15,17 @@ from parity.worlds import Story, Upstream, live, simulated
 import llmsim as ls
 from llmsim.distributions import Constant
 from llmsim.errors import StreamBroken
-from llmsim.gateway.policies import Backoff, Budget, Cascade, MaxTokens, Routing, RunawayGuard, StructuredOutput
+from llmsim.gateway.policies import (
+    Backoff,
+    Budget,
+    Cascade,
+    Cooldown,
+    MaxTokens,
+    OutlierEjection,
+    Routing,
+    RunawayGuard,
+    StructuredOutput,
+)
 from llmsim.providers.faults import Abort, Fault, StreamBreak
 from llmsim.providers.faults import Stall as StallFault
 from llmsim.providers.sim.outputs import JsonDefects, Output
@@ -233,6 +243,24 @@ STORIES = {
         {"a": failing(500), "b": _priced(Upstream([completion("a b c d", usage=(10, 4), delay_s=0.11)], _sim()))},
         requests=({"stream": False, "max_tokens": 90},) * 4,
     ),
+    "a 429 cools an upstream down": Story(
+        ls.Gateway(policies=(FALLBACK,), upstream=(Cooldown(time=0.1, ramp=60.0),)),
+        {"a": failing(429), "b": fine()},
+        requests=({},) * 3,
+    ),
+    "errors in a row eject an upstream": Story(
+        ls.Gateway(policies=(FALLBACK,), upstream=(OutlierEjection(consecutive_errors=2),)),
+        {"a": failing(500), "b": fine()},
+        requests=({},) * 4,
+    ),
+    "slow first tokens open the breaker": Story(
+        ls.Gateway(
+            policies=(FALLBACK,),
+            upstream=(ls.CircuitBreaker(minimum_calls=2, sliding_window_calls=2, slow_call=0.12),),
+        ),
+        {"a": fine(ttft=0.2), "b": fine()},
+        requests=({},) * 3,
+    ),
     "the second time it comes from the cache": Story(
         ls.Gateway(policies=(ls.Cache(),)),
         {"a": fine()},
@@ -285,6 +313,8 @@ def test_the_stories_tell_different_things():
         "retry_refused",
         "fallback",
         "circuit_breaker",
+        "cooldown",
+        "outlier_ejection",
     }
 
 

@@ -6,9 +6,11 @@ from llmsim.gateway.policies.budget import Budget
 from llmsim.gateway.policies.cache import Cache
 from llmsim.gateway.policies.cascade import Cascade
 from llmsim.gateway.policies.circuit_breaker import CircuitBreaker
+from llmsim.gateway.policies.cooldown import Cooldown
 from llmsim.gateway.policies.deadline import Deadline
 from llmsim.gateway.policies.fallback import Fallback
 from llmsim.gateway.policies.max_tokens import MaxTokens
+from llmsim.gateway.policies.outlier_ejection import OutlierEjection
 from llmsim.gateway.policies.retry import Retry
 from llmsim.gateway.policies.route import Routing
 from llmsim.gateway.policies.runaway_guard import RunawayGuard
@@ -22,9 +24,11 @@ __all__ = [
     "Cache",
     "Cascade",
     "CircuitBreaker",
+    "Cooldown",
     "Deadline",
     "Fallback",
     "MaxTokens",
+    "OutlierEjection",
     "Retry",
     "Routing",
     "RunawayGuard",

@@ -60,19 +60,21 @@ OnWords = Annotated[tuple[ErrorWord, ...], _List()]
 Names = Annotated[tuple[str, ...], _List()]
 
 
-def on_words(spec: Any) -> None:
-    """Check a frozen spec's ``on`` and make it a tuple, so that specs stay hashable.
+def on_words(spec: Any, key: str = "on") -> None:
+    """Check a frozen spec's ``on`` (or what else such a list is called) and make it a tuple: specs stay hashable.
 
     Raises
     ------
     ValueError
         For an unknown word, an empty list, or a bare word.
     """
-    words = _listed(spec.on)
+    words = _listed(getattr(spec, key))
     if not words:
-        raise ValueError("on is empty, so nothing would ever match; write on: [server_error, timeout] or leave it out")
+        raise ValueError(
+            f"{key} is empty, so nothing would ever match; write {key}: [server_error, timeout] or leave it out"
+        )
     error_matcher(words)
-    object.__setattr__(spec, "on", tuple(words))
+    object.__setattr__(spec, key, tuple(words))
 
 
 class Table(dict[K, V]):
