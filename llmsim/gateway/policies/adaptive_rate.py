@@ -57,9 +57,9 @@ class AdaptiveRate:
 
     Notes
     -----
-    The defaults are botocore 1.44.5's (``botocore/retries/{adaptive,throttling,bucket}.py``). Raises `Rejected`, at once,
-    for a call whose turn would come after the request's deadline at the present rate. Emits ``adaptive_rate`` with
-    ``rate_per_s`` and ``measured_per_s`` at every throttle.
+    The defaults are botocore 1.44.5's (``botocore/retries/{adaptive,throttling,bucket}.py``). Raises `Rejected`, at
+    once, for a call whose turn would come after the request's deadline at the present rate. Emits ``adaptive_rate``
+    with ``rate_per_s`` and ``measured_per_s`` at every throttle.
 
     Examples
     --------

@@ -39,8 +39,8 @@ class AdaptiveThrottling:
 
     A call is refused with probability max(0, (requests − `k`·accepts)/(requests + 1)), both over the last `window`.
     Requests count before they are sent (zeromicro/go-zero#5011). A call is accepted once its first token is there, or
-    an answer that is no overload: the errors outside of `on` that have a status. What says nothing about the upstream (a
-    caller who went away, a refusal inside the gateway) must not make it refuse either, and counts as accepted.
+    an answer that is no overload: an error outside of `on`. What says nothing about the upstream (a caller who went
+    away, a refusal inside the gateway) must not make it refuse either, and counts as accepted.
 
     In upstream scope there is one for each upstream. In gateway scope there is one for all of it, with what policies
     further in make of a failure.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from llmsim.algorithms.backoff import Backoff
 from llmsim.error_words import ERROR_WORDS, error_matcher, outcome_word
@@ -17,7 +17,9 @@ from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Request, Response, WholeAnswer
 from llmsim.units import PositiveCount, PositiveDuration, Rate, Ratio
 
-__all__ = ["Retry", "RetryRule"]
+__all__ = ["Retry", "RetryRule", "given_up"]
+
+E = TypeVar("E", bound=BaseException)
 
 #: Not retried even where a status or ``any`` matches: the same call cannot end differently, or must not be made.
 _NEVER = (QuotaExhausted, BadRequest, AuthError, BudgetExceeded, DeadlineExceeded)
@@ -142,8 +144,8 @@ class Retry:
     (``attempt``, ``error``, ``reason``: ``retried``, ``should_retry``, ``retry_after``, ``deadline``, ``failure_rate``
     or ``budget``).
 
-    An error it has given up on carries ``error.retried``, the id of the request: that is what a retry further out goes
-    by. Code of one's own that retries can set it too.
+    An error that it gives up on is marked, and that is what a retry further out goes by. Code of one's own that retries
+    can mark its errors too: ``raise given_up(error)``, from ``llmsim.gateway.policies``.
 
     Examples
     --------
@@ -246,6 +248,7 @@ class _RetryHandler:
         backoff_s = 0.0
         try:
             while True:
+                marks = _Marks.number
                 try:
                     response = await call_next(request)
                     if buffer:
@@ -254,7 +257,8 @@ class _RetryHandler:
                 except Exception as error:
                     if visit is not None:
                         visit.attempt_over()
-                    waits = self._waits(request, error, attempt, backoff_s, visit)
+                    inner = not self._spec.multiply and _retried(error, marks)
+                    waits = self._waits(request, error, attempt, backoff_s, visit, inner=inner)
                     if waits is None:
                         raise
                     backoff_s, delay_s = waits
@@ -271,7 +275,7 @@ class _RetryHandler:
         return response
 
     def _waits(
-        self, request: Request, error: Exception, attempt: int, backoff_s: float, visit: Visit | None
+        self, request: Request, error: Exception, attempt: int, backoff_s: float, visit: Visit | None, *, inner: bool
     ) -> tuple[float, float] | None:
         """What the backoff says, and seconds until the next attempt; None if there must not be one."""
         told = self._told(error)
@@ -282,12 +286,12 @@ class _RetryHandler:
         few = self._budgets is None or self._budgets.failed(now)
         if attempt >= rule.max_attempts:
             if rule.max_attempts > 1:
-                _mark(error, request)
+                given_up(error)
             return None
         luck = self._run.luck("backoff", request, attempt)
         backoff_s = rule.backoff.delay(attempt, luck, backoff_s)
         delay_s = self._delay(error, rule.backoff, attempt, luck, backoff_s)
-        if not self._spec.multiply and _retried(error, request):
+        if inner:
             reason = "retried"
         elif told is False:
             reason = "should_retry"
@@ -301,7 +305,7 @@ class _RetryHandler:
             reason = "budget"
         else:
             return backoff_s, delay_s
-        _mark(error, request)
+        given_up(error)
         self._run.emit("retry_refused", request, attempt=attempt + 1, error=outcome_word(error), reason=reason)
         return None
 
@@ -325,16 +329,35 @@ class _RetryHandler:
         return backoff.after(retry_after_s, attempt, luck, backoff_s)
 
 
-def _mark(error: Exception, request: Request) -> None:
-    """Note on the error for whom it was given up. (Not on the exchange: a fallback between goes on with others.)"""
-    error.retried = request.id  # type: ignore[attr-defined]
+class _Marks:
+    """How many errors were given up so far, in this process."""
+
+    number = 0
 
 
-def _retried(error: BaseException, request: Request) -> bool:
-    """Whether a retry further in has taken up this error, or one of those it stands for."""
-    if getattr(error, "retried", None) == request.id:
+def given_up(error: E) -> E:
+    """Mark an error that was retried and is raised now all the same: a `Retry` further out leaves it alone.
+
+    The mark is on the error and not on the request, since a fallback between the two goes on with other upstreams. It
+    is a number that grows, since whoever sees it must know that it was set in the call they made: tests like to raise
+    one and the same object again and again.
+
+    Examples
+    --------
+    >>> error = given_up(TimeoutError())
+    >>> error.retried > 0
+    True
+    """
+    _Marks.number += 1
+    error.retried = _Marks.number  # type: ignore[attr-defined]
+    return error
+
+
+def _retried(error: BaseException, since: int) -> bool:
+    """Whether this error, or one of those it stands for, was given up since there were so many marks."""
+    if getattr(error, "retried", 0) > since:
         return True
-    return any(_retried(cause, request) for cause in getattr(error, "causes", ()))
+    return any(_retried(cause, since) for cause in getattr(error, "causes", ()))
 
 
 async def _whole(response: Response) -> Response:
