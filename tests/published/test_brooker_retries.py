@@ -5,9 +5,10 @@ average. Four kinds of client: without retries, with three, with a bucket that e
 empties by 1 (size 5, so about one retry in ten calls), and with three retries as long as not more than a tenth of the
 calls failed. What is published is who succeeds, and how many calls a server gets for each first try.
 
-The oracle is a small event simulation of those rules. Ours are a hundred replicas of a gateway, each with a state of its
-own, in front of a simulated provider. Two traps of the source are followed where they decide: the bucket fills at the
-start of a call and not at its success (the post says the latter), and N retries fail with p^(N+1) (the post says p^N).
+The oracle is a small event simulation of those rules. Ours are a hundred replicas of a gateway, each with a state of
+its own, in front of a simulated provider. Two traps of the source are followed where they decide: the bucket fills at
+the start of a call and not at its success (the post has the latter), and N retries fail with p^(N+1) (the post has
+p^N).
 """
 
 import heapq
@@ -125,10 +126,10 @@ def mean_and_error(rows):
 
 def agree(kind, p, runs, **size):
     mine = mean_and_error([ours(kind, p, seed, **size) for seed in range(runs)])
-    other = mean_and_error([oracle(kind, p, seed, **size) for seed in range(4 * runs)])
+    other = mean_and_error([oracle(kind, p, seed, **size) for seed in range(3 * runs)])
     for what, (m, m_error), (o, o_error) in zip(("success", "load"), mine, other, strict=True):
         # The spread of a few runs is known badly; that of the oracle's is of the same thing.
-        error = math.hypot(max(m_error, o_error * 2), o_error)
+        error = math.hypot(max(m_error, o_error * math.sqrt(3)), o_error)
         assert abs(m - o) <= 3.5 * error + 2e-4, (kind, p, what, m, o, error)
     return mine[0][0], mine[1][0]
 
