@@ -8,6 +8,7 @@ starts at attempt 1, so its ``base`` of 5 ms is an `initial` of 10 ms here (and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
 from llmsim.units import RATIO, Duration, Multiplier, PositiveDuration, format_duration
@@ -36,7 +37,9 @@ def _jitter(value: Any) -> Any:
 
 
 def _unknown_jitter(value: object) -> str:
-    return f"unknown jitter {value!r}; write {', '.join(_WORDS)}, or a share like 25%"
+    near = get_close_matches(value, _WORDS, n=1) if isinstance(value, str) else []
+    hint = f"did you mean {near[0]!r}?" if near else f"write {', '.join(_WORDS)}, or a share like 25%"
+    return f"unknown jitter {value!r}; {hint}"
 
 
 class _WordOrShare:

@@ -109,7 +109,8 @@ SHORT = Backoff(initial=0.1, max=0.2)
 
 @pytest.mark.parametrize(("budget", "load"), [(None, 3.0), (0.1, 1.1)])
 def test_retry_budgets_keep_the_growth_of_load_near_a_tenth(budget, load):
-    retry = Retry(max_attempts=3, backoff=SHORT, budget=budget, budget_minimum=0.0)
+    limit = {} if budget is None else {"budget": budget, "budget_minimum": 0.0}
+    retry = Retry(max_attempts=3, backoff=SHORT, **limit)
     found = tables((retry,), DOWN, rate=40.0, seconds=40.0)["requests"]["attempts"].values
     assert found.mean() == pytest.approx(load, rel=0.01)
 

@@ -19,6 +19,8 @@ from llmsim.units import PositiveCount, PositiveDuration, Rate, Ratio
 
 __all__ = ["Retry", "RetryRule", "given_up"]
 
+#: What is said about a Retry-After that is honoured, and the defaults of it.
+_ASKED = {"retry_after_jitter": True, "max_retry_after": 60.0, "beyond_max_retry_after": "give_up"}
 E = TypeVar("E", bound=BaseException)
 
 #: Not retried even where a status or ``any`` matches: the same call cannot end differently, or must not be made.
@@ -193,15 +195,20 @@ class Retry:
             raise ValueError(f"budget_minimum must not be negative, like {self.budget_minimum:g}; write it like 1/s")
         if not self.max_retry_after > 0:
             raise ValueError(f"max_retry_after must be above 0, not {self.max_retry_after:g}; write it like 60s")
-        if not self.honor_retry_after:
-            for key, default in (("retry_after_jitter", True), ("beyond_max_retry_after", "give_up")):
-                if getattr(self, key) != default:
-                    raise ValueError(f"{key} has no effect with honor_retry_after: false; remove one of them")
+        self._check_idle()
         if self.buffer and not {"stream_broken", "any"} & {
             *self.on,
             *(word for rule in self.rules for word in rule.on),
         }:
             raise ValueError("buffer is there to retry broken streams; add stream_broken to on:, or remove buffer")
+
+    def _check_idle(self) -> None:
+        if not self.honor_retry_after:
+            for key, default in _ASKED.items():
+                if getattr(self, key) != default:
+                    raise ValueError(f"{key} has no effect with honor_retry_after: false; remove one of them")
+        if self.budget is None and self.budget_minimum != 1.0:
+            raise ValueError("budget_minimum has no effect without budget; write budget: 20%, or remove it")
 
     def _check_rules(self) -> None:
         earlier: tuple[type[BaseException], ...] = ()
