@@ -50,6 +50,10 @@ def test_every_wait_is_inside_the_envelope(backoff, retry, u, previous):
     assert floor * (1 - 1e-9) <= delay <= high * (1 + 1e-9)
 
 
+def test_decorrelated_jitter_is_never_below_its_first_wait():
+    assert Backoff(initial=1.0, jitter="decorrelated").delay(3, 0.5, previous=0.01) == 2.0
+
+
 @given(any_backoffs(), st.integers(1, 4999))
 def test_ceilings_never_fall(backoff, retry):
     assert backoff.ceiling(retry) <= backoff.ceiling(retry + 1)

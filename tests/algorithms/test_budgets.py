@@ -130,3 +130,19 @@ def test_a_failure_limit_forgets():
     for _ in range(20):
         limiter.deposit(30.0)
     assert limiter.failed(30.0)
+
+
+def test_a_failure_limit_forgets_requests_too():
+    limiter = FailureLimit(1.0)
+    limiter.deposit(0.0)
+    assert not limiter.failed(30.0)
+
+
+def test_a_quota_of_rounding_errors_is_not_below_nothing():
+    quota = RetryQuota(1.0)
+    assert quota.withdraw(1.0)
+    for _ in range(10):
+        quota.deposit(0.1)
+    assert quota.level < 1.0
+    assert quota.withdraw(1.0)
+    assert quota.level == 0.0

@@ -107,6 +107,37 @@ def test_only_answers_count():
     assert run(main()) == 0.0
 
 
+def test_a_turn_that_comes_with_a_cancellation_goes_to_the_next_at_once():
+    provider, world = throttled_once(), World()
+
+    async def main():
+        call = chain(world.start(AdaptiveRate(), upstream="a"), inner=provider.send)
+        await outcome(call(ask(0)))
+        await outcome(call(ask(1)))  # empties the bucket; the next turn is at 2.0
+        first, second = (asyncio.ensure_future(outcome(call(ask(number)))) for number in (2, 3))
+        await asyncio.sleep(1.0)
+        asyncio.get_running_loop().call_at(2.0, first.cancel)  # after the timer of the turn, at the same instant
+        await asyncio.wait({first, second})
+        return first.cancelled()
+
+    assert run(main())
+    assert [request.id for _, request in provider.calls] == ["0/0/0", "1/0/0", "3/0/0"]
+    assert provider.times[2] == pytest.approx(2.0)
+
+
+def test_who_waits_goes_sooner_once_an_answer_raises_the_rate():
+    provider, world = Toy(RateLimited(), 1.5, 0.0), World()
+
+    async def main():
+        call = chain(world.start(AdaptiveRate(), upstream="a"), inner=provider.send)
+        await outcome(call(ask(0)))
+        await asyncio.gather(*(outcome(call(ask(number))) for number in (1, 2)))
+
+    run(main())
+    # At half a call a second 2.0; after the answer at 1.5 the limit is 0.4 * 1.5³ = 1.35, and 0.25 is to come.
+    assert provider.times[2] == pytest.approx(1.5 + 0.25 / 1.35)
+
+
 @settings(max_examples=40)
 @given(st.lists(st.floats(0, 8) | st.sampled_from([2.0, 4.0, 6.0]), min_size=1, max_size=6))
 def test_who_goes_away_while_waiting_leaves_the_turn_to_the_next(cancels):

@@ -106,6 +106,17 @@ def test_the_share_of_open_requests_of_envoy():
     assert (bench.budgets.active.retries, bench.budgets.active.active) == (0, 0)
 
 
+def test_a_retry_that_failed_is_not_open_any_more():
+    spec = Retry(max_attempts=4, backoff=AT_ONCE, active_budget=ActiveBudget(share=0.0, minimum=1))
+    bench, provider = Bench(spec), Toy(ServerError())
+
+    async def main():
+        await outcome(bench.send(provider))
+
+    run(main())
+    assert len(provider.calls) == 4
+
+
 def test_a_failure_rate_ends_retries_and_comes_back():
     bench, failing = Bench(Retry(max_attempts=3, backoff=AT_ONCE, max_failure_rate=0.1)), Toy(ServerError())
 
