@@ -7,7 +7,8 @@ from llmsim.gateway.policies.cache import Cache
 from llmsim.gateway.policies.circuit_breaker import CircuitBreaker
 from llmsim.gateway.policies.deadline import Deadline
 from llmsim.gateway.policies.fallback import Fallback
-from llmsim.gateway.policies.retry import Retry, RetryRule, given_up
+from llmsim.gateway.policies.marks import given_up
+from llmsim.gateway.policies.retry import Retry, RetryRule
 from llmsim.gateway.policies.retry_budgets import ActiveBudget, Quota
 from llmsim.gateway.policies.timeout import Timeout
 

@@ -32,9 +32,9 @@ class AdaptiveRate:
     **Costs** time: calls wait for their turn, first come, first served, and nothing bounds how many do but their
     deadlines.
 
-    **Makes things worse** where one limit is not the bottleneck: the AWS SDKs have one for each client and advise
-    against it where a client talks to several resources, as one that is throttled slows the others. Nothing is known of
-    tokens per minute here, only of calls. It belongs into upstream scope.
+    **Makes things worse** where calls of several kinds go through it and one of them is throttled: it slows the others
+    too (AWS recommends the mode only with a client for each scope that may be throttled: docs.aws.amazon.com/sdkref,
+    feature-retry-behavior). It knows of calls and not of tokens per minute. It belongs into upstream scope.
 
     Parameters
     ----------

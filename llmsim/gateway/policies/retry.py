@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from llmsim.algorithms.backoff import Backoff
 from llmsim.error_words import ERROR_WORDS, error_matcher, outcome_word
 from llmsim.errors import AuthError, BadRequest, BudgetExceeded, DeadlineExceeded, QuotaExhausted
 from llmsim.gateway.contract import Handler, Run
+from llmsim.gateway.exchange import current_exchange
 from llmsim.gateway.policies._words import OnWords, on_words
+from llmsim.gateway.policies.marks import Marks, given_up, retried
 from llmsim.gateway.policies.retry_budgets import ActiveBudget, Budgets, Quota, Visit
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Request, Response, WholeAnswer
 from llmsim.units import PositiveCount, PositiveDuration, Rate, Ratio
 
-__all__ = ["Retry", "RetryRule", "given_up"]
+__all__ = ["Retry", "RetryRule"]
 
 #: What is said about a Retry-After that is honoured, and the defaults of it.
 _ASKED = {"retry_after_jitter": True, "max_retry_after": 60.0, "beyond_max_retry_after": "give_up"}
-E = TypeVar("E", bound=BaseException)
 
 #: Not retried even where a status or ``any`` matches: the same call cannot end differently, or must not be made.
 _NEVER = (QuotaExhausted, BadRequest, AuthError, BudgetExceeded, DeadlineExceeded)
@@ -120,8 +121,8 @@ class Retry:
         Heed an upstream's ``x-should-retry`` header (OpenAI, Anthropic): ``false`` ends it, ``true`` retries also what
         is not in `on`.
     budget
-        Retries at most this share of the requests of the last 10 s, per replica; None: no limit. Finagle and Envoy
-        use 20%.
+        Retries at most this share of the requests of the last 10 s, per replica unless `shared`; None: no limit.
+        Finagle has 20%, Google 10% ("Handling Overload", Site Reliability Engineering, ch. 21).
     budget_minimum
         Retries that are free besides `budget`. Finagle has 10/s for RPC clients with thousands of calls per second;
         a gateway replica sees a few, at which that would never bind, hence 1/s.
@@ -134,7 +135,8 @@ class Retry:
         retries with token buckets and circuit breakers". A cliff where a budget is a slope.
     buffer
         Hand out an answer only once it is complete, so that one which breaks on the way can be asked again. The first
-        token then comes with the last.
+        token then comes with the last. Nothing in between is possible: an answer is handed out with its first token,
+        and who has that cannot be given another.
     multiply
         Retry also what a retry further in has already retried. Attempts multiply.
     shared
@@ -250,12 +252,12 @@ class _RetryHandler:
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         visit = None if self._budgets is None else self._budgets.begin(self._now())
-        buffer = self._spec.buffer and request.stream
+        buffer = self._spec.buffer and request.stream  # without a stream every failure comes before the answer
         attempt = 1
         backoff_s = 0.0
         try:
             while True:
-                marks = _Marks.number
+                marks = Marks.number
                 try:
                     response = await call_next(request)
                     if buffer:
@@ -264,7 +266,9 @@ class _RetryHandler:
                 except Exception as error:
                     if visit is not None:
                         visit.attempt_over()
-                    inner = not self._spec.multiply and _retried(error, marks)
+                    if buffer:
+                        _nothing_delivered()
+                    inner = not self._spec.multiply and retried(error, marks)
                     waits = self._waits(request, error, attempt, backoff_s, visit, inner=inner)
                     if waits is None:
                         raise
@@ -336,35 +340,11 @@ class _RetryHandler:
         return backoff.after(retry_after_s, attempt, luck, backoff_s)
 
 
-class _Marks:
-    """How many errors were given up so far, in this process."""
-
-    number = 0
-
-
-def given_up(error: E) -> E:
-    """Mark an error that was retried and is raised now all the same: a `Retry` further out leaves it alone.
-
-    The mark is on the error and not on the request, since a fallback between the two goes on with other upstreams. It
-    is a number that grows, since whoever sees it must know that it was set in the call they made: tests like to raise
-    one and the same object again and again.
-
-    Examples
-    --------
-    >>> error = given_up(TimeoutError())
-    >>> error.retried > 0
-    True
-    """
-    _Marks.number += 1
-    error.retried = _Marks.number  # type: ignore[attr-defined]
-    return error
-
-
-def _retried(error: BaseException, since: int) -> bool:
-    """Whether this error, or one of those it stands for, was given up since there were so many marks."""
-    if getattr(error, "retried", 0) > since:
-        return True
-    return any(_retried(cause, since) for cause in getattr(error, "causes", ()))
+def _nothing_delivered() -> None:
+    """Tokens of an answer that was held back are paid for, and not delivered twice."""
+    exchange = current_exchange.get(None)
+    if exchange is not None:
+        exchange.delivered_by_failed = 0
 
 
 async def _whole(response: Response) -> Response:

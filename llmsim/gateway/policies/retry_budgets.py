@@ -51,10 +51,10 @@ class ActiveBudget:
 class Quota:
     """A bucket that retries drain and successes fill.
 
-    The defaults are those of botocore 1.44.5's standard mode (``botocore/retries/{quota,standard}.py``). Older SDKs and
-    the AWS retry specification they followed have a cost of 5, and 10 after a timeout. The bucket of Brooker's "Fixing
-    retries with token buckets and circuit breakers" (2022) is ``{capacity: 5, cost: 1, rate_limited_cost: 1, earn: 0.1,
-    earn_on: request, refund: false}``.
+    The defaults are those of botocore 1.44.5's standard mode (``botocore/retries/{quota,standard}.py``). Older versions
+    differ: in 1.34.162 a retry costs 5, and 10 after a timeout. The bucket of Brooker's "Fixing retries with token
+    buckets and circuit breakers" (2022) is ``{capacity: 5, cost: 1, rate_limited_cost: 1, earn: 0.1, earn_on: request,
+    refund: false}``.
 
     Parameters
     ----------

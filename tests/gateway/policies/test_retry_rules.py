@@ -21,6 +21,7 @@ from llmsim.errors import (
     StreamStalled,
 )
 from llmsim.gateway.contract import policy
+from llmsim.gateway.exchange import Exchange
 from llmsim.gateway.policies import Fallback, Retry, RetryRule, Timeout, given_up
 
 SLOW = Backoff(initial=4.0, jitter="none")
@@ -236,8 +237,10 @@ def test_a_broken_stream_is_the_readers_to_see():
 def test_buffered_it_is_asked_again():
     async def script():
         site = Site([BUFFERED], Toy(_broken_after("a", "b"), _broken_after("c"), ["d", "e"]))
-        response = await site.running.send(ask())
+        exchange = Exchange(ask(), site.running._runtime)
+        response = await site.running.send(ask(), exchange)
         text = await response.read()
+        assert (exchange.duplicated_tokens, exchange.leaked) == (0, 0)
         return text, site.causes(), response.upstream, response.finish_reason
 
     text, causes, upstream, reason = on_site(script)
