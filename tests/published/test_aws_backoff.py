@@ -164,7 +164,7 @@ def test_calls_and_times_of_a_few_trials():
 
 @pytest.mark.slow
 def test_calls_and_times_and_the_published_order():
-    assert_published_order(compare(trials=40, oracle_trials=2000))
+    assert_published_order(compare(trials=30, oracle_trials=2000))
 
 
 def test_the_oracle_can_tell_them_apart():
