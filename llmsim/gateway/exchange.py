@@ -72,6 +72,7 @@ class Exchange:
         "open",
         "origin",
         "over",
+        "refusals",
         "replica",
         "request",
         "router",
@@ -101,6 +102,7 @@ class Exchange:
         self.delivered_by_failed = 0
         self.duplicated_tokens = 0
         self.non_retryable_retries = 0
+        self.refusals = 0  # times a policy left it to luck whether to refuse a call of it: the address of the next draw
         self.open: list[Attempt] = []
         self.unsettled: list[Attempt] = []  # ended well before the gateway answered: was their answer used?
         self.settled = False

@@ -16,12 +16,17 @@ import llmsim as ls
 from llmsim.distributions import Constant
 from llmsim.errors import StreamBroken
 from llmsim.gateway.policies import (
+    ActiveBudget,
+    AdaptiveRate,
+    AdaptiveThrottling,
     Backoff,
     Budget,
     Cascade,
     Cooldown,
     MaxTokens,
     OutlierEjection,
+    Quota,
+    RetryRule,
     Routing,
     RunawayGuard,
     StructuredOutput,
@@ -104,6 +109,14 @@ async def hedge(request, call_next):
 
 FALLBACK = ls.Fallback(order=("a", "b"))
 RETRY = ls.Retry(max_attempts=3, backoff=Backoff(initial=0.1, jitter="full"))
+RULES = ls.Retry(
+    max_attempts=3,
+    backoff=Backoff(initial=0.1, jitter="added", spread=0.1),
+    rules=(RetryRule(on=(503,), max_attempts=2),),
+    quota=Quota(),
+    active_budget=ActiveBudget(),
+)
+BUFFERING = ls.Retry(max_attempts=2, backoff=Backoff(initial=0.1, jitter=0.25), on=("stream_broken",), buffer=True)
 WAITING = ls.Retry(max_attempts=3, backoff=Backoff(initial=1.0, jitter="none"))
 
 STORIES = {
@@ -123,6 +136,31 @@ STORIES = {
     ),
     "a failing upstream, three attempts with jitter, then the fallback": Story(
         ls.Gateway(policies=(FALLBACK, RETRY)), {"a": failing(500), "b": fine()}
+    ),
+    "a rule for overload, and a mark that ends the retry around it": Story(
+        ls.Gateway(policies=(ls.Retry(max_attempts=3, name="outer"), FALLBACK, RULES)),
+        {"a": failing(503), "b": failing(500)},
+    ),
+    "a stream is cut, and a retry that held it back asks again": Story(
+        ls.Gateway(policies=(BUFFERING,)),
+        {
+            "a": Upstream(
+                [stream("a", "b", ttft_s=0.05, after=1, then=[Cut()]), *fine().live],
+                _sim(),
+                [_fault(duration=0.05, break_=StreamBreak(after_tokens=1))],
+            )
+        },
+    ),
+    "adaptive throttling refuses, and the fallback takes over": Story(
+        ls.Gateway(
+            policies=(ls.Fallback(order=("a", "b"), on=("server_error", "rejected")),),
+            upstream=(AdaptiveThrottling(minimum_requests=0),),
+        ),
+        {"a": failing(500), "b": fine()},
+        requests=({},) * 5,
+    ),
+    "a throttled client holds back, half a call a second": Story(
+        ls.Gateway(upstream=(AdaptiveRate(min_rate=5.0),)), {"a": failing(429)}, requests=({},) * 3
     ),
     "every upstream fails": Story(ls.Gateway(policies=(FALLBACK, RETRY)), {"a": failing(503), "b": failing(529)}),
     "an error that is not retried": Story(ls.Gateway(policies=(FALLBACK, RETRY)), {"a": failing(400), "b": fine()}),

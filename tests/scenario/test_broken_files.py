@@ -102,7 +102,7 @@ EXPECTED: dict[str, list[tuple[int, int, str, str, str]]] = {
     "png": [(1, 1, "", "this is not text in UTF-8", "Give a YAML file; save it as")],
     "policies-mapping": [(7, 3, "gateway.policies", "needs a list, not a mapping", "Begin each item with '- '.")],
     "policy-jitter": [
-        (8, 33, "gateway.policies[0].retry.backoff.jitter", "needs 'full', 'equal',", "Did you mean 'full'?")
+        (8, 33, "gateway.policies[0].retry.backoff.jitter", "unknown jitter 'ful'", "Did you mean 'full'?")
     ],
     "policy-nested-key": [
         (8, 25, "gateway.policies[0].retry.backoff.jiter", "unknown key 'jiter'", "Did you mean 'jitter'?")

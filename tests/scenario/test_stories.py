@@ -262,3 +262,31 @@ def test_eight_thousand_tokens_are_paid_three_times() -> None:
     lost = measured(naive).filter(outcome="ttft_timeout")
     assert (lost["route"] == "rag").mean() > 0.8
     assert lost["attempts"].median() == 3
+
+
+# -- metastable ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_five_seconds_that_last_for_ever() -> None:
+    shipped = run("metastable")
+    assert shipped.verdict == "PASS"
+    (retry,), (timeout,) = scenario("metastable").gateway.policies, scenario("metastable").gateway.upstream
+    naive = run("metastable", gateway=ls.Gateway(policies=(SDK,), upstream=(timeout,)))
+    assert failed(naive) == {"error_rate", "ttft", "goodput", "retry_amplification"}
+    lost, kept = (
+        [
+            (rows.filter(pl.col("arrival_s").is_between(*span))["outcome"] != "ok").mean()
+            for span in ((0, 19), (20, 25), (35, 85), (85, 100))
+        ]
+        for rows in (measured(naive), measured(shipped))
+    )
+    assert lost[0] < 0.005 and kept[0] < 0.005
+    assert lost[1] > 0.4 and kept[1] > 0.4
+    assert lost[3] > 0.99  # a minute later, at the load of before
+    assert kept[2] < 0.005 and kept[3] < 0.005
+    # It is the budget that does it: without, this retry and its backoff are as bad.
+    without = run(
+        "metastable", gateway=ls.Gateway(policies=(dataclasses.replace(retry, budget=None),), upstream=(timeout,))
+    )
+    assert failed(without) == failed(naive)

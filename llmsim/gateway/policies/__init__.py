@@ -2,6 +2,8 @@
 
 from llmsim.algorithms.backoff import Backoff
 from llmsim.gateway.foreign import Around
+from llmsim.gateway.policies.adaptive_rate import AdaptiveRate
+from llmsim.gateway.policies.adaptive_throttling import AdaptiveThrottling
 from llmsim.gateway.policies.budget import Budget
 from llmsim.gateway.policies.cache import Cache
 from llmsim.gateway.policies.cascade import Cascade
@@ -9,15 +11,20 @@ from llmsim.gateway.policies.circuit_breaker import CircuitBreaker
 from llmsim.gateway.policies.cooldown import Cooldown
 from llmsim.gateway.policies.deadline import Deadline
 from llmsim.gateway.policies.fallback import Fallback
+from llmsim.gateway.policies.marks import given_up
 from llmsim.gateway.policies.max_tokens import MaxTokens
 from llmsim.gateway.policies.outlier_ejection import OutlierEjection
-from llmsim.gateway.policies.retry import Retry
+from llmsim.gateway.policies.retry import Retry, RetryRule
+from llmsim.gateway.policies.retry_budgets import ActiveBudget, Quota
 from llmsim.gateway.policies.route import Routing
 from llmsim.gateway.policies.runaway_guard import RunawayGuard
 from llmsim.gateway.policies.structured_output import StructuredOutput
 from llmsim.gateway.policies.timeout import Timeout
 
 __all__ = [
+    "ActiveBudget",
+    "AdaptiveRate",
+    "AdaptiveThrottling",
     "Around",
     "Backoff",
     "Budget",
@@ -29,9 +36,12 @@ __all__ = [
     "Fallback",
     "MaxTokens",
     "OutlierEjection",
+    "Quota",
     "Retry",
+    "RetryRule",
     "Routing",
     "RunawayGuard",
     "StructuredOutput",
     "Timeout",
+    "given_up",
 ]

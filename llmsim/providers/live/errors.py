@@ -231,8 +231,9 @@ def _kind_by_words(found: ErrorObject) -> type[GatewayError] | None:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds the upstream asks to wait; None if it does not, or not understandably.
 
-    ``retry-after-ms`` wins, since it is the finer of the two where both are sent (Azure). A date is taken relative to
-    the answer's own ``date``, so that a wrong clock here does no harm.
+    ``retry-after-ms`` wins, since it is the finer of the two where both are sent (Azure, which has it as
+    ``x-ms-retry-after-ms`` too: Portkey-AI/gateway reads both). A date is taken relative to the answer's own ``date``,
+    so that a wrong clock here does no harm.
 
     Examples
     --------
@@ -241,9 +242,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     >>> retry_after({"retry-after": "Mon, 23 Nov 2026 10:00:30 GMT", "date": "Mon, 23 Nov 2026 10:00:00 GMT"})
     30.0
     """
-    in_ms = headers.get("retry-after-ms", "").strip()
-    if _NUMBER.fullmatch(in_ms):
-        return float(in_ms) / 1000
+    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+        in_ms = headers.get(name, "").strip()
+        if _NUMBER.fullmatch(in_ms):
+            return float(in_ms) / 1000
     text = headers.get("retry-after", "").strip()
     if _NUMBER.fullmatch(text):
         return float(text)

@@ -212,6 +212,12 @@ def test_cancelling_at_any_time_leaves_nothing(when):
         ({"budget": 20}, "write 20%"),
         ({"budget_minimum": -1.0}, "budget_minimum"),
         ({"max_retry_after": 0.0}, "max_retry_after"),
+        ({"max_failure_rate": 10}, "write 20%"),
+        ({"budget_minimum": 2.0}, "budget_minimum has no effect without budget"),
+        ({"honor_retry_after": False, "max_retry_after": 5.0}, "max_retry_after has no effect"),
+        ({"honor_retry_after": False, "retry_after_jitter": False}, "retry_after_jitter has no effect"),
+        ({"honor_retry_after": False, "beyond_max_retry_after": "back_off"}, "beyond_max_retry_after has no effect"),
+        ({"buffer": True}, "add stream_broken to on:, or remove buffer"),
     ],
 )
 def test_what_is_wrong_says_what_to_type(fields, says):

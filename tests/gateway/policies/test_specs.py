@@ -7,10 +7,31 @@ from pydantic import TypeAdapter, ValidationError
 
 from llmsim.algorithms.backoff import Backoff
 from llmsim.gateway.contract import PolicySpec
-from llmsim.gateway.policies import Cache, CircuitBreaker, Deadline, Fallback, Retry, Routing, Timeout
+from llmsim.gateway.policies import (
+    ActiveBudget,
+    AdaptiveRate,
+    AdaptiveThrottling,
+    Cache,
+    CircuitBreaker,
+    Deadline,
+    Fallback,
+    Quota,
+    Retry,
+    RetryRule,
+    Routing,
+    Timeout,
+)
 from llmsim.gateway.registry import kind_of, policy_kinds
 
 FORMS = {
+    "adaptive_rate": (
+        {"beta": "60%", "scale": 0.5, "min_rate": "60/min", "bucket": "1s", "on": [429], "shared": True},
+        AdaptiveRate(beta=0.6, scale=0.5, min_rate=1.0, bucket=1.0, on=(429,), shared=True),
+    ),
+    "adaptive_throttling": (
+        {"k": "1.5x", "window": "10s", "minimum_requests": "1k", "on": ["overloaded"]},
+        AdaptiveThrottling(k=1.5, window=10.0, minimum_requests=1000, on=("overloaded",)),
+    ),
     "retry": (
         {
             "max_attempts": 3,
@@ -20,12 +41,26 @@ FORMS = {
             "max_retry_after": "1m",
             "budget": "20%",
             "budget_minimum": "60/min",
+            "rules": [
+                {"on": ["overloaded"], "max_attempts": 1},
+                {"on": [500], "backoff": {"initial": "0s", "jitter": "25%", "growth": "linear"}},
+            ],
+            "active_budget": {"share": "10%"},
+            "quota": {"capacity": 100, "cost": 2.5},
+            "max_failure_rate": "30%",
         },
         Retry(
             max_attempts=3,
             backoff=Backoff(initial=0.5, max=20.0, multiplier=2.0, jitter="decorrelated"),
             on=("rate_limited", 502, "5xx"),
             budget=0.2,
+            rules=(
+                RetryRule(on=("overloaded",), max_attempts=1),
+                RetryRule(on=(500,), backoff=Backoff(initial=0.0, jitter=0.25, growth="linear")),
+            ),
+            active_budget=ActiveBudget(share=0.1),
+            quota=Quota(capacity=100.0, cost=2.5),
+            max_failure_rate=0.3,
         ),
     ),
     "fallback": (
@@ -112,9 +147,15 @@ def test_unknown_keys_are_errors(kind):
         ("retry", {"on": "any"}, ("on",), r"write \[any\]"),
         ("retry", {"max_attempts": 0}, ("max_attempts",), "at least 1"),
         ("retry", {"budget": "120%"}, ("budget",), "at most 1"),
-        ("retry", {"backoff": {"jitter": "some"}}, ("backoff", "jitter"), "'full', 'equal', 'decorrelated' or 'none'"),
+        ("retry", {"backoff": {"jitter": "some"}}, ("backoff", "jitter"), "write full, equal, .* share like 25%"),
         ("retry", {"backoff": {"initial": "9s", "max": "1s"}}, ("backoff",), "write max: 9s or more"),
         ("retry", {"on": ["auth_error"]}, (), "does not cure auth_error"),
+        ("retry", {"backoff": {"jitter": "added"}}, ("backoff",), "spread: 750ms"),
+        ("retry", {"rules": [{"max_attempts": 2}]}, ("rules", 0, "on"), "required"),
+        ("retry", {"rules": [{"on": ["timeot"], "max_attempts": 2}]}, ("rules", 0, "on", 0), "did you mean 'timeout'"),
+        ("retry", {"quota": {"cost": 900}}, ("quota",), "never fits"),
+        ("retry", {"active_budget": {"share": "120%"}}, ("active_budget", "share"), "at most 1"),
+        ("adaptive_throttling", {"k": 0.9}, (), "write k: 2"),
         ("fallback", {"order": "openai"}, ("order",), r"write \[openai\]"),
         ("timeout", {"ttft": 5}, ("ttft",), "write it like 250ms"),
         ("timeout", {}, (), "at least one of ttft: 5s"),

@@ -122,6 +122,7 @@ NOW = "Mon, 23 Nov 2026 10:00:00 GMT"
         ({"retry-after": "0"}, 0.0),
         ({"retry-after-ms": "1250"}, 1.25),
         ({"retry-after": "2", "retry-after-ms": "1250"}, 1.25),
+        ({"retry-after": "2", "x-ms-retry-after-ms": "1250.5"}, 1.2505),
         ({"retry-after": "2", "retry-after-ms": "soon"}, 2.0),
         ({"retry-after": "Mon, 23 Nov 2026 10:00:30 GMT", "date": NOW}, 30.0),
         ({"retry-after": "Mon, 23 Nov 2026 09:59:00 GMT", "date": NOW}, 0.0),
