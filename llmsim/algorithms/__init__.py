@@ -7,7 +7,28 @@ as a plain function, and the same code decides in a simulation, in production an
 from llmsim.algorithms.backoff import Backoff
 from llmsim.algorithms.breaker import Breaker
 from llmsim.algorithms.budgets import RetryBudget
+from llmsim.algorithms.codel import Codel
+from llmsim.algorithms.limits_aimd import Aimd
+from llmsim.algorithms.limits_fixed import ConcurrencyLimiter, FixedLimit
+from llmsim.algorithms.limits_gradient2 import Gradient2
+from llmsim.algorithms.limits_vegas import Vegas
+from llmsim.algorithms.limits_window import WindowedLimit
 from llmsim.algorithms.lru import LruCache
+from llmsim.algorithms.quantile import RollingQuantile
 from llmsim.algorithms.window import RollingCounts
 
-__all__ = ["Backoff", "Breaker", "LruCache", "RetryBudget", "RollingCounts"]
+__all__ = [
+    "Aimd",
+    "Backoff",
+    "Breaker",
+    "Codel",
+    "ConcurrencyLimiter",
+    "FixedLimit",
+    "Gradient2",
+    "LruCache",
+    "RetryBudget",
+    "RollingCounts",
+    "RollingQuantile",
+    "Vegas",
+    "WindowedLimit",
+]
