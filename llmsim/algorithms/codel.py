@@ -11,9 +11,9 @@ class Codel:
     """The control law of CoDel (Nichols and Jacobson, ACM Queue 2012; RFC 8289), for a server instead of a router.
 
     A burst makes some wait; a *standing* queue makes everybody wait. So what counts is the smallest delay of an
-    interval: once all delays of `interval_s` were above `target_s`, one arrival is shed, the next one `interval_s` later,
-    then `interval_s`/√2 after that, /√3, and so on, until a delay below the target is seen. Who falls back soon after starts with nearly
-    the pace at which it left (RFC 8289, 5.4).
+    interval: once all delays of `interval_s` were above `target_s`, one arrival is shed, the next one `interval_s`
+    later, then `interval_s`/√2 after that, /√3, and so on, until a delay below the target is seen. Who falls back
+    soon after starts with nearly the pace at which it left (RFC 8289, 5.4).
 
     Delays and arrivals are two events here (a router does both when it takes a packet out of its queue): a delay is
     known when somebody has been served, and what is shed is who comes in.

@@ -22,7 +22,7 @@ class Vegas:
     """Keep the estimated queue, *limit · (1 − fastest / sample)*, between two bounds.
 
     With *d* = max(1, ⌊log₁₀ limit⌋): up to *d* waiting the limit grows by 6·*d*, below 3·*d* by *d*, above 6·*d* it
-    shrinks by *d* (a drop: too). The fastest time is learned anew every now and then, or a time that was measured
+    shrinks by *d*, as it does for every drop. The fastest time is learned anew every now and then, or a time that was measured
     in better days would count for ever.
 
     Parameters
@@ -87,29 +87,33 @@ class VegasLimit:
     def sample(self, rtt_s: float, in_flight: int, *, dropped: bool) -> None:
         """See `ConcurrencyLimiter.sample`."""
         self._samples += 1
-        if self._samples >= _PROBE_FACTOR * self._spec.probe * self._estimate:
+        if dropped:  # a refusal is quick, and no measure of how fast an answer can be
+            self._shrink()
+        elif self._samples >= _PROBE_FACTOR * self._spec.probe * self._estimate:
             self._samples = 0
             self._fastest_s = rtt_s
         elif rtt_s < self._fastest_s:
             self._fastest_s = rtt_s
         else:
-            self._adapt(rtt_s, in_flight, dropped=dropped)
+            self._adapt(rtt_s, in_flight)
 
-    def _adapt(self, rtt_s: float, in_flight: int, *, dropped: bool) -> None:
-        spec, limit = self._spec, self._estimate
+    def _adapt(self, rtt_s: float, in_flight: int) -> None:
+        limit = self._estimate
+        if in_flight * 2 < limit:
+            return  # a limit that is not used says nothing about a higher one
         step = _log10(limit)
         queued = math.ceil(limit * (1 - self._fastest_s / rtt_s))
-        if dropped:
-            wanted = limit - step
-        elif in_flight * 2 < limit:
-            return  # a limit that is not used says nothing about a higher one
-        elif queued <= step:
-            wanted = limit + 6 * step
+        if queued <= step:
+            self._move(6 * step)
         elif queued < 3 * step:
-            wanted = limit + step
+            self._move(step)
         elif queued > 6 * step:
-            wanted = limit - step
-        else:
-            return
-        wanted = max(spec.min, min(spec.max, wanted))
+            self._shrink()
+
+    def _shrink(self) -> None:
+        self._move(-_log10(self._estimate))
+
+    def _move(self, step: int) -> None:
+        spec, limit = self._spec, self._estimate
+        wanted = max(spec.min, min(spec.max, limit + step))
         self._estimate = (1 - spec.smoothing) * limit + spec.smoothing * wanted

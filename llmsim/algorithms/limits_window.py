@@ -10,9 +10,10 @@ __all__ = ["WindowedLimit"]
 class WindowedLimit:
     """Hands on one sample a window: mean time, most in flight, and whether any was dropped.
 
-    After Netflix's ``WindowedLimit`` (1 s, at least 10 samples, mean), with one difference on purpose: a window that
-    ends with too few samples goes on instead of being thrown away. At an LLM's few calls a second the limit would
-    otherwise never learn anything.
+    After Netflix's ``WindowedLimit`` (1 s, at least 10 samples, mean), with two differences on purpose. A window that
+    ends with too few samples goes on instead of being thrown away: at an LLM's few calls a second the limit would
+    otherwise never learn anything. And the mean is that of calls that were not dropped, if there are any: a refusal in
+    30 ms is not a fast answer.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class WindowedLimit:
     21
     """
 
-    __slots__ = ("_dropped", "_inner", "_least", "_most", "_next_s", "_samples", "_sum_s", "_window_s")
+    __slots__ = ("_dropped_s", "_drops", "_inner", "_least", "_most", "_next_s", "_samples", "_sum_s", "_window_s")
 
     def __init__(self, inner: ConcurrencyLimiter, window_s: float, samples: int) -> None:
         self._inner = inner
@@ -43,10 +44,9 @@ class WindowedLimit:
         self._clear()
 
     def _clear(self) -> None:
-        self._sum_s = 0.0
-        self._samples = 0
+        self._sum_s = self._dropped_s = 0.0
+        self._samples = self._drops = 0
         self._most = 0
-        self._dropped = False
 
     @property
     def limit(self) -> int:
@@ -55,11 +55,15 @@ class WindowedLimit:
 
     def sample(self, now: float, rtt_s: float, in_flight: int, *, dropped: bool) -> None:
         """A call that ended at `now`; the rest as in `ConcurrencyLimiter.sample`."""
-        self._sum_s += rtt_s
-        self._samples += 1
+        if dropped:
+            self._dropped_s += rtt_s
+            self._drops += 1
+        else:
+            self._sum_s += rtt_s
+            self._samples += 1
         self._most = max(self._most, in_flight)
-        self._dropped = self._dropped or dropped
-        if now > self._next_s and self._samples >= self._least:
+        if now > self._next_s and self._samples + self._drops >= self._least:
             self._next_s = now + self._window_s
-            self._inner.sample(self._sum_s / self._samples, self._most, dropped=self._dropped)
+            mean_s = self._sum_s / self._samples if self._samples else self._dropped_s / self._drops
+            self._inner.sample(mean_s, self._most, dropped=self._drops > 0)
             self._clear()
