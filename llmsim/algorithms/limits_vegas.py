@@ -22,8 +22,8 @@ class Vegas:
     """Keep the estimated queue, *limit · (1 − fastest / sample)*, between two bounds.
 
     With *d* = max(1, ⌊log₁₀ limit⌋): up to *d* waiting the limit grows by 6·*d*, below 3·*d* by *d*, above 6·*d* it
-    shrinks by *d*, as it does for every drop. The fastest time is learned anew every now and then, or a time that was measured
-    in better days would count for ever.
+    shrinks by *d*, as it does for every drop. The fastest time is learned anew every now and then, or one that was
+    measured in better days would count for ever.
 
     Parameters
     ----------

@@ -54,6 +54,7 @@ class Exchange:
         "runtime",
         "sent_to",
         "settled",
+        "shared",
         "unsettled",
     )
 
@@ -76,6 +77,7 @@ class Exchange:
         self.non_retryable_retries = 0
         self.open: list[Attempt] = []
         self.unsettled: list[Attempt] = []  # ended well before the gateway answered: was their answer used?
+        self.shared: list[Response] | None = None  # handed out by `Shared` calls, which are no attempts of its own
         self.settled = False
         self.over = False
         self.home: Home | None = None  # the replica that handles it, while it counts there
@@ -94,6 +96,8 @@ class Exchange:
         """The gateway answers with `response`: what else is still open was forgotten by a policy."""
         opened = self.open
         self.settled = True
+        if self.shared is not None:
+            self._close_shared(response)
         if not self.unsettled:
             if not opened:
                 return
@@ -126,6 +130,8 @@ class Exchange:
         if self.open:
             self._close(set())
         self.over = True
+        if self.shared is not None:
+            self._close_shared(None)
 
     def _report(self) -> None:
         for attempt in self.unsettled:
@@ -140,10 +146,63 @@ class Exchange:
 
     def leak(self, attempt: Attempt, response: Response) -> None:
         """Close what nobody will read, and say so."""
+        self._leak(attempt.number, attempt.lost_by, attempt.upstream, response)
+
+    def _leak(self, number: int, lost_by: str, upstream: str, response: Response) -> None:
         self.leaked += 1
-        fields = {"attempt": attempt.number, "after_the_request": self.over}
-        self.runtime.emit("leaked_stream", self.request.id, attempt.lost_by, attempt.upstream, self.replica, fields)
+        fields = {"attempt": number, "after_the_request": self.over}
+        self.runtime.emit("leaked_stream", self.request.id, lost_by, upstream, self.replica, fields)
         response.close()
+
+    def _close_shared(self, answer: Response | None) -> None:
+        """As `_close`, for shares of calls that are other requests' attempts: number 0."""
+        kept = [] if answer is None else [answer]
+        for one in kept:
+            kept.extend(one.parents)
+        shared, self.shared = self.shared or (), None
+        for response in shared:
+            if response.outcome is None:
+                if any(response is one for one in kept):
+                    self.shared = [*(self.shared or ()), response]
+                else:
+                    self._leak(0, "", response.upstream, response)
+
+    def hand_out(self, response: Response) -> None:
+        """The request got a share of a call that is not its own; it is closed like an attempt's, should it be lost."""
+        if self.over:
+            self._leak(0, "", response.upstream, response)
+        else:
+            self.shared = [*(self.shared or ()), response]
+
+    # -- calls that several requests share -----------------------------------------------------------------------------
+
+    def apart(self) -> Exchange:
+        """An exchange for a call that may outlive this request, begun where this one stands.
+
+        Whoever pays for it in the end is named by `pay_for`.
+        """
+        other = Exchange(self.request, self.runtime)
+        other.origin, other.replica, other.attempts = self.origin, self.replica, self.attempts
+        other.first_choice, other.last_upstream, other.sent_to = self.first_choice, self.last_upstream, self.sent_to
+        other.last_error_final, other.delivered_by_failed = self.last_error_final, self.delivered_by_failed
+        return other
+
+    def paid_by(self, payer: Exchange) -> None:
+        """Whose attempts these are, from now on. Before anything of them is reported, that is, has ended."""
+        self.request, self.origin, self.replica = payer.request, payer.origin, payer.replica
+
+    def pay_for(self, other: Exchange, begun: int) -> None:
+        """Take over what was counted in `other`, which is over; `begun` attempts were counted before it began."""
+        self.attempts += other.attempts - begun
+        self.cost_usd += other.cost_usd
+        self.fallbacks += other.fallbacks
+        self.leaked += other.leaked
+        self.duplicated_tokens += other.duplicated_tokens
+        self.non_retryable_retries += other.non_retryable_retries
+        self.first_choice = self.first_choice or other.first_choice
+        self.last_upstream, self.sent_to = other.last_upstream, other.sent_to
+        self.last_error_final, self.delivered_by_failed = other.last_error_final, other.delivered_by_failed
+        self.last_end_s = other.last_end_s
 
 
 class Attempt:

@@ -30,9 +30,9 @@ class AdaptiveAdmission:
     than `target`, or only long prompts for an `interval`. Then it sheds though nothing is overloaded.
 
     What is watched is the time from the request's arrival here to its first chunk (to the answer, with
-    ``stream=False``). Requests in a burst wait too, but some do not; a standing queue is one where *nobody* is quick. So
-    shedding begins when all of an `interval` were above `target`, gently, gets denser with the square root of how many
-    were shed, and ends with the first quick one (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 2012;
+    ``stream=False``). Requests in a burst wait too, but some do not; a standing queue is one where *nobody* is quick.
+    So shedding begins when all of an `interval` were above `target`, gently, gets denser with the square root of how
+    many were shed, and ends with the first quick one (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 2012;
     RFC 8289). The law was made for senders that slow down when they are told; users do not, so at twice the capacity it
     takes it some intervals until enough is shed: a bound on everyone's wait needs a `concurrency_limit` with a bounded
     queue.
@@ -41,7 +41,8 @@ class AdaptiveAdmission:
     ----------
     target
         Time to first chunk that the quickest may take. Routers have 5 ms of pure waiting; here the model's own time is
-        in it, so it has to be above that. Chosen: about twice the median TTFT of hosted models in 2024 (0.4 s to 0.5 s).
+        in it, so it has to be above that. Chosen: twice the median of hosted models in fixie-ai/thefastest.ai
+        (April/May 2024: 0.36 s to 0.46 s), and some more.
     interval
         How long that must have lasted. Routers have 100 ms, their worst round trip: what it takes until somebody who
         was let in says how it was. Chosen: 5 s, that of an LLM call in trouble; longer ones shed more gently.

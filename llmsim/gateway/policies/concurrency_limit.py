@@ -27,7 +27,6 @@ __all__ = ["ConcurrencyLimit", "WaitingLine"]
 _FORBID: dict[str, Any] = {"extra": "forbid"}
 _WINDOW_S = 1.0
 _WINDOW_SAMPLES = 10
-_SAMPLE = "ttft"
 _OVERLOAD = ("rate_limited", "overloaded", "timeout")
 #: A timeout listed outside of the limit cancels the call: for the upstream that is a timeout all the same.
 _TIMEOUTS = {error.word: error() for error in (TtftTimeout, TotalTimeout)}
@@ -52,9 +51,7 @@ class WaitingLine:
 
     def __post_init__(self) -> None:
         if self.limit < 1:
-            raise ValueError(
-                f"queue limit must be at least 1, not {self.limit}; leave the queue out to wait for nothing"
-            )
+            raise ValueError(f"queue limit must be at least 1, not {self.limit}; leave the queue out for none")
         if not self.timeout > 0:
             raise ValueError(f"queue timeout must be above 0, not {self.timeout!r}; write it like 5s")
 
@@ -111,8 +108,8 @@ class ConcurrencyLimit:
     --------
     >>> ConcurrencyLimit(limit=32, queue=WaitingLine(limit=100, timeout=5.0)).limit
     32
-    >>> ConcurrencyLimit(gradient2=Gradient2(max=500)).sample
-    'ttft'
+    >>> ConcurrencyLimit(gradient2=Gradient2(max=500), sample="e2e").gradient2.queue
+    4
     >>> ConcurrencyLimit()
     Traceback (most recent call last):
     ValueError: concurrency_limit needs one limit; write limit: 32, or one of aimd: {}, vegas: {}, gradient2: {}
@@ -145,19 +142,17 @@ class ConcurrencyLimit:
             for word in ("sample", "on", "window", "window_samples"):
                 if getattr(self, word) is not None:
                     raise ValueError(f"{word} has no effect on a fixed limit; remove it, or write gradient2: {{}}")
-            return
+        self._check_watching()
+
+    def _check_watching(self) -> None:
         if self.gradient2 is not None and self.on is not None:
             raise ValueError("on has no effect on gradient2, which goes by times alone; remove it")
-        defaults = {"sample": _SAMPLE, "window": _WINDOW_S, "window_samples": _WINDOW_SAMPLES}
-        if self.gradient2 is None:
-            defaults["on"] = _OVERLOAD
-        for word, value in defaults.items():
-            if getattr(self, word) is None:
-                object.__setattr__(self, word, value)
-        if self.sample not in ("ttft", "e2e"):
+        if self.sample not in (None, "ttft", "e2e"):
             raise ValueError(f"unknown sample {self.sample!r}; write ttft or e2e")
         if self.window is not None and not self.window > 0:
             raise ValueError(f"window must be above 0, not {self.window!r}; write it like 1s")
+        if self.window_samples is not None and self.window_samples < 1:
+            raise ValueError(f"window_samples must be at least 1, not {self.window_samples}; write 10")
         if self.on is not None:
             on_words(self)
 
@@ -187,13 +182,14 @@ class _ConcurrencyLimitHandler:
         chosen = spec.aimd or spec.vegas or spec.gradient2
         self._adaptive: WindowedLimit | None = None
         self._e2e = spec.sample == "e2e"
-        self._matches: Callable[[BaseException], bool] = error_matcher(spec.on or ())
+        on = spec.on or (() if spec.gradient2 is not None else _OVERLOAD)
+        self._matches: Callable[[BaseException], bool] = error_matcher(on)
         if chosen is None:
             assert spec.limit is not None
             self.limit = FixedLimit(spec.limit).limit
         else:
-            assert spec.window is not None and spec.window_samples is not None
-            self._adaptive = WindowedLimit(chosen.start(), spec.window, spec.window_samples)
+            window_s, samples = spec.window or _WINDOW_S, spec.window_samples or _WINDOW_SAMPLES
+            self._adaptive = WindowedLimit(chosen.start(), window_s, samples)
             self.limit = self._adaptive.limit
         self._queue = spec.queue
         if spec.queue is not None:

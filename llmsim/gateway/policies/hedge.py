@@ -88,8 +88,8 @@ class Hedge:
 
     Examples
     --------
-    >>> Hedge().quantile, Hedge(after=0.5, to=("anthropic",)).quantile
-    (0.95, None)
+    >>> Hedge(after=0.5, to=("anthropic",)).max_hedges
+    1
     >>> Hedge(after=0.5, quantile=0.9)
     Traceback (most recent call last):
     ValueError: a hedge goes out after a fixed time or at a quantile; remove after or quantile
@@ -112,8 +112,6 @@ class Hedge:
     def __post_init__(self) -> None:
         if self.after is not None and self.quantile is not None:
             raise ValueError("a hedge goes out after a fixed time or at a quantile; remove after or quantile")
-        if self.after is None and self.quantile is None:
-            object.__setattr__(self, "quantile", _QUANTILE)
         if self.after is not None and not self.after > 0:
             raise ValueError(f"hedge after must be above 0, not {self.after!r}; write it like 500ms")
         if self.quantile is not None and not 0 < self.quantile < 1:
@@ -184,13 +182,12 @@ class _HedgeHandler:
     def _delay(self, request: Request) -> tuple[RollingQuantile | None, float]:
         """Where the time of this request belongs, and how long to wait before each next attempt."""
         spec = self.spec
-        if spec.quantile is None:
-            assert spec.after is not None
+        if spec.after is not None:
             return None, spec.after
         place = (request.upstream, request.stream)
         times = self._times.get(place)
         if times is None:
-            times = self._times[place] = RollingQuantile(spec.quantile, spec.window)
+            times = self._times[place] = RollingQuantile(spec.quantile or _QUANTILE, spec.window)
         return times, times.value if times.count >= spec.minimum_requests else math.inf
 
     def may(self, request: Request) -> bool:
