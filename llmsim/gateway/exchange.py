@@ -33,6 +33,7 @@ class Exchange:
     """One request on its way through the gateway."""
 
     __slots__ = (
+        "answer",
         "attempts",
         "cost_usd",
         "delivered_by_failed",
@@ -77,6 +78,7 @@ class Exchange:
         self.non_retryable_retries = 0
         self.open: list[Attempt] = []
         self.unsettled: list[Attempt] = []  # ended well before the gateway answered: was their answer used?
+        self.answer: Response | None = None  # the gateway's, until it has ended
         self.shared: list[Response] | None = None  # handed out by `Shared` calls, which are no attempts of its own
         self.settled = False
         self.over = False
@@ -116,6 +118,7 @@ class Exchange:
 
     def ended(self, outcome: Outcome, usage: Usage) -> None:
         """The answer has ended, and with it the request."""
+        self.answer = None
         home = self.home
         if home is not None:
             home.in_flight -= 1
@@ -127,11 +130,18 @@ class Exchange:
         self.settled = True
         if self.unsettled:
             self._report()
+        leaked = self.leaked
         if self.open:
             self._close(set())
         self.over = True
         if self.shared is not None:
             self._close_shared(None)
+        answer, self.answer = self.answer, None
+        if answer is not None and answer.outcome is None:  # from a cache, say: no attempt's response
+            if self.leaked == leaked:
+                self._leak(0, "", answer.upstream, answer)
+            else:  # made of what has just been closed
+                answer.close()
 
     def _report(self) -> None:
         for attempt in self.unsettled:
