@@ -120,6 +120,7 @@ class Caller:
     chunks: int  # taken before it closes or forgets
     pause_s: float  # between chunks
     leaves_s: float | None  # after its arrival
+    ticks: int  # turns of the loop that it leaves later, at the same instant
 
 
 moments = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5])
@@ -140,6 +141,7 @@ callers = st.builds(
     chunks=st.integers(0, 2),
     pause_s=moments,
     leaves_s=st.none() | moments,
+    ticks=st.integers(0, 6),
 )
 
 
@@ -189,7 +191,7 @@ def _play(policies, schedule, answers_a, answers_b, upstream=()):
         for number, caller in enumerate(schedule):
             task = asyncio.ensure_future(_later(caller.at_s, _call(site, number, caller, told)))
             if caller.leaves_s is not None:
-                loop.call_at(caller.at_s + caller.leaves_s, task.cancel)
+                loop.call_at(caller.at_s + caller.leaves_s, _after_ticks, loop, caller.ticks, task.cancel)
             tasks.append(task)
         done, _ = await asyncio.wait(tasks)
         for task in done:
@@ -211,6 +213,13 @@ def _play(policies, schedule, answers_a, answers_b, upstream=()):
         return site
 
     return play(script)
+
+
+def _after_ticks(loop, ticks, callback):
+    if ticks:
+        loop.call_soon(_after_ticks, loop, ticks - 1, callback)
+    else:
+        callback()
 
 
 async def _later(seconds, coroutine):

@@ -85,14 +85,9 @@ class Race:
                 await asyncio.sleep(0)
             raise
         finally:
-            tasks, self._tasks = self._tasks, []
+            self._tasks.clear()
             self._future = None
         if self._response is not None:
-            for task in tasks:
-                if task.done() and not task.cancelled() and task.exception() is None:
-                    response = task.result()
-                    if response is not self._response:
-                        response.close()
             return self._response
         failure, self._error = self._error, None
         assert failure is not None

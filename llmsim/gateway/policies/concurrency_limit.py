@@ -87,8 +87,8 @@ class ConcurrencyLimit:
     sample
         What an adaptive limit watches: ``ttft`` (default) or ``e2e``, each from the moment a call gets its permit.
     on
-        Errors that mean overload (a *drop*), for an adaptive limit: by default ``rate_limited``, ``overloaded`` and
-        ``timeout``. Other failures, and callers who went away, say nothing about the upstream.
+        Errors that mean overload (a *drop*), for ``aimd`` and ``vegas``. Other failures, and callers who went away, say
+        nothing about the upstream.
     window
         An adaptive limit gets one sample for at least so many seconds and `window_samples` calls: their mean time, the
         most in flight, and whether any was dropped. Netflix's WindowedLimit: 1 s and 10.
@@ -122,7 +122,7 @@ class ConcurrencyLimit:
     vegas: Vegas | None = None
     gradient2: Gradient2 | None = None
     sample: Literal["ttft", "e2e"] | None = None
-    on: OnWords | None = None
+    on: OnWords = _OVERLOAD
     window: PositiveDuration | None = None
     window_samples: PositiveCount | None = None
     queue: WaitingLine | None = None
@@ -139,22 +139,22 @@ class ConcurrencyLimit:
         if self.limit is not None:
             if self.limit < 1:
                 raise ValueError(f"concurrency limit must be at least 1, not {self.limit}")
-            for word in ("sample", "on", "window", "window_samples"):
+            for word in ("sample", "window", "window_samples"):
                 if getattr(self, word) is not None:
                     raise ValueError(f"{word} has no effect on a fixed limit; remove it, or write gradient2: {{}}")
         self._check_watching()
 
     def _check_watching(self) -> None:
-        if self.gradient2 is not None and self.on is not None:
-            raise ValueError("on has no effect on gradient2, which goes by times alone; remove it")
+        on_words(self)
+        if self.aimd is None and self.vegas is None and self.on != _OVERLOAD:
+            what = "a fixed limit" if self.gradient2 is None else "gradient2, which goes by times alone"
+            raise ValueError(f"on has no effect on {what}; remove it")
         if self.sample not in (None, "ttft", "e2e"):
             raise ValueError(f"unknown sample {self.sample!r}; write ttft or e2e")
         if self.window is not None and not self.window > 0:
             raise ValueError(f"window must be above 0, not {self.window!r}; write it like 1s")
         if self.window_samples is not None and self.window_samples < 1:
             raise ValueError(f"window_samples must be at least 1, not {self.window_samples}; write 10")
-        if self.on is not None:
-            on_words(self)
 
     def start(self, run: Run) -> Handler:
         """Fresh state: all permits free."""
@@ -182,8 +182,7 @@ class _ConcurrencyLimitHandler:
         chosen = spec.aimd or spec.vegas or spec.gradient2
         self._adaptive: WindowedLimit | None = None
         self._e2e = spec.sample == "e2e"
-        on = spec.on or (() if spec.gradient2 is not None else _OVERLOAD)
-        self._matches: Callable[[BaseException], bool] = error_matcher(on)
+        self._matches: Callable[[BaseException], bool] = error_matcher(() if spec.gradient2 is not None else spec.on)
         if chosen is None:
             assert spec.limit is not None
             self.limit = FixedLimit(spec.limit).limit
