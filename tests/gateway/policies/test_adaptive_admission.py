@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 
 import pytest
 from gateway.policies.toys import Toy, World, ask, chain, run
@@ -37,7 +38,7 @@ def test_a_standing_delay_is_shed_gently():
     # The first is slow at 2 s, all have been for 5 s at 7 s, and then one is shed 5, 5/√2, 5/√3 … seconds later. (Once
     # two are shed in a row nobody is there, and it begins anew.)
     assert shed[0] in (7, 8)
-    steps = [after - before for before, after in zip(shed, shed[1:])][:6]
+    steps = [after - before for before, after in itertools.pairwise(shed)][:6]
     assert steps == pytest.approx([5 / n**0.5 for n in range(1, 7)], abs=1.0)
     assert world.of("adaptive_admission")[0] == {"state": "shedding"}
     assert len(world.of("rejected")) == len(shed)

@@ -18,8 +18,8 @@ async def whole(awaitable):
     return await response.read()
 
 
-def crowd(spec, provider, count, **world):
-    """Requests at once through one limit: results in order of requests, the world, the handler, and how long it took."""
+def crowd(spec, provider, count):
+    """Requests at once through one limit: results in order of requests, the world, the handler, how long it took."""
     world = World()
 
     async def main():

@@ -234,14 +234,14 @@ def test_what_is_left_gets_less_on_the_way_in():
         seen.append(request.deadline_s)
         raise ServerError
 
-    async def main(outer, given):
+    async def main(outer, brought):
         world = World()
         handlers = [world.start(Deadline(timeout=outer)), world.start(Deadline(timeout=2.0, minimum=0.5), "a")]
         await asyncio.sleep(1.0)
-        await outcome(chain(*handlers, inner=inner)(ask(deadline_s=given)))
+        await outcome(chain(*handlers, inner=inner)(ask(deadline_s=brought)))
 
-    for outer, given in [(9.0, None), (9.0, 2.5), (1.2, None), (9.0, 1.2)]:
-        run(main(outer, given))
+    for outer, brought in [(9.0, None), (9.0, 2.5), (1.2, None), (9.0, 1.2)]:
+        run(main(outer, brought))
     assert seen == [pytest.approx(3.0), 2.5, pytest.approx(2.2)]  # the last one had 0.2 s and was not begun
 
 
