@@ -64,10 +64,10 @@ class Found:
 
 
 def test_after_a_fixed_delay():
-    found = Found((Hedge(after=D, budget=None),), 8_000)
+    found = Found((Hedge(after=D, budget=None),), 5_000)
     assert abs(found.extra - 0.05) <= 4 * math.sqrt(0.05 * 0.95 / found.count)
     assert max(abs(found.z(p)) for p in (0.5, 0.05, 0.01, 0.001)) <= 4
-    without = Found((), 8_000)
+    without = Found((), 5_000)
     assert np.quantile(without.times, 0.99) - np.quantile(found.times, 0.99) > 0.5
 
 
@@ -102,6 +102,15 @@ def _against_the_oracle(found, window, replications):
         assert abs(ours - np.mean(theirs)) <= 4 * spread, (what, ours, np.mean(theirs), spread)
 
 
+def test_at_a_live_quantile_in_short():
+    """(It takes two windows to forget the beginning, when only quick ones had ended.)"""
+    found = Found((Hedge(quantile=0.95, budget=None),), 4_000, warm_up=2_500)
+    simulated = [oracle(4_000, 1000, censored=False, seed=seed)[0] for seed in range(8)]
+    assert abs(found.extra - np.mean(simulated)) <= 4 * np.std(simulated, ddof=1)
+    assert 0.035 < found.extra < 0.072  # the censored one makes it 0.1
+
+
+@pytest.mark.slow
 def test_at_a_live_quantile_of_request_times():
     """The window of 1,000 adds its own noise to the delay: 5.3 % are hedged (the oracle says so too), not 5.0 %."""
     found = Found((Hedge(quantile=0.95, budget=None),), 8_000)
@@ -138,8 +147,8 @@ DRIFTED = 0.0990
 
 def test_the_fixed_point_of_the_censored_quantile():
     assert pytest.approx(0.1, abs=1e-4) == DRIFTED + DRIFTED**3
-    shares = [oracle(20_000, 1000, censored=True, seed=seed)[0] for seed in range(4)]
-    assert np.mean(shares) == pytest.approx(DRIFTED, rel=0.06)
+    shares = [oracle(12_000, 1000, censored=True, seed=seed)[0] for seed in range(3)]
+    assert np.mean(shares) == pytest.approx(DRIFTED, rel=0.1)
 
 
 @ls.policy
@@ -173,6 +182,7 @@ class CensoredHedge:
         return timed
 
 
+@pytest.mark.slow
 def test_a_quantile_of_attempt_times_drifts_to_twice_the_load():
     found = Found((CensoredHedge(),), 8_000)
     shares = [oracle(8_000, 1000, censored=True, seed=seed)[0] for seed in range(8)]

@@ -1,7 +1,7 @@
 """Open against closed loop, or coordinated omission: the same server looks 100 times better to a client that waits.
 
-Brooker, "Open and Closed, Omission and Collapse" (2023-05-10): one server, 0.1 ms for 99.9 % of requests and 10 ms for the
-rest. A single client that sends, waits and sends again sees a p99 below 1 ms; Poisson arrivals at a load of 0.8 see
+Brooker, "Open and Closed, Omission and Collapse" (2023-05-10): one server, 0.1 ms for 99.9 % of requests and 10 ms for
+the rest. A single client that sends, waits and sends again sees a p99 below 1 ms; Poisson arrivals at a load of 0.8 see
 more than 10 ms, since the whole queue behind a slow one is slow (recomputed here: 18 ms, and 27 ms at 0.88).
 """
 
@@ -51,6 +51,7 @@ def oracle(load, duration_s, seed):
     return walk - np.minimum.accumulate(walk) + service
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("load", "expected_s"), [(0.8, 0.0182), (0.88, 0.0270)])
 def test_the_figures_recomputed(load, expected_s):
     """Of 30 million requests; the error is that of ten parts."""
@@ -59,9 +60,9 @@ def test_the_figures_recomputed(load, expected_s):
 
 
 def test_closed_p99_is_below_a_millisecond():
-    times = closed_loop(1.0)
+    times = closed_loop(0.5)
     # A client that waits sends 1/MEAN a second, and sees what the server takes, which is 0.1 ms or 10 ms.
-    assert len(times) == pytest.approx(1 / MEAN, rel=0.25)
+    assert len(times) == pytest.approx(0.5 / MEAN, rel=0.25)
     assert np.quantile(times, 0.99) == pytest.approx(FAST)
     assert times.max() == pytest.approx(SLOW)
 
@@ -76,14 +77,14 @@ def _agree(load, duration_s, runs, trials):
 
 
 def test_open_p99_is_far_above():
-    """Two seconds: 15,000 requests, some 15 of them slow."""
-    p99, _ = _agree(0.8, 2.0, 1, 60)
-    assert p99 > 0.008
-    assert p99 > 50 * np.quantile(closed_loop(0.2), 0.99)
+    """One second: 7,300 requests, some seven of them slow."""
+    p99, _ = _agree(0.8, 1.0, 1, 60)
+    assert p99 > 0.004
+    assert p99 > 40 * np.quantile(closed_loop(0.1), 0.99)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("load", "published_s"), [(0.8, 0.018), (0.88, 0.026)])
 def test_open_p99_at_length(load, published_s):
-    p99, error = _agree(load, 12.0, 2, 60)
+    p99, error = _agree(load, 8.0, 2, 60)
     assert abs(p99 - published_s) <= 4 * error

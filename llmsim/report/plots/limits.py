@@ -113,7 +113,7 @@ def _alt(results: Mapping[str, Result]) -> str:
     for name, result in results.items():
         _, limits = limit_steps(result)
         outcomes = result.requests["outcome"]
-        rejected = (outcomes == "rejected").sum() / max(1, len(outcomes))
+        rejected = int((outcomes == "rejected").sum()) / max(1, len(outcomes))
         ends = f"between {np.nanmin(limits):.0f} and {np.nanmax(limits):.0f}"
         told.append(f"{name}: {ends}, {share(rejected)} turned away")
     return f"Concurrency limits of {listed} over time. {'; '.join(told)}."
