@@ -12,9 +12,10 @@ from loopback import Cut, Stall, completion, failure, hang, hang_up, stream
 from parity.worlds import Story, Upstream, live, simulated
 
 import llmsim as ls
+from llmsim.algorithms import Aimd
 from llmsim.distributions import Constant
 from llmsim.errors import StreamBroken
-from llmsim.gateway.policies import Backoff
+from llmsim.gateway.policies import Backoff, ConcurrencyLimit, Hedge, SingleFlight
 from llmsim.providers.faults import Abort, Fault, StreamBreak
 from llmsim.providers.faults import Stall as StallFault
 from llmsim.providers.sim.spec import SimProvider
@@ -87,6 +88,7 @@ async def hedge(request, call_next):
 
 FALLBACK = ls.Fallback(order=("a", "b"))
 RETRY = ls.Retry(max_attempts=3, backoff=Backoff(initial=0.1, jitter="full"))
+WAITING_A_LITTLE = ls.Retry(max_attempts=3, backoff=Backoff(initial=0.1, jitter="none"))
 WAITING = ls.Retry(max_attempts=3, backoff=Backoff(initial=1.0, jitter="none"))
 
 STORIES = {
@@ -161,6 +163,33 @@ STORIES = {
     ),
     "a hedge wins and the loser is cancelled": Story(
         ls.Gateway(policies=(hedge,)), {"a": Upstream([hang()], _sim(ttft=60.0)), "b": fine()}
+    ),
+    "the library's hedge wins": Story(
+        ls.Gateway(policies=(Hedge(after=0.15, to=("b",), budget=None),)),
+        {"a": Upstream([hang()], _sim(ttft=60.0)), "b": fine()},
+    ),
+    "the library's hedge goes out at once after a failure": Story(
+        ls.Gateway(policies=(SingleFlight(), Hedge(after=5.0, to=("b",), budget=None))),
+        {"a": failing(503), "b": fine()},
+    ),
+    "a shared flight of one is a flight, with a permit and a limit on silence": Story(
+        ls.Gateway(
+            policies=(ls.Timeout(inter_token=0.15), SingleFlight()), upstream=(ConcurrencyLimit(aimd=Aimd(initial=1)),)
+        ),
+        {
+            "a": Upstream(
+                [stream("a", "b", ttft_s=0.05, after=1, then=[Stall()])],
+                _sim(),
+                [_fault(stall=StallFault(after_tokens=1, time=Constant(60.0)))],
+            )
+        },
+    ),
+    "an attempt that could not finish is not begun": Story(
+        ls.Gateway(
+            policies=(ls.Deadline(timeout=0.3), WAITING_A_LITTLE),
+            upstream=(ls.Deadline(timeout=None, minimum=0.25),),
+        ),
+        {"a": failing(503)},
     ),
     "a whole answer takes too long": Story(
         ls.Gateway(policies=(RETRY,), upstream=(ls.Timeout(total=0.15),)),

@@ -54,8 +54,8 @@ class Deadline:
     -----
     Raises `DeadlineExceeded`, with the tokens delivered if it passes in the middle of a stream. That is not a
     ``timeout`` in the words of ``on:`` lists, and no retry repeats it. (A fallback with ``deadline_exceeded`` in its
-    ``on`` goes on to a faster upstream with a smaller `minimum`.) Emits ``deadline_refused`` (``left_s``) for an
-    attempt that was not begun.
+    ``on`` goes on to a faster upstream with a smaller `minimum`.) Emits ``deadline_refused`` for an attempt
+    that was not begun.
 
     Examples
     --------
@@ -130,7 +130,7 @@ class _DeadlineHandler:
         """The error for an attempt that is not worth beginning."""
         if left_s <= 0:
             return self.late(0)
-        self._run.emit("deadline_refused", request, left_s=left_s)
+        self._run.emit("deadline_refused", request)
         message = f"{format_duration(left_s)} left, and it takes at least {format_duration(self._minimum_s)}"
         return DeadlineExceeded(message, upstream=self._run.upstream)
 

@@ -83,8 +83,8 @@ class Hedge:
 
     Notes
     -----
-    Emits ``hedge`` (``hedge``: its number from 1, ``to``, ``after_s`` since the request came, ``reason``: ``slow`` or
-    ``failed``), and ``hedge_refused`` once for a request that the budget kept from hedging.
+    Emits ``hedge`` (``hedge``: its number from 1, ``to``, ``reason``: ``slow`` or ``failed``), and ``hedge_refused``
+    once for a request that the budget kept from hedging.
 
     Examples
     --------
@@ -249,8 +249,7 @@ class _HedgeRace(Race):
             return
         to = self._to()
         self._hedges += 1
-        after_s = handler.now() - self._start_s
-        handler.run.emit("hedge", request, hedge=self._hedges, to=to or "", after_s=after_s, reason=reason)
+        handler.run.emit("hedge", request, hedge=self._hedges, to=to or "", reason=reason)
         # The caller's model is that of its first choice; another upstream uses its own.
         self.send(self._call_next, request if to is None or to == request.upstream else request.to(to))
         self._arm(self._delay_s)
