@@ -11,40 +11,85 @@ __all__ = ["Race"]
 
 
 class Race:
-    """Attempts in tasks of their own. The first response wins; the others are cancelled, or closed if they answered.
+    """The first attempt in the caller's own task, later ones in tasks of theirs. The first response wins.
 
-    Whoever awaits `winner` gets the response or the error that decided; if it is cancelled itself, the attempts are
-    cancelled with the same message (it may say which time limit passed, see `llmsim.gateway.deadlines`).
+    The others are cancelled, or closed if they answered too. That the first attempt has no task is what makes a hedge
+    cheap for the requests that need none, which are nearly all; so where another attempt wins, the caller's own task is
+    cancelled, and the cancellation caught here and taken back, as `asyncio.timeout` does.
+
+    Whoever cancels the caller cancels all attempts, with the same message (it may say which time limit passed, see
+    `llmsim.gateway.deadlines`).
     """
 
-    __slots__ = ("_error", "_future", "_response", "_tasks", "decided", "loop", "running")
+    __slots__ = ("_decided_by", "_future", "_response", "_task", "_tasks", "decided", "loop", "running")
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self._tasks: list[asyncio.Task[Response]] = []
-        self._future: asyncio.Future[None] | None = None
-        self._response: Response | None = None
-        self._error: BaseException | None = None
-        self.running = 0  #: attempts that have neither answered nor failed
+        task = asyncio.current_task(self.loop)
+        assert task is not None, "a policy runs in a task"
+        self._task: asyncio.Task[Any] = task
+        self._tasks: list[asyncio.Task[Response]] = []  # of later attempts
+        self._future: asyncio.Future[None] | None = None  # once the first attempt has failed
+        self._response: Response | None = None  # of a later attempt that won
+        self._decided_by: BaseException | None = None  # the error that ends all, or the last one
+        self.running = 0  #: later attempts that have neither answered nor failed
         self.decided = False
 
     def failed(self, error: BaseException) -> bool:
-        """An attempt failed; whether to go on waiting. May `send` another one."""
-        return self.running > 0
+        """An attempt failed; whether to go on waiting for others. May `send` another one."""
+        return False
 
     def send(self, call_next: CallNext, request: Request) -> None:
-        """One more attempt."""
+        """A later attempt."""
         task = self.loop.create_task(_attempt(call_next, request))
         self.running += 1
         self._tasks.append(task)
         task.add_done_callback(self._ended)
 
     def give_up(self) -> None:
-        """There will be no more attempts: decide with the last error if none is running."""
-        if not self.decided and not self.running and self._error is not None:
+        """There will be no more attempts: decide with the last error, if none is running."""
+        if not self.decided and not self.running and self._future is not None:
             self._decide()
+            self._interrupt()
+
+    async def run_first(self, call_next: CallNext, request: Request) -> Response:
+        """Make the first attempt; the response that wins, or the error that decides."""
+        cancelling = self._task.cancelling()
+        try:
+            response = await call_next(request)
+        except BaseException as error:
+            if self.decided:
+                return self._taken_back(cancelling, error)
+            if isinstance(error, asyncio.CancelledError):
+                await self._abandon(error)
+                raise
+            self._decided_by = error
+            if not self.failed(error) and not self.decided:
+                self._decide()
+        else:
+            if not self.decided:
+                self._decide()
+                return await self._settled(response)
+            response.close()  # it answered although it was being cancelled
+            return self._taken_back(cancelling, None)
+        # Outside of the except block: what fails next is not "during handling of" this error.
+        if not self.decided:
+            self._future = self.loop.create_future()
+            try:
+                await self._future
+            except BaseException as error:
+                if self._response is not None:
+                    self._response.close()
+                await self._abandon(error)
+                raise
+        if self._response is not None:
+            return await self._settled(self._response)
+        if self.running:
+            await asyncio.sleep(0)
+        raise self._failure()
 
     def _ended(self, task: asyncio.Task[Response]) -> None:
+        """A later attempt has."""
         self.running -= 1
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if self.decided:
@@ -53,48 +98,64 @@ class Race:
             return
         if error is None:
             self._response = task.result()
-            self._decide()
+        elif self.failed(error) or (self._future is None and self.curable(error)):
             return
-        self._error = error
-        if not self.failed(error) and not self.decided:
+        else:
+            self._decided_by = error
+        if not self.decided:
             self._decide()
+            self._interrupt()
+
+    def curable(self, error: BaseException) -> bool:
+        """Whether an attempt that runs may still do better than one that failed like this."""
+        return False
 
     def _decide(self, message: Any = None) -> None:
         self.decided = True
         for task in self._tasks:
-            # A task that has a response, but whose callback has not run yet, is closed by that callback.
             if not task.done():
                 task.cancel(message)
-        if self._future is not None and not self._future.done():
+
+    def _interrupt(self) -> None:
+        """Wake the caller, who waits for the first attempt, or for the later ones alone."""
+        if self._future is None:
+            self._task.cancel()
+        elif not self._future.done():
             self._future.set_result(None)
 
-    async def winner(self) -> Response:
-        """Wait for the decision."""
-        self._future = self.loop.create_future()
-        try:
-            await self._future
-            if self.running:
-                # Losers take note of their cancellation now, so that their bills are in before the winner's ends.
-                await asyncio.sleep(0)
-        except BaseException as error:
+    def _taken_back(self, cancelling: int, error: BaseException | None) -> Response:
+        """The caller was cancelled for a later attempt, or its error; somebody else may want it cancelled, too."""
+        mine = self._task.uncancel() <= cancelling
+        if not mine and isinstance(error, asyncio.CancelledError):
             if self._response is not None:
                 self._response.close()
-            if not self.decided:
-                self._decide(error.args[0] if error.args else None)
-                # As above. (A second cancellation in this moment only skips it.)
-                await asyncio.sleep(0)
-            raise
-        finally:
-            self._tasks.clear()
-            self._future = None
+            raise error
         if self._response is not None:
             return self._response
-        failure, self._error = self._error, None
-        assert failure is not None
-        try:
-            raise failure
-        finally:
-            del failure  # its traceback refers to this frame: a circle only the cyclic collector could free
+        raise self._failure()
+
+    async def _settled(self, response: Response) -> Response:
+        """Losers take note of their cancellation first, so that their bills are in before the winner's answer ends."""
+        if self.running:
+            try:
+                await asyncio.sleep(0)
+            except BaseException:
+                response.close()
+                raise
+        return response
+
+    async def _abandon(self, error: BaseException) -> None:
+        """The caller is cancelled: so are all attempts. (A second cancellation in this moment only skips the wait.)"""
+        if not self.decided:
+            self._decide(error.args[0] if error.args else None)
+        if self.running:
+            await asyncio.sleep(0)
+
+    def _failure(self) -> BaseException:
+        # Handed over and not kept: its traceback refers to frames that refer to this.
+        error, self._decided_by = self._decided_by, None
+        assert error is not None
+        return error
 
 
 async def _attempt(call_next: CallNext, request: Request) -> Response:

@@ -217,10 +217,9 @@ class _HedgeRace(Race):
 
     async def run(self) -> Response:
         """The first response, or the error that leaves none."""
-        self.send(self._call_next, self._request)
         self._arm(self._delay_s)
         try:
-            return await self.winner()
+            return await self.run_first(self._call_next, self._request)
         finally:
             self._disarm()
 
@@ -259,8 +258,12 @@ class _HedgeRace(Race):
         to = self._handler.spec.to
         return to[min(self._hedges, len(to) - 1)] if to else self._request.upstream
 
+    def curable(self, error: BaseException) -> bool:
+        """See `Race.curable`."""
+        return self._handler.matches(error)
+
     def failed(self, error: BaseException) -> bool:
-        """An attempt failed: whether there is, or will be, another one to wait for."""
+        """See `Race.failed`."""
         handler = self._handler
         if not handler.matches(error):
             return False
