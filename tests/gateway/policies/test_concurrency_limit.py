@@ -129,6 +129,27 @@ def test_permits_never_exceed_the_limit_and_all_come_back(spec, schedule, script
     run(main())
 
 
+@pytest.mark.parametrize("ticks", range(8))
+def test_who_leaves_in_the_moment_of_getting_a_permit_gives_it_back(ticks):
+    """The holder ends at 0.5 s; the one who waits leaves then; the next one must be let in."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        handler = World().start(ConcurrencyLimit(limit=1, queue=WaitingLine(limit=5, timeout=60.0)), "a")
+        call = chain(handler, inner=Toy(0.3, 0.0).send)
+        tasks = [asyncio.create_task(whole(call(ask(number)))) for number in range(3)]
+
+        def later(turns):
+            loop.call_soon(later, turns - 1) if turns else tasks[1].cancel()
+
+        loop.call_at(0.45, loop.call_at, 0.5, later, ticks)  # behind the timer that ends the holder
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5.0)
+        assert (results[0], results[2]) == ("hello", "hello")
+        assert (handler.in_flight, len(handler._waiting)) == (0, 0)
+
+    run(main())
+
+
 # -- adaptive ----------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from gateway.site import Site, play
 from llmsim.errors import BadRequest, PolicyError, RateLimited, ServerError
 from llmsim.gateway.contract import Run, policy
 from llmsim.gateway.deadlines import cancelled_by
+from llmsim.gateway.exchange import Exchange
 from llmsim.gateway.pipeline import Gateway
 from llmsim.gateway.policies import Hedge, Timeout
 
@@ -184,6 +185,43 @@ def test_cancelling_the_request_cancels_all_attempts_and_says_why():
         assert [attempt.outcome for attempt in site.attempts] == ["ttft_timeout"] * 2
 
     play(script)
+
+
+def test_a_fatal_error_of_the_first_cancels_the_others_and_their_bill_is_in():
+    error, _, site = hedged(Hedge(after=0.5, budget=None), Toy(BadRequest(), 9.0, delay_s=0.7))
+    assert isinstance(error, BadRequest)
+    assert site.causes() == [(1, "first", "a", "bad_request"), (2, "hedge", "a", "cancelled")]
+
+
+#: Both answer in one instant; the hedge answers; the first has failed and the hedge answers: all at 1.0 s.
+TIES = {"both": (1.0, 0.5), "the hedge": (9.0, 0.5), "the hedge alone": (ServerError(), 1.0)}
+
+
+@pytest.mark.parametrize("ticks", range(9))
+@pytest.mark.parametrize("tie", TIES)
+def test_who_cancels_at_that_very_moment_is_obeyed_and_nothing_is_left_open(tie, ticks):
+    async def script():
+        toy = Toy(*TIES[tie])
+        site = Site(Gateway(policies=(Hedge(after=0.5, budget=None),)), toy)
+        exchange = Exchange(ask(), site.running._runtime)
+        task, obeyed, loop = asyncio.create_task(site.running.send(ask(), exchange)), [], asyncio.get_running_loop()
+
+        def later(turns):
+            loop.call_soon(later, turns - 1) if turns else obeyed.append(task.cancel())
+
+        loop.call_at(0.9, loop.call_at, 1.0, later, ticks)  # behind the timers of the attempts
+        await asyncio.wait([task])
+        await asyncio.sleep(0.5)
+        assert task.cancelled() == obeyed[0]
+        if not task.cancelled():
+            assert task.cancelling() == 0
+            assert toy.open_streams == 1
+            task.result().close()
+        assert (toy.open_streams, toy.in_flight, exchange.leaked, len(site.attempts)) == (0, 0, 0, 2)
+        return task.cancelled()
+
+    cancelled = play(script)
+    assert cancelled or ticks > 0
 
 
 def test_it_runs_on_an_ordinary_loop():
