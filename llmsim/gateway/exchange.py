@@ -79,7 +79,7 @@ class Exchange:
         self.open: list[Attempt] = []
         self.unsettled: list[Attempt] = []  # ended well before the gateway answered: was their answer used?
         self.answer: Response | None = None  # the gateway's, until it has ended
-        self.shared: list[Response] | None = None  # handed out by `Shared` calls, which are no attempts of its own
+        self.shared: list[Response] | None = None  # of calls that are not its own (`hand_out`)
         self.settled = False
         self.over = False
         self.home: Home | None = None  # the replica that handles it, while it counts there
@@ -189,7 +189,7 @@ class Exchange:
     def apart(self) -> Exchange:
         """An exchange for a call that may outlive this request, begun where this one stands.
 
-        Whoever pays for it in the end is named by `pay_for`.
+        It is this request's until `paid_by` says otherwise; once over, `pay_for` takes it into somebody's account.
         """
         other = Exchange(self.request, self.runtime)
         other.origin, other.replica, other.attempts = self.origin, self.replica, self.attempts

@@ -74,10 +74,12 @@ class Hedge:
     on
         Errors after which another attempt may do better.
     window
-        Requests the quantile looks back on. Of 1,000 the 95th percentile is off by 0.7 % of requests (standard error).
+        Requests the quantile looks back on. Of 1,000 the 95th percentile is off by 0.7 % of requests (standard error),
+        and that noise makes it 5.3 % that are hedged there and not 5.0 % (of 10,000: 5.1 %; an exponential service,
+        `tests/published/test_hedging.py`).
     minimum_requests
         Without that many there is no quantile, and nothing is hedged. Of 100 requests five are beyond the 95th
-        percentile.
+        percentile. The first to end are the quick ones, so at first it is low, until they are out of the window.
     shared
         One quantile and one budget for all replicas of the gateway instead of one each.
 
@@ -166,7 +168,7 @@ class _HedgeHandler:
         if self._budget is not None:
             self._budget.deposit(start)
         times, delay_s = self._delay(request)
-        race = _HedgeRace(self, request, call_next, start, delay_s)
+        race = _HedgeRace(self, request, call_next, delay_s)
         try:
             response = await race.run()
         except BaseException:
@@ -201,16 +203,13 @@ class _HedgeHandler:
 class _HedgeRace(Race):
     """The attempts of one request."""
 
-    __slots__ = ("_call_next", "_delay_s", "_due_s", "_handler", "_hedges", "_request", "_start_s", "_timer")
+    __slots__ = ("_call_next", "_delay_s", "_handler", "_hedges", "_request", "_timer")
 
-    def __init__(
-        self, handler: _HedgeHandler, request: Request, call_next: CallNext, start_s: float, delay_s: float
-    ) -> None:
+    def __init__(self, handler: _HedgeHandler, request: Request, call_next: CallNext, delay_s: float) -> None:
         super().__init__()
         self._handler = handler
         self._request = request
         self._call_next = call_next
-        self._start_s = start_s
         self._delay_s = delay_s
         self._hedges = 0
         self._timer: asyncio.TimerHandle | None = None
