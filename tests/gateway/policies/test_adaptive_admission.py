@@ -118,4 +118,4 @@ def test_twice_the_capacity():
 
     without, having = slowest(()), slowest((AdaptiveAdmission(target=2.0, interval=1.0),))
     assert without > 60
-    assert having < 0.4 * without
+    assert having < 8
