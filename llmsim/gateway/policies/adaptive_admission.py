@@ -33,10 +33,10 @@ class AdaptiveAdmission:
     ``stream=False``). Requests in a burst wait too, but some do not; a standing queue is one where *nobody* is quick.
     So shedding begins when all of an `interval` were above `target`, gently, gets denser with the square root of how
     many were shed, and ends with the first quick one (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 2012;
-    RFC 8289). The law was made for senders that slow down when they are told; users do not, so it
-    takes some intervals until enough is shed (ten slots of one second, 20 requests a second, `target` 2 s, `interval`
-    1 s: after a minute nobody waits for more than 5.3 s, against 60 s and growing without it): a bound on everyone's wait needs a `concurrency_limit` with a bounded
-    queue.
+    RFC 8289). The law was made for senders that slow down when they are told; users do not, so it takes some intervals
+    until enough is shed. (Ten slots of one second, 20 requests a second, `target` 2 s, `interval` 1 s: after a minute
+    nobody waits for more than 5.3 s; without it the last of two minutes wait for two.) A bound on everyone's
+    wait needs a `concurrency_limit` with a bounded queue.
 
     Parameters
     ----------
