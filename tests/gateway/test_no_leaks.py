@@ -244,7 +244,7 @@ SCHEDULE = {
 
 
 @pytest.mark.parametrize("name", STACKS)
-@settings(max_examples=8, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(**SCHEDULE)
 def test_nothing_is_leaked(name, schedule, answers_a, answers_b):
     _play(STACKS[name], schedule, answers_a, answers_b)

@@ -86,6 +86,7 @@ def test_it_runs_on_an_ordinary_loop():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_twice_the_capacity():
     """Ten slots of a second each and 20 requests a second: without it the queue grows to the end; with it, not."""
 
