@@ -2,15 +2,18 @@
 
 from llmsim.algorithms.backoff import Backoff
 from llmsim.gateway.foreign import Around
+from llmsim.gateway.policies.adaptive_admission import AdaptiveAdmission
 from llmsim.gateway.policies.adaptive_rate import AdaptiveRate
 from llmsim.gateway.policies.adaptive_throttling import AdaptiveThrottling
 from llmsim.gateway.policies.budget import Budget
 from llmsim.gateway.policies.cache import Cache
 from llmsim.gateway.policies.cascade import Cascade
 from llmsim.gateway.policies.circuit_breaker import CircuitBreaker
+from llmsim.gateway.policies.concurrency_limit import ConcurrencyLimit, WaitingLine
 from llmsim.gateway.policies.cooldown import Cooldown
 from llmsim.gateway.policies.deadline import Deadline
 from llmsim.gateway.policies.fallback import Fallback
+from llmsim.gateway.policies.hedge import Hedge
 from llmsim.gateway.policies.marks import given_up
 from llmsim.gateway.policies.max_tokens import MaxTokens
 from llmsim.gateway.policies.outlier_ejection import OutlierEjection
@@ -18,11 +21,13 @@ from llmsim.gateway.policies.retry import Retry, RetryRule
 from llmsim.gateway.policies.retry_budgets import ActiveBudget, Quota
 from llmsim.gateway.policies.route import Routing
 from llmsim.gateway.policies.runaway_guard import RunawayGuard
+from llmsim.gateway.policies.single_flight import SingleFlight
 from llmsim.gateway.policies.structured_output import StructuredOutput
 from llmsim.gateway.policies.timeout import Timeout
 
 __all__ = [
     "ActiveBudget",
+    "AdaptiveAdmission",
     "AdaptiveRate",
     "AdaptiveThrottling",
     "Around",
@@ -31,9 +36,11 @@ __all__ = [
     "Cache",
     "Cascade",
     "CircuitBreaker",
+    "ConcurrencyLimit",
     "Cooldown",
     "Deadline",
     "Fallback",
+    "Hedge",
     "MaxTokens",
     "OutlierEjection",
     "Quota",
@@ -41,7 +48,9 @@ __all__ = [
     "RetryRule",
     "Routing",
     "RunawayGuard",
+    "SingleFlight",
     "StructuredOutput",
     "Timeout",
+    "WaitingLine",
     "given_up",
 ]
