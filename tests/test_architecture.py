@@ -28,7 +28,7 @@ HOMES = {
     "httpx": {"providers.live"},
     "httpx_sse": {"providers.live"},
     "matplotlib": {"report.plots", "lab"},
-    "ruamel": {"scenario.load"},
+    "ruamel": {"scenario.load", "gateway.presets"},  # presets are for production too, where no scenario is loaded
     "yaml": {"scenario.load"},
     "genai_prices": {"pricing"},
     "typer": {"cli"},

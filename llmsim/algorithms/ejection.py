@@ -33,8 +33,7 @@ class Ejections:
     the calls that ended in it; intervals without calls are skipped, as there is no timer. The n-th ejection in a row
     lasts n times `base_s`; every interval in which the upstream was not ejected takes one off n.
 
-    Two rules differ from Envoy's: an ejection ends when its time is over and not at the next sweep; and the share of
-    ejected upstreams is rounded down, so that it holds also where that means none (Envoy always ejects one).
+    One rule differs from Envoy's: an ejection ends when its time is over and not at the next sweep.
 
     Parameters
     ----------
@@ -45,7 +44,9 @@ class Ejections:
     interval_s, base_s, max_s
         Seconds: between two looks at the rates; of a first ejection; of any ejection.
     max_share
-        Of the upstreams, ejected at a time.
+        Of the upstreams, ejected at a time; rounded down, so that it holds also where that means none.
+    always_one
+        One may be ejected in any case, unless it is the only one.
     failure_rate
         Share of failures in an interval that ejects; None: none does.
     stdevs
@@ -91,6 +92,7 @@ class Ejections:
         base_s: float = 30.0,
         max_s: float = 300.0,
         max_share: float = 0.5,
+        always_one: bool = False,
         failure_rate: float | None = None,
         stdevs: float | None = None,
         minimum_calls: int = 1,
@@ -99,6 +101,8 @@ class Ejections:
         self.hosts = {name: Host(name) for name in names}
         # 29 % of 100 are 29, also where 0.29 * 100 is a rounding error short of it.
         self._allowed = math.floor(max_share * len(self.hosts) + 1e-9)
+        if always_one and len(self.hosts) > 1:
+            self._allowed = max(self._allowed, 1)
         self._consecutive = math.inf if consecutive is None else consecutive
         self._interval = interval_s
         self._base = base_s

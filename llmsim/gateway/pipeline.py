@@ -43,6 +43,9 @@ class Gateway:
         Whether upstreams are asked for a stream; None: as the caller asked.
     entry
         A whole gateway of one's own, ``async def gateway(request, providers)``, in place of `policies`.
+    preset
+        Which preset these are the policies of: in a scenario file its keys hold where none stand beside it, and a list
+        replaces the whole list. ``llmsim presets`` lists them. From Python, `llmsim.policies.preset` makes the gateway.
 
     Examples
     --------
@@ -60,6 +63,14 @@ class Gateway:
     balancer: Literal["round_robin", "least_in_flight", "sticky"] = "round_robin"
     stream: bool | None = None
     entry: Any = field(default=None)
+    preset: str = ""
+
+    def __post_init__(self) -> None:
+        if self.preset and not self.policies and not self.upstream:
+            raise ValueError(
+                f"a gateway without policies has nothing of the preset {self.preset!r}; remove preset (from Python, "
+                f"write llmsim.policies.preset({self.preset!r}) for the gateway)"
+            )
 
     @classmethod
     def of(cls, gateway: Any) -> Gateway:

@@ -22,7 +22,7 @@ from llmsim.units import DURATION, format_duration
 __all__ = ["PolicyEntry", "crosscheck", "policy_entries"]
 
 # Under these a path like gateway.replicas already means something else.
-_GATEWAY_KEYS = ("policies", "upstream", "replicas", "balancer", "stream", "entry")
+_GATEWAY_KEYS = ("policies", "upstream", "replicas", "balancer", "stream", "entry", "preset")
 
 
 class PolicyEntry(NamedTuple):

@@ -68,9 +68,9 @@ def _never_ejects(document: Document, path: Path, settings: dict[str, Any], coun
     if count == 1:
         message = "with one upstream nobody can be left out"
         yield document.problem(path, message, "Write circuit_breaker instead.", at_key=True)
-    elif share is not None and share * count + 1e-9 < 1:
+    elif share is not None and share * count + 1e-9 < 1 and settings.get("always_eject_one") is not True:
         message = f"{share:.4g} of {count} upstreams is less than one: nobody is ever left out"
-        hint = f"Write max_ejection_percent: {math.ceil(100 / count)}%."
+        hint = f"Write max_ejection_percent: {math.ceil(100 / count)}%, or always_eject_one: true."
         yield document.problem((*path, "max_ejection_percent"), message, hint)
     deviations, furthest = _number(MULTIPLIER, settings.get("success_rate_stdev")), math.sqrt(count - 1)
     if deviations is not None and count > 1 and deviations >= furthest:

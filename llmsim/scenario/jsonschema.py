@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from llmsim.gateway.presets import preset_names
 from llmsim.gateway.registry import policy_kinds
 from llmsim.providers.profiles import profile_names
 from llmsim.scenario.keys import dataclasses_below
@@ -49,6 +50,7 @@ def json_schema() -> dict[str, Any]:
     }
     gateway = definitions["Gateway"]["properties"]
     gateway.pop("entry")
+    gateway["preset"]["enum"] = ["", *preset_names()]
     gateway["policies"] = _policy_list(gateway["policies"], policies)
     inner = {kind: policy for kind, policy in policies.items() if kind not in _GATEWAY_ONLY}
     gateway["upstream"] = _policy_list(gateway["upstream"], inner)

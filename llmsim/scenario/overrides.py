@@ -15,10 +15,13 @@ from llmsim.errors import Problem, ScenarioError
 from llmsim.gateway.pipeline import Gateway
 from llmsim.scenario.document import Document, Path, dotted
 from llmsim.scenario.keys import keys_of, nearest
+from llmsim.scenario.presets import POLICIES, with_preset
 
 __all__ = ["Changed", "apply_overrides", "change", "resolve"]
 
 SOURCE = "--set"
+#: Other paths may lead into the policies that these bring.
+_FIRST = ("gateway", "gateway.preset")
 _ABSENT: Any = object()
 
 
@@ -41,7 +44,9 @@ class Changed(NamedTuple):
 
 
 def apply_overrides(document: Document, overrides: Sequence[str], read: Callable[[str], Any]) -> Changed:
-    """A document with ``path=value`` overrides applied, in order. What they mean is checked by validating it.
+    """A document with ``path=value`` overrides applied. What they mean is checked by validating it.
+
+    They are applied in order, but for ``gateway`` and ``gateway.preset``, which come first.
 
     Parameters
     ----------
@@ -74,7 +79,10 @@ def apply_overrides(document: Document, overrides: Sequence[str], read: Callable
 
 
 def change(document: Document, values: Mapping[str, Any], problems: Sequence[Problem] = ()) -> Changed:
-    """A document with the values at these paths replaced.
+    """A document with the values at these paths replaced; the policies of its preset are written out.
+
+    A new ``gateway.preset`` takes the place of all policies that were there, as a preset beside policies of one's own
+    would have no effect.
 
     Raises
     ------
@@ -83,15 +91,22 @@ def change(document: Document, values: Mapping[str, Any], problems: Sequence[Pro
     """
     found = list(problems)
     data, places, typed = copied(document.data), dict(document.places), {}
-    for text, value in values.items():
-        try:
-            path = resolve(document.with_data(data), text)
-        except ScenarioError as error:
-            found += error.problems
-            continue
-        _put(data, path, value)
-        typed[dotted(path)] = text
-        places = {place: spot for place, spot in places.items() if place[: len(path)] != path}
+    first = [text for text in values if text in _FIRST]
+    for texts in (first, [text for text in values if text not in _FIRST]):
+        if texts is not first:  # whatever gateway there is to be is there now
+            data, unknown = with_preset(document.with_data(data))
+            found += unknown
+        for text in texts:
+            try:
+                path = resolve(document.with_data(data), text)
+            except ScenarioError as error:
+                found += error.problems
+                continue
+            if path == ("gateway", "preset"):
+                data["gateway"] = {k: v for k, v in (data.get("gateway") or {}).items() if k not in POLICIES}
+            _put(data, path, values[text])
+            typed[dotted(path)] = text
+            places = {place: spot for place, spot in places.items() if place[: len(path)] != path}
     if found:
         raise ScenarioError(found, SOURCE)
     return Changed(Document(data, document.source, places), typed)

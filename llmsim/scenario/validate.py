@@ -16,6 +16,7 @@ from llmsim.scenario.crosscheck_safety import safety_policies
 from llmsim.scenario.document import Document, Path
 from llmsim.scenario.keys import keys_of, nearest
 from llmsim.scenario.messages import problems_of, shown, unknown_key
+from llmsim.scenario.presets import with_preset
 from llmsim.scenario.profiles import with_profiles
 from llmsim.scenario.spec import Scenario
 
@@ -44,6 +45,8 @@ def validated(document: Document, problems: list[Problem] | None = None, *, si: 
     """
     found = list(problems or ())
     data, more = with_profiles(document)
+    data, unknown = with_preset(document.with_data(data))
+    more += unknown
     filled = document.with_data(data)
     prepared, wrong = _with_policies(filled, si=si)
     more += wrong

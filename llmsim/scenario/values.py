@@ -8,6 +8,8 @@ from typing import Any
 
 from llmsim.distributions import Distribution, values_of
 from llmsim.errors import ScenarioError
+from llmsim.gateway.pipeline import Gateway
+from llmsim.gateway.presets import preset
 from llmsim.gateway.registry import policy_kinds
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.document import Document
@@ -18,6 +20,9 @@ from llmsim.scenario.spec import Scenario
 from llmsim.scenario.validate import validated
 
 __all__ = ["from_values", "to_values", "with_values"]
+
+#: Keys that name where the defaults of those beside them come from.
+_NAMES = ("profile", "tier", "preset")
 
 
 def to_values(scenario: Scenario) -> dict[str, Any]:
@@ -74,16 +79,23 @@ def with_values(scenario: Scenario, values: Mapping[str, Any]) -> Scenario:
 def _fields(spec: Any) -> dict[str, Any]:
     """The keys of a spec that differ from their defaults."""
     values = {}
-    profiled = defaults_of(spec.profile, spec.tier) if isinstance(spec, SimProvider) and spec.profile else None
+    named = _defaults(spec)
     for key, field in zip(keys_of(type(spec)), _written(type(spec)), strict=True):
         value = getattr(spec, field.name)
         default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-        if profiled is not None and key not in ("profile", "tier"):
-            default = getattr(profiled, field.name)
+        if named is not None and key not in _NAMES:
+            default = getattr(named, field.name)
         if value != default:
-            merged = profiled is not None and key in MERGED and value is not None and default is not None
+            merged = named is not None and key in MERGED and value is not None and default is not None
             values[key] = _beside(default, value) if merged else _plain(value)
     return values
+
+
+def _defaults(spec: Any) -> Any:
+    """What a spec is like where it says no more than the name of a profile or preset; None where it names none."""
+    if isinstance(spec, SimProvider) and spec.profile:
+        return defaults_of(spec.profile, spec.tier)
+    return preset(spec.preset) if isinstance(spec, Gateway) and spec.preset else None
 
 
 def _beside(default: Any, spec: Any) -> dict[str, Any]:

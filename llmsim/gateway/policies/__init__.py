@@ -24,6 +24,7 @@ from llmsim.gateway.policies.runaway_guard import RunawayGuard
 from llmsim.gateway.policies.single_flight import SingleFlight
 from llmsim.gateway.policies.structured_output import StructuredOutput
 from llmsim.gateway.policies.timeout import Timeout
+from llmsim.gateway.presets import preset, preset_names
 
 __all__ = [
     "ActiveBudget",
@@ -53,4 +54,6 @@ __all__ = [
     "Timeout",
     "WaitingLine",
     "given_up",
+    "preset",
+    "preset_names",
 ]

@@ -47,8 +47,11 @@ class OutlierEjection:
     max_ejection_time
         Seconds of any ejection. Envoy's: 300 s.
     max_ejection_percent
-        Share of the upstreams that may be left out at a time, rounded down. Envoy has 10 % (and one in any case), for
-        clusters of many hosts; half of a gateway's few upstreams leaves somebody to ask.
+        Share of the upstreams that may be left out at a time, rounded down. Envoy has 10 %, for clusters of many
+        hosts; half of a gateway's few upstreams leaves somebody to ask.
+    always_eject_one
+        One may be left out whatever the share, if there is another: Envoy's ``always_eject_one_host``, which is off
+        (since 1.31; before, it was always so).
     failure_rate
         Share of failures in an interval that ejects; None: none does. Envoy's ``failure_percentage_threshold`` is 85%,
         and off.
@@ -88,6 +91,7 @@ class OutlierEjection:
     base_ejection_time: PositiveDuration = 30.0
     max_ejection_time: PositiveDuration = 300.0
     max_ejection_percent: Ratio = 0.5
+    always_eject_one: bool = False
     failure_rate: Ratio | None = None
     success_rate_stdev: Multiplier | None = None
     minimum_calls: PositiveCount = 50
@@ -137,6 +141,7 @@ class _Panel:
             base_s=spec.base_ejection_time,
             max_s=spec.max_ejection_time,
             max_share=spec.max_ejection_percent,
+            always_one=spec.always_eject_one,
             failure_rate=spec.failure_rate,
             stdevs=spec.success_rate_stdev,
             minimum_calls=spec.minimum_calls,

@@ -90,7 +90,7 @@ class Retry:
     (``scenarios/metastable.yaml``). Set a budget; put a circuit breaker below.
 
     What it does not do: sleep after the last attempt; sleep past the request's deadline; retry an error that waiting
-    does not cure (quota, bad request, authentication), whatever `on` says; retry what a retry further in has given up
+    does not cure (quota, bad request, authentication), whatever `on` says, unless told to go `by_status`; retry what a retry further in has given up
     on, unless told to `multiply`; retry once the caller holds a response, since tokens that were delivered cannot be
     taken back (`buffer` holds them back instead).
 
@@ -117,6 +117,9 @@ class Retry:
         (fallbacks delayed for minutes: timbal-ai/timbal PR 117). 60 s is what LiteLLM and Portkey accept at most.
     beyond_max_retry_after
         ``back_off``: then do as if nothing had been asked, as LiteLLM's router does (1.106.2).
+    by_status
+        Go by the statuses in `on`, as SDKs do, also where it is known that waiting does not cure: a quota that is used
+        up is retried as any 429 (openai-python 2.54.0 looks at 408, 409, 429 and 5xx, and at nothing else).
     honor_should_retry
         Heed an upstream's ``x-should-retry`` header (OpenAI, Anthropic): ``false`` ends it, ``true`` retries also what
         is not in `on`.
@@ -171,6 +174,7 @@ class Retry:
     retry_after_jitter: bool = True
     max_retry_after: PositiveDuration = 60.0
     beyond_max_retry_after: Literal["give_up", "back_off"] = "give_up"
+    by_status: bool = False
     honor_should_retry: bool = True
     budget: Ratio | None = None
     budget_minimum: Rate = 1.0
@@ -209,8 +213,14 @@ class Retry:
             for key, default in _ASKED.items():
                 if getattr(self, key) != default:
                     raise ValueError(f"{key} has no effect with honor_retry_after: false; remove one of them")
+        if self.by_status and not self._statuses():
+            raise ValueError("by_status has no effect without statuses; write them into on: [408, 409, 429, 5xx]")
         if self.budget is None and self.budget_minimum != 1.0:
             raise ValueError("budget_minimum has no effect without budget; write budget: 20%, or remove it")
+
+    def _statuses(self) -> tuple[str | int, ...]:
+        """The words of `on` that are statuses."""
+        return tuple(word for word in self.on if str(word) not in ERROR_WORDS)
 
     def _check_rules(self) -> None:
         earlier: tuple[type[BaseException], ...] = ()
@@ -233,7 +243,7 @@ class _Rule(NamedTuple):
 
 
 class _RetryHandler:
-    __slots__ = ("_budgets", "_now", "_rest", "_rules", "_run", "_spec")
+    __slots__ = ("_budgets", "_by_status", "_now", "_rest", "_rules", "_run", "_spec")
 
     def __init__(self, spec: Retry, run: Run) -> None:
         self._spec = spec
@@ -248,6 +258,7 @@ class _RetryHandler:
             self._rest,
         )
         limits = (spec.budget, spec.active_budget, spec.quota, spec.max_failure_rate)
+        self._by_status = error_matcher(spec._statuses()) if spec.by_status else None
         self._budgets = Budgets(spec) if any(limit is not None for limit in limits) else None
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
@@ -291,7 +302,7 @@ class _RetryHandler:
         """What the backoff says, and seconds until the next attempt; None if there must not be one."""
         told = self._told(error)
         rule = next((rule for rule in self._rules if rule.matches(error)), self._rest if told else None)
-        if rule is None or isinstance(error, _NEVER):
+        if rule is None or (isinstance(error, _NEVER) and not self._listed(error, told=told)):
             return None
         now = self._now()
         few = self._budgets is None or self._budgets.failed(now)
@@ -319,6 +330,10 @@ class _RetryHandler:
         given_up(error)
         self._run.emit("retry_refused", request, attempt=attempt + 1, error=outcome_word(error), reason=reason)
         return None
+
+    def _listed(self, error: Exception, *, told: bool | None) -> bool:
+        """Whether this is retried for its status, or since the upstream says so, whatever it is."""
+        return self._by_status is not None and (told is True or self._by_status(error))
 
     def _told(self, error: Exception) -> bool | None:
         """What the upstream says about trying again, if it says anything."""
