@@ -53,7 +53,7 @@ def idle_health_words(
     if kind == "circuit_breaker" and given.get("sliding_window_calls") is not None and "sliding_window" in given:
         message = "the window is sliding_window_calls long, so sliding_window has no effect"
         yield document.problem((*path, "sliding_window"), message, "Remove one of them.", at_key=True)
-    if kind == "outlier_ejection" and providers:
+    if kind == "outlier_ejection" and providers and not document.get(("gateway", "preset")):  # that is for any number
         yield from _never_ejects(document, path, settings, len(providers))
     among = given.get("among")
     if kind == "cooldown" and providers and isinstance(among, list | tuple):

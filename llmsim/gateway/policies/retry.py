@@ -35,6 +35,10 @@ def _curable(words: OnWords) -> None:
             raise ValueError(f"retrying does not cure {word}; take it out of on: (a fallback can handle it)")
 
 
+def _statuses(words: OnWords) -> OnWords:
+    return tuple(word for word in words if str(word) not in ERROR_WORDS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RetryRule:
     """What is different for some errors.
@@ -90,9 +94,9 @@ class Retry:
     (``scenarios/metastable.yaml``). Set a budget; put a circuit breaker below.
 
     What it does not do: sleep after the last attempt; sleep past the request's deadline; retry an error that waiting
-    does not cure (quota, bad request, authentication), whatever `on` says, unless told to go `by_status`; retry what a retry further in has given up
-    on, unless told to `multiply`; retry once the caller holds a response, since tokens that were delivered cannot be
-    taken back (`buffer` holds them back instead).
+    does not cure (quota, bad request, authentication), whatever `on` says, unless it goes `by_status`; retry what a
+    retry further in has given up on, unless told to `multiply`; retry once the caller holds a response, since tokens
+    that were delivered cannot be taken back (`buffer` holds them back instead).
 
     Parameters
     ----------
@@ -213,14 +217,10 @@ class Retry:
             for key, default in _ASKED.items():
                 if getattr(self, key) != default:
                     raise ValueError(f"{key} has no effect with honor_retry_after: false; remove one of them")
-        if self.by_status and not self._statuses():
+        if self.by_status and not _statuses(self.on):
             raise ValueError("by_status has no effect without statuses; write them into on: [408, 409, 429, 5xx]")
         if self.budget is None and self.budget_minimum != 1.0:
             raise ValueError("budget_minimum has no effect without budget; write budget: 20%, or remove it")
-
-    def _statuses(self) -> tuple[str | int, ...]:
-        """The words of `on` that are statuses."""
-        return tuple(word for word in self.on if str(word) not in ERROR_WORDS)
 
     def _check_rules(self) -> None:
         earlier: tuple[type[BaseException], ...] = ()
@@ -258,7 +258,7 @@ class _RetryHandler:
             self._rest,
         )
         limits = (spec.budget, spec.active_budget, spec.quota, spec.max_failure_rate)
-        self._by_status = error_matcher(spec._statuses()) if spec.by_status else None
+        self._by_status = error_matcher(_statuses(spec.on)) if spec.by_status else None
         self._budgets = Budgets(spec) if any(limit is not None for limit in limits) else None
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
