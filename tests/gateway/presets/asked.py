@@ -111,3 +111,18 @@ def ejections(*scripts, requests, every_s):
         return [fields["for_s"] for kind, fields in site.events if kind == "outlier_ejection"]
 
     return play(main)
+
+
+def until_refused(name, script, *, seed):
+    """How many calls are sent until the first is refused before it is sent."""
+
+    async def main():
+        toy = Toy(*script)
+        site = Site(preset(name), toy, seed=seed)
+        for number in range(1000):
+            await _sent(site, number)
+            if any(kind == "rejected" for kind, _ in site.events):
+                return len(toy.calls)
+        raise AssertionError("none was refused")
+
+    return play(main)

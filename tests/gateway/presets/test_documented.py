@@ -2,7 +2,7 @@
 
 import pytest
 from gateway.policies.toys import ask
-from gateway.presets.asked import calls_of, ejections, failed, opened, played, times, waits, within
+from gateway.presets.asked import calls_of, ejections, failed, opened, played, times, until_refused, waits, within
 
 from llmsim.errors import (
     AllUpstreamsFailed,
@@ -131,11 +131,15 @@ class TestAws:
 
 class TestLiteLlm:
     def test_the_router_retries_at_once_at_another_deployment_which_cools_down_for_five_seconds(self):
-        calls, answer, _, site = played("litellm-router", [failed(429)], [failed(429)], [0.0], seed=1)
-        assert [at for at, _ in calls] == [0.0] * len(calls)
-        assert answer.upstream == "c"
-        cooling = [fields for kind, fields in site.events if kind == "cooldown"]
-        assert [fields["for_s"] for fields in cooling] == [5.0] * (len(calls) - 1)
+        numbers = set()
+        for seed in range(10):
+            calls, answer, _, site = played("litellm-router", [failed(429)], [failed(429)], [0.0], seed=seed)
+            assert [at for at, _ in calls] == [0.0] * len(calls)
+            assert answer.upstream == "c"
+            cooling = [fields["for_s"] for kind, fields in site.events if kind == "cooldown"]
+            assert cooling == [5.0] * (len(calls) - 1)
+            numbers.add(len(calls))
+        assert numbers == {1, 2, 3}  # as the draw has it
 
     def test_as_long_as_asked_instead(self):
         *_, site = played("litellm-router", [failed(429, retry_after_s=30.0)], [failed(429, retry_after_s=30.0)])
@@ -234,7 +238,15 @@ class TestEnvoy:
 class TestSre:
     def test_three_attempts_at_once(self):
         assert calls_of("google-sre", [failed(500)], 1) == 1  # a tenth of one request is no retry
-        assert calls_of("google-sre", [0.0] * 19 + [failed(500)] * 3, 20) == 22
+        assert calls_of("google-sre", [0.0] * 19 + [failed(500)], 20) == 22  # two of twenty
+        assert calls_of("google-sre", [0.0] * 18 + [failed(500)], 20) == 22  # one of nineteen, and another of twenty
+
+    def test_sends_twice_what_was_accepted_before_it_refuses(self):
+        """Twenty of n are accepted: the next is refused with (n − 40)/(n + 1), so none of forty, and soon one."""
+        sent = [until_refused("google-sre", [0.0] * 20 + [failed(503)], seed=seed) for seed in range(20)]
+        assert min(sent) >= 40
+        # By that formula: mean 48.38, standard deviation 4.50 of one.
+        assert abs(sum(sent) / 20 - 48.38) <= 3 * 4.5 / 20**0.5
 
     def test_refuses_by_the_formula(self):
         """Nothing accepted of n requests: the next is refused with n/(n + 1), so of 400 the sum of 1/(n + 1), 6.6."""
