@@ -43,9 +43,13 @@ def presets(
     elif name:
         put(_to_paste(found[0]))
     else:
-        width = max(len(one.name) for one in found)
-        put("\n".join(f"{one.name:{width}}  {one.version}\n{'':{width}}  {one.description}" for one in found))
+        width = max(len(one.name) for one in found) + 2
+        put("\n".join(f"{one.name:{width}}{one.version}\n{_indented(one.description, width)}" for one in found))
         put("\nIn a scenario: gateway: {preset: NAME}. llmsim presets NAME shows its policies and what differs.")
+
+
+def _indented(text: str, by: int) -> str:
+    return textwrap.fill(text, width=100, initial_indent=" " * by, subsequent_indent=" " * by)
 
 
 def _to_paste(preset: Preset) -> str:

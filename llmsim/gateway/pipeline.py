@@ -14,6 +14,7 @@ from llmsim.gateway.contract import FunctionPolicy, Handler, Provider, Run, Runt
 from llmsim.gateway.deadlines import Deadlines
 from llmsim.gateway.exchange import Attempt, Exchange, Tickets, current_exchange
 from llmsim.gateway.health import Health
+from llmsim.gateway.presets import read_preset
 from llmsim.gateway.registry import kind_of
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.types import CallNext, Request, Response, Usage
@@ -66,7 +67,10 @@ class Gateway:
     preset: str = ""
 
     def __post_init__(self) -> None:
-        if self.preset and not self.policies and not self.upstream:
+        if not self.preset:
+            return
+        read_preset(self.preset)
+        if not self.policies and not self.upstream:
             raise ValueError(
                 f"a gateway without policies has nothing of the preset {self.preset!r}; remove preset (from Python, "
                 f"write llmsim.policies.preset({self.preset!r}) for the gateway)"

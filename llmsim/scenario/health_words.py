@@ -65,13 +65,17 @@ def idle_health_words(
 
 def _never_ejects(document: Document, path: Path, settings: dict[str, Any], count: int) -> Iterator[Problem]:
     share = _number(RATIO, settings.get("max_ejection_percent", 0.5))
+    one_in_any_case = settings.get("always_eject_one") is True
     if count == 1:
         message = "with one upstream nobody can be left out"
         yield document.problem(path, message, "Write circuit_breaker instead.", at_key=True)
-    elif share is not None and share * count + 1e-9 < 1 and settings.get("always_eject_one") is not True:
+    elif share is not None and share * count + 1e-9 < 1 and not one_in_any_case:
         message = f"{share:.4g} of {count} upstreams is less than one: nobody is ever left out"
         hint = f"Write max_ejection_percent: {math.ceil(100 / count)}%, or always_eject_one: true."
         yield document.problem((*path, "max_ejection_percent"), message, hint)
+    elif share is not None and share * count + 1e-9 >= 1 and one_in_any_case:
+        message = f"{share:.4g} of {count} upstreams is one at least, so always_eject_one has no effect"
+        yield document.problem((*path, "always_eject_one"), message, "Remove it.", at_key=True)
     deviations, furthest = _number(MULTIPLIER, settings.get("success_rate_stdev")), math.sqrt(count - 1)
     if deviations is not None and count > 1 and deviations >= furthest:
         message = f"of {count} upstreams none can be more than {furthest:.3g} standard deviations below the mean"

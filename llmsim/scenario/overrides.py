@@ -95,6 +95,7 @@ def change(document: Document, values: Mapping[str, Any], problems: Sequence[Pro
     for texts in (first, [text for text in values if text not in _FIRST]):
         if texts is not first:  # whatever gateway there is to be is there now
             data, unknown = with_preset(document.with_data(data))
+            data = copied(data)
             found += unknown
         for text in texts:
             try:

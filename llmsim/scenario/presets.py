@@ -18,7 +18,7 @@ POLICIES = ("policies", "upstream", "entry")
 def with_preset(document: Document) -> tuple[Any, list[Problem]]:
     """The document's data with the keys of its gateway's preset written out, and what is wrong with the preset.
 
-    To write it out twice makes no difference.
+    To write it out twice makes no difference. Who changes the data copies it first: all scenarios share a preset.
     """
     given = document.get(("gateway",))
     name = given.get("preset") if isinstance(given, dict) else None
@@ -29,11 +29,4 @@ def with_preset(document: Document) -> tuple[Any, list[Problem]]:
         without = {key: value for key, value in given.items() if key != "preset"}
         unknown = document.problem(("gateway", "preset"), f"there is no preset {name!r}", hint)
         return {**document.data, "gateway": without}, [unknown]
-    settings = {key: _copied(value) for key, value in read_preset(name).gateway.items()}
-    return {**document.data, "gateway": {**settings, **given}}, []
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+    return {**document.data, "gateway": {**read_preset(name).gateway, **given}}, []

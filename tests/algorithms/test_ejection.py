@@ -179,3 +179,13 @@ def test_a_share_of_many_is_not_lost_to_rounding():
     for name in names:
         core.record(name, 0.0, failed=True)
     assert core.ejected(0.0) == 29
+
+
+@pytest.mark.parametrize(("count", "ejected"), [(1, 0), (3, 1), (30, 3)])
+def test_one_in_any_case_unless_it_is_the_only_one(count, ejected):
+    names = [str(number) for number in range(count)]
+    for always, expected in ((True, ejected), (False, ejected if count >= 10 else 0)):
+        core = Ejections(names, consecutive=1, max_share=0.1, always_one=always)
+        for name in names:
+            core.record(name, 0.0, failed=True)
+        assert core.ejected(1.0) == expected

@@ -72,6 +72,7 @@ def test_a_file_says_it_with_units():
             "failure_rate: 85%",
         ),
         ({"outlier_ejection": {"max_ejection_percent": "30%"}}, 3, "max_ejection_percent", "0.3 of 3", "34%"),
+        ({"outlier_ejection": {"always_eject_one": True}}, 3, "always_eject_one", "one at least", "Remove it"),
         ({"outlier_ejection": {}}, 1, "", "nobody can be left out", "circuit_breaker"),
         (
             {"outlier_ejection": {"success_rate_stdev": 1.9}},

@@ -85,6 +85,8 @@ class TestKeysBesideIt:
             scenario(beside="  policies: []\n  upstream: []\n")
         with pytest.raises(ValueError, match=r"write llmsim.policies.preset\('openai-sdk'\)"):
             ls.Gateway(preset="openai-sdk")
+        with pytest.raises(LookupError, match="did you mean 'openai-sdk'"):
+            ls.Gateway(preset="openai-skd", policies=(ls.Retry(),))
 
     def test_an_unknown_name_is_told_with_the_nearest_and_its_line_and_once(self):
         with pytest.raises(ScenarioError) as caught:

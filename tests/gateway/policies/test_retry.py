@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 from gateway.policies.toys import Toy, World, ask, chain, outcome, run
@@ -223,3 +224,32 @@ def test_cancelling_at_any_time_leaves_nothing(when):
 def test_what_is_wrong_says_what_to_type(fields, says):
     with pytest.raises(ValueError, match=says):
         Retry(**fields)
+
+
+BY_STATUS = Retry(max_attempts=2, backoff=STEADY, on=("rate_limited", 409, 429, "5xx"), by_status=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (QuotaExhausted(), 2),  # a 429 like others
+        (BadRequest(status=409), 2),
+        (BadRequest(), 1),
+        (AuthError(), 1),
+        (BudgetExceeded(), 1),  # of the gateway's own
+        (DeadlineExceeded(), 1),
+        (BadRequest(headers={"x-should-retry": "true"}), 2),
+        (QuotaExhausted(headers={"x-should-retry": "false"}), 1),
+    ],
+    ids=repr,
+)
+def test_by_status_goes_by_the_statuses_listed_and_by_what_the_upstream_says(error, calls):
+    _, _, provider, _ = play(BY_STATUS, error)
+    assert len(provider.calls) == calls
+    _, _, provider, _ = play(replace(BY_STATUS, by_status=False), error)
+    assert len(provider.calls) == 1
+
+
+def test_by_status_needs_statuses():
+    with pytest.raises(ValueError, match="by_status has no effect without statuses"):
+        Retry(by_status=True)

@@ -17,12 +17,21 @@ def failed(status, **fields):
     return error_kind(status)(status=status, **fields)
 
 
-def played(name, *scripts, seed=3, request=None, **toy):
-    """(calls as (time, upstream), answer or error, seconds it took, site) of one request to upstreams a, b, ….
+def upstreams(scripts, **toy):
+    """Toys called a, b, …; a script is what `Toy` takes: the n-th call gets its n-th item."""
+    return [Toy(*script, name=chr(ord("a") + number), **toy) for number, script in enumerate(scripts)]
 
-    A script is what `Toy` takes: the n-th call gets its n-th item.
-    """
-    toys = [Toy(*script, name=chr(ord("a") + number), **toy) for number, script in enumerate(scripts)]
+
+async def on_this_loop(name, *scripts, seed):
+    """When one request called whomever."""
+    toys = upstreams(scripts)
+    await _sent(Site(preset(name), *toys, seed=seed), 0)
+    return sorted(at for toy in toys for at in toy.times)
+
+
+def played(name, *scripts, seed=3, request=None, **toy):
+    """(calls as (time, upstream), answer or error, seconds it took, site) of one request to upstreams a, b, …."""
+    toys = upstreams(scripts, **toy)
 
     async def main():
         site = Site(preset(name), *toys, seed=seed)
@@ -102,8 +111,7 @@ def ejections(*scripts, requests, every_s):
     """Lengths of the outlier ejections of Envoy's hosts."""
 
     async def main():
-        toys = [Toy(*script, name=chr(ord("a") + number)) for number, script in enumerate(scripts)]
-        site = Site(preset("envoy"), *toys)
+        site = Site(preset("envoy"), *upstreams(scripts))
         for number in range(requests):
             if every_s:
                 await asyncio.sleep(every_s)

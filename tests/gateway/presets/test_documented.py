@@ -1,8 +1,19 @@
 """Each preset against the documented numbers of what it stands for (sources: in the presets' files)."""
 
 import pytest
-from gateway.policies.toys import ask
-from gateway.presets.asked import calls_of, ejections, failed, opened, played, times, until_refused, waits, within
+from gateway.policies.toys import ask, run
+from gateway.presets.asked import (
+    calls_of,
+    ejections,
+    failed,
+    on_this_loop,
+    opened,
+    played,
+    times,
+    until_refused,
+    waits,
+    within,
+)
 
 from llmsim.errors import (
     AllUpstreamsFailed,
@@ -292,3 +303,11 @@ def test_bad_requests_are_never_retried():
         calls, error, *_ = played(name, [BadRequest()])
         assert len(calls) == 1, name
         assert isinstance(error, BadRequest | AllUpstreamsFailed)
+
+
+@pytest.mark.parametrize("name", ["openai-sdk", "litellm-fallbacks", "portkey", "aws-standard"])
+def test_calls_at_the_same_times_on_an_ordinary_loop(name):
+    scripts = [failed(500)], [failed(429, retry_after_s=7.0), failed(500), 0.2]
+    virtual, *_ = played(name, *scripts, seed=5)
+    assert run(on_this_loop(name, *scripts, seed=5)) == pytest.approx([at for at, _ in virtual])
+    assert len(virtual) >= 3
