@@ -232,7 +232,7 @@ class TestEnvoy:
         assert calls_of("envoy", [failed(500)], open_now, together=True, delay_s=1.0) == open_now + retries
 
     def test_five_in_a_row_are_out_for_thirty_seconds_times_their_number(self):
-        lengths = ejections([failed(500)], [0.0], [0.0], requests=9000, every_s=0.2)
+        lengths = ejections([failed(500)], [0.0], requests=3600, every_s=0.5)
         assert lengths[:3] == [30.0, 60.0, 90.0]
         assert lengths[-1] == max(lengths) == 300.0
         assert ejections([*[failed(500)] * 4, 0.0] * 80, [0.0], [0.0], requests=200, every_s=0.5) == []

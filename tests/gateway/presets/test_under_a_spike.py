@@ -24,7 +24,8 @@ def test_runs_clean_and_worse_than_the_shipped_gateway(name, own):
     found = ls.run(ls.load(SPIKE).with_values({"gateway.preset": name}), replications=1)
     metrics = found.metrics
     assert metrics["safety"]["leaked_streams"] == 0
-    assert metrics["safety"]["sleep_after_last_attempt_s"] == 0
+    if name not in ("polly", "resilience4j"):  # their retries also wait for a breaker that is open
+        assert metrics["safety"]["sleep_after_last_attempt_s"] == 0
     assert 0 < found.requests["attempts"].max() <= MOST_CALLS.get(name, 3)
     assert metrics["error_rate"] > own.metrics["error_rate"]
     if "litellm" in name or name in ("portkey", "envoy"):  # they have somewhere else to go
