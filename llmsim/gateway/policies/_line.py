@@ -1,0 +1,184 @@
+"""Waiting for one's turn: the asyncio side of `llmsim.algorithms.queues`, for every policy that makes callers wait."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop, CancelledError, TimerHandle, get_running_loop
+from typing import Protocol
+
+from llmsim.algorithms.queues import CALLED, Ticket
+from llmsim.errors import Rejected
+from llmsim.gateway.contract import Run
+from llmsim.luck import request_address
+from llmsim.types import Request
+
+__all__ = ["FULL", "TOO_LONG", "Line", "Permits", "Queue", "Room", "place_of"]
+
+#: Why somebody was not called: there was no place in the queue (any more), or the wait was over.
+FULL, TOO_LONG = "queue_full", "waited_too_long"
+
+#: Clocks have no finer digits worth waiting for; without it a rounding error would arm a timer for this very instant.
+_INSTANT_S = 1e-6
+
+
+class Queue(Protocol):
+    """`WaitQueue` or `FairQueue`."""
+
+    def __len__(self) -> int: ...
+
+    def push(self, ticket: Ticket) -> Ticket | None: ...
+
+    def first(self) -> Ticket | None: ...
+
+    def pop(self) -> Ticket | None: ...
+
+    def remove(self, ticket: Ticket) -> bool: ...
+
+
+class Room(Protocol):
+    """What is waited for."""
+
+    def wait_s(self, ticket: Ticket, now: float) -> float:
+        """Seconds until `ticket` could go; 0: now; inf: not before something is given back."""
+
+    def take(self, ticket: Ticket, now: float) -> None:
+        """`ticket` goes."""
+
+    def give_back(self, ticket: Ticket, now: float) -> None:
+        """`ticket` went, but its caller was gone: undo `take`."""
+
+
+class Permits:
+    """A number of calls at once. `limit` may change at any time (then `Line.advance`)."""
+
+    __slots__ = ("limit", "taken")
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.taken = 0
+
+    def wait_s(self, ticket: Ticket, now: float) -> float:
+        return 0.0 if self.taken < self.limit else float("inf")
+
+    def take(self, ticket: Ticket, now: float) -> None:
+        self.taken += 1
+
+    def give_back(self, ticket: Ticket, now: float) -> None:
+        self.taken -= 1
+
+
+class Line:
+    """A queue before a room. One timer for all who wait, and one for all waits of a length.
+
+    ::
+
+        if len(line) or permits.taken >= permits.limit:
+            reason = await line.wait(Ticket(now, place_of(request)), wait_s=5.0)
+            if reason:
+                raise Rejected(...)
+        else:
+            permits.taken += 1
+        ...
+        permits.taken -= 1  # when the response has ended
+        line.advance()
+
+    Parameters
+    ----------
+    run
+        The policy's.
+    queue, room
+        Who is next, and whether there is room.
+    """
+
+    __slots__ = ("_armed_for", "_loop", "_now", "_queue", "_room", "_run", "_timer")
+
+    def __init__(self, run: Run, queue: Queue, room: Room) -> None:
+        self._run = run
+        self._now = run.now
+        self._queue = queue
+        self._room = room
+        self._timer: TimerHandle | None = None
+        self._armed_for = 0.0
+        self._loop: AbstractEventLoop | None = None
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._queue)
+
+    async def wait(self, ticket: Ticket, wait_s: float) -> str:
+        """Wait for one's turn, at most `wait_s` (above 0).
+
+        Returns
+        -------
+        str
+            Empty: go, the room has been taken. Else why not: `FULL`, `TOO_LONG`. Whoever is cancelled leaves the queue
+            (or, called at that very instant, gives back what it was given) and nobody need do anything.
+        """
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = get_running_loop()
+        ticket.waiter = waiter = loop.create_future()
+        victim = self._queue.push(ticket)
+        if victim is ticket:
+            return FULL
+        if victim is not None and not victim.waiter.done():
+            victim.waiter.set_result(FULL)
+        self.advance()
+        if waiter.done():
+            return ""  # there was room after all
+        deadlines = self._run.deadlines(wait_s, Rejected.word)
+        alarm = deadlines.enter(self._now() + wait_s)
+        try:
+            reason: str = await waiter
+        except BaseException as error:
+            over = deadlines.leave(alarm) and isinstance(error, CancelledError)
+            self._leave(ticket)
+            if over:
+                return TOO_LONG
+            raise
+        deadlines.leave(alarm)
+        return reason
+
+    def _leave(self, ticket: Ticket) -> None:
+        if not self._queue.remove(ticket) and ticket.state is CALLED:
+            self._room.give_back(ticket, self._now())
+        self.advance()  # somebody else may be next now, or nobody
+
+    def advance(self) -> None:
+        """Call those for whom there is room. To be called whenever there may be more of it."""
+        queue = self._queue
+        if not queue:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            return
+        room, now = self._room, self._now()
+        while (ticket := queue.first()) is not None:
+            if ticket.waiter.done():  # cancelled in this very instant: it has not had the time to leave
+                queue.remove(ticket)
+                continue
+            wait_s = room.wait_s(ticket, now)
+            if wait_s > _INSTANT_S:
+                if wait_s < float("inf"):
+                    self._arm(now + wait_s)
+                return
+            queue.pop()
+            room.take(ticket, now)
+            ticket.waiter.set_result("")
+
+    def _arm(self, when: float) -> None:
+        if self._timer is not None:
+            if self._armed_for <= when + _INSTANT_S:
+                return  # soon enough: whoever is first then is looked at again
+            self._timer.cancel()
+        self._armed_for = when
+        self._timer = get_running_loop().call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self.advance()
+
+
+def place_of(request: Request) -> tuple[int, int, int, int, str]:
+    """What breaks ties of one instant: the structural id, as numbers; other ids come after those, as text."""
+    address = request_address(request.id)
+    return (0, *address, "") if address is not None else (1, 0, 0, 0, request.id)
