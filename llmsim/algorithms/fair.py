@@ -71,7 +71,19 @@ class FairQueue:
     ['a', 'b', 'a', 'a']
     """
 
-    __slots__ = ("_clock", "_drop", "_flows", "_idle", "_length", "_limit", "_longest", "_sizes", "_waiting", "_weight")
+    __slots__ = (
+        "_clock",
+        "_drop",
+        "_flows",
+        "_idle",
+        "_length",
+        "_limit",
+        "_longest",
+        "_sizes",
+        "_under_way",
+        "_waiting",
+        "_weight",
+    )
 
     def __init__(
         self,
@@ -87,6 +99,7 @@ class FairQueue:
         self._idle: LazyHeap[_Flow] = LazyHeap(_is_stale)  # by tag, those that are to be forgotten some time
         self._clock = 0.0  # the tag of whoever was served last
         self._length = 0
+        self._under_way = 0
         # Which keys have how many tickets, and the most: moves by one at a time, so no search.
         self._sizes: dict[int, OrderedDict[str, None]] = {}
         self._longest = 0
@@ -162,11 +175,18 @@ class FairQueue:
         flow = self._flows[key]
         flow.under_way -= 1
         flow.tag = max(flow.tag + (cost - given) / flow.weight, flow.floor)
-        self._relist(flow)
+        self._under_way -= 1
+        if self._under_way or self._length:
+            self._relist(flow)
+        else:  # all have had what they wanted: a clean slate
+            self._flows.clear()
+            self._idle = LazyHeap(_is_stale)
+            self._clock = 0.0
 
     def _give(self, flow: _Flow, cost: float) -> None:
         flow.tag += cost / flow.weight
         flow.under_way += 1
+        self._under_way += 1
 
     def _nobody_waits(self, flow: _Flow) -> None:
         """What was given while nobody else waited is not held against anybody: whoever comes is lifted to there."""

@@ -42,7 +42,7 @@ class Ticket:
         What it will take of each limit, for rate limits.
     """
 
-    __slots__ = ("amounts", "arrived_s", "cost", "inside", "key", "place", "priority", "state", "waiter")
+    __slots__ = ("amounts", "arrived_s", "cost", "held", "inside", "key", "place", "priority", "state", "waiter")
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Ticket:
         self.amounts = amounts
         self.state = WAITING
         self.inside = False  #: in a queue
+        self.held: Any = None  #: what it was given, for whoever takes it back
         self.waiter: Any = None  #: whatever wakes it, for whoever runs the queue
 
     def __repr__(self) -> str:

@@ -3,21 +3,57 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, CancelledError, TimerHandle, get_running_loop
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, isfinite
+from operator import attrgetter
+from typing import Any, ClassVar, Literal, Protocol
 
 from llmsim.algorithms.queues import CALLED, Ticket
-from llmsim.errors import Rejected
+from llmsim.algorithms.rate_limits import INSTANT_S
+from llmsim.errors import GatewayError, Rejected
 from llmsim.gateway.contract import Run
 from llmsim.luck import request_address
 from llmsim.types import Request
+from llmsim.units import PositiveCount, PositiveDuration, format_duration
 
-__all__ = ["FULL", "TOO_LONG", "Line", "Permits", "Queue", "Room", "place_of"]
+__all__ = ["FULL", "TOO_LONG", "Line", "Per", "Queue", "Room", "WaitingLine", "key_of", "place_of", "turned_away"]
 
 #: Why somebody was not called: there was no place in the queue (any more), or the wait was over.
-FULL, TOO_LONG = "queue_full", "waited_too_long"
+FULL, TOO_LONG = "queue_full", "queue_timeout"
 
-#: Clocks have no finer digits worth waiting for; without it a rounding error would arm a timer for this very instant.
-_INSTANT_S = 1e-6
+
+#: Whose share something is: a field of the request.
+Per = Literal["user", "tenant", "route", "feature", "session"]
+
+
+def key_of(per: Per | None) -> Callable[[Request], str]:
+    """Reads the key; None: all requests have the same."""
+    return (lambda _: "") if per is None else attrgetter(per)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitingLine:
+    """Who finds no room waits here.
+
+    Parameters
+    ----------
+    limit
+        Most who wait.
+    timeout
+        Longest wait in seconds; then it is rejected.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    limit: PositiveCount
+    timeout: PositiveDuration
+
+    def __post_init__(self) -> None:
+        if self.limit < 1:
+            raise ValueError(f"queue limit must be at least 1, not {self.limit}; leave queue out to wait for nothing")
+        if not self.timeout > 0:
+            raise ValueError(f"queue timeout must be above 0, not {self.timeout!r}; write it like 5s")
 
 
 class Queue(Protocol):
@@ -38,7 +74,7 @@ class Room(Protocol):
     """What is waited for."""
 
     def wait_s(self, ticket: Ticket, now: float) -> float:
-        """Seconds until `ticket` could go; 0: now; inf: not before something is given back."""
+        """Seconds until `ticket` could go; 0: now (never a rounding error); inf: not before something is given back."""
 
     def take(self, ticket: Ticket, now: float) -> None:
         """`ticket` goes."""
@@ -47,38 +83,19 @@ class Room(Protocol):
         """`ticket` went, but its caller was gone: undo `take`."""
 
 
-class Permits:
-    """A number of calls at once. `limit` may change at any time (then `Line.advance`)."""
-
-    __slots__ = ("limit", "taken")
-
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
-        self.taken = 0
-
-    def wait_s(self, ticket: Ticket, now: float) -> float:
-        return 0.0 if self.taken < self.limit else float("inf")
-
-    def take(self, ticket: Ticket, now: float) -> None:
-        self.taken += 1
-
-    def give_back(self, ticket: Ticket, now: float) -> None:
-        self.taken -= 1
-
-
 class Line:
     """A queue before a room. One timer for all who wait, and one for all waits of a length.
 
     ::
 
-        if len(line) or permits.taken >= permits.limit:
+        if len(line) or permits.wait_s(None, now) > 0:
             reason = await line.wait(Ticket(now, place_of(request)), wait_s=5.0)
             if reason:
-                raise Rejected(...)
+                raise turned_away(...)
         else:
-            permits.taken += 1
+            permits.take(None, now)
         ...
-        permits.taken -= 1  # when the response has ended
+        permits.ended(now - began)  # when the response has ended
         line.advance()
 
     Parameters
@@ -157,7 +174,7 @@ class Line:
                 queue.remove(ticket)
                 continue
             wait_s = room.wait_s(ticket, now)
-            if wait_s > _INSTANT_S:
+            if wait_s > 0:
                 if wait_s < float("inf"):
                     self._arm(now + wait_s)
                 return
@@ -167,7 +184,7 @@ class Line:
 
     def _arm(self, when: float) -> None:
         if self._timer is not None:
-            if self._armed_for <= when + _INSTANT_S:
+            if self._armed_for <= when + INSTANT_S:
                 return  # soon enough: whoever is first then is looked at again
             self._timer.cancel()
         self._armed_for = when
@@ -182,3 +199,39 @@ def place_of(request: Request) -> tuple[int, int, int, int, str]:
     """What breaks ties of one instant: the structural id, as numbers; other ids come after those, as text."""
     address = request_address(request.id)
     return (0, *address, "") if address is not None else (1, 0, 0, 0, request.id)
+
+
+def turned_away(
+    run: Run,
+    request: Request,
+    why: str,
+    reason: str,
+    retry_after_s: float,
+    kind: type[GatewayError] = Rejected,
+    **more: Any,
+) -> GatewayError:
+    """The error for one that must not go, on the record, with when to come back if that is known.
+
+    Callers' SDKs read the header (a gateway's own 429 without it: BerriAI/litellm issue 4695).
+
+    Parameters
+    ----------
+    run, request
+        Whose policy, and who.
+    why
+        For people.
+    reason
+        For tables, one word.
+    retry_after_s
+        Seconds; 0: not known, inf: never.
+    kind
+        Of the error.
+    more
+        Other fields of the event.
+    """
+    known = retry_after_s if retry_after_s > 0 and isfinite(retry_after_s) else None
+    fields = {} if known is None else {"retry_after_s": round(known, 6)}
+    run.emit("rejected", request, reason=reason, **fields, **more)
+    again = "" if known is None else f"; try again in {format_duration(known)}"
+    headers = None if known is None else {"retry-after": str(ceil(known))}
+    return kind(f"{why}{again}", upstream=run.upstream, headers=headers, retry_after_s=known)
