@@ -180,7 +180,7 @@ class FairQueue:
             self._relist(flow)
         else:  # all have had what they wanted: a clean slate
             self._flows.clear()
-            self._idle = LazyHeap(_is_stale)
+            self._waiting, self._idle = LazyHeap(_is_stale), LazyHeap(_is_stale)
             self._clock = 0.0
 
     def _give(self, flow: _Flow, cost: float) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from llmsim.algorithms.buckets import TokenBucket
 from llmsim.algorithms.queues import Ticket
 from llmsim.algorithms.rate_limits import INSTANT_S
+from llmsim.algorithms.smoothed import Smoothed
 
 __all__ = ["Permits"]
-
-#: Weight of the latest call in the smoothed time that calls take: that of TCP's round-trip time (RFC 6298).
-_SMOOTHING = 1 / 8
 
 _FOREVER = float("inf")
 
@@ -23,6 +21,8 @@ class Permits:
         Most calls at once. May be changed at any time.
     rate_per_s
         Most calls that begin a second, evenly: the next no sooner than 1/rate after one; None: no limit.
+    held_s
+        How long calls have one, for `expected_s`; default: a mean of its own.
 
     Examples
     --------
@@ -37,12 +37,14 @@ class Permits:
     inf
     """
 
-    __slots__ = ("_pace", "held_s", "limit", "taken")
+    __slots__ = ("_held_s", "_pace", "limit", "taken")
 
-    def __init__(self, limit: float = _FOREVER, rate_per_s: float | None = None) -> None:
+    def __init__(
+        self, limit: float = _FOREVER, rate_per_s: float | None = None, held_s: Smoothed | None = None
+    ) -> None:
         self.limit = limit
         self.taken = 0
-        self.held_s = 0.0  #: how long calls have it, smoothed
+        self._held_s = held_s or Smoothed()
         self._pace = None if rate_per_s is None else TokenBucket(rate_per_s, 1.0)
 
     def wait_s(self, ticket: Ticket | None, now: float) -> float:
@@ -69,9 +71,9 @@ class Permits:
     def ended(self, held_s: float) -> None:
         """One has ended that began so many seconds ago."""
         self.taken -= 1
-        self.held_s = self.held_s + _SMOOTHING * (held_s - self.held_s) if self.held_s else held_s
+        self._held_s.add(held_s)
 
     def expected_s(self, waiting: int) -> float:
         """Seconds that one would wait behind `waiting` others, as things have gone; 0 where nothing is known."""
-        by_permits = (waiting + 1) * self.held_s / self.limit
+        by_permits = (waiting + 1) * self._held_s.value / self.limit
         return by_permits if self._pace is None else max(by_permits, (waiting + 1) / self._pace.rate_per_s)

@@ -158,7 +158,7 @@ class WaitQueue:
     (True, 1)
     """
 
-    __slots__ = ("_by_priority", "_drop", "_length", "_limit", "_line", "_next_key", "_victims")
+    __slots__ = ("_by_priority", "_drop", "_length", "_limit", "_line", "_next_key", "_pushed", "_victims")
 
     def __init__(self, limit: int | None = None, order: Order = "fifo", drop: Drop = "newest") -> None:
         self._limit = float("inf") if limit is None else limit
@@ -169,6 +169,7 @@ class WaitQueue:
         # Who goes first when it is full, where that is neither the one who comes nor the one who is next.
         needs_other_end = self._by_priority or (drop == "oldest" and order == "lifo")
         self._victims: LazyHeap[Ticket] | None = LazyHeap(_has_gone) if needs_other_end else None
+        self._pushed = 0
         self._length = 0
 
     def __len__(self) -> int:
@@ -188,8 +189,10 @@ class WaitQueue:
     def _enter(self, ticket: Ticket) -> None:
         self._line.push(self._next_key(ticket), ticket)
         if self._victims is not None:
-            newest = -ticket.arrived_s if self._drop == "newest" else ticket.arrived_s
-            self._victims.push((ticket.priority if self._by_priority else 0, newest, ticket.place), ticket)
+            self._pushed += 1
+            newest = self._drop == "newest"
+            age = (-ticket.arrived_s, (-self._pushed,)) if newest else (ticket.arrived_s, ticket.place)
+            self._victims.push((ticket.priority if self._by_priority else 0, *age), ticket)
         ticket.inside = True
         self._length += 1
 

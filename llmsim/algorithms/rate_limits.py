@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from llmsim.algorithms.buckets import Reservation, ReservingBucket
 
-__all__ = ["INSTANT_S", "AnswerLength", "RateLimits"]
+__all__ = ["INSTANT_S", "RateLimits"]
 
 #: Waits below this are none: clocks have no finer digits, and whoever waited as long as told must not be told again.
 INSTANT_S = 1e-6
@@ -23,6 +23,8 @@ class RateLimits:
         Each limit's refill.
     burst_s
         A full bucket holds this much time's worth, at least 1.
+    returns
+        For each limit, whether anything of what is reserved may come back when a call ends; default: of all of them.
 
     Examples
     --------
@@ -35,10 +37,11 @@ class RateLimits:
     0.0
     """
 
-    __slots__ = ("_behind", "buckets")
+    __slots__ = ("_behind", "_returns", "buckets")
 
-    def __init__(self, rates_per_s: Sequence[float], burst_s: float) -> None:
+    def __init__(self, rates_per_s: Sequence[float], burst_s: float, returns: Sequence[bool] | None = None) -> None:
         self.buckets = tuple(ReservingBucket(rate, max(rate * burst_s, 1.0)) for rate in rates_per_s)
+        self._returns = [True] * len(self.buckets) if returns is None else returns
         self._behind = [0.0] * len(self.buckets)  # what those who wait will take
 
     def wait_s(self, amounts: Sequence[float], now: float) -> float:
@@ -49,23 +52,35 @@ class RateLimits:
             longest = max(longest, wait_s)
         return longest if longest > INSTANT_S else 0.0
 
-    def reserve(self, amounts: Sequence[float], now: float) -> list[Reservation]:
-        """Take what `wait_s` has said is there."""
-        return [bucket.reserve(amount, now) for bucket, amount in zip(self.buckets, amounts, strict=True)]
+    def reserve(self, amounts: Sequence[float], now: float) -> list[Reservation | float]:
+        """Take what `wait_s` has said is there: for each limit the reservation, or what was taken for good."""
+        call: list[Reservation | float] = []
+        for bucket, amount, returns in zip(self.buckets, amounts, self._returns, strict=True):
+            if returns:
+                call.append(bucket.reserve(amount, now))
+            else:
+                bucket.take(amount, now)
+                call.append(amount)
+        return call
 
-    def settle(self, call: Sequence[Reservation], used: Sequence[float], now: float) -> None:
+    def settle(self, call: Sequence[Reservation | float], used: Sequence[float], now: float) -> None:
         """The call has ended, and used this."""
         for bucket, reservation, amount in zip(self.buckets, call, used, strict=True):
-            bucket.settle(reservation, amount, now)
+            if isinstance(reservation, Reservation):
+                bucket.settle(reservation, amount, now)
+
+    def undo(self, call: Sequence[Reservation | float], now: float) -> None:
+        """The call, just reserved, will not be made."""
+        for bucket, reservation in zip(self.buckets, call, strict=True):
+            if isinstance(reservation, Reservation):
+                bucket.settle(reservation, 0.0, now)
+            else:
+                bucket.take(-reservation, now)
 
     def queue(self, amounts: Sequence[float], times: int = 1) -> None:
         """One that will take `amounts` waits (`times` 1) or no longer does (−1)."""
         for number, amount in enumerate(amounts):
             self._behind[number] += times * amount
-
-    def clear_queue(self) -> None:
-        """Nobody waits: not even rounding errors do."""
-        self._behind = [0.0] * len(self.buckets)
 
     def expected_s(self, amounts: Sequence[float], now: float) -> float:
         """Seconds that a call would wait behind those who do, if nothing came back before."""
@@ -86,26 +101,4 @@ class RateLimits:
 
     def is_full(self, now: float) -> bool:
         """Whether it is as if it were new: nothing reserved, nothing missing."""
-        return all(not bucket.reserved and bucket.refill(now) >= bucket.capacity for bucket in self.buckets)
-
-
-class AnswerLength:
-    """What answers have had so far on average, in tokens; recent ones count more.
-
-    Examples
-    --------
-    >>> answers = AnswerLength()
-    >>> answers.saw(11)
-    >>> answers.mean
-    186.0
-    """
-
-    __slots__ = ("mean",)
-
-    def __init__(self) -> None:
-        # Until one has been seen: the mean of Azure's conversation trace of 2023 (19,366 calls).
-        self.mean = 211.0
-
-    def saw(self, tokens: int) -> None:
-        """An answer of so many tokens has ended."""
-        self.mean += (tokens - self.mean) / 8  # the weight that TCP gives to its latest round-trip time (RFC 6298)
+        return not any(bucket.reserved or bucket.refill(now) < bucket.capacity for bucket in self.buckets)

@@ -129,6 +129,7 @@ def test_whoever_floods_a_bounded_queue_crowds_out_himself():
 
 def test_users_that_come_once_are_forgotten():
     queue = FairQueue()
+    queue.charge("one that is under way all the time", 1.0)
     most = 0
     for number in range(3000):
         key, cost = f"u{number}", 1.0 + number % 7
@@ -137,10 +138,12 @@ def test_users_that_come_once_are_forgotten():
         else:
             queue.push(Ticket(0.0, (number,), key=key, cost=cost))
             assert queue.pop().key == key
-        queue.settle(key, cost, cost)
+        queue.settle(key, cost, cost - number % 2)
         most = max(most, queue.keys)
     assert most <= 10
     assert len(queue._idle) <= 60
+    queue.settle("one that is under way all the time", 1.0, 1.0)
+    assert queue.keys == 0
 
 
 @pytest.mark.parametrize("limit", [0, 1])
@@ -149,3 +152,14 @@ def test_small_limits(limit):
     outcome = [queue.push(Ticket(float(n), (n,), key=key)) for n, key in enumerate("ab")]
     assert [ticket is not None for ticket in outcome] == [limit == 0, True]
     assert len(queue) == limit
+
+
+def test_more_keys_than_can_be_remembered():
+    """While somebody waits, those who had more than their share are remembered, up to a bound."""
+    queue = FairQueue()
+    queue.push(Ticket(0.0, (0,), key="waits"))
+    for number in range(10_500):
+        queue.charge(f"u{number}", 1.0)
+        queue.settle(f"u{number}", 1.0, 1.0)
+    assert queue.keys <= 10_001
+    assert queue.pop().key == "waits"

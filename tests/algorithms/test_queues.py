@@ -33,12 +33,10 @@ class Model:
             return None
         least = min(t.priority for t in self.inside) if self.order == "priority" else None
         ranks = [t for t in self.inside if least is None or t.priority == least]
-        pick = max if self.drop == "newest" else min
-        # The newcomer is the newest, even of those that came in the same instant with a later id.
-        victim = pick(ranks, key=lambda t: (t.arrived_s, t is ticket, *([] if self.drop == "newest" else [t.place])))
-        if self.drop == "newest" and victim is not ticket:
-            last = max(t.arrived_s for t in ranks)
-            victim = min((t for t in ranks if t.arrived_s == last), key=lambda t: t.place)
+        if self.drop == "newest":  # `inside` is in the order of coming, also within an instant
+            victim = max(ranks, key=lambda t: (t.arrived_s, self.inside.index(t)))
+        else:
+            victim = min(ranks, key=lambda t: (t.arrived_s, t is ticket, t.place))
         self.inside.remove(victim)
         return victim
 

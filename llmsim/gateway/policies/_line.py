@@ -17,11 +17,26 @@ from llmsim.luck import request_address
 from llmsim.types import Request
 from llmsim.units import PositiveCount, PositiveDuration, format_duration
 
-__all__ = ["FULL", "TOO_LONG", "Line", "Per", "Queue", "Room", "WaitingLine", "key_of", "place_of", "turned_away"]
+__all__ = [
+    "FULL",
+    "TOO_LONG",
+    "USUAL_ANSWER",
+    "Line",
+    "Per",
+    "Queue",
+    "Room",
+    "WaitingLine",
+    "key_of",
+    "place_of",
+    "turned_away",
+]
 
 #: Why somebody was not called: there was no place in the queue (any more), or the wait was over.
 FULL, TOO_LONG = "queue_full", "queue_timeout"
 
+
+#: Tokens of an answer until answers have been seen: the mean of Azure's conversation trace of 2023 (19,366 calls).
+USUAL_ANSWER = 211.0
 
 #: Whose share something is: a field of the request.
 Per = Literal["user", "tenant", "route", "feature", "session"]

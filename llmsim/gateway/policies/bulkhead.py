@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from llmsim.algorithms.permits import Permits
 from llmsim.algorithms.queues import Ticket, WaitQueue
+from llmsim.algorithms.smoothed import Smoothed
 from llmsim.gateway.contract import Handler, Run
 from llmsim.gateway.policies._gate import Gate
 from llmsim.gateway.policies._line import Per, WaitingLine, key_of, place_of
@@ -75,7 +76,7 @@ class Bulkhead:
 
 
 class _BulkheadHandler:
-    __slots__ = ("_gates", "_key", "_now", "_run", "_spec")
+    __slots__ = ("_gates", "_held_s", "_key", "_now", "_run", "_spec")
 
     def __init__(self, spec: Bulkhead, run: Run) -> None:
         self._spec = spec
@@ -83,6 +84,7 @@ class _BulkheadHandler:
         self._now = run.now
         self._key = key_of(spec.per)
         self._gates: dict[str, Gate] = {}
+        self._held_s = Smoothed()  # of all keys, since most are forgotten soon
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         now, key = self._now(), self._key(request)
@@ -109,7 +111,8 @@ class _BulkheadHandler:
 
     def _make(self, key: str) -> Gate:
         queue = WaitQueue(self._spec.queue.limit if self._spec.queue else 0)
-        return Gate(self._run, Permits(self._spec.at_once), queue, f"the bulkhead of {self._spec.per} {key!r}")
+        permits = Permits(self._spec.at_once, held_s=self._held_s)
+        return Gate(self._run, permits, queue, f"the bulkhead of {self._spec.per} {key!r}")
 
     def _ended(self, key: str, gate: Gate, began_s: float, outcome: Outcome, usage: Usage) -> None:
         self._leave(key, gate, began_s)

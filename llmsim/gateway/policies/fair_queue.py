@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 from llmsim.algorithms.fair import FairQueue as Queue
 from llmsim.algorithms.permits import Permits
 from llmsim.algorithms.queues import Ticket
-from llmsim.algorithms.rate_limits import AnswerLength
+from llmsim.algorithms.smoothed import Smoothed
 from llmsim.gateway.contract import Handler, Run
 from llmsim.gateway.policies._gate import Gate
-from llmsim.gateway.policies._line import Per, WaitingLine, key_of, place_of
+from llmsim.gateway.policies._line import USUAL_ANSWER, Per, WaitingLine, key_of, place_of
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Outcome, Request, Response, Usage
 from llmsim.units import Multiplier, PositiveCount
@@ -117,7 +117,7 @@ class _FairQueueHandler:
         self._key = key_of(spec.per)
         self._timeout = spec.queue.timeout
         self._by_tokens = spec.cost == "tokens"
-        self._answers = AnswerLength()
+        self._answers = Smoothed(USUAL_ANSWER)
         weights = spec.weights
         self._queue = queue = Queue(spec.queue.limit, lambda key: weights.get(key, 1.0))
         permits = Permits(spec.at_once)
@@ -146,12 +146,12 @@ class _FairQueueHandler:
     def _cost(self, request: Request) -> float:
         if not self._by_tokens:
             return 1.0
-        most, mean = request.max_tokens, self._answers.mean
+        most, mean = request.max_tokens, self._answers.value
         return request.input_tokens + (mean if most is None or mean < most else most)
 
     def _ended(self, key: str, cost: float, began_s: float, outcome: Outcome, usage: Usage) -> None:
         if outcome.kind == "ok":
-            self._answers.saw(usage.output_tokens)
+            self._answers.add(usage.output_tokens)
         used = float(usage.input_tokens + usage.output_tokens)
         self._leave(key, cost, began_s, used if self._by_tokens else cost)
 

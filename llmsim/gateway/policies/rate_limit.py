@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Literal
 
 from llmsim.algorithms.buckets import Reservation
 from llmsim.algorithms.queues import Ticket, WaitQueue
-from llmsim.algorithms.rate_limits import AnswerLength, RateLimits
+from llmsim.algorithms.rate_limits import RateLimits
+from llmsim.algorithms.smoothed import Smoothed
 from llmsim.errors import RateLimited
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.policies._line import Line, Per, WaitingLine, key_of, place_of, turned_away
+from llmsim.gateway.policies._line import USUAL_ANSWER, Line, Per, WaitingLine, key_of, place_of, turned_away
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Outcome, Request, Response, Usage
 from llmsim.units import PositiveCount, PositiveDuration, PositiveRate
@@ -118,13 +119,23 @@ class RateLimit:
         return _RateLimitHandler(self, run)
 
 
+_Call = Sequence[Reservation | float]
+
+
+def _words(spec: RateLimit) -> tuple[str, ...]:
+    """The limits it has."""
+    return tuple(word for word in _LIMITS if getattr(spec, word) is not None)
+
+
 class _Lane:
     """The limits of one key, and who waits for them."""
 
     __slots__ = ("limits", "line")
 
     def __init__(self, spec: RateLimit, run: Run, rates: Sequence[float]) -> None:
-        self.limits = RateLimits(rates, spec.burst)
+        # A request that counts whatever becomes of it never comes back: then waits for it are known for certain.
+        may_return = [word != "requests" or spec.failed_requests == "free" for word in _words(spec)]
+        self.limits = RateLimits(rates, spec.burst, may_return)
         self.line = Line(run, WaitQueue(spec.queue.limit if spec.queue else None), self)
 
     def wait_s(self, ticket: Ticket, now: float) -> float:
@@ -134,7 +145,7 @@ class _Lane:
         ticket.held = self.limits.reserve(ticket.amounts, now)
 
     def give_back(self, ticket: Ticket, now: float) -> None:
-        self.limits.settle(ticket.held, (0.0,) * len(ticket.amounts), now)
+        self.limits.undo(ticket.held, now)
 
     def is_idle(self, now: float) -> bool:
         return not self.line and self.limits.is_full(now)
@@ -148,11 +159,11 @@ class _RateLimitHandler:
         self._run = run
         self._now = run.now
         self._key = key_of(spec.per)
-        self._words = tuple(word for word in _LIMITS if getattr(spec, word) is not None)
+        self._words = _words(spec)
         self._counts = tuple(_LIMITS.index(word) for word in self._words)
         self._rates = tuple(getattr(spec, word) for word in self._words)
         self._lanes: OrderedDict[str, _Lane] = OrderedDict()  # by when they were last used
-        self._answers = AnswerLength()
+        self._answers = Smoothed(USUAL_ANSWER)
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         now = self._now()
@@ -160,7 +171,7 @@ class _RateLimitHandler:
         output = self._output(request)
         amounts = self._amounts(1.0, request.input_tokens, output)
         if not lane.line and lane.limits.wait_s(amounts, now) <= 0:
-            call: Sequence[Reservation] = lane.limits.reserve(amounts, now)
+            call: _Call = lane.limits.reserve(amounts, now)
         else:
             call = await self._wait(lane, request, amounts, now)
         try:
@@ -194,16 +205,14 @@ class _RateLimitHandler:
     def _output(self, request: Request) -> float:
         most, expected = request.max_tokens, self._spec.expected_output
         if most is None:
-            return self._answers.mean if expected is None else expected
+            return self._answers.value if expected is None else expected
         return most if expected is None or most < expected else expected
 
     def _amounts(self, requests: float, input_tokens: float, output: float) -> tuple[float, ...]:
         every = (requests, input_tokens + output, input_tokens, output)
         return tuple([every[at] for at in self._counts])
 
-    async def _wait(
-        self, lane: _Lane, request: Request, amounts: tuple[float, ...], now: float
-    ) -> Sequence[Reservation]:
+    async def _wait(self, lane: _Lane, request: Request, amounts: tuple[float, ...], now: float) -> _Call:
         limits, line, queue = lane.limits, lane.line, self._spec.queue
         for bucket, amount, word in zip(limits.buckets, amounts, self._words, strict=True):
             if amount > bucket.capacity:
@@ -219,14 +228,12 @@ class _RateLimitHandler:
             reason = await line.wait(ticket, queue.timeout)
         finally:
             limits.queue(amounts, -1)
-            if not line:
-                limits.clear_queue()
         now, came = self._now(), now
         if reason:
             raise self._refusal(request, reason, "no turn in time", limits.expected_s(amounts, now))
         if now > came:
             self._run.emit("queued", request, waited_s=round(now - came, 6))
-        held: Sequence[Reservation] = ticket.held
+        held: _Call = ticket.held
         return held
 
     def _refusal(self, request: Request, reason: str, why: str, retry_after_s: float = 0.0) -> RateLimited:
@@ -238,12 +245,12 @@ class _RateLimitHandler:
             error.status = None  # nothing was sent: a breaker outside must not take it for an answer
         return error
 
-    def _ended(self, lane: _Lane, call: Sequence[Reservation], outcome: Outcome, usage: Usage) -> None:
+    def _ended(self, lane: _Lane, call: _Call, outcome: Outcome, usage: Usage) -> None:
         if outcome.kind == "ok":
-            self._answers.saw(usage.output_tokens)
+            self._answers.add(usage.output_tokens)
         self._settle(lane, call, failed=outcome.error is not None, used=usage[:2])
 
-    def _settle(self, lane: _Lane, call: Sequence[Reservation], *, failed: bool, used: tuple[int, int]) -> None:
+    def _settle(self, lane: _Lane, call: _Call, *, failed: bool, used: tuple[int, int]) -> None:
         requests = 0.0 if failed and self._spec.failed_requests == "free" else 1.0
         lane.limits.settle(call, self._amounts(requests, *used), self._now())
         lane.line.advance()

@@ -50,7 +50,7 @@ class Watched:
         gates = list(getattr(handler, "_gates", {}).values()) + ([handler._gate] if hasattr(handler, "_gate") else [])
         for lane in lanes:
             found += [bucket.reserved for bucket in lane.limits.buckets if abs(bucket.reserved) > 1e-6]
-            found += [behind for behind in lane.limits._behind if behind]
+            found += [behind for behind in lane.limits._behind if abs(behind) > 1e-6]
         for gate in gates:
             found += ["permits"] * gate.permits.taken
         for line in [one.line for one in (*lanes, *gates)]:
