@@ -26,6 +26,8 @@ _EXAMPLES = {
     "provider": "openai",
     "order": "[openai, anthropic]",
     "time": "2s",
+    "queue": "{limit: 100, timeout: 10s}",
+    "starts": "{0: 60%, 10: 95%}",
 }
 
 
