@@ -152,7 +152,7 @@ class _Lane:
 
 
 class _RateLimitHandler:
-    __slots__ = ("_answers", "_counts", "_key", "_lanes", "_now", "_rates", "_run", "_spec", "_words")
+    __slots__ = ("_answers", "_counts", "_key", "_lanes", "_most", "_now", "_rates", "_run", "_spec", "_words")
 
     def __init__(self, spec: RateLimit, run: Run) -> None:
         self._spec = spec
@@ -162,6 +162,8 @@ class _RateLimitHandler:
         self._words = _words(spec)
         self._counts = tuple(_LIMITS.index(word) for word in self._words)
         self._rates = tuple(getattr(spec, word) for word in self._words)
+        # What a full bucket holds, of requests, tokens, input and output.
+        self._most = tuple(max((getattr(spec, word) or float("inf")) * spec.burst, 1.0) for word in _LIMITS)
         self._lanes: OrderedDict[str, _Lane] = OrderedDict()  # by when they were last used
         self._answers = Smoothed(USUAL_ANSWER)
 
@@ -204,9 +206,12 @@ class _RateLimitHandler:
 
     def _output(self, request: Request) -> float:
         most, expected = request.max_tokens, self._spec.expected_output
-        if most is None:
-            return self._answers.value if expected is None else expected
-        return most if expected is None or most < expected else expected
+        output = self._answers.value if expected is None else expected
+        if most is not None and (expected is None or most < output):
+            return most
+        # A guess must not be what makes a request too large for ever.
+        room = min(self._most[1] - request.input_tokens, self._most[3])
+        return room if 0 < room < output else output
 
     def _amounts(self, requests: float, input_tokens: float, output: float) -> tuple[float, ...]:
         every = (requests, input_tokens + output, input_tokens, output)

@@ -224,6 +224,20 @@ def test_more_than_a_full_bucket_never_fits_and_says_so():
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("fields", "left"), [({}, 0.0), ({"expected_output": 500}, 0.0), ({"expected_output": 7}, 43.0)]
+)
+def test_a_guess_makes_nothing_too_large(fields, left):
+    async def main():
+        bench = Bench(tokens=1.0, burst=60.0, **fields)
+        await bench.send(ask(input_tokens=10))
+        assert bench.level() == left
+        assert isinstance(await bench.call(input_tokens=61), RateLimited)
+        assert bench.reasons == ["too_large"]
+
+    run(main())
+
+
 def test_a_limit_for_each_and_they_are_forgotten():
     async def main():
         bench = Bench(0.0, requests=1.0, burst=1.0, per="user", upstream="")
