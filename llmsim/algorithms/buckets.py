@@ -75,14 +75,8 @@ class TokenBucket:
         self.level = min(self.level, capacity)
 
 
-class Reservation:
-    """Part of a `ReservingBucket` that is held for a call until it is known what the call used."""
-
-    __slots__ = ("amount", "number")
-
-    def __init__(self, number: int, amount: float) -> None:
-        self.number = number
-        self.amount = amount
+#: Part of a `ReservingBucket` that is held until it is known what its call used: its number and its amount.
+Reservation = tuple[int, float]
 
 
 class ReservingBucket(TokenBucket):
@@ -129,12 +123,13 @@ class ReservingBucket(TokenBucket):
     def reserve(self, amount: float, now: float) -> Reservation:
         """Take `amount`, which `wait_s` has said is there."""
         level = self.refill(now)
-        self._peak(level)
+        if self._open:
+            self._peak(level)
         self.level = level - amount
         self.reserved += amount
         self._open += 1
         self._newest += 1
-        return Reservation(self._newest, amount)
+        return (self._newest, amount)
 
     def _peak(self, level: float) -> None:
         peaks, stored = self._peaks, level - self._raised
@@ -151,16 +146,17 @@ class ReservingBucket(TokenBucket):
         """The call of this reservation has ended and used so much."""
         level = self.refill(now)
         self._peak(level)
-        peaks, spare = self._peaks, reservation.amount - used
+        number, amount = reservation
+        peaks, spare = self._peaks, amount - used
         if spare > 0:
-            fullest = peaks[bisect_left(peaks, (reservation.number, -math.inf))][1] + self._raised
+            fullest = peaks[bisect_left(peaks, (number, -math.inf))][1] + self._raised
             spare = max(min(spare, self.capacity - fullest), 0.0)
             # It would have been fuller since then by as much. Before that it would not, but forgetting this errs on
             # the safe side.
             self._raised += spare
         self.level = level + spare
         self._open -= 1
-        self.reserved -= reservation.amount
+        self.reserved -= amount
         if not self._open:
             self.reserved = self._raised = 0.0
             peaks.clear()

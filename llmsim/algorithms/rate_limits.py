@@ -66,13 +66,13 @@ class RateLimits:
     def settle(self, call: Sequence[Reservation | float], used: Sequence[float], now: float) -> None:
         """The call has ended, and used this."""
         for bucket, reservation, amount in zip(self.buckets, call, used, strict=True):
-            if isinstance(reservation, Reservation):
+            if isinstance(reservation, tuple):
                 bucket.settle(reservation, amount, now)
 
     def undo(self, call: Sequence[Reservation | float], now: float) -> None:
         """The call, just reserved, will not be made."""
         for bucket, reservation in zip(self.buckets, call, strict=True):
-            if isinstance(reservation, Reservation):
+            if isinstance(reservation, tuple):
                 bucket.settle(reservation, 0.0, now)
             else:
                 bucket.take(-reservation, now)

@@ -178,12 +178,14 @@ class Line:
     def advance(self) -> None:
         """Call those for whom there is room. To be called whenever there may be more of it."""
         queue = self._queue
-        if not queue:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            return
-        room, now = self._room, self._now()
+        if queue:
+            self._call(queue, self._now())
+        if self._timer is not None and not queue:
+            self._timer.cancel()
+            self._timer = None
+
+    def _call(self, queue: Queue, now: float) -> None:
+        room = self._room
         while (ticket := queue.first()) is not None:
             if ticket.waiter.done():  # cancelled in this very instant: it has not had the time to leave
                 queue.remove(ticket)

@@ -122,21 +122,14 @@ class RateLimit:
 _Call = Sequence[Reservation | float]
 
 
-def _words(spec: RateLimit) -> tuple[str, ...]:
-    """The limits it has."""
-    return tuple(word for word in _LIMITS if getattr(spec, word) is not None)
-
-
 class _Lane:
     """The limits of one key, and who waits for them."""
 
     __slots__ = ("limits", "line")
 
-    def __init__(self, spec: RateLimit, run: Run, rates: Sequence[float]) -> None:
-        # A request that counts whatever becomes of it never comes back: then waits for it are known for certain.
-        may_return = [word != "requests" or spec.failed_requests == "free" for word in _words(spec)]
-        self.limits = RateLimits(rates, spec.burst, may_return)
-        self.line = Line(run, WaitQueue(spec.queue.limit if spec.queue else None), self)
+    def __init__(self, limits: RateLimits) -> None:
+        self.limits = limits
+        self.line: Line | None = None  # once somebody has to wait
 
     def wait_s(self, ticket: Ticket, now: float) -> float:
         return self.limits.wait_s(ticket.amounts, now)
@@ -152,15 +145,31 @@ class _Lane:
 
 
 class _RateLimitHandler:
-    __slots__ = ("_answers", "_counts", "_key", "_lanes", "_most", "_now", "_rates", "_run", "_spec", "_words")
+    __slots__ = (
+        "_answers",
+        "_counts",
+        "_key",
+        "_lanes",
+        "_most",
+        "_now",
+        "_rates",
+        "_returns",
+        "_run",
+        "_settles",
+        "_spec",
+        "_words",
+    )
 
     def __init__(self, spec: RateLimit, run: Run) -> None:
         self._spec = spec
         self._run = run
         self._now = run.now
         self._key = key_of(spec.per)
-        self._words = _words(spec)
+        self._words = tuple(word for word in _LIMITS if getattr(spec, word) is not None)
         self._counts = tuple(_LIMITS.index(word) for word in self._words)
+        # A request that counts whatever becomes of it never comes back.
+        self._returns = [word != "requests" or spec.failed_requests == "free" for word in self._words]
+        self._settles = any(self._returns)
         self._rates = tuple(getattr(spec, word) for word in self._words)
         # What a full bucket holds, of requests, tokens, input and output.
         self._most = tuple(max((getattr(spec, word) or float("inf")) * spec.burst, 1.0) for word in _LIMITS)
@@ -176,6 +185,8 @@ class _RateLimitHandler:
             call: _Call = lane.limits.reserve(amounts, now)
         else:
             call = await self._wait(lane, request, amounts, now)
+        if not self._settles:
+            return await call_next(request)
         try:
             response = await call_next(request)
         except BaseException as error:
@@ -192,16 +203,16 @@ class _RateLimitHandler:
         lanes, key = self._lanes, self._key(request)
         lane = lanes.get(key)
         if lane is None:
-            lane = lanes[key] = _Lane(self._spec, self._run, self._rates)
-        if len(lanes) > 1:
-            lanes.move_to_end(key)
-            # Two of those that were not used for longest, for one that comes: as many as there are in use stay.
-            for _ in range(2):
+            lane = lanes[key] = _Lane(RateLimits(self._rates, self._spec.burst, self._returns))
+            # For one that comes, two that were not used for longest may go: as many as are in use stay.
+            for _ in range(min(2, len(lanes) - 1)):
                 oldest = next(iter(lanes))
-                if oldest != key and lanes[oldest].is_idle(now):
+                if lanes[oldest].is_idle(now):
                     del lanes[oldest]
                 else:
                     lanes.move_to_end(oldest)
+        elif len(lanes) > 1:
+            lanes.move_to_end(key)
         return lane
 
     def _output(self, request: Request) -> float:
@@ -218,7 +229,7 @@ class _RateLimitHandler:
         return tuple([every[at] for at in self._counts])
 
     async def _wait(self, lane: _Lane, request: Request, amounts: tuple[float, ...], now: float) -> _Call:
-        limits, line, queue = lane.limits, lane.line, self._spec.queue
+        limits, queue = lane.limits, self._spec.queue
         for bucket, amount, word in zip(limits.buckets, amounts, self._words, strict=True):
             if amount > bucket.capacity:
                 raise self._refusal(request, "too_large", f"{amount:g} {word} can never fit into {bucket.capacity:g}")
@@ -227,6 +238,9 @@ class _RateLimitHandler:
         longest = queue.timeout if request.deadline_s is None else min(queue.timeout, request.deadline_s - now)
         if limits.least_s(amounts, now) > longest:
             raise self._refusal(request, "limit", "the wait would be too long", limits.expected_s(amounts, now))
+        line = lane.line
+        if line is None:
+            line = lane.line = Line(self._run, WaitQueue(queue.limit), lane)
         ticket = Ticket(now, place_of(request), amounts=amounts)
         limits.queue(amounts)
         try:
@@ -258,4 +272,5 @@ class _RateLimitHandler:
     def _settle(self, lane: _Lane, call: _Call, *, failed: bool, used: tuple[int, int]) -> None:
         requests = 0.0 if failed and self._spec.failed_requests == "free" else 1.0
         lane.limits.settle(call, self._amounts(requests, *used), self._now())
-        lane.line.advance()
+        if lane.line:
+            lane.line.advance()

@@ -53,7 +53,7 @@ class Watched:
             found += [behind for behind in lane.limits._behind if abs(behind) > 1e-6]
         for gate in gates:
             found += ["permits"] * gate.permits.taken
-        for line in [one.line for one in (*lanes, *gates)]:
+        for line in [one.line for one in (*lanes, *gates) if one.line is not None]:
             found += ["waiting"] * len(line) + (["timer"] if line._timer is not None else [])
         found += ["in flight"] * getattr(handler, "_in_flight", 0)
         if hasattr(handler, "_gates"):
