@@ -27,7 +27,7 @@ _EXAMPLES = {
     "order": "[openai, anthropic]",
     "time": "2s",
     "queue": "{limit: 100, timeout: 10s}",
-    "starts": "{0: 60%, 10: 95%}",
+    "levels": "[{priority: 0, above: 60%}, {priority: 10, above: 95%}]",
 }
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gateway.policies.toys import levels
 
 from llmsim.distributions import Constant
 from llmsim.gateway.pipeline import Gateway
@@ -47,7 +48,7 @@ def test_a_rate_limit_of_each_replica_is_n_times_the_limit(replicas, shared):
         (Bulkhead(at_once=3), 3),
         (FairQueue(at_once=3, queue=LINE), 3),
         (WaitingRoom(at_once=3, queue=LINE), 3),
-        (LoadShedding(at_once=8, starts={0: 0.5}), 8),
+        (LoadShedding(at_once=8, levels=levels({0: 0.5})), 8),
     ],
     ids=lambda value: getattr(value, "kind", ""),
 )

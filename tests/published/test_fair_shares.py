@@ -2,7 +2,7 @@
 they ask for; and one that asks for less than its share gets all it asks for (max-min fairness).
 
 The property behind it is that of start-time fair queueing (Goyal et al. 1996) and of the Virtual Token Counter (Sheng
-et al. 2024, whose figure 3 shows two clients at 90 and 180 requests a minute served equally).
+et al., arXiv 2401.00588).
 """
 
 import numpy as np

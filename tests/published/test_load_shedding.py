@@ -6,6 +6,7 @@ prefetches) report this; here it is measured, beside the same without shedding a
 
 import numpy as np
 import pytest
+from gateway.policies.toys import levels
 from scipy import stats
 
 from llmsim.distributions import Constant, Exponential
@@ -58,8 +59,8 @@ def test_at_twice_the_load_what_matters_goes_on():
     found = {}
     for name, policies in {
         "without": [],
-        "by priority": [LoadShedding(at_once=SLOTS, starts=STARTS)],
-        "all alike": [LoadShedding(at_once=SLOTS, starts={0: 0.6})],
+        "by priority": [LoadShedding(at_once=SLOTS, levels=levels(STARTS))],
+        "all alike": [LoadShedding(at_once=SLOTS, levels=levels({0: 0.6}))],
     }.items():
         rows = np.array([_goodput(policies, number) for number in range(6)])
         found[name] = [_interval(column) for column in rows.T]

@@ -8,7 +8,7 @@ from llmsim.gateway.policies.circuit_breaker import CircuitBreaker
 from llmsim.gateway.policies.deadline import Deadline
 from llmsim.gateway.policies.fair_queue import FairQueue
 from llmsim.gateway.policies.fallback import Fallback
-from llmsim.gateway.policies.load_shedding import LoadShedding
+from llmsim.gateway.policies.load_shedding import LoadShedding, ShedLevel
 from llmsim.gateway.policies.rate_limit import RateLimit
 from llmsim.gateway.policies.retry import Retry
 from llmsim.gateway.policies.timeout import Timeout
@@ -25,6 +25,7 @@ __all__ = [
     "LoadShedding",
     "RateLimit",
     "Retry",
+    "ShedLevel",
     "Timeout",
     "WaitingLine",
     "WaitingRoom",

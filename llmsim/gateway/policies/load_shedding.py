@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from llmsim.algorithms.shedding import RecentMean, Shedding
@@ -13,7 +12,17 @@ from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Outcome, Request, Response, Usage
 from llmsim.units import PositiveCount, PositiveDuration, Ratio
 
-__all__ = ["LoadShedding"]
+__all__ = ["LoadShedding", "ShedLevel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShedLevel:
+    """A priority, and the utilisation above which it begins to be rejected."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    priority: int
+    above: Ratio
 
 
 @register("load_shedding")
@@ -35,10 +44,10 @@ class LoadShedding:
 
     Parameters
     ----------
-    starts
-        Priority: utilisation at which it begins to be rejected, ``{0: 60%, 5: 80%, 10: 95%}``. At the start of the
-        next higher priority all of it is, at 100% all of the highest. Requests with a priority between two go with the
-        lower. No default fits; the highest should begin close to 100%.
+    levels
+        Which priority begins to be rejected above which utilisation: ``[{priority: 0, above: 60%}, {priority: 10,
+        above: 95%}]``. Where the next higher priority begins, all of it is rejected; at 100% all of the highest.
+        Requests with a priority between two go with the lower. No default fits; the highest should begin close to 100%.
     at_once
         Calls under way that are full utilisation. At least one of `at_once` and `delay`; the busier one counts.
     delay
@@ -56,16 +65,17 @@ class LoadShedding:
 
     Examples
     --------
-    >>> LoadShedding(at_once=100, starts={0: 0.6, 10: 0.95}).window
+    >>> levels = (ShedLevel(priority=0, above=0.6), ShedLevel(priority=10, above=0.95))
+    >>> LoadShedding(at_once=100, levels=levels).window
     10.0
-    >>> LoadShedding(starts={0: 0.6})
+    >>> LoadShedding(levels=levels)
     Traceback (most recent call last):
     ValueError: load_shedding cannot tell how busy it is; write at_once: 100, delay: 2s, or both
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
-    starts: Mapping[int, Ratio] = field(hash=False)
+    levels: tuple[ShedLevel, ...]
     at_once: PositiveCount | None = None
     delay: PositiveDuration | None = None
     window: PositiveDuration = 10.0
@@ -81,16 +91,20 @@ class LoadShedding:
                 raise ValueError(f"load_shedding {word} must be above 0, not {value!r}")
         if self.delay is None and self.window != 10.0:
             raise ValueError("window has no effect without delay; remove it, or write delay: 2s")
-        if not self.starts:
-            raise ValueError("starts is empty, so nothing would ever be rejected; write starts: {0: 60%, 10: 95%}")
-        before = -1.0
-        for priority, start in sorted(self.starts.items()):
-            if not before < start < 1:
+        object.__setattr__(self, "levels", tuple(self.levels))
+        example = "[{priority: 0, above: 60%}, {priority: 10, above: 95%}]"
+        if not self.levels:
+            raise ValueError(f"levels is empty, so nothing would ever be rejected; write levels: {example}")
+        last: ShedLevel | None = None
+        for level in self.levels:
+            if last is not None and not (last.priority < level.priority and last.above < level.above):
                 raise ValueError(
-                    f"priority {priority} begins to be rejected at {start:.0%}; that must be more than for lower "
-                    "priorities and less than 100%, as in starts: {0: 60%, 10: 95%}"
+                    f"priority {level.priority} above {level.above:.0%} comes after priority {last.priority} above "
+                    f"{last.above:.0%}; both must rise from level to level, as in {example}"
                 )
-            before = start
+            if not 0 <= level.above < 1:
+                raise ValueError(f"priority {level.priority} begins at {level.above:.0%}; write less than 100%")
+            last = level
 
     def start(self, run: Run) -> Handler:
         """Fresh state: nothing under way."""
@@ -103,7 +117,7 @@ class _LoadSheddingHandler:
     def __init__(self, spec: LoadShedding, run: Run) -> None:
         self._run = run
         self._now = run.now
-        self._shedding = Shedding(spec.starts)
+        self._shedding = Shedding({level.priority: level.above for level in spec.levels})
         self._at_once = spec.at_once or float("inf")
         self._delay = spec.delay
         self._recent = RecentMean(spec.window)

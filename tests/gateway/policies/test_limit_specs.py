@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from gateway.policies.toys import levels
 from pydantic import TypeAdapter, ValidationError
 
 from llmsim.errors import ScenarioError
@@ -43,8 +44,11 @@ FORMS = {
         FairQueue(at_once=32, queue=LINE, weights={"gold": 4.0, "trial": 0.5}, cost="requests"),
     ),
     "load_shedding": (
-        {"at_once": 100, "delay": "2s", "window": "5s", "starts": {0: "60%", 10: "95%"}},
-        LoadShedding(at_once=100, delay=2.0, window=5.0, starts={0: 0.6, 10: 0.95}),
+        {
+            "at_once": 100, "delay": "2s", "window": "5s",
+            "levels": [{"priority": 0, "above": "60%"}, {"priority": 10, "above": "95%"}],
+        },
+        LoadShedding(at_once=100, delay=2.0, window=5.0, levels=levels({0: 0.6, 10: 0.95})),
     ),
     "waiting_room": (
         {
@@ -110,8 +114,14 @@ def test_a_scenario_knows_them_all():
         ("bulkhead", {"at_once": 3, "per": "customer"}, "per", "'user', 'tenant', 'route', 'feature' or 'session'"),
         ("waiting_room", {"queue": {"limit": 5, "timeout": "1s"}}, "", "at_once: 50, rate: 20/s, or both"),
         ("waiting_room", {"at_once": 5}, "queue", "Add queue: {limit: 100, timeout: 10s}"),
-        ("load_shedding", {"at_once": 5, "starts": {0: "110%"}}, "starts", "at most 1"),
-        ("load_shedding", {"at_once": 5, "starts": {0: "90%", 5: "60%"}}, "", "priority 5 begins"),
+        ("load_shedding", {"at_once": 5, "levels": [{"priority": 0, "above": "110%"}]}, "levels[0].above", "at most 1"),
+        (
+            "load_shedding",
+            {"at_once": 5, "levels": [{"priority": 0, "above": "90%"}, {"priority": 5, "above": "60%"}]},
+            "",
+            "Both must rise",
+        ),
+        ("load_shedding", {"at_once": 5}, "levels", "Add levels: "),
         ("fair_queue", {"at_once": 5, "queue": {"limit": 5, "timeout": "1s"}, "weights": {"a": 0}}, "", "above 0"),
     ],
 )

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 
 import pytest
-from gateway.policies.toys import Toy, World, ask, outcome, run
+from gateway.policies.toys import Toy, World, ask, levels, outcome, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +15,7 @@ LINE = WaitingLine(limit=3, timeout=1.0)
 SPECS = {
     "bulkhead": Bulkhead(at_once=2, queue=LINE),
     "fair_queue": FairQueue(at_once=2, queue=LINE),
-    "load_shedding": LoadShedding(at_once=3, delay=2.0, starts={0: 0.2, 5: 0.7}),
+    "load_shedding": LoadShedding(at_once=3, delay=2.0, levels=levels({0: 0.2, 5: 0.7})),
     "rate_limit": RateLimit(requests=2.0, tokens=100.0, burst=1.0, queue=LINE, per="tenant", expected_output=20),
     "waiting_room": WaitingRoom(at_once=2, queue=LINE, patience={"chat": 0.5}),
     "waiting_room fifo oldest": WaitingRoom(at_once=2, queue=LINE, drop="oldest"),

@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from gateway.policies.toys import Toy, World, ask, outcome, run
+from gateway.policies.toys import Toy, World, ask, levels, outcome, run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,7 +38,7 @@ def test_the_mean_follows_and_fades():
 class Bench:
     def __init__(self, call_s=1.0, **spec):
         self.world = World()
-        self.handler = self.world.start(LoadShedding(starts=STARTS, **spec))
+        self.handler = self.world.start(LoadShedding(levels=levels(STARTS), **spec))
         self.toy = Toy(call_s, gap_s=0.0)
 
     async def call(self, number, priority=0):
@@ -88,16 +88,17 @@ def test_delay_is_seen_in_first_chunks_and_forgotten():
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("above", "fields", "says"),
     [
-        ({"starts": {0: 0.5}}, "at_once: 100, delay: 2s, or both"),
-        ({"starts": {}, "at_once": 5}, "starts is empty"),
-        ({"starts": {0: 0.5, 1: 0.5}, "at_once": 5}, "priority 1 begins to be rejected at 50%"),
-        ({"starts": {0: 1.0}, "at_once": 5}, "less than 100%"),
-        ({"starts": {0: 0.5}, "at_once": 0}, "at_once must be above 0"),
-        ({"starts": {0: 0.5}, "at_once": 5, "window": 3.0}, "window has no effect without delay"),
+        ({0: 0.5}, {}, "at_once: 100, delay: 2s, or both"),
+        ({}, {"at_once": 5}, "levels is empty"),
+        ({0: 0.5, 1: 0.5}, {"at_once": 5}, "priority 1 above 50% comes after priority 0 above 50%"),
+        ({1: 0.5, 0: 0.7}, {"at_once": 5}, "priority 0 above 70% comes after priority 1 above 50%"),
+        ({0: 1.0}, {"at_once": 5}, "write less than 100%"),
+        ({0: 0.5}, {"at_once": 0}, "at_once must be above 0"),
+        ({0: 0.5}, {"at_once": 5, "window": 3.0}, "window has no effect without delay"),
     ],
 )
-def test_what_makes_no_sense_is_refused(fields, says):
+def test_what_makes_no_sense_is_refused(above, fields, says):
     with pytest.raises(ValueError, match=says):
-        LoadShedding(**fields)
+        LoadShedding(levels=levels(above), **fields)
