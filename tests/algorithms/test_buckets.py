@@ -86,6 +86,25 @@ def test_adding_back_what_was_not_used_is_not_enough():
     assert Played(ReservingBucket(RATE, CAPACITY), program).worst_excess() == 0.0
 
 
+def test_what_came_back_to_one_cannot_come_back_to_another_as_well():
+    """Two of 50 at 0 s; at 5 s it is half full, and that half is taken.
+
+    Had the two not been, it would have been full at 5 s: 50 of their 100 would have been lost.
+    """
+    program = [
+        (0.0, "reserve", 50.0, 0, 0.0),
+        (0.0, "reserve", 50.0, 0, 0.0),
+        (5.0, "reserve", 50.0, 0, 0.0),
+        (0.0, "settle", 0.0, 0, 0.0),
+        (0.0, "settle", 0.0, 0, 0.0),
+        (0.0, "reserve", 50.0, 0, 0.0),
+        (0.0, "reserve", 50.0, 0, 0.0),
+    ]
+    played = Played(ReservingBucket(RATE, CAPACITY), program)
+    assert played.worst_excess() == 0.0
+    assert len(played.calls) == 4
+
+
 class Replayed(Played):
     """Beside the bucket, the level it would have had all calls reserved at once what they used in the end."""
 

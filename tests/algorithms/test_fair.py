@@ -102,6 +102,20 @@ def test_one_that_was_away_has_saved_nothing_up_and_owes_nothing():
     assert Counter(queue.pop().key for _ in range(6)) == {"busy": 3, "late": 3}
 
 
+def test_nor_has_one_whose_only_call_takes_long():
+    queue = FairQueue()
+    queue.charge("long", 10.0)
+    for number in range(20):
+        queue.push(Ticket(float(number), (number,), key="busy", cost=10.0))
+    for _ in range(10):
+        queue.settle(queue.pop().key, 10.0, 10.0)
+    for number in range(20, 30):
+        queue.push(Ticket(float(number), (number,), key="long", cost=10.0))
+    assert Counter(queue.pop().key for _ in range(10))["long"] in (4, 5, 6)
+    queue.settle("long", 10.0, 0.0)  # it cost nothing, but that was before it came back: nothing to be had for it now
+    assert Counter(queue.pop().key for _ in range(8))["long"] in (3, 4, 5)
+
+
 def test_what_a_call_really_cost_is_what_counts():
     """`a` reserves ten times what it uses: settled, it gets as many as `b`, who says it right."""
     queue = FairQueue()
@@ -125,6 +139,13 @@ def test_whoever_floods_a_bounded_queue_crowds_out_himself():
     assert {v.key for v in victims} == {"flood"}
     assert [v.arrived_s for v in victims] == [9.0, 8.0, 7.0, 6.0, 5.0]
     assert queue.push(Ticket(200.0, (9,), key="quiet")).key == "quiet"
+
+
+def test_of_his_own_the_least_important_goes():
+    queue = FairQueue(limit=2)
+    tickets = [Ticket(float(n), (n,), key="a", priority=p) for n, p in enumerate((0, 3, 5))]
+    assert [queue.push(t) for t in tickets] == [None, None, tickets[0]]
+    assert [queue.pop().priority for _ in range(2)] == [5, 3]
 
 
 def test_users_that_come_once_are_forgotten():

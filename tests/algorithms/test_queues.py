@@ -69,17 +69,18 @@ def test_it_does_what_a_sorted_list_does(program, order, drop, limit):
     assert all(t.state in (WAITING, CALLED, DROPPED, LEFT) for t in made)
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=300))
-def test_memory_is_bounded_by_those_who_wait(program):
+def test_memory_is_bounded_by_those_who_wait():
     """The one at the head stays for ever; those behind it come and go."""
-    queue = WaitQueue(order="priority", drop="oldest")
+    queue, waiting = WaitQueue(order="priority", drop="oldest"), []
     queue.push(Ticket(0.0, (0,), priority=9))
-    waiting = []
-    for number, (priority, leaves) in enumerate(program, 1):
-        waiting.append(Ticket(float(number), (number,), priority=priority))
+    for number in range(1, 1000):
+        waiting.append(Ticket(float(number), (number,), priority=number % 4))
         queue.push(waiting[-1])
-        if leaves:
-            assert queue.remove(waiting.pop(number % len(waiting)))
+        if number % 5:
+            assert queue.remove(waiting.pop(number * 7 % len(waiting)))
+        if number % 100 == 0:
+            while len(waiting) > 3:
+                assert queue.remove(waiting.pop())
         for heap in (queue._line, queue._victims):
             assert len(heap) <= 2 * len(queue) + 20
             assert len(heap) - heap.gone == len(queue)
@@ -92,6 +93,14 @@ def test_unlimited_and_empty():
     assert [queue.push(t) for t in tickets] == [None] * 3
     assert [queue.pop().place for _ in range(3)] == [(1,), (2,), (3,)]
     assert not queue.remove(tickets[0])
+
+
+@pytest.mark.parametrize("order", sorted(ORDERS))
+def test_ties_of_one_instant_go_by_place_in_every_order(order):
+    queue = WaitQueue(order=order)
+    for place in (3, 1, 2):
+        queue.push(Ticket(5.0, (place,)))
+    assert [queue.pop().place for _ in range(3)] == [(1,), (2,), (3,)]
 
 
 def test_leaving_from_the_middle_of_a_long_queue_is_no_search():

@@ -131,13 +131,21 @@ def test_the_one_that_is_called_and_cancelled_in_one_instant_gives_its_turn_to_t
     run(main())
 
 
-def test_the_same_where_turns_come_by_time():
+@pytest.mark.parametrize(
+    "spec",
+    [
+        RateLimit(requests=2.0, burst=0.5, queue=LINE),
+        RateLimit(tokens=24.0, burst=0.5, expected_output=2, queue=LINE),
+        WaitingRoom(rate=2.0, queue=LINE),
+    ],
+)
+def test_the_same_where_turns_come_by_time(spec):
     async def main():
-        watched = Watched(RateLimit(requests=2.0, burst=0.5, queue=LINE))
+        watched = Watched(spec)
         provider, loop = Toy(0.125, name="up", gap_s=0.0), asyncio.get_running_loop()
 
         async def send(number):
-            await (await watched.handler(ask(number), provider.send)).read()
+            await (await watched.handler(ask(number, input_tokens=10), provider.send)).read()
 
         tasks = [asyncio.ensure_future(outcome(send(number))) for number in range(3)]
         await asyncio.sleep(0.25)
