@@ -12,7 +12,7 @@ from llmsim.algorithms.buckets import Reservation
 from llmsim.algorithms.queues import Ticket, WaitQueue
 from llmsim.algorithms.rate_limits import RateLimits
 from llmsim.algorithms.smoothed import Smoothed
-from llmsim.errors import RateLimited
+from llmsim.errors import GatewayError, RateLimited, Rejected
 from llmsim.gateway.contract import Handler, Run
 from llmsim.gateway.policies._line import USUAL_ANSWER, Line, Per, WaitingLine, key_of, place_of, turned_away
 from llmsim.gateway.registry import register
@@ -73,8 +73,9 @@ class RateLimit:
     Notes
     -----
     Raises `RateLimited` with ``retry_after_s`` and a ``retry-after`` header (in upstream scope without a status, since
-    nothing was sent). Emits ``rejected`` (``reason``: ``limit``, ``too_large``, ``queue_full`` or ``queue_timeout``,
-    and ``retry_after_s``) and ``queued`` (``waited_s``) for those that went after a wait.
+    nothing was sent), and `Rejected` for a request that is larger than a full bucket, which no retry cures. Emits
+    ``rejected`` (``reason``: ``limit``, ``too_large``, ``queue_full`` or ``queue_timeout``, and ``retry_after_s``) and
+    ``queued`` (``waited_s``) for those that went after a wait.
 
     Examples
     --------
@@ -255,11 +256,11 @@ class _RateLimitHandler:
         held: _Call = ticket.held
         return held
 
-    def _refusal(self, request: Request, reason: str, why: str, retry_after_s: float = 0.0) -> RateLimited:
+    def _refusal(self, request: Request, reason: str, why: str, retry_after_s: float | None = None) -> GatewayError:
+        """The error; without any `retry_after_s` one that retrying does not cure."""
         of = f" of {self._run.upstream}" if self._run.upstream else ""
-        text = f"rate limit{of}: {why}"
-        error = turned_away(self._run, request, text, reason, retry_after_s, RateLimited)
-        assert isinstance(error, RateLimited)
+        kind = Rejected if retry_after_s is None else RateLimited
+        error = turned_away(self._run, request, f"rate limit{of}: {why}", reason, retry_after_s or 0.0, kind)
         if self._run.upstream:
             error.status = None  # nothing was sent: a breaker outside must not take it for an answer
         return error

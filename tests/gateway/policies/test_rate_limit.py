@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from gateway.policies.toys import Toy, World, ask, chain, outcome, run
 
-from llmsim.errors import RateLimited, ServerError, TtftTimeout
+from llmsim.errors import RateLimited, Rejected, ServerError, TtftTimeout
 from llmsim.gateway.policies import CircuitBreaker, Deadline, Fallback, RateLimit, Retry, Timeout, WaitingLine
 
 
@@ -217,6 +217,7 @@ def test_more_than_a_full_bucket_never_fits_and_says_so():
     async def main():
         bench = Bench(tokens=1.0, burst=60.0, queue=WaitingLine(limit=9, timeout=5.0))
         error = await bench.call(max_tokens=51)
+        assert isinstance(error, Rejected)  # which no retry takes up
         assert "61 tokens can never fit into 60" in str(error)
         assert (error.retry_after_s, bench.reasons) == (None, ["too_large"])
         assert await bench.call(max_tokens=50) == "hello"
@@ -232,7 +233,7 @@ def test_a_guess_makes_nothing_too_large(fields, left):
         bench = Bench(tokens=1.0, burst=60.0, **fields)
         await bench.send(ask(input_tokens=10))
         assert bench.level() == left
-        assert isinstance(await bench.call(input_tokens=61), RateLimited)
+        assert isinstance(await bench.call(input_tokens=61), Rejected)
         assert bench.reasons == ["too_large"]
 
     run(main())
