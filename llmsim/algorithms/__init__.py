@@ -11,8 +11,8 @@ from llmsim.algorithms.codel import Codel
 from llmsim.algorithms.cooldown import Cooldown
 from llmsim.algorithms.ejection import Ejections
 from llmsim.algorithms.ewma import Ewma, PeakEwma
+from llmsim.algorithms.limits import ConcurrencyLimiter
 from llmsim.algorithms.limits_aimd import Aimd
-from llmsim.algorithms.limits_fixed import ConcurrencyLimiter, FixedLimit
 from llmsim.algorithms.limits_gradient2 import Gradient2
 from llmsim.algorithms.limits_vegas import Vegas
 from llmsim.algorithms.limits_window import WindowedLimit
@@ -32,7 +32,6 @@ __all__ = [
     "Cooldown",
     "Ejections",
     "Ewma",
-    "FixedLimit",
     "Gradient2",
     "LastCalls",
     "LruCache",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmsim.algorithms.limits_fixed import ConcurrencyLimiter
+from llmsim.algorithms.limits import ConcurrencyLimiter
 
 __all__ = ["WindowedLimit"]
 

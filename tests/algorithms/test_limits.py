@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmsim.algorithms import Aimd, FixedLimit, Gradient2, Vegas, WindowedLimit
+from llmsim.algorithms import Aimd, Gradient2, Vegas, WindowedLimit
 
 SPECS = [
     Aimd(initial=5, min=2, max=30),
@@ -38,12 +38,6 @@ def test_a_limit_that_is_not_used_does_not_grow(spec, rtts):
         before = limit.limit
         limit.sample(rtt_s, max(1, before // 2 - 1), dropped=False)
         assert limit.limit <= before or before // 2 - 1 < 1
-
-
-def test_fixed():
-    limit = FixedLimit(7)
-    limit.sample(100.0, 1, dropped=True)
-    assert limit.limit == 7
 
 
 def test_aimd_by_hand():

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from llmsim.algorithms.limits_aimd import Aimd
-from llmsim.algorithms.limits_fixed import FixedLimit
 from llmsim.algorithms.limits_gradient2 import Gradient2
 from llmsim.algorithms.limits_vegas import Vegas
 from llmsim.algorithms.limits_window import WindowedLimit
+from llmsim.algorithms.permits import Permits
+from llmsim.algorithms.queues import Ticket, WaitQueue
 from llmsim.error_words import error_matcher
-from llmsim.errors import Rejected, TotalTimeout, TtftTimeout
+from llmsim.errors import TotalTimeout, TtftTimeout
 from llmsim.gateway.contract import Handler, Run
 from llmsim.gateway.deadlines import cancelled_by
+from llmsim.gateway.policies._gate import Gate
+from llmsim.gateway.policies._line import WaitingLine, place_of
 from llmsim.gateway.policies._words import OnWords, on_words
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Outcome, Request, Response, Usage
-from llmsim.units import PositiveCount, PositiveDuration, format_duration
+from llmsim.units import PositiveCount, PositiveDuration
 
-__all__ = ["ConcurrencyLimit", "WaitingLine"]
+__all__ = ["ConcurrencyLimit"]
 
 _FORBID: dict[str, Any] = {"extra": "forbid"}
 _WINDOW_S = 1.0
@@ -30,30 +32,6 @@ _WINDOW_SAMPLES = 10
 _OVERLOAD = ("rate_limited", "overloaded", "timeout")
 #: A timeout listed outside of the limit cancels the call: for the upstream that is a timeout all the same.
 _TIMEOUTS = {error.word: error() for error in (TtftTimeout, TotalTimeout)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class WaitingLine:
-    """Who finds no permit waits here, first come first served.
-
-    Parameters
-    ----------
-    limit
-        Most who wait; one more is rejected at once.
-    timeout
-        Longest wait in seconds; then it is rejected.
-    """
-
-    __pydantic_config__: ClassVar[Any] = _FORBID
-
-    limit: PositiveCount
-    timeout: PositiveDuration
-
-    def __post_init__(self) -> None:
-        if self.limit < 1:
-            raise ValueError(f"queue limit must be at least 1, not {self.limit}; leave the queue out for none")
-        if not self.timeout > 0:
-            raise ValueError(f"queue timeout must be above 0, not {self.timeout!r}; write it like 5s")
 
 
 @register("concurrency_limit")
@@ -101,7 +79,8 @@ class ConcurrencyLimit:
 
     Notes
     -----
-    Raises `Rejected`. Emits ``rejected`` (``reason``: ``limit``, ``queue_full`` or ``queue_timeout``) and, when an
+    Raises `Rejected`, with ``retry_after_s`` as permits have come free so far. Emits ``rejected`` (``reason``:
+    ``limit``, ``queue_full`` or ``queue_timeout``, and ``retry_after_s``), ``queued`` (``waited_s``) and, when an
     adaptive limit moves (at most once a window), ``concurrency_limit`` (``limit``, ``in_flight``).
 
     Examples
@@ -162,19 +141,7 @@ class ConcurrencyLimit:
 
 
 class _ConcurrencyLimitHandler:
-    __slots__ = (
-        "_adaptive",
-        "_deadlines",
-        "_e2e",
-        "_matches",
-        "_now",
-        "_queue",
-        "_released",
-        "_run",
-        "_waiting",
-        "in_flight",
-        "limit",
-    )
+    __slots__ = ("_adaptive", "_e2e", "_gate", "_matches", "_now", "_permits", "_queue", "_run")
 
     def __init__(self, spec: ConcurrencyLimit, run: Run) -> None:
         self._run = run
@@ -185,90 +152,56 @@ class _ConcurrencyLimitHandler:
         self._matches: Callable[[BaseException], bool] = error_matcher(() if spec.gradient2 is not None else spec.on)
         if chosen is None:
             assert spec.limit is not None
-            self.limit = FixedLimit(spec.limit).limit
+            limit = spec.limit
         else:
             window_s, samples = spec.window or _WINDOW_S, spec.window_samples or _WINDOW_SAMPLES
             self._adaptive = WindowedLimit(chosen.start(), window_s, samples)
-            self.limit = self._adaptive.limit
+            limit = self._adaptive.limit
         self._queue = spec.queue
-        if spec.queue is not None:
-            self._deadlines = run.deadlines(spec.queue.timeout, Rejected.word)
-        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
-        self._released = self._release
-        self.in_flight = 0
+        self._permits = Permits(limit)
+        line = WaitQueue(0 if spec.queue is None else spec.queue.limit)
+        self._gate = Gate(run, self._permits, line, f"the concurrency limit of {run.upstream or 'the gateway'}")
+
+    @property
+    def limit(self) -> float:
+        """Most calls in flight now."""
+        return self._permits.limit
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that hold a permit."""
+        return self._permits.taken
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
-        if self.in_flight < self.limit and not self._waiting:
-            self.in_flight += 1
+        gate, now = self._gate, self._now()
+        if gate.is_open(now):
+            self._permits.take(None, now)
+        elif self._queue is None:
+            raise gate.full(request)
         else:
-            await self._wait(request)
+            now = await gate.wait(request, Ticket(now, place_of(request)), self._queue.timeout)
         if self._adaptive is not None:
-            return await self._watched(request, call_next)
+            return await self._watched(request, call_next, now)
         try:
             response = await call_next(request)
         except BaseException:
-            self._free()
+            gate.leave(now)
             raise
-        response.on_end(self._released)
+        response.on_end(partial(self._released, now))
         return response
 
-    # -- permits -------------------------------------------------------------------------------------------------------
-
-    def _release(self, outcome: Outcome, usage: Usage) -> None:
-        self._free()
-
-    def _free(self) -> None:
-        """A call has ended."""
-        self.in_flight -= 1
-        self._admit()
-
-    def _admit(self) -> None:
-        """Give what permits there are to those who have waited longest."""
-        waiting = self._waiting
-        while waiting and self.in_flight < self.limit:
-            future, _ = waiting.popitem(last=False)
-            if not future.done():  # else it is being cancelled in this very moment
-                future.set_result(None)
-                self.in_flight += 1
-
-    async def _wait(self, request: Request) -> None:
-        """Until there is a permit, which then is held."""
-        queue = self._queue
-        if queue is None:
-            raise self._rejected(request, "limit", f"{self.in_flight} calls in flight, at a limit of {self.limit}")
-        if len(self._waiting) >= queue.limit:
-            raise self._rejected(request, "queue_full", f"{len(self._waiting)} wait for {self.limit} permits")
-        future = asyncio.get_running_loop().create_future()
-        self._waiting[future] = None
-        alarm = self._deadlines.enter(self._now() + queue.timeout)
-        try:
-            await future
-        except BaseException as error:
-            late = self._deadlines.leave(alarm)
-            if future.done() and not future.cancelled():
-                self._free()  # it had got one, and could not use it any more
-            else:
-                self._waiting.pop(future, None)
-            if late and isinstance(error, asyncio.CancelledError):
-                message = f"no permit within {format_duration(queue.timeout)}, at a limit of {self.limit}"
-                raise self._rejected(request, "queue_timeout", message) from error
-            raise
-        self._deadlines.leave(alarm)
-
-    def _rejected(self, request: Request, reason: str, message: str) -> Rejected:
-        self._run.emit("rejected", request, reason=reason)
-        upstream = self._run.upstream
-        return Rejected(f"{upstream or 'the gateway'} is full: {message}", upstream=upstream)
+    def _released(self, began_s: float, outcome: Outcome, usage: Usage) -> None:
+        self._gate.leave(began_s)
 
     # -- adaptive ------------------------------------------------------------------------------------------------------
 
-    async def _watched(self, request: Request, call_next: CallNext) -> Response:
-        start, in_flight = self._now(), self.in_flight
+    async def _watched(self, request: Request, call_next: CallNext, start: float) -> Response:
+        in_flight = self._permits.taken
         try:
             response = await call_next(request)
         except BaseException as error:
             self._failed(error, start, in_flight)
-            self._free()
+            self._gate.leave(start)
             raise
         if not self._e2e:
             self._sample(self._now() - start, in_flight, dropped=False)
@@ -278,7 +211,7 @@ class _ConcurrencyLimitHandler:
                 self._failed(outcome.error, start, in_flight)
             elif self._e2e and outcome.kind == "ok":
                 self._sample(self._now() - start, in_flight, dropped=False)
-            self._free()
+            self._gate.leave(start)
 
         response.on_end(ended)
         return response
@@ -293,7 +226,7 @@ class _ConcurrencyLimitHandler:
         if rtt_s <= 0:
             return  # refused before anything was sent, or answered from a cache further in: no time of the upstream's
         adaptive.sample(self._now(), rtt_s, in_flight, dropped=dropped)
-        if adaptive.limit != self.limit:
-            self.limit = adaptive.limit
-            self._run.emit("concurrency_limit", limit=self.limit, in_flight=self.in_flight)
-            self._admit()
+        if adaptive.limit != self._permits.limit:
+            self._permits.limit = adaptive.limit
+            self._run.emit("concurrency_limit", limit=adaptive.limit, in_flight=self._permits.taken)
+            self._gate.line.advance()

@@ -96,6 +96,7 @@ class Fallback:
         "connection_failed",
         "stream_broken",
         "circuit_open",
+        "rejected",
     )
     orders: Mapping[ErrorWord, Names] = field(default_factory=dict)
     max_fallbacks: PositiveCount | None = None

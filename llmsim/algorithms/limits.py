@@ -1,10 +1,10 @@
-"""What every concurrency limit can do, and the one that never moves."""
+"""What every adaptive concurrency limit can do."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["ConcurrencyLimiter", "FixedLimit"]
+__all__ = ["ConcurrencyLimiter"]
 
 
 class ConcurrencyLimiter(Protocol):
@@ -26,15 +26,3 @@ class ConcurrencyLimiter(Protocol):
         dropped
             It failed in a way that means too much load.
         """
-
-
-class FixedLimit:
-    """Always the same."""
-
-    __slots__ = ("limit",)
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-
-    def sample(self, rtt_s: float, in_flight: int, *, dropped: bool) -> None:
-        """Nothing to learn."""
