@@ -8,6 +8,7 @@ import typer
 
 from llmsim.cli.capacity import capacity
 from llmsim.cli.explain import explain
+from llmsim.cli.import_gateway import import_gateway
 from llmsim.cli.policies import policies
 from llmsim.cli.run import run
 from llmsim.cli.schema import schema
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(capacity)
 app.command()(explain)
+app.command()(import_gateway)
 app.command()(policies)
 app.command()(schema)
 app.add_typer(trace)
@@ -51,4 +53,5 @@ def llmsim(
       llmsim explain out 17/0/0
       llmsim trace describe requests.csv
       llmsim policies retry
+      llmsim import-gateway litellm-config.yaml > mine.yaml
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
