@@ -324,11 +324,16 @@ class BadOutput(GatewayError):
 
 
 class AllUpstreamsFailed(GatewayError):
-    """Every upstream of a fallback order failed; ``causes`` holds each one's error, in order."""
+    """Every upstream of a fallback order failed; ``causes`` holds each one's error, in order.
+
+    ``retry_after_s`` is the shortest of theirs: then the first of them may answer again.
+    """
 
     word = "all_upstreams_failed"
 
     def __init__(self, message: str = "", *, causes: Sequence[BaseException] = (), **fields: Any) -> None:
+        waits = [wait for wait in (getattr(cause, "retry_after_s", None) for cause in causes) if wait is not None]
+        fields.setdefault("retry_after_s", min(waits, default=None))
         super().__init__(message or _all_failed(causes), **fields)
         self.causes = tuple(causes)
 

@@ -198,7 +198,7 @@ class Response:
     model
         Model that answers.
     served_from
-        ``"upstream"`` or ``"cache"``.
+        ``"upstream"``, ``"cache"``, or ``"flight"``: of a call that another request made, and pays for.
     status, headers
         Of the HTTP answer.
     parents
@@ -232,7 +232,7 @@ class Response:
         *,
         upstream: str = "",
         model: str = "",
-        served_from: Literal["upstream", "cache"] = "upstream",
+        served_from: Literal["upstream", "cache", "flight"] = "upstream",
         status: int = 200,
         headers: Mapping[str, str] | None = None,
         parents: tuple[Response, ...] = (),

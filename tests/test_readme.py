@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from loopback import LoopbackServer, failure, stream
 
+from llmsim.gateway import registry
+from llmsim.gateway.registry import policy_kinds
+
 pytestmark = pytest.mark.clock
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +35,9 @@ POLICY, LAB, LIVE, CLASS, WHOLE = blocks("python")
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the first block defines, in the project's directory."""
     monkeypatch.chdir(ROOT)
+    # A class of the README may go by the name of a policy of the library, and would stand in for it from then on.
+    policy_kinds()
+    monkeypatch.setattr(registry, "_KINDS", dict(registry._KINDS))
     module = types.ModuleType("of_the_readme")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(POLICY, module.__dict__)
@@ -75,10 +81,10 @@ def test_a_class_with_state(names: dict[str, Any]) -> None:
         "clock": {"duration": "20s"},
         "traffic": {"base_rate": "20/s"},
         "providers": {"openai": {"ttft": "500ms"}},
-        "gateway": {"policies": [{"bulkhead": {"at_once": 3}}]},
+        "gateway": {"policies": [{"turnstile": {"at_once": 3}}]},
     }
     crowded = ls.run(scenario)
-    roomy = ls.run(scenario, overrides=["gateway.bulkhead.at_once=1000"])
+    roomy = ls.run(scenario, overrides=["gateway.turnstile.at_once=1000"])
     assert crowded.metrics["ttft_s"]["p90"] > 5 * roomy.metrics["ttft_s"]["p90"]
 
 
@@ -101,11 +107,26 @@ def test_the_scenario_of_30_lines(tmp_path: Path) -> None:
     assert ls.load(path, ["gateway.fallback.order=[spare,primary]"]) != ls.load(path)
 
 
+def test_the_words_for_policies_are_words_of_a_scenario(tmp_path: Path) -> None:
+    import llmsim as ls
+
+    path = tmp_path / "policies.yaml"
+    path.write_text(
+        "version: 1\nreplications: 1\nclock: {duration: 20s}\n"
+        "traffic: {base_rate: 6/s, mix: [{route: chat}], users: 20}\n"
+        "providers: {a: {price: {output: $1/Mtok}}, b: {price: {output: $1/Mtok}}}\n" + blocks("yaml")[1]
+    )
+    scenario = ls.load(path)
+    assert len(scenario.gateway.policies) + len(scenario.gateway.upstream) == 9
+    metrics = ls.run(scenario).metrics
+    assert (metrics["requests"] > 50, metrics["error_rate"]) == (True, 0.0)
+
+
 def test_the_words_for_real_providers_are_words_of_a_scenario(tmp_path: Path) -> None:
     import llmsim as ls
 
     path = tmp_path / "real.yaml"
-    path.write_text("version: 1\nreplications: 1\nclock: {start: monday 08:00, duration: 20s}\n" + blocks("yaml")[1])
+    path.write_text("version: 1\nreplications: 1\nclock: {start: monday 08:00, duration: 20s}\n" + blocks("yaml")[2])
     scenario = ls.load(path)
     assert scenario.providers["openai"].dialect == "openai"
     assert scenario.providers["openai"].rate_limit is not None

@@ -1,4 +1,4 @@
-"""A live quantile: of the last so many values, exact."""
+"""Live quantiles: of the last so many values, or of the last so many seconds; exact."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left, insort
 from collections import deque
 
-__all__ = ["RollingQuantile"]
+__all__ = ["RecentQuantile", "RollingQuantile"]
 
 
 class RollingQuantile:
@@ -58,8 +58,60 @@ class RollingQuantile:
 
     def add(self, value: float) -> None:
         """Take in a value, and forget the oldest once there are more than `size`."""
-        order = self._order
-        if len(order) == self._size:
-            del self._sorted[bisect_left(self._sorted, order.popleft())]
-        order.append(value)
+        if len(self._order) == self._size:
+            self.forget()
+        self._order.append(value)
         insort(self._sorted, value)
+
+    def forget(self) -> None:
+        """Forget the oldest."""
+        del self._sorted[bisect_left(self._sorted, self._order.popleft())]
+
+
+class RecentQuantile:
+    """A quantile of the observations of the last `window_s` seconds, of at most `most` of them.
+
+    Parameters
+    ----------
+    quantile
+        In (0, 1).
+    window_s
+        Seconds after which an observation is forgotten.
+    most
+        How many are kept; the oldest go first. 100 are the least that have a 99th percentile.
+
+    Examples
+    --------
+    >>> median = RecentQuantile(0.5, window_s=60.0)
+    >>> for second, sample in enumerate([5.0, 1.0, 3.0]):
+    ...     median.observe(sample, now=second)
+    >>> median.value(2.0), median.value(61.5), median.value(99.0)
+    (3.0, 3.0, nan)
+    """
+
+    __slots__ = ("_most", "_times", "_values", "_window_s")
+
+    def __init__(self, quantile: float, window_s: float, most: int = 100) -> None:
+        assert window_s > 0, "a window has a length"
+        self._most = most
+        self._window_s = window_s
+        self._values = RollingQuantile(quantile, most)
+        self._times: deque[float] = deque()
+
+    def observe(self, sample: float, now: float) -> None:
+        """Something was measured at `now`."""
+        self._expire(now)
+        if len(self._times) == self._most:
+            self._times.popleft()
+        self._times.append(now)
+        self._values.add(sample)
+
+    def value(self, now: float) -> float:
+        """The quantile at `now`; NaN if nothing was observed lately."""
+        self._expire(now)
+        return self._values.value
+
+    def _expire(self, now: float) -> None:
+        while self._times and self._times[0] <= now - self._window_s:
+            self._times.popleft()
+            self._values.forget()

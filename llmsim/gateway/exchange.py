@@ -56,6 +56,7 @@ class Exchange:
     """One request on its way through the gateway."""
 
     __slots__ = (
+        "answer",
         "attempts",
         "cost_usd",
         "delivered_by_failed",
@@ -79,6 +80,7 @@ class Exchange:
         "runtime",
         "sent_to",
         "settled",
+        "shared",
         "tried",
         "unsettled",
     )
@@ -105,6 +107,8 @@ class Exchange:
         self.refusals = 0  # times a policy left it to luck whether to refuse a call of it: the address of the next draw
         self.open: list[Attempt] = []
         self.unsettled: list[Attempt] = []  # ended well before the gateway answered: was their answer used?
+        self.answer: Response | None = None  # the gateway's, until it has ended
+        self.shared: list[Response] | None = None  # of calls that are not its own (`hand_out`)
         self.settled = False
         self.over = False
         self.home: Home | None = None  # the replica that handles it, while it counts there
@@ -124,6 +128,8 @@ class Exchange:
         """The gateway answers with `response`: what else is still open was forgotten by a policy."""
         opened = self.open
         self.settled = True
+        if self.shared is not None:
+            self._close_shared(response)
         if not self.unsettled:
             if not opened:
                 return
@@ -155,6 +161,7 @@ class Exchange:
 
     def ended(self, outcome: Outcome, usage: Usage) -> None:
         """The answer has ended, and with it the request."""
+        self.answer = None
         home = self.home
         if home is not None:
             home.in_flight -= 1
@@ -166,9 +173,18 @@ class Exchange:
         self.settled = True
         if self.unsettled:
             self._report()
+        leaked = self.leaked
         if self.open:
             self._close(set())
         self.over = True
+        if self.shared is not None:
+            self._close_shared(None)
+        answer, self.answer = self.answer, None
+        if answer is not None and answer.outcome is None:  # from a cache, say: no attempt's response
+            if self.leaked == leaked:
+                self._leak(0, "", answer.upstream, answer)
+            else:  # made of what has just been closed
+                answer.close()
 
     def _report(self) -> None:
         for attempt in self.unsettled:
@@ -183,10 +199,63 @@ class Exchange:
 
     def leak(self, attempt: Attempt, response: Response) -> None:
         """Close what nobody will read, and say so."""
+        self._leak(attempt.number, attempt.lost_by, attempt.upstream, response)
+
+    def _leak(self, number: int, lost_by: str, upstream: str, response: Response) -> None:
         self.leaked += 1
-        fields = {"attempt": attempt.number, "after_the_request": self.over}
-        self.runtime.emit("leaked_stream", self.request.id, attempt.lost_by, attempt.upstream, self.replica, fields)
+        fields = {"attempt": number, "after_the_request": self.over}
+        self.runtime.emit("leaked_stream", self.request.id, lost_by, upstream, self.replica, fields)
         response.close()
+
+    def _close_shared(self, answer: Response | None) -> None:
+        """As `_close`, for shares of calls that are other requests' attempts: number 0."""
+        kept = [] if answer is None else [answer]
+        for one in kept:
+            kept.extend(one.parents)
+        shared, self.shared = self.shared or (), None
+        for response in shared:
+            if response.outcome is None:
+                if any(response is one for one in kept):
+                    self.shared = [*(self.shared or ()), response]
+                else:
+                    self._leak(0, "", response.upstream, response)
+
+    def hand_out(self, response: Response) -> None:
+        """The request got a share of a call that is not its own; it is closed like an attempt's, should it be lost."""
+        if self.over:
+            self._leak(0, "", response.upstream, response)
+        else:
+            self.shared = [*(self.shared or ()), response]
+
+    # -- calls that several requests share -----------------------------------------------------------------------------
+
+    def apart(self) -> Exchange:
+        """An exchange for a call that may outlive this request, begun where this one stands.
+
+        It is this request's until `paid_by` says otherwise; once over, `pay_for` takes it into somebody's account.
+        """
+        other = Exchange(self.request, self.runtime)
+        other.origin, other.replica, other.attempts = self.origin, self.replica, self.attempts
+        other.first_choice, other.last_upstream, other.sent_to = self.first_choice, self.last_upstream, self.sent_to
+        other.last_error_final, other.delivered_by_failed = self.last_error_final, self.delivered_by_failed
+        return other
+
+    def paid_by(self, payer: Exchange) -> None:
+        """Whose attempts these are, from now on. Before anything of them is reported, that is, has ended."""
+        self.request, self.origin, self.replica = payer.request, payer.origin, payer.replica
+
+    def pay_for(self, other: Exchange, begun: int) -> None:
+        """Take over what was counted in `other`, which is over; `begun` attempts were counted before it began."""
+        self.attempts += other.attempts - begun
+        self.cost_usd += other.cost_usd
+        self.fallbacks += other.fallbacks
+        self.leaked += other.leaked
+        self.duplicated_tokens += other.duplicated_tokens
+        self.non_retryable_retries += other.non_retryable_retries
+        self.first_choice = self.first_choice or other.first_choice
+        self.last_upstream, self.sent_to = other.last_upstream, other.sent_to
+        self.last_error_final, self.delivered_by_failed = other.last_error_final, other.delivered_by_failed
+        self.last_end_s = other.last_end_s
 
 
 class Attempt:

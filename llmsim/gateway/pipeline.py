@@ -270,6 +270,7 @@ class RunningGateway:
             raise
         exchange.settle(response)
         exchange.home = replica
+        exchange.answer = response
         response.on_end(exchange.ended)
         return response
 

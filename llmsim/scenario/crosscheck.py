@@ -14,6 +14,7 @@ from llmsim.errors import Problem
 from llmsim.gateway.registry import kind_of
 from llmsim.scenario.document import Document, Path
 from llmsim.scenario.health_words import idle_health_words
+from llmsim.scenario.idle_limits import idle_limits
 from llmsim.scenario.keys import nearest
 from llmsim.scenario.objectives import ObjectiveError, parse_objective
 from llmsim.scenario.spec import Clock
@@ -49,6 +50,7 @@ def crosscheck(document: Document, *, si: bool = False) -> list[Problem]:
         *_providers(document),
         *_styles(document),
         *_policies(document),
+        *idle_limits(document, (*policy_entries(document, "policies"), *policy_entries(document, "upstream"))),
         *_faults(document, si=si),
         *_objectives(document, "slo"),
         *_objectives(document, "steady_state"),
@@ -150,15 +152,19 @@ def _policies(document: Document) -> Iterator[Problem]:
                 message = f"{kind} chooses between upstreams, so it cannot be a policy of one of them"
                 yield document.problem(path, message, "Move it to gateway.policies.", at_key=True)
             yield from idle_health_words(document, path, kind, scope, settings, providers)
+            if kind == "hedge" and scope == "upstream" and settings.get("to"):
+                message = "behind one upstream there is no other to hedge to"
+                yield document.problem((*path, "to"), message, "Move the hedge to gateway.policies.", at_key=True)
             yield from _named(document, path, kind, settings, providers)
     yield from _route(document)
+    yield from _idle_policies(document)
 
 
 def _named(
     document: Document, path: Path, kind: str, settings: dict[str, Any], providers: list[str]
 ) -> Iterator[Problem]:
     """The providers that a policy names."""
-    for key in {"fallback": ("order",), "route": ("to",)}.get(kind, ()):
+    for key in {"fallback": ("order",), "route": ("to",), "hedge": ("to",)}.get(kind, ()):
         yield from _order(document, (*path, key), settings.get(key), providers)
     for key in {"fallback": ("orders",), "route": ("groups",)}.get(kind, ()):
         lists = settings.get(key)
@@ -200,6 +206,26 @@ def _route(document: Document) -> Iterator[Problem]:
                 path, message, "Leave order out: a fallback goes on to what route prefers.", at_key=True
             )
         addressed = "route"
+
+
+def _idle_policies(document: Document) -> Iterator[Problem]:
+    """Policies that do nothing where they stand."""
+    for scope in ("policies", "upstream"):
+        entries = [*policy_entries(document, scope)]
+        for number, entry in enumerate(entries):
+            inside = [one.kind for one in entries[number + 1 :]]
+            if entry.kind == "hedge" and not entry.settings.get("to") and "single_flight" in inside:
+                message = "a hedge outside of single_flight never gets a second call: it is identical to the first"
+                yield document.problem(entry.path, message, "Move it below single_flight.", at_key=True)
+    given = False
+    for entry in (*policy_entries(document, "policies"), *policy_entries(document, "upstream")):
+        if entry.kind == "deadline":
+            limits = entry.settings.get("timeout", 30.0) is not None
+            if not limits and not given:
+                message = "without a timeout it keeps the deadline a request has, and here none has one"
+                hint = "Add deadline: {timeout: 30s} to gateway.policies, above."
+                yield document.problem((*entry.path, "timeout"), message, hint, at_key=True)
+            given = given or limits
 
 
 def _order(document: Document, path: Path, order: Any, providers: list[str]) -> Iterator[Problem]:

@@ -26,6 +26,8 @@ _EXAMPLES = {
     "provider": "openai",
     "order": "[openai, anthropic]",
     "time": "2s",
+    "queue": "{limit: 100, timeout: 10s}",
+    "levels": "[{priority: 0, above: 60%}, {priority: 10, above: 95%}]",
 }
 
 

@@ -41,7 +41,7 @@ REQUESTS: tuple[Column, ...] = (
         "how the answer ended: stop, length (cut at max_tokens), refusal; empty: it did not",
     ),
     Column("served_by", "category", "upstream that answered; cache for a cached answer; empty if none did"),
-    Column("served_from", "category", "upstream, cache or empty"),
+    Column("served_from", "category", "upstream, cache, flight (of a call that another request pays for) or empty"),
     Column("first_choice", "category", "upstream it was first routed to; empty if it went to none"),
     Column("attempts", "i4", "calls sent to upstreams"),
     Column("fallbacks", "i4", "times it was routed to another upstream than its first choice"),

@@ -41,10 +41,45 @@ PROVIDER = SimProvider(
 )
 TWO = (p.Fallback(order=("a", "b")), p.Retry())
 #: Settings of policies that cannot be made without, or that would refuse or repeat something at their defaults.
-SETTINGS: dict[str, Any] = {"deadline": p.Deadline(timeout=120.0), "timeout": p.Timeout(ttft=30.0, inter_token=10.0)}
+SETTINGS: dict[str, Any] = {
+    "adaptive_admission": p.AdaptiveAdmission(target=60.0),
+    "budget": p.Budget(limit=1e6),
+    "bulkhead": p.Bulkhead(at_once=1000),
+    "cascade": p.Cascade(order=("a", "b")),
+    "concurrency_limit": p.ConcurrencyLimit(limit=1000),
+    "deadline": p.Deadline(timeout=120.0),
+    "fair_queue": p.FairQueue(at_once=1000, queue=p.WaitingLine(limit=10, timeout=60.0)),
+    "hedge": p.Hedge(after=30.0),
+    "load_shedding": p.LoadShedding(at_once=1000, levels=(p.ShedLevel(priority=0, above=0.9),)),
+    "max_tokens": p.MaxTokens(cap=1000),
+    "rate_limit": p.RateLimit(tokens=1e6),
+    "route": p.Routing(strategy="p2c"),
+    "runaway_guard": p.RunawayGuard(max_calls=100),
+    "timeout": p.Timeout(ttft=60.0, inter_token=10.0),
+    "waiting_room": p.WaitingRoom(at_once=1000, queue=p.WaitingLine(limit=10, timeout=60.0)),
+}
 #: Those that stand in upstream scope.
-UPSTREAM = {"circuit_breaker", "timeout"}
-TEN: tuple[str, ...] = ("cache", "deadline", "circuit_breaker", "timeout")
+UPSTREAM = {
+    "adaptive_rate",
+    "adaptive_throttling",
+    "circuit_breaker",
+    "concurrency_limit",
+    "cooldown",
+    "outlier_ejection",
+    "rate_limit",
+    "timeout",
+}
+#: A gateway with everything that a careful team puts into one, besides fallback and retry.
+TEN = (
+    "waiting_room",
+    "budget",
+    "cache",
+    "deadline",
+    "route",
+    "rate_limit",
+    "concurrency_limit",
+    "timeout",
+)
 
 
 def rows() -> dict[str, Gateway]:
@@ -58,11 +93,14 @@ def rows() -> dict[str, Gateway]:
     for kind, spec in singles.items():
         if kind in UPSTREAM:
             found[kind] = Gateway(policies=TWO, upstream=(spec,))
+        elif kind == "route":  # the innermost, for a fallback that has no order
+            found[kind] = Gateway(policies=(p.Fallback(), p.Retry(), spec))
         else:
             found[kind] = Gateway(policies=(spec, *TWO))
-    outer = tuple(singles[kind] for kind in TEN if kind not in UPSTREAM)
+    outer = tuple(singles[kind] for kind in TEN if kind not in {*UPSTREAM, "route"})
     inner = tuple(singles[kind] for kind in TEN if kind in UPSTREAM)
-    found[f"{len(TEN) + 2} layers"] = Gateway(policies=(*outer, *TWO), upstream=inner)
+    ten = (*outer, p.Fallback(), p.Retry(), singles["route"])
+    found[f"{len(TEN) + 2} layers"] = Gateway(policies=ten, upstream=inner)
     return found
 
 

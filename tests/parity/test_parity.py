@@ -13,6 +13,7 @@ from loopback import Cut, Stall, completion, failure, hang, hang_up, stream
 from parity.worlds import Story, Upstream, live, simulated
 
 import llmsim as ls
+from llmsim.algorithms import Aimd
 from llmsim.distributions import Constant
 from llmsim.errors import StreamBroken
 from llmsim.gateway.policies import (
@@ -22,13 +23,16 @@ from llmsim.gateway.policies import (
     Backoff,
     Budget,
     Cascade,
+    ConcurrencyLimit,
     Cooldown,
+    Hedge,
     MaxTokens,
     OutlierEjection,
     Quota,
     RetryRule,
     Routing,
     RunawayGuard,
+    SingleFlight,
     StructuredOutput,
 )
 from llmsim.providers.faults import Abort, Fault, StreamBreak
@@ -117,6 +121,7 @@ RULES = ls.Retry(
     active_budget=ActiveBudget(),
 )
 BUFFERING = ls.Retry(max_attempts=2, backoff=Backoff(initial=0.1, jitter=0.25), on=("stream_broken",), buffer=True)
+WAITING_A_LITTLE = ls.Retry(max_attempts=3, backoff=Backoff(initial=0.1, jitter="none"))
 WAITING = ls.Retry(max_attempts=3, backoff=Backoff(initial=1.0, jitter="none"))
 
 STORIES = {
@@ -236,6 +241,33 @@ STORIES = {
     ),
     "a hedge wins and the loser is cancelled": Story(
         ls.Gateway(policies=(hedge,)), {"a": Upstream([hang()], _sim(ttft=60.0)), "b": fine()}
+    ),
+    "the library's hedge wins": Story(
+        ls.Gateway(policies=(Hedge(after=0.15, to=("b",), budget=None),)),
+        {"a": Upstream([hang()], _sim(ttft=60.0)), "b": fine()},
+    ),
+    "the library's hedge goes out at once after a failure": Story(
+        ls.Gateway(policies=(SingleFlight(), Hedge(after=5.0, to=("b",), budget=None))),
+        {"a": failing(503), "b": fine()},
+    ),
+    "a shared flight of one is a flight, with a permit and a limit on silence": Story(
+        ls.Gateway(
+            policies=(ls.Timeout(inter_token=0.15), SingleFlight()), upstream=(ConcurrencyLimit(aimd=Aimd(initial=1)),)
+        ),
+        {
+            "a": Upstream(
+                [stream("a", "b", ttft_s=0.05, after=1, then=[Stall()])],
+                _sim(),
+                [_fault(stall=StallFault(after_tokens=1, time=Constant(60.0)))],
+            )
+        },
+    ),
+    "an attempt that could not finish is not begun": Story(
+        ls.Gateway(
+            policies=(ls.Deadline(timeout=0.3), WAITING_A_LITTLE),
+            upstream=(ls.Deadline(timeout=None, minimum=0.25),),
+        ),
+        {"a": failing(503)},
     ),
     "a whole answer takes too long": Story(
         ls.Gateway(policies=(RETRY,), upstream=(ls.Timeout(total=0.15),)),

@@ -209,3 +209,47 @@ def test_a_route_cannot_guard_one_upstream():
                 "gateway": {"upstream": [{"route": {}}]},
             }
         )
+
+
+@pytest.mark.parametrize(
+    ("gateway", "path", "message", "hint"),
+    [
+        (
+            {"policies": [{"hedge": {}}, {"single_flight": {}}]},
+            "gateway.policies[0].hedge",
+            "never gets a second call",
+            "below single_flight",
+        ),
+        (
+            {"upstream": [{"hedge": {"to": ["a"]}}]},
+            "gateway.upstream[0].hedge.to",
+            "there is no other",
+            "Move the hedge to gateway.policies",
+        ),
+        ({"policies": [{"hedge": {"to": ["b"]}}]}, "gateway.policies[0].hedge.to[0]", "there is no provider 'b'", "a"),
+        (
+            {"upstream": [{"deadline": {"timeout": None, "minimum": "2s"}}]},
+            "gateway.upstream[0].deadline.timeout",
+            "here none has one",
+            "deadline: {timeout: 30s}",
+        ),
+    ],
+)
+def test_a_policy_without_effect_is_refused(gateway, path, message, hint):
+    document = {"version": 1, "traffic": {"base_rate": "4/s"}, "providers": {"a": {}}, "gateway": gateway}
+    with pytest.raises(ScenarioError) as caught:
+        load_scenario(document)
+    (problem,) = caught.value.problems
+    assert (problem.path, message in problem.message, hint in problem.hint) == (path, True, True)
+
+
+@pytest.mark.parametrize(
+    "gateway",
+    [
+        {"policies": [{"single_flight": {}}, {"hedge": {}}]},
+        {"policies": [{"hedge": {"to": ["a"]}}, {"single_flight": {}}]},
+        {"policies": ["deadline"], "upstream": [{"deadline": {"timeout": None, "minimum": "2s"}}]},
+    ],
+)
+def test_and_one_with_effect_is_not(gateway):
+    load_scenario({"version": 1, "traffic": {"base_rate": "4/s"}, "providers": {"a": {}}, "gateway": gateway})

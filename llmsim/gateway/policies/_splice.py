@@ -8,7 +8,7 @@ import math
 from llmsim.errors import DeadlineExceeded, GatewayError, StreamStalled
 from llmsim.gateway.exchange import current_exchange
 from llmsim.gateway.policies._course import Course
-from llmsim.gateway.policies._race import cancel
+from llmsim.gateway.policies._kept import cancel
 from llmsim.types import NO_LIMITS, Chunk, Limits, Message, Request, Response, Usage
 
 __all__ = ["Splice"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from llmsim.algorithms.balance import least, two_choices, weighted
 from llmsim.algorithms.ewma import Ewma, PeakEwma
+from llmsim.algorithms.quantile import RecentQuantile
 from llmsim.algorithms.quota import Amounts, QuotaBook
-from llmsim.algorithms.recent import RecentQuantile
 from llmsim.algorithms.sticky import Rendezvous, bounded
 from llmsim.types import Request, Usage
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from llmsim.algorithms.lru import LruCache
 from llmsim.gateway.contract import Handler, Run
+from llmsim.gateway.policies._question import Cacheable, QuestionKey, Scope, check_question
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Outcome, Request, Response, Tap, Usage, WholeAnswer
 from llmsim.units import PositiveCount, PositiveDuration
 
 __all__ = ["Cache"]
-
-_SCOPES = ("tenant", "user", "global")
-_RULES = ("unsampled", "temperature_0", "all")
 
 
 @register("cache")
@@ -34,7 +32,8 @@ class Cache:
     *Same* means: same tenant (see `scope`), upstream, model, messages, max_tokens, temperature, tools and response
     schema. An answer is kept only after a clean finish: it was read to its end and its finish reason is ``stop``
     (not one cut off by ``length``, filtered, broken, abandoned, or a tool call). Requests without messages are never
-    cached, for there is nothing to compare. Two equal requests in flight at once both go upstream.
+    cached, for there is nothing to compare. Two equal requests in flight at once both go upstream, unless
+    `single_flight` stands inside of it.
 
     Parameters
     ----------
@@ -66,8 +65,8 @@ class Cache:
 
     capacity: PositiveCount = 50_000
     ttl: PositiveDuration | None = 3600.0
-    scope: Literal["tenant", "user", "global"] = "tenant"
-    cacheable: Literal["unsampled", "temperature_0", "all"] = "unsampled"
+    scope: Scope = "tenant"
+    cacheable: Cacheable = "unsampled"
     shared: bool = False
     name: str | None = None
 
@@ -76,10 +75,7 @@ class Cache:
             raise ValueError(f"cache capacity must be at least 1, not {self.capacity}; leave the cache out for none")
         if self.ttl is not None and not self.ttl > 0:
             raise ValueError(f"cache ttl must be above 0, not {self.ttl!r}; write it like 1h")
-        if self.scope not in _SCOPES:
-            raise ValueError(f"unknown cache scope {self.scope!r}; write {', '.join(_SCOPES[:-1])} or {_SCOPES[-1]}")
-        if self.cacheable not in _RULES:
-            raise ValueError(f"unknown cacheable {self.cacheable!r}; write {', '.join(_RULES[:-1])} or {_RULES[-1]}")
+        check_question("cache", self.scope, self.cacheable)
 
     def start(self, run: Run) -> Handler:
         """Fresh state: an empty cache."""
@@ -95,13 +91,11 @@ class _Answer(NamedTuple):
 
 
 class _CacheHandler:
-    __slots__ = ("_any_temperature", "_none_too", "_now", "_scope", "answers", "hits", "misses", "skipped", "stored")
+    __slots__ = ("_now", "answers", "hits", "key", "misses", "skipped", "stored")
 
     def __init__(self, spec: Cache, run: Run) -> None:
         self._now = run.now
-        self._scope = spec.scope
-        self._any_temperature = spec.cacheable == "all"
-        self._none_too = spec.cacheable == "unsampled"
+        self.key = QuestionKey(spec.scope, spec.cacheable)
         self.answers = LruCache[_Answer](spec.capacity, spec.ttl)
         self.hits = 0
         self.misses = 0
@@ -125,28 +119,6 @@ class _CacheHandler:
         response.on_end(fill)
         return response
 
-    def key(self, request: Request) -> Hashable | None:
-        """Everything that changes the answer; None if the request must not be cached."""
-        temperature = request.temperature
-        if not request.messages or not (
-            self._any_temperature or temperature == 0 or (temperature is None and self._none_too)
-        ):
-            return None
-        if self._scope == "tenant":
-            owner: Hashable = request.tenant
-        else:
-            owner = None if self._scope == "global" else (request.tenant, request.user)
-        return (
-            owner,
-            request.upstream,
-            request.model,
-            request.messages,
-            request.max_tokens,
-            temperature,
-            request.tools,
-            request.response_schema,
-        )
-
     def store(self, key: Hashable, response: Response, tap: Tap, usage: Usage) -> None:
         """Keep a complete answer."""
         self.stored += 1
@@ -167,5 +139,7 @@ class _Fill(Tap):
         self._response = response
 
     def __call__(self, outcome: Outcome, usage: Usage) -> None:
-        if outcome.kind == "ok" and self._response.finish_reason == "stop":
-            self._cache.store(self._key, self._response, self, usage)
+        response = self._response
+        # Of a shared call the one who pays for it knows the tokens; the others have the same answer, and no usage.
+        if outcome.kind == "ok" and response.finish_reason == "stop" and response.served_from != "flight":
+            self._cache.store(self._key, response, self, usage)

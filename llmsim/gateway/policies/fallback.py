@@ -12,7 +12,7 @@ from llmsim.errors import ContextTooLong, TtftTimeout
 from llmsim.gateway.contract import Handler, Run
 from llmsim.gateway.exchange import current_exchange
 from llmsim.gateway.policies._course import Course, Rules
-from llmsim.gateway.policies._race import race
+from llmsim.gateway.policies._kept import race
 from llmsim.gateway.policies._splice import Splice
 from llmsim.gateway.policies._words import ErrorWord, Names, OnWords, known_upstreams, on_words, tables
 from llmsim.gateway.registry import register
@@ -96,6 +96,7 @@ class Fallback:
         "connection_failed",
         "stream_broken",
         "circuit_open",
+        "rejected",
     )
     orders: Mapping[ErrorWord, Names] = field(default_factory=dict)
     max_fallbacks: PositiveCount | None = None

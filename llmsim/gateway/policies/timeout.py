@@ -27,6 +27,10 @@ class Timeout:
     **Makes things worse** when it is tighter than the upstream is under load: every attempt is then thrown away half
     done and made again, and where the provider goes on working on cancelled calls, that is load without end.
 
+    The phases before these have their limits elsewhere: connecting is the provider's (`OpenAIChat.connect_timeout_s`; a
+    gateway cannot tell it from a slow answer), waiting for a permit that of
+    ``concurrency_limit: {queue: {timeout: …}}``.
+
     In upstream scope it limits one attempt; in gateway scope the request with all its retries and fallbacks (there,
     `deadline` is usually what is meant, since policies inside can see it).
 

@@ -66,6 +66,9 @@ class OpenAIChat:
         Sent with every call (an organization, a routing hint). Not for keys, and not shown by repr.
     extra_body
         Fields added to (or put in place of) those of every request body: ``{"seed": 1}``.
+    deadline_header
+        Name of a header that tells the server how many milliseconds are left of a request's deadline, where it has one:
+        ``x-envoy-expected-rq-timeout-ms`` is the one Envoy sends upstream. None: it is not told.
     include_usage
         Ask for usage at the end of a stream. Turn it off for servers that refuse ``stream_options``.
     context_window
@@ -95,6 +98,7 @@ class OpenAIChat:
         keep_alive_s: float = 5.0,
         extra_headers: Mapping[str, str] | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        deadline_header: str | None = None,
         include_usage: bool = True,
         context_window: int | None = None,
     ) -> None:
@@ -109,6 +113,7 @@ class OpenAIChat:
         self._key = EnvironmentKey(api_key_env)
         self._extra_headers = dict(extra_headers or {})
         self._extra_body = dict(extra_body or {})
+        self._deadline_header = deadline_header
         self._include_usage = include_usage
         self._certificates = _certificates(httpx.URL(base_url).scheme)
         self._client: httpx.AsyncClient | None = None
@@ -144,12 +149,16 @@ class OpenAIChat:
             request, self.model, upstream=self.name, include_usage=self._include_usage, extra=self._extra_body
         )
         self._key.check(self.name)
-        answer = await self._post(body, "text/event-stream" if request.stream else "application/json")
-        headers = self._key.plain_headers(answer.headers)
-        if answer.is_success and headers.get("content-type", "").startswith("text/event-stream"):
-            return await self._streamed(request, answer, headers)
+        headers = {"Accept": "text/event-stream" if request.stream else "application/json", **self._extra_headers}
+        if self._deadline_header is not None and request.deadline_s is not None:
+            left_s = request.deadline_s - asyncio.get_running_loop().time()
+            headers[self._deadline_header] = str(max(1, int(left_s * 1000)))  # rounded down, and 0 would mean no limit
+        answer = await self._post(body, headers)
+        said = self._key.plain_headers(answer.headers)
+        if answer.is_success and said.get("content-type", "").startswith("text/event-stream"):
+            return await self._streamed(request, answer, said)
         try:
-            return await self._whole(request, answer, headers)
+            return await self._whole(request, answer, said)
         finally:
             if not answer.is_closed:
                 self._keep(answer.aclose())
@@ -169,7 +178,7 @@ class OpenAIChat:
 
     # -- the call ------------------------------------------------------------------------------------------------------
 
-    async def _post(self, body: Mapping[str, Any], accept: str) -> httpx.Response:
+    async def _post(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> httpx.Response:
         """Send, and wait for the head of the answer."""
         client = self._client_here()
         watch = SocketWatch()
@@ -177,7 +186,7 @@ class OpenAIChat:
             "POST",
             f"{self.base_url}/chat/completions",
             json=body,
-            headers={"Accept": accept, **self._extra_headers},
+            headers=headers,
             extensions={"trace": watch.trace},
         )
         try:

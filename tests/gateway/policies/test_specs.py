@@ -5,21 +5,26 @@ import dataclasses
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from llmsim.algorithms.backoff import Backoff
+from llmsim.algorithms import Aimd, Backoff
 from llmsim.gateway.contract import PolicySpec
 from llmsim.gateway.policies import (
     ActiveBudget,
+    AdaptiveAdmission,
     AdaptiveRate,
     AdaptiveThrottling,
     Cache,
     CircuitBreaker,
+    ConcurrencyLimit,
     Deadline,
     Fallback,
+    Hedge,
     Quota,
     Retry,
     RetryRule,
     Routing,
+    SingleFlight,
     Timeout,
+    WaitingLine,
 )
 from llmsim.gateway.registry import kind_of, policy_kinds
 
@@ -88,7 +93,23 @@ FORMS = {
         Routing(weights={"openai": 3.0, "azure": 0.5}, models={"azure": "gpt"}, shared=True),
     ),
     "timeout": ({"ttft": "5s", "inter_token": "250ms", "total": "1m30s"}, Timeout(ttft=5, inter_token=0.25, total=90)),
-    "deadline": ({"timeout": "30s", "name": "patience"}, Deadline(timeout=30.0, name="patience")),
+    "deadline": ({"timeout": None, "minimum": "2s", "name": "left"}, Deadline(timeout=None, minimum=2.0, name="left")),
+    "hedge": (
+        {"quantile": "95%", "to": ["anthropic"], "max_hedges": 2, "budget": "5%", "budget_minimum": "1/s"},
+        Hedge(quantile=0.95, to=("anthropic",), max_hedges=2, budget=0.05, budget_minimum=1.0),
+    ),
+    "single_flight": ({"scope": "user", "on_failure": "alone"}, SingleFlight(scope="user", on_failure="alone")),
+    "concurrency_limit": (
+        {
+            "aimd": {"max": 400, "timeout": "2s", "backoff": "80%"},
+            "sample": "e2e",
+            "queue": {"limit": 9, "timeout": "5s"},
+        },
+        ConcurrencyLimit(
+            aimd=Aimd(max=400, timeout=2.0, backoff=0.8), sample="e2e", queue=WaitingLine(limit=9, timeout=5.0)
+        ),
+    ),
+    "adaptive_admission": ({"target": "2s", "interval": "10s"}, AdaptiveAdmission(target=2.0, interval=10.0)),
     "cache": (
         {"capacity": "10k", "ttl": "1h", "scope": "user", "cacheable": "all", "shared": True},
         Cache(capacity=10_000, ttl=3600.0, scope="user", cacheable="all", shared=True),
@@ -127,7 +148,7 @@ def test_specs_are_frozen_and_sweepable(kind):
     assert dataclasses.replace(spec) == spec
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FORMS if kind != "timeout"])
+@pytest.mark.parametrize("kind", [kind for kind in FORMS if kind not in ("timeout", "concurrency_limit")])
 def test_every_field_has_a_default(kind):
     cls = policy_kinds()[kind]
     assert TypeAdapter(cls).validate_python({}) == cls()
@@ -161,6 +182,17 @@ def test_unknown_keys_are_errors(kind):
         ("timeout", {}, (), "at least one of ttft: 5s"),
         ("cache", {"scope": "world"}, ("scope",), "'tenant', 'user' or 'global'"),
         ("circuit_breaker", {"failure_rate": "0%"}, (), "write 50%"),
+        ("hedge", {"after": "1s", "quantile": "95%"}, (), "remove after or quantile"),
+        ("hedge", {"quantile": "100%"}, (), "write 95%"),
+        ("hedge", {"to": "b"}, ("to",), r"write \[b\]"),
+        ("hedge", {"minimum_requests": 2000}, (), "at most window 1000"),
+        ("concurrency_limit", {}, (), "write limit: 32"),
+        ("concurrency_limit", {"limit": 3, "vegas": {}}, (), "not limit and vegas"),
+        ("concurrency_limit", {"limit": 3, "sample": "ttft"}, (), "no effect on a fixed limit"),
+        ("concurrency_limit", {"gradient2": {}, "on": ["overloaded"]}, (), "goes by times alone"),
+        ("concurrency_limit", {"limit": 3, "queue": {"limit": 5}}, ("queue", "timeout"), "required"),
+        ("single_flight", {"on_failure": "retry"}, ("on_failure",), "'share' or 'alone'"),
+        ("adaptive_admission", {"target": "0s"}, ("target",), "above"),
     ],
 )
 def test_mistakes_are_located_and_say_what_to_type(kind, written, where, says):

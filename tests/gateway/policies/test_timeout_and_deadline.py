@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim.errors import DeadlineExceeded, ServerError, StreamStalled, TotalTimeout, TtftTimeout
-from llmsim.gateway.policies import Deadline, Retry, Timeout
+from llmsim.gateway.policies import Backoff, Deadline, Retry, Timeout
 from llmsim.types import Response, Usage, WholeAnswer
 
 
@@ -202,3 +202,62 @@ def test_many_deadlines_out_of_order():
 def test_what_is_wrong_says_what_to_type(spec, fields, says):
     with pytest.raises(ValueError, match=says):
         spec(**fields)
+
+
+# -- deadlines that travel ---------------------------------------------------------------------------------------------
+
+
+def test_an_attempt_that_cannot_finish_is_not_begun():
+    """Of 5 s the first attempt takes 3.5 s; the second would have 1.5 s, and needs 2."""
+    world, provider = World(), Toy(ServerError(), delay_s=3.5)
+
+    async def main():
+        handlers = [
+            world.start(Deadline(timeout=5.0)),
+            world.start(Retry(backoff=Backoff(initial=0.001, jitter="none"))),
+            world.start(Deadline(timeout=None, minimum=2.0), "a"),
+        ]
+        return await outcome(chain(*handlers, inner=provider.send)(ask()))
+
+    error, seconds = run(main())
+    assert isinstance(error, DeadlineExceeded)
+    assert (error.upstream, str(error)) == ("a", "1.5s left, and it takes at least 2s")
+    assert (len(provider.calls), seconds) == (1, 3.501)
+    assert world.of("deadline_refused") == [{}]
+
+
+def test_what_is_left_gets_less_on_the_way_in():
+    """Every layer sees the same point in time, and the earlier one counts."""
+    seen = []
+
+    async def inner(request):
+        seen.append(request.deadline_s)
+        raise ServerError
+
+    async def main(outer, brought):
+        world = World()
+        handlers = [world.start(Deadline(timeout=outer)), world.start(Deadline(timeout=2.0, minimum=0.5), "a")]
+        await asyncio.sleep(1.0)
+        await outcome(chain(*handlers, inner=inner)(ask(deadline_s=brought)))
+
+    for outer, brought in [(9.0, None), (9.0, 2.5), (1.2, None), (9.0, 1.2)]:
+        run(main(outer, brought))
+    assert seen == [pytest.approx(3.0), 2.5, pytest.approx(2.2)]  # the last one had 0.2 s and was not begun
+
+
+def test_without_a_deadline_there_is_nothing_to_keep():
+    text, _ = play(Deadline(timeout=None, minimum=60.0), provider=Toy(SLOW))
+    assert text == "hello"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"timeout": None}, "limits nothing"),
+        ({"minimum": -1.0}, "minimum must be above 0"),
+        ({"timeout": 2.0, "minimum": 2.0}, "minimum 2s leaves nothing of its timeout 2s"),
+    ],
+)
+def test_a_deadline_that_makes_no_sense(fields, says):
+    with pytest.raises(ValueError, match=says):
+        Deadline(**fields)

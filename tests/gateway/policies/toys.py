@@ -5,6 +5,7 @@ import selectors
 
 from llmsim.errors import StreamStalled
 from llmsim.gateway.contract import Run
+from llmsim.gateway.policies import ShedLevel
 from llmsim.luck import Luck
 from llmsim.types import Chunk, Message, Request, Response, Usage
 
@@ -49,6 +50,11 @@ def run(coroutine):
             return result
 
         return runner.run(main())
+
+
+def levels(above):
+    """Levels of load shedding from {priority: utilisation}."""
+    return tuple(ShedLevel(priority=priority, above=start) for priority, start in above.items())
 
 
 def ask(number=0, **fields):

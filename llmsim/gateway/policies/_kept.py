@@ -1,0 +1,79 @@
+"""Upstreams that are asked one after the other and all kept: the first to answer wins."""
+
+from __future__ import annotations
+
+import asyncio
+
+from llmsim.errors import TtftTimeout
+from llmsim.gateway.policies._course import Course
+from llmsim.types import Request, Response
+
+__all__ = ["cancel", "race"]
+
+_Call = asyncio.Task[Response]
+
+
+async def race(course: Course, request: Request, ttft_s: float) -> Response:
+    """The first answer, of `request` or of what the course goes on to, with another one started every `ttft_s`.
+
+    Raises
+    ------
+    GatewayError
+        What the course does not catch, or `AllUpstreamsFailed`.
+    """
+    running: list[_Call] = [_start(course, request)]
+    word = ""
+    try:
+        while True:
+            further = course.next(TtftTimeout())
+            done, _ = await asyncio.wait(
+                running, timeout=None if further is None else ttft_s, return_when="FIRST_COMPLETED"
+            )
+            for call in [call for call in running if call in done]:  # in the order they were started
+                running.remove(call)
+                if call.cancelled():
+                    raise asyncio.CancelledError  # somebody inside cancelled its own task
+                error = call.exception()
+                if error is None:
+                    return call.result()
+                if not course.rules.catches(error):
+                    raise error
+                course.failed(error)
+            # Anew, since who is running may only have been known by now.
+            further = course.next() if done else course.next(TtftTimeout())
+            if further is not None:
+                late = None if done else TtftTimeout()
+                running.append(_start(course, course.enter(further, late)))
+            elif not running:
+                raise course.exhausted()
+    except asyncio.CancelledError as error:
+        word = error.args[0] if error.args else ""
+        raise
+    finally:
+        course.causes.clear()  # their tracebacks refer to this frame
+        for call in running:
+            cancel(call, word)
+
+
+def _start(course: Course, request: Request) -> _Call:
+    async def call() -> Response:
+        return await course.call_next(request)
+
+    return asyncio.get_running_loop().create_task(call())
+
+
+def cancel(call: _Call, word: str = "") -> None:
+    """Cancel a call and close its answer, should that have come already."""
+    if call.done():
+        _close(call)  # at once: the request may be over before any callback runs
+    elif word:
+        call.cancel(word)  # tells those inside which time limit it was
+        call.add_done_callback(_close)
+    else:
+        call.cancel()
+        call.add_done_callback(_close)
+
+
+def _close(call: _Call) -> None:
+    if not call.cancelled() and call.exception() is None:
+        call.result().close()
