@@ -59,6 +59,7 @@ def from_litellm(file: SourceFile, model_group: str | None) -> Plan:
     chains = _Chains(groups, group, router)
     for deployment in chains.deployments:
         plan.providers[groups.name(deployment)] = _provider(deployment, router)
+    chains.say_what_never_happens(plan.providers)
     own = groups.by_name[group]
     plan.policies += cache(library)
     plan.policies += chains.policies(len(own) > 1)
@@ -104,6 +105,19 @@ class _Chains:
         names = [group, *self._general[0], *(name for order, _ in self._after.values() for name in order)]
         self.groups = set(names)
         self.deployments = [d for name in dict.fromkeys(names) for d in groups.by_name[name]]
+
+    def say_what_never_happens(self, providers: dict[str, dict[str, Said]]) -> None:
+        """An order after an error has no effect where simulated providers do not make that error."""
+        if not any("context_window" in settings for settings in providers.values()):
+            self._never("context_too_long", "context_window: 128k")
+        self._never("content_filtered", "errors: {content_filter: 1%}")
+
+    def _never(self, word: str, write: str) -> None:
+        names, why = self._after[word]
+        if names:
+            path = self._groups.by_name[self._group][0].entry.at("model_name")
+            text = f"the order after {word} ({why}) waits for an error that never comes: give providers {write}"
+            self._groups.by_name[self._group][0].entry.file.note("approximated", path, text)
 
     def policies(self, several: bool) -> list[PolicyPlan]:  # noqa: FBT001 - whether the group has several deployments
         """The fallback, if there is any."""

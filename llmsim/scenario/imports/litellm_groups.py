@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from shlex import quote
 from typing import NamedTuple
 
 from llmsim.scenario.document import Path
@@ -127,7 +128,9 @@ class Groups:
             if name in used:
                 continue
             path = own[0].entry.at("model_name")
-            self._file.note("not expressed", path, f"another model group; --model-group {shown(name)} imports it")
+            self._file.note(
+                "not expressed", path, f"another model group; --model-group {quote(shown(name))} imports it"
+            )
             for deployment in own:
                 self._file.mark(deployment.entry.path, whole=True)
         for alias, target in self._aliases.items():
@@ -159,7 +162,7 @@ class Groups:
             for name in self._list(section, "default_fallbacks", section.get("default_fallbacks")):
                 if name != group and name not in order:
                     order.append(name)
-            why = section.why("default_fallbacks")
+            why = section.why("default_fallbacks") if order else ""
         else:
             for other in (self._router, self._library):
                 other.file.mark(other.at("default_fallbacks"), whole=True)

@@ -40,6 +40,9 @@ _FAMILY = re.compile(r"(?<![a-z])(?:gpt|claude|gemini|llama)")
 #: model, so that gpt-4o at Azure is OpenAI's gpt-4o rather than Azure's gpt-4; but an open model is as fast as whoever
 #: runs it.
 _SAME_VENDOR, _SAME_HOST = 0.05, 0.4
+#: Whose model it is decides where nobody says who runs it. Chosen: as good as nothing, but more than that.
+_MAKER = 0.01
+_MAKERS = {"gpt": "openai", "claude": "anthropic", "gemini": "google"}
 #: Below, two names of a family have little more than the family in common. Chosen.
 _LIKE = 0.5
 
@@ -156,6 +159,8 @@ def simulated(model: Model) -> Profiled:
     if dialect not in (own, "generic"):
         settings["dialect"] = Said(dialect, f"how {model.vendor} counts limits and words errors")
         loss = loss or f"measured at another vendor of the model ({found.name})"
+    elif not model.vendor:
+        loss = loss or f"who runs it is not known here: measured as {found.name}"
     return Profiled(settings, loss)
 
 
@@ -175,7 +180,8 @@ def _nearest(model: Model) -> tuple[Profile | None, bool]:
             continue
         like = max(_likeness(wanted, one) for one in names)
         worth = _SAME_HOST if family[0] == "llama" else _SAME_VENDOR
-        best = max(best, (like + worth * (vendor == prefix), name), key=lambda pair: pair[0])
+        like += worth * (vendor == prefix) + _MAKER * (vendor == _MAKERS.get(family[0]))
+        best = max(best, (like, name), key=lambda pair: pair[0])
     if best[0] < _LIKE:
         return None, False
     profile = read_profile(best[1])

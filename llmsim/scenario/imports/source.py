@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from typing import Any
 
 from llmsim.errors import Problem, ScenarioError
@@ -62,6 +63,7 @@ class SourceFile:
         self.document, unread = read_document(text, source, top_level_mapping=False)
         self.problems: list[Problem] = []
         self.notes: list[Note] = []
+        self.asked: set[str] = set()  #: keys that somebody looked for, here or elsewhere
         self._read: set[Path] = set()
         if not isinstance(self.document.data, dict):
             what = "a list" if isinstance(self.document.data, list) else "no keys"
@@ -148,6 +150,7 @@ class Section:
         return bool(self._data)
 
     def __contains__(self, key: str) -> bool:
+        self.file.asked.add(key)
         return self._data.get(self._keys.get(key, key)) is not None
 
     @property
@@ -162,6 +165,7 @@ class Section:
     def get(self, key: str) -> Any:
         """The value of a key as it is, None where there is none."""
         self.file.mark(self.at(key))
+        self.file.asked.add(key)
         return self._data.get(self._keys.get(key, key))
 
     def peek(self, key: str) -> str:
@@ -276,7 +280,9 @@ def leftovers(file: SourceFile, reason: Callable[[Path], tuple[NoteKind, str] | 
         else:
             found = reason(path)
         if found is None:
-            file.note("unknown key", path, "this importer does not know it; left out")
+            near = get_close_matches(snake(name), file.asked, n=1)
+            hint = f". Did you mean {near[0]}?" if near else ""
+            file.note("unknown key", path, f"this importer does not know it; left out{hint}")
         else:
             together.setdefault(found, []).append(path)
     for (kind, text), paths in together.items():

@@ -39,8 +39,9 @@ def written(plan: Plan, source: str) -> str:
 
 
 def _head(plan: Plan, source: str) -> Iterable[str]:
-    yield f"Imported from {source} ({_called(plan)}). Behind each setting stands where it comes from: a line of that"
-    yield "file, or a default. Keys, addresses and headers are not copied."
+    about = "Behind each setting stands where it comes from: a line of that file, or a default."
+    copied = "Keys, addresses and headers are not copied."
+    yield from wrap(f"Imported from {source} ({_called(plan)}). {about} {copied}", _WIDTH - 2, break_long_words=False)
     if plan.notes:
         yield ""
         yield "What is not as it is there (! left out, ~ not quite the same, - without effect on a simulation):"
