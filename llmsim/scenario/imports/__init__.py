@@ -9,7 +9,7 @@ from llmsim.errors import Problem, ScenarioError
 from llmsim.scenario.imports.litellm import from_litellm
 from llmsim.scenario.imports.plan import Plan
 from llmsim.scenario.imports.portkey import from_portkey
-from llmsim.scenario.imports.source import SourceFile, snake
+from llmsim.scenario.imports.source import SourceFile, shown, snake
 from llmsim.scenario.imports.splice import spliced
 from llmsim.scenario.imports.write import note_line, sections_of, written
 
@@ -97,7 +97,7 @@ def import_gateway(
         raise ScenarioError([Problem("a Portkey config has no model groups", hint="Leave it out.")], "--model-group")
     plan = from_litellm(file, model_group) if chosen == "litellm" else from_portkey(file)
     plan.notes = sorted(dict.fromkeys(file.notes), key=lambda note: note.line or 0)
-    return Imported(plan, source)
+    return Imported(plan, shown(source))
 
 
 def _guessed(file: SourceFile) -> str:

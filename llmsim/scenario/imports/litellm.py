@@ -33,6 +33,7 @@ _STRATEGIES = {
     "usage-based-routing-v2": "quota",
     "cost-based-routing": "cost",
 }
+_ONE = "the group has one deployment: there is nothing to choose"
 #: retry_policy's words.
 _CLASSES = {
     "RateLimitErrorRetries": "rate_limited",
@@ -191,7 +192,8 @@ def _window(deployment: Deployment, settings: dict[str, Said], router: Section) 
     if window is not None and not router.flag("enable_pre_call_checks"):
         info.note("not expressed", key, "without enable_pre_call_checks LiteLLM does not look at it")
     elif window is not None:
-        settings["context_window"] = info.said(key, int(window))
+        why = f"{info.why(key)}; {router.why('enable_pre_call_checks')}"
+        settings["context_window"] = Said(int(window), why)
         info.note("approximated", key, "here prompt and answer together must fit")
 
 
@@ -228,13 +230,14 @@ def _retry(own: list[Deployment], router: Section, library: Section) -> list[Pol
         if len(values) == 1:
             (only,) = values
             number, why = float(only or 0), holder.why("num_retries")
+            section.idle(("num_retries",), "the deployments' own come before it")
         else:
             holder.note("not expressed", "num_retries", "retries of one deployment; a retry is the same for all")
     rules = _rules(router, number)
     attempts = int(number) + 1
     settings = {"max_attempts": Said(attempts, why)}
     if attempts == 1 and not rules:
-        router.file.mark(router.at("retry_after"))
+        router.idle(("retry_after",), "there are no retries")
         return [PolicyPlan("retry", settings)]
     settings["on"] = Said(_RETRIED, "408, 429 and 5xx")
     if rules:
@@ -295,19 +298,24 @@ def _route(own: list[Deployment], names: list[str], router: Section) -> list[Pol
         router.note("not expressed", "routing_strategy", "no such strategy here; taken as simple-shuffle")
     why = router.why("routing_strategy") if "routing_strategy" in router else f"{_DEFAULT}: simple-shuffle"
     if len(own) == 1:
-        own[0].number("weight")
-        router.file.mark(args.path, whole=True)
+        router.idle(("routing_strategy", "routing_strategy_args"), _ONE)
+        for key in ("weight", "order"):
+            holder = own[0].holder(key)
+            if holder is not None:
+                holder.idle((key,), _ONE)
         return []
     for key in args.keys:
         args.note("not expressed", key, "route averages latencies over decay: (10s) or a quantile's window:")
     if any(order is not None for order in orders) and len(set(orders)) > 1:
         return [_priority(own, names, orders, strategy)]
+    for deployment in own:
+        deployment.params.idle(("order",), "the same for all")
     settings = {"to": Said(names, f"deployments of {own[0].group}"), "strategy": Said(strategy or "weighted", why)}
     if settings["strategy"].value == "weighted":
         settings |= _weights(own, names)
     else:
         for deployment in own:
-            deployment.number("weight")
+            deployment.params.idle(("weight",), f"{word} does not look at it")
     if strategy == "latency":
         settings["explore"] = Said("0%", "LiteLLM always takes the fastest")
     if strategy == "quota":

@@ -75,6 +75,7 @@ class Groups:
         self._aliases = self._read_aliases()
         self._taken: set[str] = set()
         self._names: dict[Path, str] = {}
+        self._sources: dict[Path, str] = {}  #: of fallbacks: whose they are
 
     def name(self, deployment: Deployment) -> str:
         """What the provider of a deployment is called."""
@@ -128,14 +129,16 @@ class Groups:
             if name in used:
                 continue
             path = own[0].entry.at("model_name")
-            self._file.note(
-                "not expressed", path, f"another model group; --model-group {quote(shown(name))} imports it"
-            )
+            where = ", ".join(str(self._file.line(d.entry.path)) for d in own)
+            many = f" ({len(own)} deployments, lines {where})" if len(own) > 1 else ""
+            text = f"another model group{many}; --model-group {quote(shown(name))} imports it"
+            self._file.note("not expressed", path, text)
             for deployment in own:
                 self._file.mark(deployment.entry.path, whole=True)
-        for alias, target in self._aliases.items():
-            if target not in used:
-                self._file.mark(self._router.sub("model_group_alias").at(alias))
+        for path, source in self._sources.items():
+            if source not in {*used, "*"}:
+                self._file.note("not copied", path, "fallbacks of a group that is not imported")
+        self._router.idle(("model_group_alias",), "other names of groups")
 
     # Fallbacks
 
@@ -165,7 +168,8 @@ class Groups:
             why = section.why("default_fallbacks") if order else ""
         else:
             for other in (self._router, self._library):
-                other.file.mark(other.at("default_fallbacks"), whole=True)
+                if kind == "fallbacks":
+                    other.idle(("default_fallbacks",), "the group has fallbacks of its own")
         if len(order) > depth:
             section.note(
                 "not expressed", kind, f"more fallbacks than max_fallbacks ({depth}): {len(order) - depth} left"
@@ -190,6 +194,7 @@ class Groups:
                     self._file.note("not expressed", path, "there is no such model group")
                 else:
                     found.setdefault(source, self._list(entry, group, entry.get(group)))
+                    self._sources[path] = source
         return found
 
     def _list(self, section: Section, key: str, value: object) -> list[str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any, NamedTuple
 
-from llmsim.gateway.registry import policy_kinds
 from llmsim.scenario.imports.litellm_groups import Deployment, setting
 from llmsim.scenario.imports.plan import PolicyPlan, Said, amount, duration
 from llmsim.scenario.imports.source import Section
@@ -13,11 +11,12 @@ from llmsim.scenario.imports.source import Section
 __all__ = ["cache", "cooldown", "limits", "timeout"]
 
 _DEFAULT = "LiteLLM's default"
-#: constants.py of 1.106.2: DEFAULT_COOLDOWN_TIME_SECONDS, DEFAULT_FAILURE_THRESHOLD_PERCENT and its minimum of requests
-#: in the current minute, SINGLE_DEPLOYMENT_TRAFFIC_FAILURE_THRESHOLD.
-_COOLDOWN_S, _RATE, _MINIMUM, _ALL_OF = 5.0, "50%", 5, 1000
-#: A string "APIConnectionError" never cools (cooldown_handlers.py), so connection_failed is not among them.
-_FAILURES = ["server_error", "timeout"]
+#: constants.py of 1.106.2: DEFAULT_COOLDOWN_TIME_SECONDS, DEFAULT_FAILURE_THRESHOLD_PERCENT (to be exceeded) and its
+#: minimum of requests in the current minute, request_timeout.
+_COOLDOWN_S, _RATE, _MINIMUM, _TIMEOUT_S = 5.0, "50.1%", 5, 6000.0
+#: cooldown_handlers.py: of 4xx only 401, 402, 404, 408 and 429 cool; and a connection error never does.
+_GONE: list[str | int] = [401, 402, 404]
+_FAILURES: list[str | int] = [408, 429, "5xx", "timeout"]
 _ALLOWED = ("RateLimitErrorAllowedFails", "TimeoutErrorAllowedFails", "InternalServerErrorAllowedFails")
 _ALLOWED_OTHERS = (
     "BadRequestErrorAllowedFails",
@@ -35,17 +34,15 @@ def cache(library: Section) -> list[PolicyPlan]:
     """``litellm_settings.cache``."""
     params = library.sub("cache_params")
     if not library.flag("cache"):
-        library.file.mark(params.path, whole=True)
+        library.idle(("cache", "cache_params"), "there is no cache")
         return []
     if (params.text("mode") or "").lower() == "default_off":
-        params.note("not expressed", "mode", "each request asks for the cache by itself; here none does")
-        library.file.mark(params.path, whole=True)
+        library.note("not expressed", "cache_params", "each request asks for the cache by itself; here none does")
         return []
     calls = params.get("supported_call_types")
     library.file.mark(params.at("supported_call_types"), whole=True)
     if isinstance(calls, list) and not _CHAT_CALLS & {str(call) for call in calls}:
-        params.note("not expressed", "supported_call_types", "a cache that is not for chats")
-        library.file.mark(params.path, whole=True)
+        library.note("not expressed", "cache_params", "a cache that is not for chats")
         return []
     kind = (params.text("type") or "local").lower()
     if "semantic" in kind:
@@ -81,27 +78,30 @@ def cooldown(own: list[Deployment], router: Section, library: Section) -> list[P
             policy.note("not expressed", key, "an error of the request, after which no upstream is left alone here")
     time_s, time_why = _time(own, time_s, timed)
     if router.flag("disable_cooldowns"):
+        for section in (router, library):
+            section.idle(("allowed_fails", "cooldown_time", "allowed_fails_policy"), "cooldowns are disabled")
+        router.idle(("disable_cooldowns",), "there is none")
         return []
     settings = {
         "time": Said(duration(time_s), time_why),
         "jitter": Said("0%", "LiteLLM's end at once for all replicas"),
+        "max": Said("24h", "LiteLLM does not bound a Retry-After"),
     }
     if number is not None:
         allowed.file.note("approximated", allowed.at("allowed_fails"), _IN_A_ROW)
         settings |= {
             "failures": Said(int(number) + 1, f"more than allowed_fails ({why})"),
-            "at_once": Said(["auth_error"], "with allowed_fails a 429 counts as any other failure"),
-            "on": Said(["rate_limited", *_FAILURES], "what counts"),
+            "at_once": Said([402], "here one error has to be enough; with allowed_fails LiteLLM counts them all"),
+            "on": Said([401, 404, *_FAILURES], "what counts"),
         }
         return [PolicyPlan("cooldown", settings)]
     several = len(own) > 1
     if not several and timed.get("cooldown_time") is None:
         return []
-    first = ["rate_limited", "quota_exhausted", "auth_error"] if several else ["auth_error"]
+    first = [429, *_GONE] if several else _GONE
     settings |= {
-        "failures": Said(_ALL_OF, f"{_DEFAULT}: {_ALL_OF} calls of which all fail"),
-        "at_once": Said(first, f"{_DEFAULT}: 401, and 429 where there is another deployment"),
-        "on": Said(_FAILURES, "what counts"),
+        "at_once": Said(first, f"{_DEFAULT}: what is not retried, and 429 where there is another deployment"),
+        "on": Said(first, "the same: without allowed_fails nothing counts failures in a row"),
     }
     plans = [PolicyPlan("cooldown", settings)]
     if several:
@@ -110,7 +110,8 @@ def cooldown(own: list[Deployment], router: Section, library: Section) -> list[P
             "sliding_window": Said("60s", "a minute"),
             "minimum_calls": Said(_MINIMUM, f"{_DEFAULT}: at least {_MINIMUM} calls"),
             "wait_in_open": Said(duration(time_s), time_why),
-            "on": Said(_FAILURES, "what counts"),
+            "permitted_in_half_open": Said(_MINIMUM, "LiteLLM does not probe: as many as its minimum of calls"),
+            "on": Said(_FAILURES, "all but connection errors"),
         }
         plans.append(PolicyPlan("circuit_breaker", breaker))
     return plans
@@ -148,19 +149,23 @@ def limits(deployments: list[Deployment], router: Section) -> list[PolicyPlan]:
     plans = []
     checked = bool(router.flag("enable_pre_call_checks"))
     usage = str(router.get("routing_strategy") or "").startswith("usage-based")
+    windows = any("max_input_tokens" in d.info or "max_tokens" in d.info for d in deployments)
+    if not windows and not any(d.holder(key) for d in deployments for key in ("rpm", "tpm")):
+        router.idle(("enable_pre_call_checks",), "no rpm, tpm or max_input_tokens says what to check")
     settings: dict[str, Said] = {}
+    when = router.why("enable_pre_call_checks" if checked else "routing_strategy")
     for key, word in (("rpm", "requests"), ("tpm", "tokens")):
         number, why = _same(deployments, key)
         if number and (checked or usage):
-            settings[word] = Said(f"{amount(number)}/min", why)
+            settings[word] = Said(f"{amount(number)}/min", f"{why}; {when}")
         elif checked or usage:
             for deployment in deployments:
                 holder = deployment.holder(key)
                 if holder is not None and len(deployments) > 1:
                     text = f"{key} differs between deployments, and a rate_limit in front of each is the same for all: "
-                    holder.note("approximated", key, f"{text}only the provider itself keeps to it")
+                    holder.note("approximated", key, f"{text}only the provider itself keeps to it ({when})")
                     break
-    if settings and "rate_limit" in policy_kinds():
+    if settings:
         settings["shared"] = (
             Said(True, "LiteLLM counts in redis, for all replicas")
             if _redis(router)
@@ -180,14 +185,14 @@ def _parallel(deployments: list[Deployment], router: Section) -> list[PolicyPlan
     default = router.number("default_max_parallel_requests", low=1, whole=True)
     if number is None and all(d.holder("max_parallel_requests") is None for d in deployments):
         number, why = default, router.why("default_max_parallel_requests")
+    else:
+        router.idle(("default_max_parallel_requests",), "deployments have their own")
     if number is None:
         for deployment in deployments:
             holder = deployment.holder("max_parallel_requests")
             if holder is not None:
                 text = "a limit of one deployment; a concurrency_limit in front of each is the same for all"
                 holder.note("not expressed", "max_parallel_requests", text)
-        return []
-    if "concurrency_limit" not in policy_kinds():
         return []
     queue: dict[str, Any] = {"limit": _LINE, "timeout": _SDK_TIMEOUT}
     return [
@@ -202,7 +207,7 @@ def _parallel(deployments: list[Deployment], router: Section) -> list[PolicyPlan
 
 
 class _Limit(NamedTuple):
-    seconds: float  #: inf: none
+    seconds: float
     why: str
     holder: Section
     key: str
@@ -216,15 +221,17 @@ def timeout(deployments: list[Deployment], router: Section, library: Section) ->
         for deployment in deployments
     ]
     most, longest = (max(limits, key=lambda one: one.seconds) for limits in (whole, streams))
+    used = {(limit.holder.path, limit.key) for limit in (*whole, *streams)}
+    for holder, key in ((router, "stream_timeout"), (router, "timeout"), (library, "request_timeout")):
+        if (holder.path, key) not in used:
+            holder.idle((key,), "others come before it for all deployments")
     for limit in streams:
         if limit.seconds != longest.seconds:
-            used = "none, as LiteLLM's default of 6000 s" if longest.seconds == inf else duration(longest.seconds)
-            text = f"{duration(limit.seconds)} for some deployments; a timeout is the same for all, the longest: {used}"
+            text = f"{duration(limit.seconds)} for some deployments; a timeout is the same for all, the longest: "
+            text += f"{duration(longest.seconds)} ({longest.why})"
             limit.holder.note("not expressed", limit.key, text)
-    if longest.seconds == inf:
-        return []
     if longest.key == "stream_timeout" and most.seconds != longest.seconds:
-        other = "without a timeout" if most.seconds == inf else f"ttft: {duration(most.seconds)} ({most.why})"
+        other = f"ttft: {duration(most.seconds)} ({most.why})"
         text = f"the limit of streams; without them (gateway.stream: false) it would be {other}"
         longest.holder.note("approximated", longest.key, text)
     settings = {
@@ -242,4 +249,4 @@ def _first(deployment: Deployment, keys: tuple[str, ...], router: Section, libra
             number = None if holder is None else holder.number(key)
             if number and holder is not None and found is None:
                 found = _Limit(number, holder.why(key), holder, key)
-    return found or _Limit(inf, "", library, keys[0])
+    return found or _Limit(_TIMEOUT_S, f"{_DEFAULT}: request_timeout 6000 s", library, "request_timeout")

@@ -110,7 +110,8 @@ class _Reader:
             self.fallback, self.statuses = strategy.path, statuses
         elif statuses != self.statuses:
             text = f"the codes of {shown(dotted(self.fallback))} are taken for this fallback, too"
-            self.file.note("not expressed", strategy.at("on_status_codes"), text)
+            at = strategy.at("on_status_codes") if "on_status_codes" in strategy else strategy.path
+            self.file.note("not expressed", at, text)
         flats = [self.flat(target, own) for target in targets]
         then = list(flats[0].then)
         if then:
@@ -184,7 +185,7 @@ def _fallback_policy(reader: _Reader, flat: _Flat) -> list[PolicyPlan]:
         return []
     assert reader.fallback is not None
     line = f"line {reader.file.line(reader.fallback)}: {shown(dotted(reader.fallback))}"
-    on: list[str | int] = ["any"]
+    on: list[str | int] = ["4xx", "5xx", "timeout", "connection_failed", "circuit_open"]
     why = "without on_status_codes: any answer that is not 2xx"
     if reader.statuses:
         # A connection that fails is a 500 or 503 to Portkey, its own timeout a 408; an open breaker is always passed.

@@ -12,8 +12,8 @@ __all__ = ["Kept", "cache", "kept", "retry", "upstream"]
 #: src/globals.ts: MAX_RETRIES, RETRY_STATUS_CODES; portkey.ai/docs: "triggered up to 5 times".
 _MOST_RETRIES = 5
 _RETRIED = [429, 500, 502, 503, 504]
-#: async-retry (retryHandler.ts): randomize false, and its own 1 s doubled each time.
-_BACKOFF = {"initial": "1s", "multiplier": "2x", "jitter": "none"}
+#: portkey.ai/docs, automatic-retries: 1, 2, 4, 8, 16 s; retryHandler.ts: randomize false.
+_BACKOFF = {"initial": "1s", "max": "16s", "multiplier": "2x", "jitter": "none"}
 #: portkey.ai/docs, circuit-breaker: "min: 30s"; failure codes default to those above 500.
 _LEAST_COOLDOWN_S = 30.0
 _BROKEN = [502, 503, 504, 529]
@@ -92,7 +92,7 @@ def retry(targets: list[Kept]) -> list[PolicyPlan]:
         text = f"a retry does not repeat {', '.join(map(str, lost))}: the same call cannot end differently"
         section.note("not expressed", "on_status_codes", text)
     settings["on"] = Said([*on, "connection_failed", *(["timeout"] if 408 in on else [])], why)
-    settings["backoff"] = Said(_BACKOFF, "Portkey's: 1 s, 2 s, 4 s, ... without jitter")
+    settings["backoff"] = Said(_BACKOFF, "Portkey's: 1, 2, 4, 8, 16 s, without jitter")
     flag = "use_retry_after_header" if "use_retry_after_header" in section else "use_retry_after_headers"
     if section.flag(flag):
         settings |= {

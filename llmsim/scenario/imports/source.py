@@ -248,6 +248,12 @@ class Section:
             return []
         return [Section(self.file, (*self.at(key), index)) for index in range(len(value))]
 
+    def idle(self, keys: tuple[str, ...], text: str) -> None:
+        """Say of those of these keys that are there why they change nothing."""
+        for key in keys:
+            if key in self:
+                self.note("not copied", key, text)
+
     def note(self, kind: NoteKind, key: str, text: str) -> None:
         """Say something about a key of this section."""
         self.file.mark(self.at(key), whole=True)

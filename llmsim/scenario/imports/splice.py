@@ -32,6 +32,8 @@ def spliced(text: str, sections: Mapping[str, str], source: str) -> str:
         If it is no scenario in block style, or if it is wrong with the new sections (a fault or an SLO names a provider
         that is gone); lines are those of `text`.
     """
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    sections = {key: section.replace("\n", line_end) for key, section in sections.items()}
     document, problems = read_document(text, source)
     if problems:
         raise ScenarioError(problems, source)
@@ -59,10 +61,10 @@ def spliced(text: str, sections: Mapping[str, str], source: str) -> str:
     out += lines[position:]
     origin += range(position, len(lines))
     if out and not out[-1].endswith("\n"):
-        out[-1] += "\n"
+        out[-1] += line_end
     for key, section in sections.items():
         if key not in starts:
-            new = ["\n", *section.splitlines(keepends=True)]
+            new = [line_end, *section.splitlines(keepends=True)]
             out += new
             origin += [None] * len(new)
     result = "".join(out)

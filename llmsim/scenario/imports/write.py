@@ -9,6 +9,7 @@ from textwrap import wrap
 from typing import Any
 
 from llmsim.scenario.imports.plan import Note, Plan, PolicyPlan, Said
+from llmsim.scenario.imports.source import shown
 from llmsim.scenario.load import read_value
 
 __all__ = ["note_line", "sections_of", "written"]
@@ -50,7 +51,7 @@ def _head(plan: Plan, source: str) -> Iterable[str]:
 
 
 def _called(plan: Plan) -> str:
-    return f"LiteLLM, model group {plan.name}" if plan.format == "litellm" else "Portkey"
+    return f"LiteLLM, model group {shown(plan.name)}" if plan.format == "litellm" else "Portkey"
 
 
 def sections_of(plan: Plan, source: str) -> dict[str, str]:
@@ -101,4 +102,4 @@ def _scalar(value: Any) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) and read_value(text) == text:
         return text
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=not text.isprintable())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import llmsim as ls
 from llmsim.errors import ScenarioError
+from llmsim.scenario.document import dotted
 from llmsim.scenario.imports import import_gateway
 from llmsim.scenario.load import parse_scenario, read_document
 
@@ -46,25 +48,93 @@ def test_no_secret_is_printed(path: Path) -> None:
     assert "os.environ" not in printed
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_every_key_is_in_the_scenario_or_in_the_list(path: Path) -> None:
+#: Keys that become a name, and those of others that are spoken of with them.
+NAMES = ("model_name", "model", "provider", "name", "default", "mode", "base_model", "id", "type", "then")
+#: All that a configuration may say about one group, and a bit more.
+EVERYTHING = """\
+model_list:
+  - model_name: chat
+    litellm_params:
+      model: gpt-4o
+      rpm: 60
+      tpm: 9000
+      weight: 3
+      order: 1
+      timeout: 5
+      stream_timeout: 6
+      num_retries: 1
+      max_retries: 4
+      max_parallel_requests: 3
+      cooldown_time: 9
+      temperature: 0.5
+      api_key: sk
+  - model_name: other
+    litellm_params:
+      model: gpt-4o
+      rpm: 7
+litellm_settings:
+  num_retries: 4
+  request_timeout: 50
+  fallbacks:
+    - other: [chat]
+  default_fallbacks: [other]
+  cache: false
+  cache_params:
+    ttl: 7
+  max_budget: 100
+  allowed_fails: 9
+router_settings:
+  routing_strategy: least-busy
+  routing_strategy_args:
+    ttl: 3
+  retry_after: 3
+  num_retries: 3
+  allowed_fails: 5
+  cooldown_time: 8
+  disable_cooldowns: true
+  enable_pre_call_checks: true
+  max_fallbacks: 3
+  timeout: 20
+  default_max_parallel_requests: 5
+  model_group_alias:
+    short: chat
+  retry_policy:
+    RateLimitErrorRetries: 5
+  allowed_fails_policy:
+    TimeoutErrorAllowedFails: 8
+  enable_tag_filtering: true
+  redis_host: somewhere
+general_settings:
+  master_key: sk
+  max_parallel_requests: 9
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [*((path.name, path.read_text()) for path in FILES if path.suffix == ".yaml"), ("everything.yaml", EVERYTHING)],
+    ids=lambda value: value if value.endswith(".yaml") else "",
+)
+def test_every_key_is_in_the_scenario_or_in_the_list(name: str, text: str) -> None:
     """By its line: what is written there is the origin of a setting, or is spoken of."""
-    imported = import_gateway(path.read_bytes(), path.name)
-    document, _ = (
-        read_document(path.read_bytes(), path.name, top_level_mapping=False)
-        if path.suffix == ".yaml"
-        else (read_document(path.read_bytes().replace(b"\t", b" "), path.name))
-    )
-    spoken = {int(n) for n in re.findall(r"(?:lines? |\(|, )(\d+)", imported.scenario())}
+    imported = import_gateway(text, name)
+    document, _ = read_document(text, name)
+    spoken = {int(n) for n in re.findall(r"line (\d+)|(?<=[(])(\d+)(?=[,)])|(?<=, )(\d+)(?=[,)])", imported.scenario())
+              for n in n if n}  # fmt: skip
+    printed, notes = imported.scenario(), "\n".join(imported.notes)
+    silent = []
     for place, spot in document.places.items():
-        value = document.get(place)
-        if not place or isinstance(value, dict | list) or isinstance(place[-1], int):
+        if not place or isinstance(document.get(place), dict | list) or isinstance(place[-1], int):
             continue
-        line, key = spot.key.line, str(place[-1])
-        about = [n for n in spoken if n == line]
-        left_out = any(str(place[:-depth][-1]) in line_ for depth in range(1, len(place)) for line_ in imported.notes)
-        known = key in ("model_name", "model", "provider", "name", "default", "mode", "base_model", "id", "type")
-        assert about or left_out or known, f"{path.name}:{line}: {place} is passed over in silence"
+        around = [place[:depth] for depth in range(1, len(place))]
+        covered = any(
+            f"{dotted(path)}." in notes or (document.places[path].key.line in spoken and str(path[-1]) in printed)
+            for path in around
+            if len(path) == 2 or path[0] not in ("litellm_settings", "router_settings")
+        )
+        if spot.key.line not in spoken and not covered and place[-1] not in NAMES:
+            silent.append(f"{name}:{spot.key.line}: {dotted(place)}")
+    assert not silent, "passed over in silence: " + ", ".join(silent)
 
 
 def test_lines_are_those_of_the_file() -> None:
@@ -127,3 +197,18 @@ def test_the_format_can_be_said() -> None:
         import_gateway(text, format="litelm")
     with pytest.raises(ScenarioError, match="no model groups"):
         import_gateway("provider: openai", model_group="a")
+
+
+@pytest.mark.parametrize(
+    "name", ["a\n- b: *x # {c", "'\"", "true", "1e3", "~", "ключ: 值", "x" * 300, "\u2028\x85", "a # b"]
+)
+def test_no_name_breaks_out_of_its_place(name: str) -> None:
+    """Names of groups stand in comments and in values."""
+    deployment = {"model_name": name, "litellm_params": {"model": "gpt-4o"}}
+    other = {"model_name": f"{name}2", "litellm_params": {"model": "gpt-4o"}, name: {name: name}}
+    text = json.dumps({"model_list": [deployment, deployment, other], "router_settings": {name: name}})
+    imported = import_gateway(text, f"{name}.yaml")
+    scenario = parse_scenario(imported.scenario())
+    assert scenario.name == name
+    assert len(scenario.providers) == 2
+    assert all("\n" not in line for line in imported.notes)

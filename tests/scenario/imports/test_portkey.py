@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
+import llmsim as ls
 from llmsim.errors import ScenarioError
+from llmsim.scenario.document import dotted
 from llmsim.scenario.imports import Imported, import_gateway
-from llmsim.scenario.load import parse_scenario
+from llmsim.scenario.load import parse_scenario, read_document
 
 A = {"provider": "openai", "override_params": {"model": "gpt-4o"}}
 B = {"provider": "anthropic", "override_params": {"model": "claude-sonnet-5"}}
@@ -44,7 +47,7 @@ def test_attempts_are_retries() -> None:
     found = policy({**A, "retry": {"attempts": 5}}, "retry")
     assert found["max_attempts"] == 6
     assert found["on"] == [429, 500, 502, 503, 504, "connection_failed"]
-    assert found["backoff"] == {"initial": "1s", "multiplier": "2x", "jitter": "none"}
+    assert found["backoff"] == {"initial": "1s", "max": "16s", "multiplier": "2x", "jitter": "none"}
     assert found["honor_retry_after"] is False
     capped = read({**A, "retry": {"attempts": 9}})
     assert capped.plan.policy("retry")["max_attempts"] == 6
@@ -65,7 +68,7 @@ def test_retries_on_codes_that_heed_headers(key: str) -> None:
 
 def test_a_fallback_is_an_order() -> None:
     found = policy(fallback(A, B), "fallback")
-    assert found == {"order": [NAME_A, NAME_B], "on": ["any"]}
+    assert found == {"order": [NAME_A, NAME_B], "on": ["4xx", "5xx", "timeout", "connection_failed", "circuit_open"]}
     codes = policy(fallback(A, B, on_status_codes=[408, 429, 503]), "fallback")
     assert codes["on"] == [408, 429, 503, "circuit_open", "connection_failed", "timeout"]
 
@@ -80,7 +83,9 @@ def test_a_load_balancer_is_a_route_with_weights() -> None:
 
 def test_a_balancer_that_falls_back() -> None:
     imported = read(fallback(balance({**A, "weight": 3}, {**B, "weight": 1}), C))
-    assert imported.plan.policy("fallback") == {"on": ["any"], "orders": {"any": [NAME_C]}}
+    found = imported.plan.policy("fallback")
+    assert "order" not in found
+    assert found["orders"] == {word: [NAME_C] for word in found["on"]}
     assert imported.plan.policy("route")["weights"] == {NAME_A: 3, NAME_B: 1}
     assert not noted(imported, "approximated", "balancer")
 
@@ -94,7 +99,7 @@ def test_a_fallback_to_a_balancer_asks_all_of_it() -> None:
 def test_a_balancer_with_a_fallback_in_one_branch() -> None:
     imported = read(balance({**A, "weight": 0.5}, {**fallback(B, C), "weight": 0.5}))
     assert imported.plan.policy("route")["to"] == [NAME_A, NAME_B]
-    assert imported.plan.policy("fallback")["orders"] == {"any": [NAME_C]}
+    assert imported.plan.policy("fallback")["orders"]["5xx"] == [NAME_C]
     assert noted(imported, "approximated", "a fallback of one branch")
 
 
@@ -187,3 +192,56 @@ def test_unknown_keys_are_listed() -> None:
         "! line 17 targets[1].wieght: unknown key: this importer does not know it; left out. Did you mean weight?"
     ]
     assert noted(imported, "not expressed", "checks before or after a call")
+
+
+def test_a_target_is_tried_again_before_the_next_one() -> None:
+    """Three calls after 1 s and 2 s, then the other target: the documentation's retries and fallback."""
+    imported = read({**fallback(balance(A, B), C), "retry": {"attempts": 2}})
+    scenario = parse_scenario(imported.scenario())
+    failing = {f"providers.{name}.errors.server_error": 1.0 for name in (NAME_A, NAME_B)}
+    result = ls.run(scenario.with_values({**failing, "clock.duration": 20.0}), replications=1)
+    calls = result.attempts.sort("request_id", "start_s").partition_by("request_id")
+    for request in calls:
+        upstreams = request["upstream"].to_list()
+        assert upstreams[:3] in ([NAME_A] * 3, [NAME_B] * 3)
+        assert upstreams[3:] == [NAME_C]
+        starts, ends = request["start_s"].to_list(), request["end_s"].to_list()
+        waits = [start - end for start, end in zip(starts[1:], ends, strict=False)]
+        assert waits == pytest.approx([1.0, 2.0, 0.0], abs=1e-6)
+    assert {request["upstream"][0] for request in calls} == {NAME_A, NAME_B}
+    assert result.metrics["error_rate"] == 0
+
+
+def test_every_key_is_in_the_scenario_or_in_the_list() -> None:
+    config = {
+        **fallback(
+            {**A, "api_key": "sk", "weight": 1, "custom_host": "h", "input_guardrails": ["g"], "metadata": {"a": "b"}},
+            {**balance({**B, "request_timeout": 5, "forward_headers": ["x"]}, C), "retry": {"attempts": 1}},
+            on_status_codes=[429],
+            cb_config={"failure_threshold": 3, "cooldown_interval": 1, "surprise": 1},
+        ),
+        "cache": {"mode": "simple", "max_age": 9, "namespace": "n"},
+        "strict_open_ai_compliance": True,
+        "request_timeout": 7,
+    }
+    text = json.dumps(config, indent=1)
+    document, _ = read_document(text)
+    imported = read(config)
+    spoken = {
+        int(n)
+        for found in re.findall(r"lines? (\d+)|[(](\d+)[,)]|, (\d+)[,)]", imported.scenario())
+        for n in found
+        if n
+    }
+    leaves = [place for place in document.places if place and not isinstance(document.get(place), dict | list)]
+    silent = [
+        dotted(place)
+        for place in leaves
+        if document.places[place].key.line not in spoken
+        and not any(
+            document.places[place[:d]].key.line in spoken for d in range(1, len(place)) if place[d - 1] != "strategy"
+        )
+        and place[-1] not in ("provider", "mode", "model")
+        and not isinstance(place[-1], int)
+    ]
+    assert not silent

@@ -79,3 +79,9 @@ def test_a_scenario_that_names_an_old_provider_is_refused_with_its_own_lines() -
 def test_what_is_no_scenario_is_refused(text: str) -> None:
     with pytest.raises(ScenarioError):
         IMPORTED.into(text)
+
+
+def test_line_ends_are_those_of_the_scenario() -> None:
+    new = IMPORTED.into((BEFORE + AFTER).replace("\n", "\r\n"))
+    assert new.count("\n") == new.count("\r\n")
+    assert new.replace("\r\n", "\n") == IMPORTED.into(BEFORE + AFTER)
