@@ -27,6 +27,7 @@ _HOOKS = "checks before or after a call; write a policy of your own for one that
 _KNOWN: dict[str, tuple[NoteKind, str]] = {
     "metadata": ("not copied", "labels of requests"),
     "name": ("not copied", "labels of requests"),
+    "weight": ("not copied", "there is no load balancer above it"),
     "prompt_id": ("not copied", "labels of requests"),
     "strict_open_ai_compliance": ("not copied", "the form of answers"),
     "transform_to_form_data": ("not copied", "the form of answers"),
@@ -100,7 +101,6 @@ class _Reader:
         leaf.name = provider_name(
             leaf.model, self.taken, "target" if leaf.model.vendor else f"target-{len(self.leaves) + 1}"
         )
-        section.number("weight")
         self.leaves.append(leaf)
         return leaf
 
