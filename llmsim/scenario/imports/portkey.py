@@ -175,7 +175,7 @@ def from_portkey(file: SourceFile) -> Plan:
     again = retry([leaf.kept for leaf in order])
     plan.policies += [*balanced, *again]  # a retry stays with the target, so it stands inside of the route
     plan.upstream += upstream([leaf.kept for leaf in order])
-    leftovers(file, _reason)
+    leftovers(file, _reason, _KNOWN)
     file.check()
     return plan
 

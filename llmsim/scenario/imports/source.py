@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -270,13 +270,17 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def leftovers(file: SourceFile, reason: Callable[[Path], tuple[NoteKind, str] | None]) -> None:
+def leftovers(
+    file: SourceFile, reason: Callable[[Path], tuple[NoteKind, str] | None], known: Iterable[str] = ()
+) -> None:
     """A note for everything that was not read.
 
     Parameters
     ----------
     reason
         Kind and text for a path, or None for a key that is not known at all. Paths of one text share a note.
+    known
+        Keys that may have been meant, besides those that are read.
     """
     together: dict[tuple[NoteKind, str], list[Path]] = {}
     for path in file.unread():
@@ -286,7 +290,7 @@ def leftovers(file: SourceFile, reason: Callable[[Path], tuple[NoteKind, str] | 
         else:
             found = reason(path)
         if found is None:
-            near = get_close_matches(snake(name), file.asked, n=1)
+            near = get_close_matches(snake(name), sorted({*file.asked, *known}), n=1)
             hint = f". Did you mean {near[0]}?" if near else ""
             file.note("unknown key", path, f"this importer does not know it; left out{hint}")
         else:
