@@ -264,8 +264,7 @@ def _backoff(several: bool, retries: int, router: Section) -> dict[str, Said]:  
     if floor > _FIRST_S:
         # min(max(0.5 * 2^n, retry_after), 8): the same time until the powers of two have passed it.
         first = min(floor, _MOST_S)
-        backoff = {"initial": duration(first), "max": duration(ceiling), "growth": "constant", **backoff}
-        backoff |= {"initial": duration(first)}
+        backoff |= {"initial": duration(first), "growth": "constant"}
         if retries > 1 and _FIRST_S * 2 ** (retries - 1) > first and first < _MOST_S:
             router.note("approximated", "retry_after", "LiteLLM's later waits are longer, up to 8 s")
     return {

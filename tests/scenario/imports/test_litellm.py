@@ -158,6 +158,12 @@ def test_default_fallbacks_are_for_groups_without_their_own() -> None:
     assert policy(own, "fallback")["order"] == [CHAT, SECOND]
 
 
+def test_fallbacks_of_all_groups_are_not_followed_further() -> None:
+    text = f"{GROUPS}router_settings: {{fallbacks: [{{'*': [second]}}, {{second: [third]}}]}}"
+    assert policy(text, "fallback")["order"] == [CHAT, SECOND, THIRD]
+    assert policy(text, "fallback", model_group="third")["order"] == [THIRD, SECOND]
+
+
 def test_fallbacks_after_certain_errors() -> None:
     text = f"{GROUPS}router_settings: {{fallbacks: [{{chat: [second]}}], context_window_fallbacks: [{{chat: [long]}}], \
 content_policy_fallbacks: [{{chat: [third]}}]}}"
@@ -360,4 +366,10 @@ def test_values_from_the_environment_are_not_guessed() -> None:
     imported = read(f"{ONE}router_settings: {{num_retries: os.environ/RETRIES}}")
     assert imported.plan.policy("retry")["max_attempts"] == 3
     assert noted(imported, "not expressed", "in the environment")
+    model = read("model_list: [{model_name: chat, litellm_params: {model: os.environ/RETRIES, api_key: k}}]")
+    assert list(model.plan.providers) == ["chat"]
+    assert "environ/" not in model.scenario()
+    assert noted(model, "not copied", "keys, addresses") == [
+        "- line 1 api_key: not copied: keys, addresses and headers are not copied"
+    ]
     assert "RETRIES" not in imported.scenario() + "".join(imported.notes)
