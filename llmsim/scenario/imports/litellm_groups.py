@@ -145,8 +145,9 @@ class Groups:
     def fallbacks(self, kind: str, group: str, *, depth: int) -> tuple[list[str], str]:
         """Groups that a group falls back on, those of its fallbacks included, in the order they are asked; and why.
 
-        LiteLLM sends a request that falls back through the same function again, with the other group's own fallbacks
-        and one level less to go (router_utils/fallback_event_handlers.py).
+        LiteLLM sends a request that falls back through the same function again, with the other group's own fallbacks,
+        and ``*`` and ``default_fallbacks`` stand for groups that have none (router_utils/fallback_event_handlers.py).
+        It may ask a group twice in that way (BerriAI/litellm#19985); here each is asked once.
 
         Parameters
         ----------
@@ -157,27 +158,22 @@ class Groups:
         """
         section = setting(kind, self._router, self._library)
         table = self._table(section, kind)
+        reasons = [section.why(kind)] if kind in section else []
+        if kind == "fallbacks":
+            default = setting("default_fallbacks", self._router, self._library)
+            names = self._list(default, "default_fallbacks", default.get("default_fallbacks"))
+            if names:
+                table.setdefault("*", names)
+                reasons.append(default.why("default_fallbacks"))
         order: list[str] = []
         self._follow(table, group, [group], order)
-        why = section.why(kind) if order else ""
-        if not order and kind == "fallbacks":
-            section = setting("default_fallbacks", self._router, self._library)
-            for name in self._list(section, "default_fallbacks", section.get("default_fallbacks")):
-                if name != group and name not in order:
-                    order.append(name)
-            why = section.why("default_fallbacks") if order else ""
-        else:
-            for other in (self._router, self._library):
-                if kind == "fallbacks":
-                    other.idle(("default_fallbacks",), "the group has fallbacks of its own")
         if len(order) > depth:
-            section.note(
-                "not expressed", kind, f"more fallbacks than max_fallbacks ({depth}): {len(order) - depth} left"
-            )
-        return order[:depth], why
+            text = f"more fallbacks than max_fallbacks ({depth}): {len(order) - depth} left"
+            section.note("not expressed", kind, text)
+        return order[:depth], "; ".join(reasons) if order else ""
 
     def _follow(self, table: dict[str, list[str]], group: str, seen: list[str], order: list[str]) -> None:
-        for name in table.get(group, table.get("*", []) if len(seen) == 1 else []):
+        for name in table.get(group, table.get("*", [])):
             if name not in seen:
                 seen.append(name)
                 order.append(name)

@@ -154,11 +154,14 @@ def test_fallbacks_of_fallbacks_come_before_the_next_one() -> None:
 def test_default_fallbacks_are_for_groups_without_their_own() -> None:
     default = "default_fallbacks: [third]"
     assert policy(f"{GROUPS}litellm_settings: {{{default}}}", "fallback")["order"] == [CHAT, THIRD]
-    own = f"{GROUPS}litellm_settings: {{{default}, fallbacks: [{{chat: [second]}}]}}"
-    assert policy(own, "fallback")["order"] == [CHAT, SECOND]
+    fallbacks = "fallbacks: [{chat: [second]}, {second: [long]}, {long: [chat]}]"
+    own = f"{GROUPS}litellm_settings: {{{default}, {fallbacks}}}"
+    assert policy(own, "fallback")["order"] == [CHAT, SECOND, LONG]
+    some = f"{GROUPS}litellm_settings: {{{default}, fallbacks: [{{chat: [second]}}]}}"
+    assert policy(some, "fallback")["order"] == [CHAT, SECOND, THIRD], "second has none of its own"
 
 
-def test_fallbacks_of_all_groups_are_not_followed_further() -> None:
+def test_fallbacks_of_all_groups_are_for_those_without_their_own() -> None:
     text = f"{GROUPS}router_settings: {{fallbacks: [{{'*': [second]}}, {{second: [third]}}]}}"
     assert policy(text, "fallback")["order"] == [CHAT, SECOND, THIRD]
     assert policy(text, "fallback", model_group="third")["order"] == [THIRD, SECOND]
