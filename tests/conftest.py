@@ -18,8 +18,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 # As Hypothesis has it where CI is set: how long an example takes says how busy the machine is, and nothing about it.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("suite")
+# The suite takes a minute; `HYPOTHESIS_PROFILE=thorough pytest -m hypothesis`, as CI does, tries more.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)
+settings.register_profile("thorough", settings.get_profile("suite"), max_examples=200)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 ROOT = Path(__file__).parents[1]
 

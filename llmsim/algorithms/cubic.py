@@ -48,8 +48,8 @@ class CubicRate:
     """
 
     __slots__ = (
-        "_at_s", "_beta", "_bucket", "_bucket_s", "_count", "_k", "_last_bucket", "_min", "_most", "_peak", "_scale",
-        "_smoothing", "enabled", "measured_per_s",
+        "_at_s", "_began_s", "_beta", "_bucket", "_bucket_s", "_count", "_k", "_last_bucket", "_min", "_most", "_peak",
+        "_scale", "_smoothing", "enabled", "measured_per_s",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +70,7 @@ class CubicRate:
         self._bucket_s = bucket_s
         self._bucket = TokenBucket(min_rate_per_s, 1.0)
         self._count = 0  # answers since the last measurement
+        self._began_s = 0.0
         self._last_bucket = -1.0
         self._peak = self._k = self._at_s = 0.0  # w, K, and when the last throttle was
         self.enabled = False  #: whether there was a throttle yet
@@ -114,9 +115,11 @@ class CubicRate:
             self._bucket.level = self._bucket.capacity
 
     def _measure(self, now: float) -> None:
-        bucket = math.floor(now / self._bucket_s) * self._bucket_s
+        # botocore's buckets are those of the wall clock, so what it measures depends on the moment it is started. Here
+        # they begin with the first answer: the same calls are measured the same in the lab and anywhere else.
         if self._last_bucket < 0:
-            self._last_bucket = math.floor(now)
+            self._began_s, self._last_bucket = now, 0.0
+        bucket = math.floor((now - self._began_s) / self._bucket_s) * self._bucket_s
         self._count += 1
         if bucket > self._last_bucket:
             current = self._count / (bucket - self._last_bucket)

@@ -29,7 +29,7 @@ from llmsim.traffic.clients import mixes
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.workload import World
 
-__all__ = ["Progress", "replicate"]
+__all__ = ["Progress", "rare_collections", "replicate"]
 
 _EVENTS_PER_REQUEST = 2000  # a budget no sane policy reaches: a ten-layer pipeline takes about 50
 _REQUESTS_PER_VU_S = 100  # a virtual user that is answered faster than this has no model behind it
@@ -84,7 +84,7 @@ def replicate(scenario: Scenario, number: int, progress: Progress | None = None)
     progress.number = number
     lab = Lab(scenario, number, progress)
     progress.lab = lab
-    with _rare_collections():
+    with rare_collections():
         try:
             simulate(
                 lab.main,
@@ -110,7 +110,7 @@ def _guard_seed(seed: int, number: int) -> int:
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
     """Let the cyclic collector look 500 times less often: a run makes few cycles and keeps many objects.
 
     At the default thresholds it took 40 % of a run, walking live requests and every imported module.

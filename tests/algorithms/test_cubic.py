@@ -20,8 +20,8 @@ class Reference:
 
     def answered(self, now, throttled):
         if self.last is None:
-            self.last = math.floor(now)
-        bucket = math.floor(now * 2) / 2
+            self.began, self.last = now, 0.0
+        bucket = math.floor((now - self.began) * 2) / 2
         self.count += 1
         if bucket > self.last:
             self.measured = 0.8 * self.count / (bucket - self.last) + 0.2 * self.measured

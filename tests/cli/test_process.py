@@ -146,6 +146,7 @@ def test_a_reader_that_leaves_is_no_error(scenario: Any, spawn: Any) -> None:
     assert "BrokenPipe" not in err
 
 
+@pytest.mark.slow
 def test_a_terminal_without_our_letters(scenario: Any, spawn: Any) -> None:
     scenario("calm")
     process = spawn("run", "calm.yaml", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
@@ -179,6 +180,7 @@ def _on_a_terminal(tmp_path: Path, *words: str, **environment: str) -> str:
     return seen.decode()
 
 
+@pytest.mark.slow
 def test_colours_on_a_terminal(scenario: Any, tmp_path: Path) -> None:
     scenario("calm")
     seen = _on_a_terminal(tmp_path, "run", "calm.yaml")

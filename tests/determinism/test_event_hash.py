@@ -69,6 +69,7 @@ def test_other_processes_and_hash_seeds(expected, hash_seeds):
     assert [process.communicate()[0].strip() for process in processes] == [expected] * 2
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(expected):
     assert ls.run(scenario(draws, hedge, ties), jobs=2).event_hash == expected
 

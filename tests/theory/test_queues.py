@@ -217,7 +217,7 @@ async def _sleep(loop, until):
 @pytest.mark.parametrize(
     ("c", "limit", "load"),
     [
-        (3, 5, 3.0),
+        pytest.param(3, 5, 3.0, marks=pytest.mark.slow),
         pytest.param(1, 4, 1.5, marks=pytest.mark.slow),
         pytest.param(10, 0, 8.0, marks=pytest.mark.slow),
         pytest.param(4, 0, 2.0, marks=pytest.mark.slow),

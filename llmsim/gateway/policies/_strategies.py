@@ -148,7 +148,9 @@ class _TwoChoices:
 
     def pick(self, places: Sequence[Place], ask: Ask) -> Place:
         loads = _scores(places, ask.now) if self._by_latency else [place.in_flight for place in places]
-        return places[two_choices(loads, ask.luck("first"), ask.luck("second"))]
+        # Which one of n, and where in its n-th of (0, 1): two independent numbers for the price of one.
+        first = ask.luck("pick")
+        return places[two_choices(loads, first, first * len(places) % 1.0)]
 
 
 class _Measured:
