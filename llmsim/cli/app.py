@@ -8,6 +8,7 @@ import typer
 
 from llmsim.cli.capacity import capacity
 from llmsim.cli.explain import explain
+from llmsim.cli.import_gateway import import_gateway
 from llmsim.cli.policies import policies
 from llmsim.cli.presets import presets
 from llmsim.cli.run import run
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(capacity)
 app.command()(explain)
+app.command()(import_gateway)
 app.command()(policies)
 app.command()(presets)
 app.command()(schema)
@@ -53,5 +55,4 @@ def llmsim(
       llmsim explain out 17/0/0
       llmsim trace describe requests.csv
       llmsim policies retry
-      llmsim presets openai-sdk
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
