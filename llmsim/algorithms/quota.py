@@ -90,7 +90,8 @@ class QuotaBook:
             self._until_s = max(self._until_s, now + retry_after_s)
         if limits and call > self._newest:
             self._newest = call
-            self._prune()
+            self._forget_known()
+            # Before those that are over are forgotten, too: this answer knows nothing of them.
             for name, told in limits.items():
                 level = self._levels.get(name)
                 if level is None:
@@ -104,12 +105,19 @@ class QuotaBook:
         self._waiting.discard(call)
         self._prune()
 
-    def _prune(self) -> None:
+    def _forget_known(self) -> None:
+        """Of what was sent up to the newest word on the limits, that word tells."""
         pending = self._pending
-        # The eldest, while it is known of or over: with it, what came before the newest word on the limits.
-        while pending and (pending[0][0] <= self._newest or pending[0][0] not in self._waiting):
+        while pending and pending[0][0] <= self._newest:
             number, _ = pending.popleft()
             self._waiting.discard(number)
+
+    def _prune(self) -> None:
+        """Forget the eldest while it is over: no call before it can tell any more."""
+        self._forget_known()
+        pending = self._pending
+        while pending and pending[0][0] not in self._waiting:
+            pending.popleft()
 
     def wait_s(self, amounts: Amounts, now: float, headroom: float = 0.0) -> float:
         """Seconds until this call fits, leaving `headroom` (a share) of each limit free; inf: never."""

@@ -64,6 +64,15 @@ def test_nothing_is_sent_beyond_what_is_left(steps, limit, per_s, headroom):
         answers.append((now + answer_s, number, told, manner == "fails"))
 
 
+def test_what_was_over_before_an_elder_answer_tells_is_taken_from_it():
+    book = QuotaBook()
+    elder = book.send(Amounts(tokens=100), 0.0)
+    silent = book.send(Amounts(tokens=300), 0.0)
+    book.told(silent, {}, 0.5)
+    book.told(elder, {"tokens": Told(1000, 900, 0)}, 1.0)
+    assert book.share(1.0) == 0.6
+
+
 def test_what_is_under_way_is_not_counted_as_left():
     book = QuotaBook()
     first = book.send(Amounts(tokens=100), 0.0)
