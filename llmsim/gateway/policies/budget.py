@@ -78,7 +78,7 @@ class Budget:
     Notes
     -----
     Raises `BudgetExceeded`, which no retry repeats and no fallback catches unless its `on` says so (a cheaper upstream
-    may still fit); ``retry_after_s`` is the time to the next window where only that can help. Emits ``budget`` with
+    may still fit); ``retry_after_s`` is the time to the next window where only that helps. Emits ``budget`` with
     ``state`` (``warned``; ``exhausted`` at the first refusal: both once an account and window), ``account``,
     ``spent_usd``, ``reserved_usd``, ``limit_usd``, ``overrun_usd``.
 
@@ -172,7 +172,8 @@ class _BudgetHandler:
             f"${account.reserved / PICO:.6g} set aside for calls under way, this one may cost ${amount / PICO:.6g}"
         )
         # What is set aside may come back at any time; what is spent comes back with the next window.
-        waits = account.spent >= account.limit or account.spent + amount > account.limit
+        # What is more than a whole window's never fits.
+        waits = amount <= account.limit < account.spent + max(amount, 1)
         until_s = self.ledger.end_s - self._epoch_s - self._now()
         return BudgetExceeded(message, retry_after_s=until_s if waits and spec.window != "run" else None)
 

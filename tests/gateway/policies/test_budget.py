@@ -202,6 +202,16 @@ def test_whose_account(per):
     play(script)
 
 
+def test_what_never_fits_is_not_told_to_come_back():
+    async def script():
+        site = Site([Budget(limit=0.1, window="hour")], toy(["x"]))
+        with pytest.raises(BudgetExceeded, match=r"may cost \$0\.2$") as caught:
+            await site.send(question())
+        assert caught.value.retry_after_s is None
+
+    play(script)
+
+
 def test_a_new_hour_a_new_budget_and_it_says_how_long_that_takes():
     async def script():
         site = Site([Budget(limit=0.2, window="hour")], toy(["x"] * 10))
