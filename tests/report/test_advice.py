@@ -1,7 +1,7 @@
 import math
 
 from report.results import result, scenario, spike
-from telemetry.recorded import attempt, numbered, replication, request
+from telemetry.recorded import attempt, event, numbered, replication, request
 
 from llmsim.report.result import Result
 
@@ -51,6 +51,26 @@ def test_users_who_left_and_requests_that_were_never_sent():
     assert told(gone, tries)[0] == (
         "60 % of the failures were users leaving while openai had not answered; "
         "40 % were rejected, with nothing sent upstream."
+    )
+
+
+def test_who_turned_requests_away():
+    rows = numbered([request(outcome="rejected", attempts=0)] * 6 + [request(outcome="rate_limited", attempts=1)] * 4)
+    tries = [attempt(session=n, outcome="rate_limited", status=429) for n in range(6, 10)]
+    noted = [event(kind="rejected", policy="mine", request_id=f"{n}/0/0", detail='{"reason": "early"}') for n in (0, 1)]
+    noted += [
+        event(
+            kind="rejected",
+            policy="concurrency_limit",
+            upstream="spare",
+            request_id=f"{n}/0/0",
+            detail='{"reason": "limit"}',
+        )
+        for n in range(10)
+    ]  # of the last four, a hedge: what they failed with came from the upstream
+    advice = Result(scenario(), [replication(rows, tries, noted)]).advice
+    assert advice[0] == (
+        "60 % of the failures were rejected by concurrency_limit at spare (limit); 40 % were 429 from openai."
     )
 
 
