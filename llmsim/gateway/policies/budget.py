@@ -79,8 +79,9 @@ class Budget:
     -----
     Raises `BudgetExceeded`, which no retry repeats and no fallback catches unless its `on` says so (a cheaper upstream
     may still fit); ``retry_after_s`` is the time to the next window where only that helps. Emits ``budget`` with
-    ``state`` (``warned``; ``exhausted`` at the first refusal: both once an account and window), ``account``,
-    ``spent_usd``, ``reserved_usd``, ``limit_usd``, ``overrun_usd``.
+    ``state``, each once an account and window: ``warned``, and at a first refusal ``exhausted``, ``set_aside`` (only
+    what is set aside for calls under way leaves no room) or ``too_large`` (it would not fit into a whole budget); with
+    ``account``, ``spent_usd``, ``reserved_usd``, ``limit_usd``, ``overrun_usd``.
 
     Examples
     --------
@@ -156,28 +157,29 @@ class _BudgetHandler:
         """Give back what was not needed."""
         account, amount, price, request = ticket
         account.settle(amount, 0 if usage is None else round(price.cost(usage) * PICO))
-        if account.spent >= self._warn_at and not account.told:
-            account.told = 1
+        if account.spent >= self._warn_at:
             self._tell(request, account, "warned")
 
     def _refusal(self, request: Request, account: Account, amount: int) -> BudgetExceeded:
-        if account.told < 2:
-            account.told = 2
-            self._tell(request, account, "exhausted")
-        spec = self._spec
+        spec, state = self._spec, "set_aside"  # for others: that may come back at any time
+        if amount > account.limit:
+            state = "too_large"
+        elif account.spent + max(amount, 1) > account.limit:
+            state = "exhausted"  # until the next window
+        self._tell(request, account, state)
         window = "" if spec.window == "run" else f" a {spec.window}"
         whose = "" if spec.per == "total" else f" for {spec.per} {_shown(self._key(request))!r}"
         message = (
             f"budget of ${spec.limit:g}{window}{whose}: ${account.spent / PICO:.6g} spent, "
             f"${account.reserved / PICO:.6g} set aside for calls under way, this one may cost ${amount / PICO:.6g}"
         )
-        # What is set aside may come back at any time; what is spent comes back with the next window.
-        # What is more than a whole window's never fits.
-        waits = amount <= account.limit < account.spent + max(amount, 1)
-        until_s = self.ledger.end_s - self._epoch_s - self._now()
-        return BudgetExceeded(message, retry_after_s=until_s if waits and spec.window != "run" else None)
+        waits = state == "exhausted" and spec.window != "run"
+        return BudgetExceeded(message, retry_after_s=self.ledger.end_s - self._epoch_s - self._now() if waits else None)
 
     def _tell(self, request: Request, account: Account, state: str) -> None:
+        if state in account.told or "exhausted" in account.told:
+            return
+        account.told += (state,)
         self._run.emit(
             "budget",
             request,

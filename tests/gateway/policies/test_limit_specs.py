@@ -95,7 +95,7 @@ def test_a_scenario_knows_them_all():
         scenario(
             [{kind: FORMS[kind][0]} for kind in ("waiting_room", "load_shedding", "bulkhead")],
             [{kind: FORMS[kind][0]} for kind in ("rate_limit", "fair_queue")],
-            mix=[{"route": "chat", "tenant": "gold"}, {"route": "batch", "tenant": "trial"}],
+            mix=[{"route": "chat", "tenant": "gold", "priority": 10}, {"route": "batch", "tenant": "trial"}],
         )
     )
     assert loaded.gateway.policies[1] == FORMS["load_shedding"][1]
@@ -156,6 +156,11 @@ def test_mistakes_are_located_and_say_what_to_type(kind, written, where, says):
         ),
         ({"bulkhead": {"at_once": 5}}, "gateway.policies[0].bulkhead", "all requests have the same tenant"),
         ({"rate_limit": {"requests": "1/s", "per": "tenant"}}, "gateway.policies[0].rate_limit.per", "the same tenant"),
+        (
+            {"load_shedding": {"at_once": 5, "levels": [{"priority": 0, "above": 0.5}, {"priority": 5, "above": 0.9}]}},
+            "gateway.policies[0].load_shedding.levels",
+            "all requests have the same priority",
+        ),
     ],
 )
 def test_words_that_change_nothing_are_refused(policy, where, says):
