@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, ClassVar, Literal, get_args
 
 from llmsim.algorithms.ledger import PICO, Account, Ledger, Window
 from llmsim.errors import BudgetExceeded
 from llmsim.gateway.contract import Handler, Run
+from llmsim.gateway.policies._line import key_of, key_text
 from llmsim.gateway.registry import register
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.types import CallNext, Request, Response, Usage
@@ -18,16 +17,6 @@ from llmsim.units import PositiveCount, PositiveMoney, Ratio
 __all__ = ["Budget"]
 
 Per = Literal["total", "tenant", "user", "route", "feature", "session"]
-
-# A user is one of a tenant: two tenants may each have an "alice".
-_KEYS: dict[str, Callable[[Request], Hashable]] = {
-    "total": lambda request: "",
-    "tenant": attrgetter("tenant"),
-    "user": attrgetter("tenant", "user"),
-    "route": attrgetter("route"),
-    "feature": attrgetter("feature"),
-    "session": attrgetter("session"),
-}
 
 
 @register("budget")
@@ -132,7 +121,7 @@ class _BudgetHandler:
         self._now, self._epoch_s = run.now, run.epoch_s
         self._prices = run.prices
         self._assumed = spec.assumed_output_tokens
-        self._key = _KEYS[spec.per]
+        self._key = key_of(None if spec.per == "total" else spec.per)
         self._free = any(run.cost(upstream, Usage(1, 1)) == 0 for upstream in run.upstreams)
         self._warn_at = round(spec.warn * spec.limit * PICO)
         self.ledger = Ledger(spec.limit, spec.window)
@@ -168,7 +157,7 @@ class _BudgetHandler:
             state = "exhausted"  # until the next window
         self._tell(request, account, state)
         window = "" if spec.window == "run" else f" a {spec.window}"
-        whose = "" if spec.per == "total" else f" for {spec.per} {_shown(self._key(request))!r}"
+        whose = "" if spec.per == "total" else f" for {spec.per} {key_text(self._key(request))!r}"
         message = (
             f"budget of ${spec.limit:g}{window}{whose}: ${account.spent / PICO:.6g} spent, "
             f"${account.reserved / PICO:.6g} set aside for calls under way, this one may cost ${amount / PICO:.6g}"
@@ -184,13 +173,9 @@ class _BudgetHandler:
             "budget",
             request,
             state=state,
-            account=_shown(self._key(request)),
+            account=key_text(self._key(request)),
             spent_usd=account.spent / PICO,
             reserved_usd=account.reserved / PICO,
             limit_usd=account.limit / PICO,
             overrun_usd=account.overrun / PICO,
         )
-
-
-def _shown(key: Hashable) -> str:
-    return "/".join(part for part in key if part) if isinstance(key, tuple) else str(key)
