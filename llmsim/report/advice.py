@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from llmsim.error_words import error_matcher
+from llmsim.errors import Rejected
 from llmsim.report.figures import clock, count, share, usd
 from llmsim.telemetry.costs import WASTED
 from llmsim.telemetry.outcomes import CLASSES
@@ -48,6 +50,7 @@ def advice(result: Result) -> list[str]:
     found = [
         _main_failure(result, failed),
         _gave_up_early(failed, requests),
+        _not_taken_up(result, failed, requests),
         _retries(attempts, failed),
         _idle(failed),
         _not_recovered(result),
@@ -152,6 +155,21 @@ def _gave_up_early(failed: pl.DataFrame, requests: pl.DataFrame) -> str:
     single = only.filter(pl.col("attempts") <= 1).height / only.height
     tried = "were neither retried nor sent elsewhere" if single > 0.5 else "were not sent elsewhere"
     return f"{limit}{where} {tried}: {count(only.height)} of {count(requests.height)} requests failed that way."
+
+
+def _not_taken_up(result: Result, failed: pl.DataFrame, requests: pl.DataFrame) -> str:
+    """What a policy turned away in front of one upstream, which the fallback does not take to another."""
+    specs = result.scenario.gateway.policies
+    fallbacks = [spec for spec in specs if getattr(spec, "kind", "") == "fallback"]
+    if not fallbacks or any(error_matcher(spec.on)(Rejected()) for spec in fallbacks):
+        return ""
+    turned = failed.filter(
+        pl.col("ended").str.starts_with("rejected by ") & pl.col("by").str.contains(" at ", literal=True)
+    )
+    if turned.height < _NOTABLE * failed.height or turned.is_empty():
+        return ""
+    what = f"{count(turned.height)} of {count(requests.height)} requests were rejected in front of one upstream"
+    return f"{what} and not sent to another: rejected is not among the errors of the fallback's on."
 
 
 def _retries(attempts: pl.DataFrame, failed: pl.DataFrame) -> str:

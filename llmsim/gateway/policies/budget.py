@@ -55,7 +55,8 @@ class Budget:
         Whose account: ``user`` means a user of a tenant.
     window
         Calendar ``hour``, ``day`` or ``month`` in UTC, or ``run``: for as long as the gateway runs (default, since any
-        other length would be a guess). With ``run`` one account is kept for everybody who ever came (about 300 bytes, names included).
+        other length would be a guess). With ``run`` one account is kept for everybody who ever came (about 300
+        bytes each, with the names).
     warn
         Share of `limit` at which an event says so. 80 %: chosen.
     assumed_output_tokens
