@@ -109,6 +109,16 @@ def test_delay_is_seen_where_nobody_gets_a_first_chunk():
     run(main())
 
 
+def test_who_failed_is_no_longer_under_way():
+    async def main():
+        bench = Bench(at_once=4)
+        bench.toy = Toy(ServerError())
+        results = [(await outcome(bench.call(number)))[0] for number in range(8)]
+        assert {type(result) for result in results} == {ServerError}
+
+    run(main())
+
+
 class Limited:
     """Gives up after five seconds."""
 

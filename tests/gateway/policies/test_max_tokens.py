@@ -96,6 +96,21 @@ def test_a_route_learns_from_its_own_answers():
     play(script)
 
 
+def test_nothing_is_learnt_from_a_cache():
+    """One question is asked again and again, and answered in two tokens: the others' answers have forty."""
+
+    async def script():
+        toy = Wordy(2, *[40] * 10)
+        site = Site([MaxTokens(quantile=0.5, minimum_answers=5, floor=1), ls.Cache()], toy)
+        for _ in range(50):
+            await site.send(ask(0, max_tokens=500))
+        for number in range(10):
+            await site.send(ask(number, max_tokens=500, messages=(ls.Message("user", str(number)),)))
+        assert asked(toy)[-1] == 60
+
+    play(script)
+
+
 def test_the_floor_and_the_fixed_cap_bound_what_is_learnt():
     async def script():
         for spec, cap in (
