@@ -52,6 +52,19 @@ def test_the_first_wins_though_a_hedge_is_out():
     assert [(number, result) for number, _, _, result in site.causes()] == [(2, "cancelled"), (1, "ok")]
 
 
+@pytest.mark.parametrize("script", [(9.0, 0.3), (0.7, 5.0)], ids=["the hedge wins", "the first wins"])
+def test_the_loser_has_ended_when_the_winner_is_handed_out(script):
+    """Whoever closes the books with the answer's end finds the loser's bill in them."""
+
+    async def main():
+        site = Site(Gateway(policies=(Hedge(after=0.5, budget=None),)), Toy(*script))
+        response = await site.running.send(ask())
+        assert [attempt.outcome for attempt in site.attempts] == ["cancelled"]
+        response.close()
+
+    play(main)
+
+
 def test_a_quick_one_is_not_hedged():
     _, _, site = hedged(Hedge(after=0.5), Toy(0.4))
     assert site.causes() == [(1, "first", "a", "ok")]
