@@ -194,15 +194,6 @@ def test_a_schema_that_is_none_is_the_callers_mistake_and_costs_nothing(schema):
     play(script)
 
 
-def test_a_schema_makes_nobody_fetch_an_address():
-    async def script():
-        schema = '{"$ref": "http://127.0.0.1:9/schema.json"}'
-        with pytest.raises(BadRequest, match="refers to"):
-            await Site([StructuredOutput()], Toy(GOOD)).send(question(schema=schema))
-
-    play(script)
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
