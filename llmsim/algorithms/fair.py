@@ -13,7 +13,7 @@ round robin it needs no quantum, and a key that is alone costs nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from llmsim.algorithms.queues import DROPPED, Drop, LazyHeap, Place, Ticket, WaitQueue
 
@@ -28,7 +28,7 @@ class _Flow:
 
     __slots__ = ("floor", "heap", "key", "place", "queue", "tag", "under_way", "weight")
 
-    def __init__(self, key: str, weight: float, tag: float, drop: Drop) -> None:
+    def __init__(self, key: Hashable, weight: float, tag: float, drop: Drop) -> None:
         self.key = key
         self.weight = weight
         self.tag = tag  # what it was given so far, over its weight: lowest is next
@@ -88,20 +88,20 @@ class FairQueue:
     def __init__(
         self,
         limit: int | None = None,
-        weight: Callable[[str], float] = lambda _: 1.0,
+        weight: Callable[[Hashable], float] = lambda _: 1.0,
         drop: Drop = "newest",
     ) -> None:
         self._limit = float("inf") if limit is None else limit
         self._weight = weight
         self._drop = drop
-        self._flows: dict[str, _Flow] = {}
+        self._flows: dict[Hashable, _Flow] = {}
         self._waiting: LazyHeap[_Flow] = LazyHeap(_is_stale)  # by tag, those that wait
         self._idle: LazyHeap[_Flow] = LazyHeap(_is_stale)  # by tag, those that are to be forgotten some time
         self._clock = 0.0  # the tag of whoever was served last
         self._length = 0
         self._under_way = 0
         # Which keys have how many tickets, and the most: moves by one at a time, so no search.
-        self._sizes: dict[int, OrderedDict[str, None]] = {}
+        self._sizes: dict[int, OrderedDict[Hashable, None]] = {}
         self._longest = 0
 
     def __len__(self) -> int:
@@ -161,7 +161,7 @@ class FairQueue:
         self._one_less(flow)
         return True
 
-    def charge(self, key: str, cost: float) -> None:
+    def charge(self, key: Hashable, cost: float) -> None:
         """`key` was given `cost` without having to wait, since nobody does."""
         flow = self._flow(key)
         if not flow.queue:
@@ -170,7 +170,7 @@ class FairQueue:
         self._nobody_waits(flow)
         self._relist(flow)
 
-    def settle(self, key: str, given: float, cost: float) -> None:
+    def settle(self, key: Hashable, given: float, cost: float) -> None:
         """What was `given` to `key` (by `pop` or `charge`) has ended, and cost this; to be said once for each."""
         flow = self._flows[key]
         flow.under_way -= 1
@@ -193,7 +193,7 @@ class FairQueue:
         if not self._length:
             self._clock = max(self._clock, flow.tag)
 
-    def _flow(self, key: str) -> _Flow:
+    def _flow(self, key: Hashable) -> _Flow:
         flow = self._flows.get(key)
         if flow is None:
             flow = self._flows[key] = _Flow(key, self._weight(key), self._clock, self._drop)

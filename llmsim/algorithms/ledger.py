@@ -49,7 +49,7 @@ class Account:
         self.spent = 0
         self.reserved = 0
         self.overrun = 0  #: billed beyond what was reserved, in sum
-        self.told = 0  #: how far its owner has been told: 1 warned, 2 exhausted
+        self.told: tuple[str, ...] = ()  #: what its owner has been told
 
     @property
     def left(self) -> int:

@@ -47,13 +47,13 @@ class LengthCap:
         self._floor = floor
         self._minimum = minimum
 
-    def learn(self, tokens: int) -> None:
-        """An answer had this many tokens."""
+    def learn(self, tokens: float) -> None:
+        """An answer had this many tokens; inf: more than anybody knows, since it was cut elsewhere than at this cap."""
         self._lengths.add(tokens)
 
     @property
     def cap(self) -> int | None:
         """Tokens; None as long as too little is known."""
-        if self._lengths.count < self._minimum:
+        if self._lengths.count < self._minimum or self._lengths.value == math.inf:
             return None
         return max(math.ceil(self._lengths.value * self._margin), self._floor)

@@ -8,7 +8,7 @@ here knows what is waited for; see `llmsim.algorithms.fair` for a queue of queue
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Generic, Literal, TypeVar
 
 __all__ = ["CALLED", "DROPPED", "LEFT", "WAITING", "Drop", "LazyHeap", "Order", "Place", "Ticket", "WaitQueue"]
@@ -50,7 +50,7 @@ class Ticket:
         place: Place = (),
         *,
         priority: int = 0,
-        key: str = "",
+        key: Hashable = "",
         cost: float = 1.0,
         amounts: tuple[float, ...] = (),
     ) -> None:

@@ -240,12 +240,23 @@ class Exchange:
         other.last_error_final, other.delivered_by_failed = self.last_error_final, self.delivered_by_failed
         return other
 
-    def paid_by(self, payer: Exchange) -> None:
-        """Whose attempts these are, from now on. Before anything of them is reported, that is, has ended."""
+    def paid_by(self, payer: Exchange, before: Exchange, begun: int) -> int:
+        """Whose attempts these are, from now on. What has been reported of them stays with who paid `before`.
+
+        Returns
+        -------
+        int
+            How many attempts are nobody's any more: what `begun` is from now on.
+        """
+        reported = self.attempts - begun - len(self.open) - len(self.unsettled)
+        before.attempts += reported
+        before.cost_usd += self.cost_usd
+        self.cost_usd = 0.0
         self.request, self.origin, self.replica = payer.request, payer.origin, payer.replica
+        return begun + reported
 
     def pay_for(self, other: Exchange, begun: int) -> None:
-        """Take over what was counted in `other`, which is over; `begun` attempts were counted before it began."""
+        """Take over what was counted in `other`, which is over; `begun` of its attempts are not this request's."""
         self.attempts += other.attempts - begun
         self.cost_usd += other.cost_usd
         self.fallbacks += other.fallbacks

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from llmsim.error_words import error_matcher
+from llmsim.errors import Rejected
 from llmsim.report.figures import clock, count, share, usd
 from llmsim.telemetry.costs import WASTED
 from llmsim.telemetry.outcomes import CLASSES
@@ -41,13 +43,14 @@ def advice(result: Result) -> list[str]:
     attempts = result.attempts.filter(measured)
     if requests.is_empty():
         return ["No request arrived in the measured time."]
-    failed = _failures(requests, attempts)
+    failed = _failures(requests, attempts, result.events)
     if result.verdict == "PASS" or failed.height < _FEW * requests.height:
         quiet = [*_slow(result), _calm(result, requests, failed), _waste(result)]
         return [sentence for sentence in quiet if sentence][:_MOST]
     found = [
         _main_failure(result, failed),
         _gave_up_early(failed, requests),
+        _not_taken_up(result, failed, requests),
         _retries(attempts, failed),
         _idle(failed),
         _not_recovered(result),
@@ -63,7 +66,7 @@ def _percent(part: float) -> str:
     return f"{part:.0%}".replace("%", " %") if 0.01 <= part <= 0.99 or part in (0, 1) else share(part)
 
 
-def _failures(requests: pl.DataFrame, attempts: pl.DataFrame) -> pl.DataFrame:
+def _failures(requests: pl.DataFrame, attempts: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     """Failed requests, each with its last attempt and with what ended it in words."""
     failed = requests.filter(pl.col("outcome") != "ok")
     last = (
@@ -88,13 +91,28 @@ def _failures(requests: pl.DataFrame, attempts: pl.DataFrame) -> pl.DataFrame:
         .then(pl.format("users leaving while {} had not answered", pl.col("upstream").fill_null("the gateway")))
         .when(outcome == "unfinished")
         .then(pl.lit("requests that had not ended when the drain did"))
+        .when(pl.col("by").is_not_null() & (pl.col("last").is_null() | (pl.col("last") != outcome)))
+        .then(pl.format("{} by {}", outcome, "by"))
         .when(pl.col("upstream").is_null())
         .then(pl.format("{}, with nothing sent upstream", outcome))
         .when((pl.col("status") >= 400) & ~outcome.is_in([*_TIMEOUTS]))
         .then(pl.format("{} from {}", "status", "upstream"))
         .otherwise(pl.format("{} at {}", outcome, "upstream"))
     )
+    failed = failed.join(_turned_away(events), on=["replication", "request_id"], how="left", maintain_order="left")
     return failed.join(last, on=_KEY, how="left", maintain_order="left").with_columns(ended=ended)
+
+
+def _turned_away(events: pl.DataFrame) -> pl.DataFrame:
+    """Which policy turned a request away the last time one did, and why: a gateway may have many that can."""
+    upstream = pl.col("upstream").cast(pl.String).fill_null("")
+    at = pl.when(upstream == "").then(pl.lit("")).otherwise(pl.format(" at {}", upstream))
+    reason = pl.col("detail").str.json_path_match("$.reason").fill_null("no reason given")
+    return (
+        events.filter(pl.col("kind") == "rejected")
+        .unique(["replication", "request_id"], keep="last", maintain_order=True)
+        .select("replication", "request_id", by=pl.format("{}{} ({})", pl.col("policy").cast(pl.String), at, reason))
+    )
 
 
 def _main_failure(result: Result, failed: pl.DataFrame) -> str:
@@ -137,6 +155,21 @@ def _gave_up_early(failed: pl.DataFrame, requests: pl.DataFrame) -> str:
     single = only.filter(pl.col("attempts") <= 1).height / only.height
     tried = "were neither retried nor sent elsewhere" if single > 0.5 else "were not sent elsewhere"
     return f"{limit}{where} {tried}: {count(only.height)} of {count(requests.height)} requests failed that way."
+
+
+def _not_taken_up(result: Result, failed: pl.DataFrame, requests: pl.DataFrame) -> str:
+    """What a policy turned away in front of one upstream, which the fallback does not take to another."""
+    specs = result.scenario.gateway.policies
+    fallbacks = [spec for spec in specs if getattr(spec, "kind", "") == "fallback"]
+    if not fallbacks or any(error_matcher(spec.on)(Rejected()) for spec in fallbacks):
+        return ""
+    turned = failed.filter(
+        pl.col("ended").str.starts_with("rejected by ") & pl.col("by").str.contains(" at ", literal=True)
+    )
+    if turned.height < _NOTABLE * failed.height or turned.is_empty():
+        return ""
+    what = f"{count(turned.height)} of {count(requests.height)} requests were rejected in front of one upstream"
+    return f"{what} and not sent to another: rejected is not among the errors of the fallback's on."
 
 
 def _retries(attempts: pl.DataFrame, failed: pl.DataFrame) -> str:

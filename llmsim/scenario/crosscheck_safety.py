@@ -18,6 +18,9 @@ _WHOLE_REQUESTS = {
     "runaway_guard": "runaway_guard counts the calls of sessions, and here it would count attempts",
 }
 
+#: What may send a request more than once.
+_SENDS_AGAIN = ("fallback", "retry", "hedge", "cascade", "structured_output")
+
 
 def safety_policies(document: Document) -> Iterator[Problem]:
     """All such problems."""
@@ -29,7 +32,7 @@ def safety_policies(document: Document) -> Iterator[Problem]:
             path, kind, _, settings = entry
             if kind in _WHOLE_REQUESTS and scope == "upstream":
                 yield document.problem(path, _WHOLE_REQUESTS[kind], "Move it to gateway.policies.", at_key=True)
-            elif kind in _WHOLE_REQUESTS:
+            else:
                 yield from _order(document, entry, before)
             yield from _unknown(document, entry, providers)
             yield from _idle(document, entry)
@@ -47,14 +50,22 @@ def safety_policies(document: Document) -> Iterator[Problem]:
 def _order(document: Document, entry: PolicyEntry, before: list[PolicyEntry]) -> Iterator[Problem]:
     path, kind, _, _ = entry
     for other in before:
-        if other.kind == "fallback" and kind == "cascade":
-            message = "cascade has no effect: the fallback before it names the upstream of every request"
-        elif other.kind in ("fallback", "retry") and kind == "runaway_guard":
+        if other.kind in ("fallback", "route") and kind == "cascade":
+            message = f"cascade has no effect: the {other.kind} before it names the upstream of every request"
+        elif other.kind in _SENDS_AGAIN and kind == "runaway_guard":
             message = f"runaway_guard would count the attempts of the {other.kind} before it as calls of the session"
+        elif (other.kind, kind) == ("max_tokens", "structured_output") and _more_than_one(other):
+            message = "the max_tokens before it asks again for cut answers, and structured_output refuses them first"
+        elif (other.kind, kind) == ("structured_output", "cache") and other.settings.get("explain") is False:
+            message = "the structured_output before it asks the same again, and the cache would give the same answer"
         else:
             continue
         yield document.problem(path, message, f"Move it before the {other.kind}.", at_key=True)
         return
+
+
+def _more_than_one(entry: PolicyEntry) -> bool:
+    return entry.settings.get("max_attempts", 1) not in (1, "1")
 
 
 def _idle(document: Document, entry: PolicyEntry) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ __all__ = ["idle_limits"]
 #: Fields of requests that routes and clients give, and what a route has that says nothing.
 _GIVEN: dict[str, Any] = {"route": "default", "tenant": "", "feature": "", "priority": 0}
 _PER = ("tenant", "route", "feature")
+_PRIORITY = "Give routes of the mix a priority, as in {route: chat, priority: 10}, or write"
 
 
 def idle_limits(document: Document, entries: Iterable[tuple[Path, str, str, dict[str, Any]]]) -> Iterator[Problem]:
@@ -32,10 +33,14 @@ def idle_limits(document: Document, entries: Iterable[tuple[Path, str, str, dict
         return  # code of the user's may say who a request is from
     values = _values(document)
     for path, kind, _, settings in policies:
-        if kind in ("rate_limit", "bulkhead", "fair_queue"):
+        if kind in ("rate_limit", "bulkhead", "fair_queue", "budget"):
             yield from _per(document, path, kind, settings, values)
         if kind == "waiting_room":
             yield from _waiting_room(document, path, settings, values)
+        levels = settings.get("levels") if kind == "load_shedding" else None
+        if isinstance(levels, list | tuple) and len(levels) > 1 and len(values["priority"]) < 2:
+            message = "all requests have the same priority, so all of them are shed alike"
+            yield document.problem((*path, "levels"), message, f"{_PRIORITY} one level.", at_key=True)
 
 
 def _is_ours(kind: str) -> bool:
@@ -75,7 +80,7 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
 def _per(
     document: Document, path: Path, kind: str, settings: dict[str, Any], values: dict[str, set[Any]]
 ) -> Iterator[Problem]:
-    per = settings.get("per", None if kind == "rate_limit" else "tenant")
+    per = settings.get("per", "tenant" if kind in ("bulkhead", "fair_queue") else None)
     if per not in _PER:
         return  # none, one that always differs, or a mistake that the schema tells
     if len(values[per]) < 2:
@@ -102,5 +107,4 @@ def _waiting_room(
             hint = nearest(str(name), sorted(known))
             yield document.problem((*path, "patience", name), message, hint, at_key=True)
     if settings.get("order") == "priority" and len(values["priority"]) < 2:
-        hint = "Give routes of the mix a priority, as in {route: chat, priority: 10}, or write order: fifo."
-        yield document.problem((*path, "order"), "all requests have the same priority", hint)
+        yield document.problem((*path, "order"), "all requests have the same priority", f"{_PRIORITY} order: fifo.")

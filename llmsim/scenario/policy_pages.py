@@ -123,7 +123,7 @@ def _page(kind: str, cls: type[Any]) -> PolicyPage:
     text = plain(doc.long_description or "")
     return PolicyPage(
         kind=kind,
-        summary=doc.short_description or "",
+        summary=plain(doc.short_description or ""),
         text=text,
         settings=settings,
         notes=plain(notes),

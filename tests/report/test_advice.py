@@ -1,7 +1,8 @@
 import math
 
+import pytest
 from report.results import result, scenario, spike
-from telemetry.recorded import attempt, numbered, replication, request
+from telemetry.recorded import attempt, event, numbered, replication, request
 
 from llmsim.report.result import Result
 
@@ -52,6 +53,43 @@ def test_users_who_left_and_requests_that_were_never_sent():
         "60 % of the failures were users leaving while openai had not answered; "
         "40 % were rejected, with nothing sent upstream."
     )
+
+
+def test_who_turned_requests_away():
+    rows = numbered([request(outcome="rejected", attempts=0)] * 6 + [request(outcome="rate_limited", attempts=1)] * 4)
+    tries = [attempt(session=n, outcome="rate_limited", status=429) for n in range(6, 10)]
+    noted = [event(kind="rejected", policy="mine", request_id=f"{n}/0/0", detail='{"reason": "early"}') for n in (0, 1)]
+    noted += [
+        event(
+            kind="rejected",
+            policy="concurrency_limit",
+            upstream="spare",
+            request_id=f"{n}/0/0",
+            detail='{"reason": "limit"}',
+        )
+        for n in range(10)
+    ]  # of the last four, a hedge: what they failed with came from the upstream
+    advice = Result(scenario(), [replication(rows, tries, noted)]).advice
+    assert advice[0] == (
+        "60 % of the failures were rejected by concurrency_limit at spare (limit); 40 % were 429 from openai."
+    )
+
+
+@pytest.mark.parametrize(
+    ("policies", "at", "says"),
+    [
+        ([{"fallback": {}}], "openai", True),
+        ([{"fallback": {"on": ["rejected"]}}], "openai", False),
+        ([{"fallback": {}}], "", False),  # turned away in front of all of them
+        ([], "openai", False),
+    ],
+)
+def test_what_a_fallback_does_not_take_up(policies, at, says):
+    rows = numbered([request(outcome="rejected", attempts=0)] * 6)
+    noted = [event(kind="rejected", policy="bulkhead", upstream=at, request_id=f"{n}/0/0") for n in range(6)]
+    advice = Result(scenario(gateway={"policies": policies}), [replication(rows, (), noted)]).advice
+    sentence = "6 of 6 requests were rejected in front of one upstream and not sent to another: rejected is not among"
+    assert any(line.startswith(sentence) for line in advice) == says
 
 
 def test_users_who_left_a_gateway_that_was_sleeping():

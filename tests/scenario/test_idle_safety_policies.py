@@ -41,6 +41,20 @@ JSON = {"route": "chat", "expects": "json"}
         ({"policies": [FALLBACK, CASCADE]}, "policies[1].cascade", "no effect", "before the fallback"),
         ({"policies": ["retry", GUARD]}, "policies[1].runaway_guard", "attempts of the retry", "before the retry"),
         ({"policies": [FALLBACK, GUARD]}, "policies[1].runaway_guard", "of the fallback", "before the fallback"),
+        ({"policies": ["hedge", GUARD]}, "policies[1].runaway_guard", "attempts of the hedge", "before the hedge"),
+        ({"policies": ["route", CASCADE]}, "policies[1].cascade", "the route before it", "before the route"),
+        (
+            {"policies": [{"max_tokens": {"cap": 9, "max_attempts": 2}}, {"structured_output": {}}], "mix": [JSON]},
+            "policies[1].structured_output",
+            "structured_output refuses them first",
+            "before the max_tokens",
+        ),
+        (
+            {"policies": [{"structured_output": {"explain": False}}, {"cache": {}}], "mix": [JSON]},
+            "policies[1].cache",
+            "the same answer",
+            "before the structured_output",
+        ),
         (
             {"policies": [{"cascade": {"order": ["cheep", "dear"]}}]},
             "policies[0].cascade.order[0]",

@@ -14,6 +14,8 @@ from llmsim.types import NO_USAGE, CallNext, Chunk, Limits, Outcome, Request, Re
 
 __all__ = ["Flight"]
 
+_TURNS = 50  #: of the loop; ten policies that each take two would be 20
+
 
 class Flight:
     """A call in a task of its own, from which any number of readers take.
@@ -113,17 +115,27 @@ class Flight:
         if self._readers:
             if reader.pays:
                 reader.pays = False
-                self._pass_the_bill(next(iter(self._readers)))
+                self._pass_the_bill(reader, next(iter(self._readers)))
             return
         self._gone()
         if self.response is not None:
             self.response.close()
         self._task.cancel(message)
 
-    def _pass_the_bill(self, reader: Reader) -> None:
+    async def over(self) -> None:
+        """Wait until the call has taken note that everybody left: so that its bill is in before the request is over.
+
+        Each policy of the call may take a turn of the loop or two; one that takes many is not waited for.
+        """
+        for _ in range(_TURNS):
+            if self.outcome is not None or self._readers:
+                return
+            await asyncio.sleep(0)
+
+    def _pass_the_bill(self, before: Reader, reader: Reader) -> None:
         self._payer = reader
         reader.pays = True
-        self._exchange.paid_by(reader.exchange)
+        self._begun = self._exchange.paid_by(reader.exchange, before.exchange, self._begun)
         if reader.response is not None and self.response is not None:
             reader.response.served_from = self.response.served_from
 

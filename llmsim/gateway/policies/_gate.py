@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmsim.algorithms.permits import Permits
 from llmsim.algorithms.queues import Ticket
 from llmsim.gateway.contract import Run
-from llmsim.gateway.policies._line import Line, Queue, Room, turned_away
+from llmsim.gateway.policies._line import WHY, Line, Queue, Room, turned_away
 from llmsim.types import Request
 
 __all__ = ["Gate"]
@@ -56,7 +56,7 @@ class Gate:
         now = self._run.now()
         if reason:
             expected_s = self.permits.expected_s(len(self.line))
-            raise turned_away(self._run, request, f"{self._what} is full: no turn in time", reason, expected_s)
+            raise turned_away(self._run, request, f"{self._what} is full: {WHY[reason]}", reason, expected_s)
         if now > ticket.arrived_s:
             self._run.emit("queued", request, waited_s=round(now - ticket.arrived_s, 6))
         return now

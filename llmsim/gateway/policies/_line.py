@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, CancelledError, TimerHandle, get_running_loop
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from math import ceil, isfinite
 from operator import attrgetter
@@ -21,18 +21,22 @@ __all__ = [
     "FULL",
     "TOO_LONG",
     "USUAL_ANSWER",
+    "WHY",
     "Line",
     "Per",
     "Queue",
     "Room",
     "WaitingLine",
     "key_of",
+    "key_text",
     "place_of",
     "turned_away",
 ]
 
 #: Why somebody was not called: there was no place in the queue (any more), or the wait was over.
 FULL, TOO_LONG = "queue_full", "queue_timeout"
+#: The same for people.
+WHY = {FULL: "its queue is full", TOO_LONG: "no turn in time"}
 
 
 #: Tokens of an answer until answers have been seen: the mean of Azure's conversation trace of 2023 (19,366 calls).
@@ -42,9 +46,19 @@ USUAL_ANSWER = 211.0
 Per = Literal["user", "tenant", "route", "feature", "session"]
 
 
-def key_of(per: Per | None) -> Callable[[Request], str]:
-    """Reads the key; None: all requests have the same."""
-    return (lambda _: "") if per is None else attrgetter(per)
+def key_of(per: Per | None) -> Callable[[Request], Hashable]:
+    """Reads the key; None: all requests have the same.
+
+    Users and sessions are those of a tenant: two tenants may each have an "alice".
+    """
+    if per is None:
+        return lambda _: ""
+    return attrgetter("tenant", per) if per in ("user", "session") else attrgetter(per)
+
+
+def key_text(key: Hashable) -> str:
+    """A key for people: ``alice``, or ``acme/alice`` where there are tenants."""
+    return "/".join(part for part in key if part) if isinstance(key, tuple) else str(key)
 
 
 @dataclass(frozen=True, kw_only=True)

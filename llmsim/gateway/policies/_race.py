@@ -100,7 +100,7 @@ class Race:
             self._response = task.result()
         elif self.failed(error) or (self._future is None and self.curable(error)):
             return
-        else:
+        elif self._decided_by is None or not self.refused(error):
             self._decided_by = error
         if not self.decided:
             self._decide()
@@ -108,6 +108,10 @@ class Race:
 
     def curable(self, error: BaseException) -> bool:
         """Whether an attempt that runs may still do better than one that failed like this."""
+        return False
+
+    def refused(self, error: BaseException) -> bool:
+        """Whether this says that an attempt was not made: then what an earlier one failed with says more."""
         return False
 
     def _decide(self, message: Any = None) -> None:

@@ -20,13 +20,13 @@ from llmsim.gateway.deadlines import cancelled_by
 from llmsim.gateway.policies._words import on_words
 from llmsim.units import format_duration
 
-__all__ = ["as_upstream_sees", "failure_matcher", "failure_words", "refusal"]
+__all__ = ["OWN", "as_upstream_sees", "failure_matcher", "failure_words", "refusal"]
 
 _TIMEOUTS = {error.word: error() for error in (TtftTimeout, TotalTimeout)}
 #: What the gateway says itself. An upstream that nobody asked has not failed (BerriAI/litellm PRs 40718 and 40958:
 #: the error for "no deployment left" counted against the deployment and renewed its cooldown).
-_OWN = (CircuitOpen, Rejected, BudgetExceeded, DeadlineExceeded, AllUpstreamsFailed)
-_OWN_WORDS = {cls.word for cls in _OWN}
+OWN = (CircuitOpen, Rejected, BudgetExceeded, DeadlineExceeded, AllUpstreamsFailed)
+_OWN_WORDS = {cls.word for cls in OWN}
 
 
 def as_upstream_sees(error: BaseException) -> BaseException:
@@ -37,7 +37,7 @@ def as_upstream_sees(error: BaseException) -> BaseException:
 def failure_matcher(words: tuple[str | int, ...]) -> Callable[[BaseException], bool]:
     """Which errors are failures of an upstream; never one that the gateway raised itself, even with ``any``."""
     matches = error_matcher(words)
-    return lambda error: matches(error) and not isinstance(error, _OWN)
+    return lambda error: matches(error) and not isinstance(error, OWN)
 
 
 def failure_words(spec: Any, key: str = "on") -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, ClassVar, Literal, get_args
 
 from llmsim.algorithms.ledger import PICO, Account, Ledger, Window
 from llmsim.errors import BudgetExceeded
 from llmsim.gateway.contract import Handler, Run
+from llmsim.gateway.policies._line import key_of, key_text
 from llmsim.gateway.registry import register
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.types import CallNext, Request, Response, Usage
@@ -18,16 +17,6 @@ from llmsim.units import PositiveCount, PositiveMoney, Ratio
 __all__ = ["Budget"]
 
 Per = Literal["total", "tenant", "user", "route", "feature", "session"]
-
-# A user is one of a tenant: two tenants may each have an "alice".
-_KEYS: dict[str, Callable[[Request], Hashable]] = {
-    "total": lambda request: "",
-    "tenant": attrgetter("tenant"),
-    "user": attrgetter("tenant", "user"),
-    "route": attrgetter("route"),
-    "feature": attrgetter("feature"),
-    "session": attrgetter("session"),
-}
 
 
 @register("budget")
@@ -66,7 +55,8 @@ class Budget:
         Whose account: ``user`` means a user of a tenant.
     window
         Calendar ``hour``, ``day`` or ``month`` in UTC, or ``run``: for as long as the gateway runs (default, since any
-        other length would be a guess). With ``run`` one account is kept for everybody who ever came (about 200 bytes).
+        other length would be a guess). With ``run`` one account is kept for everybody who ever came (about 300
+        bytes each, with the names).
     warn
         Share of `limit` at which an event says so. 80 %: chosen.
     assumed_output_tokens
@@ -78,9 +68,10 @@ class Budget:
     Notes
     -----
     Raises `BudgetExceeded`, which no retry repeats and no fallback catches unless its `on` says so (a cheaper upstream
-    may still fit); ``retry_after_s`` is the time to the next window where only that can help. Emits ``budget`` with
-    ``state`` (``warned``; ``exhausted`` at the first refusal: both once an account and window), ``account``,
-    ``spent_usd``, ``reserved_usd``, ``limit_usd``, ``overrun_usd``.
+    may still fit); ``retry_after_s`` is the time to the next window where only that helps. Emits ``budget`` with
+    ``state``, each once an account and window: ``warned``, and at a first refusal ``exhausted``, ``set_aside`` (only
+    what is set aside for calls under way leaves no room) or ``too_large`` (it would not fit into a whole budget); with
+    ``account``, ``spent_usd``, ``reserved_usd``, ``limit_usd``, ``overrun_usd``.
 
     Examples
     --------
@@ -131,7 +122,7 @@ class _BudgetHandler:
         self._now, self._epoch_s = run.now, run.epoch_s
         self._prices = run.prices
         self._assumed = spec.assumed_output_tokens
-        self._key = _KEYS[spec.per]
+        self._key = key_of(None if spec.per == "total" else spec.per)
         self._free = any(run.cost(upstream, Usage(1, 1)) == 0 for upstream in run.upstreams)
         self._warn_at = round(spec.warn * spec.limit * PICO)
         self.ledger = Ledger(spec.limit, spec.window)
@@ -156,38 +147,36 @@ class _BudgetHandler:
         """Give back what was not needed."""
         account, amount, price, request = ticket
         account.settle(amount, 0 if usage is None else round(price.cost(usage) * PICO))
-        if account.spent >= self._warn_at and not account.told:
-            account.told = 1
+        if account.spent >= self._warn_at:
             self._tell(request, account, "warned")
 
     def _refusal(self, request: Request, account: Account, amount: int) -> BudgetExceeded:
-        if account.told < 2:
-            account.told = 2
-            self._tell(request, account, "exhausted")
-        spec = self._spec
+        spec, state = self._spec, "set_aside"  # for others: that may come back at any time
+        if amount > account.limit:
+            state = "too_large"
+        elif account.spent + max(amount, 1) > account.limit:
+            state = "exhausted"  # until the next window
+        self._tell(request, account, state)
         window = "" if spec.window == "run" else f" a {spec.window}"
-        whose = "" if spec.per == "total" else f" for {spec.per} {_shown(self._key(request))!r}"
+        whose = "" if spec.per == "total" else f" for {spec.per} {key_text(self._key(request))!r}"
         message = (
             f"budget of ${spec.limit:g}{window}{whose}: ${account.spent / PICO:.6g} spent, "
             f"${account.reserved / PICO:.6g} set aside for calls under way, this one may cost ${amount / PICO:.6g}"
         )
-        # What is set aside may come back at any time; what is spent comes back with the next window.
-        waits = account.spent >= account.limit or account.spent + amount > account.limit
-        until_s = self.ledger.end_s - self._epoch_s - self._now()
-        return BudgetExceeded(message, retry_after_s=until_s if waits and spec.window != "run" else None)
+        waits = state == "exhausted" and spec.window != "run"
+        return BudgetExceeded(message, retry_after_s=self.ledger.end_s - self._epoch_s - self._now() if waits else None)
 
     def _tell(self, request: Request, account: Account, state: str) -> None:
+        if state in account.told or "exhausted" in account.told:
+            return
+        account.told += (state,)
         self._run.emit(
             "budget",
             request,
             state=state,
-            account=_shown(self._key(request)),
+            account=key_text(self._key(request)),
             spent_usd=account.spent / PICO,
             reserved_usd=account.reserved / PICO,
             limit_usd=account.limit / PICO,
             overrun_usd=account.overrun / PICO,
         )
-
-
-def _shown(key: Hashable) -> str:
-    return "/".join(part for part in key if part) if isinstance(key, tuple) else str(key)

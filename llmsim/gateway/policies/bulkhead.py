@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from llmsim.algorithms.queues import Ticket, WaitQueue
 from llmsim.algorithms.smoothed import Smoothed
 from llmsim.gateway.contract import Handler, Run
 from llmsim.gateway.policies._gate import Gate
-from llmsim.gateway.policies._line import Per, WaitingLine, key_of, place_of
+from llmsim.gateway.policies._line import Per, WaitingLine, key_of, key_text, place_of
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Outcome, Request, Response, Usage
 from llmsim.units import PositiveCount
@@ -40,7 +41,8 @@ class Bulkhead:
     at_once
         Calls under way for each key. No default fits: it is a share of what the upstream can bear.
     per
-        What has permits of its own: each ``tenant`` (default), ``user``, ``route``, ``feature`` or ``session``.
+        What has permits of its own: each ``tenant`` (default), ``user`` (of a tenant), ``route``, ``feature`` or
+        ``session``.
     queue
         ``{limit: 20, timeout: 5s}`` for each key: who finds no permit waits, first come first served. None: it is
         rejected at once, as resilience4j's bulkhead does by default (``maxWaitDuration`` 0).
@@ -83,7 +85,7 @@ class _BulkheadHandler:
         self._run = run
         self._now = run.now
         self._key = key_of(spec.per)
-        self._gates: dict[str, Gate] = {}
+        self._gates: dict[Hashable, Gate] = {}
         self._held_s = Smoothed()  # of all keys, since most are forgotten soon
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
@@ -109,18 +111,18 @@ class _BulkheadHandler:
         response.on_end(partial(self._ended, key, gate, now))
         return response
 
-    def _make(self, key: str) -> Gate:
+    def _make(self, key: Hashable) -> Gate:
         queue = WaitQueue(self._spec.queue.limit if self._spec.queue else 0)
         permits = Permits(self._spec.at_once, held_s=self._held_s)
-        return Gate(self._run, permits, queue, f"the bulkhead of {self._spec.per} {key!r}")
+        return Gate(self._run, permits, queue, f"the bulkhead of {self._spec.per} {key_text(key)!r}")
 
-    def _ended(self, key: str, gate: Gate, began_s: float, outcome: Outcome, usage: Usage) -> None:
+    def _ended(self, key: Hashable, gate: Gate, began_s: float, outcome: Outcome, usage: Usage) -> None:
         self._leave(key, gate, began_s)
 
-    def _leave(self, key: str, gate: Gate, began_s: float) -> None:
+    def _leave(self, key: Hashable, gate: Gate, began_s: float) -> None:
         gate.leave(began_s)
         self._forget(key, gate)
 
-    def _forget(self, key: str, gate: Gate) -> None:
+    def _forget(self, key: Hashable, gate: Gate) -> None:
         if not gate.permits.taken and not gate.line and self._gates.get(key) is gate:
             del self._gates[key]

@@ -36,7 +36,8 @@ class Cascade:
     the lab, answers differ in these forms only: how often a provider refuses or breaks JSON is in its ``output``.
 
     It stands outside of a ``fallback``, which then begins at the upstream the cascade asks; an answer from further up
-    in `order` needs no escalation to there. A request that names an upstream itself is not cascaded.
+    in `order` needs no escalation to there. A request that names an upstream itself is not cascaded. If the last one
+    fails (or a `budget` refuses it), so does the request: an answer that would not do is not handed out after all.
 
     Parameters
     ----------

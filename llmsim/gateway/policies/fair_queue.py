@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -47,7 +47,7 @@ class FairQueue:
         ``{limit: 1000, timeout: 30s}``: most who wait, of all tenants together, and how long at most. When it is full,
         the tenant with most requests in it loses his newest.
     per
-        Between whom: each ``tenant`` (default), ``user``, ``route``, ``feature`` or ``session``.
+        Between whom: each ``tenant`` (default), ``user`` (of a tenant), ``route``, ``feature`` or ``session``.
     weights
         Shares of those who are not worth 1: ``{gold: 4, trial: 0.5}``.
     cost
@@ -119,7 +119,11 @@ class _FairQueueHandler:
         self._by_tokens = spec.cost == "tokens"
         self._answers = Smoothed(USUAL_ANSWER)
         weights = spec.weights
-        self._queue = queue = Queue(spec.queue.limit, lambda key: weights.get(key, 1.0))
+
+        def weight(key: Hashable) -> float:
+            return weights.get(str(key[-1] if isinstance(key, tuple) else key), 1.0)
+
+        self._queue = queue = Queue(spec.queue.limit, weight)
         permits = Permits(spec.at_once)
         self._gate = Gate(run, permits, queue, "the fair queue", _Books(permits, queue))
 
@@ -149,12 +153,12 @@ class _FairQueueHandler:
         most, mean = request.max_tokens, self._answers.value
         return request.input_tokens + (mean if most is None or mean < most else most)
 
-    def _ended(self, key: str, cost: float, began_s: float, outcome: Outcome, usage: Usage) -> None:
+    def _ended(self, key: Hashable, cost: float, began_s: float, outcome: Outcome, usage: Usage) -> None:
         if outcome.kind == "ok":
             self._answers.add(usage.output_tokens)
         used = float(usage.input_tokens + usage.output_tokens)
         self._leave(key, cost, began_s, used if self._by_tokens else cost)
 
-    def _leave(self, key: str, cost: float, began_s: float, used: float) -> None:
+    def _leave(self, key: Hashable, cost: float, began_s: float, used: float) -> None:
         self._queue.settle(key, cost, used)
         self._gate.leave(began_s)

@@ -15,6 +15,7 @@ from llmsim.error_words import error_matcher
 from llmsim.errors import PolicyError
 from llmsim.gateway.contract import Handler, Run
 from llmsim.gateway.policies._race import Race
+from llmsim.gateway.policies._upstreams import OWN
 from llmsim.gateway.policies._words import Names, OnWords, on_words
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Request, Response
@@ -47,8 +48,10 @@ class Hedge:
     distribution below the quantile as it is, so theirs stays where it belongs.
 
     What fails with an error of `on` is not waited for: the next attempt goes out at once (gRPC A6), but not to an
-    upstream that has just said when to come back (Retry-After): waiting is `retry`'s business. Any other error ends the
-    request. Once the first chunk is there, that attempt is the answer; what breaks later is the reader's to see.
+    upstream that has just said when to come back (Retry-After): waiting is `retry`'s business. Any other error of an
+    upstream ends the request; but what the gateway refuses itself (an open breaker, no permit, no budget, too little of
+    the deadline left) ends only that attempt, and the others go on. Once the first chunk is there, that attempt is the
+    answer; what breaks later is the reader's to see.
 
     Goes inside of `single_flight` (to which a second identical request is none) and outside of `retry`.
 
@@ -259,13 +262,17 @@ class _HedgeRace(Race):
 
     def curable(self, error: BaseException) -> bool:
         """See `Race.curable`."""
-        return self._handler.matches(error)
+        return self._handler.matches(error) or self.refused(error)
+
+    def refused(self, error: BaseException) -> bool:
+        """See `Race.refused`."""
+        return isinstance(error, OWN)
 
     def failed(self, error: BaseException) -> bool:
         """See `Race.failed`."""
         handler = self._handler
         if not handler.matches(error):
-            return False
+            return self.refused(error) and self.running > 0
         if self._hedges < handler.spec.max_hedges and not self._told_to_wait(error):
             self._disarm()
             self._hedge("failed")

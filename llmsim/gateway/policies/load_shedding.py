@@ -51,7 +51,8 @@ class LoadShedding:
     at_once
         Calls under way that are full utilisation. At least one of `at_once` and `delay`; the busier one counts.
     delay
-        Time to the first chunk that is full utilisation, as a mean of late: a queue at the upstream shows in it.
+        Time to the first chunk that is full utilisation, as a mean of late: a queue at the upstream shows in it. Who
+        gave up or failed without one counts with the time until then, if that is longer than the mean.
     window
         How late that is: samples lose weight by 1/e in it. Without any, what is known fades, so that some are let in to
         see. Shorter reacts faster and to chance; 10 s are Finagle's and this library's windows elsewhere.
@@ -140,6 +141,10 @@ class _LoadSheddingHandler:
             response = await call_next(request)
         except BaseException:
             self._in_flight -= 1
+            now = self._now()
+            # It would have taken longer still; what failed sooner than others answer says nothing.
+            if self._delay is not None and now - began > self._recent.value(now):
+                self._recent.add(now - began, now)
             raise
         if self._delay is not None:
             now = self._now()

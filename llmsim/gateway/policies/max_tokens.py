@@ -38,8 +38,10 @@ class MaxTokens:
 
     A caller's own ``max_tokens`` is never raised. With `quantile` a route starts with `cap` (without: with what the
     caller asks for) until `minimum_answers` have come; then its cap is that quantile of the latest 1,000 lengths ×
-    `margin`, at least `floor`, and at most `cap`. Answers that were cut count with their cut length. That does not pull
-    the cap down: it lies above the quantile, so what is cut lies above it as well; hence a margin above 1.
+    `margin`, at least `floor`, and at most `cap`. Answers that were cut here count with their cut length. That does not
+    pull the cap down: it lies above the quantile, so what is cut lies above it as well; hence a margin above 1. Those
+    that were cut at a limit of the caller's own count as longer than all others; if that reaches the quantile, there is
+    no cap.
 
     Parameters
     ----------
@@ -150,7 +152,8 @@ class _MaxTokensHandler:
             cap = math.ceil(cap * spec.grow)
             if most is not None and cap > most:
                 cap = most
-        self.learn(request.route, response.usage.output_tokens)
+        if response.served_from != "cache":
+            self.learn(request.route, response, caller_cut=cap == most)
         return whole(response, text)
 
     def _cap(self, route: str) -> int | None:
@@ -160,16 +163,16 @@ class _MaxTokensHandler:
         live = learnt.cap if learnt is not None else None
         return fixed if live is None or (fixed is not None and fixed < live) else live
 
-    def learn(self, route: str, tokens: int) -> None:
-        """An answer was this long."""
-        spec = self._spec
+    def learn(self, route: str, response: Response, *, caller_cut: bool) -> None:
+        """An answer was this long; at a limit of the caller's own it says only that it would have been longer."""
+        spec, tokens = self._spec, float(response.usage.output_tokens)
         if spec.quantile is None or not tokens:
             return
         learnt = self._learnt.get(route, 0.0)
         if learnt is None:
             learnt = LengthCap(spec.quantile, spec.margin, spec.floor, spec.minimum_answers)
             self._learnt.put(route, learnt, 0.0)
-        learnt.learn(tokens)
+        learnt.learn(math.inf if caller_cut and response.finish_reason == "length" else tokens)
 
     def cut(self, request: Request, cap: int, state: str) -> None:
         """An answer ended at our cap."""
@@ -195,6 +198,6 @@ class _Watch:
     def __call__(self, outcome: Outcome, usage: Usage) -> None:
         if outcome.kind != "ok" or self._response.served_from == "cache":
             return
-        self._handler.learn(self._request.route, usage.output_tokens)
+        self._handler.learn(self._request.route, self._response, caller_cut=self._cap is None)
         if self._cap is not None and self._response.finish_reason == "length":
             self._handler.cut(self._request, self._cap, "cut")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -14,7 +14,7 @@ from llmsim.algorithms.rate_limits import RateLimits
 from llmsim.algorithms.smoothed import Smoothed
 from llmsim.errors import GatewayError, RateLimited, Rejected
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.policies._line import USUAL_ANSWER, Line, Per, WaitingLine, key_of, place_of, turned_away
+from llmsim.gateway.policies._line import USUAL_ANSWER, WHY, Line, Per, WaitingLine, key_of, place_of, turned_away
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Outcome, Request, Response, Usage
 from llmsim.units import PositiveCount, PositiveDuration, PositiveRate
@@ -57,7 +57,7 @@ class RateLimit:
         minute and a bucket holds a minute's (Anthropic's documentation describes its limits so; TensorZero's refill the
         same at once). A provider that enforces shorter spans, "60 a minute may be 1 a second", wants less.
     per
-        A limit for each ``user``, ``tenant``, ``route``, ``feature`` or ``session`` instead of one for all.
+        A limit for each ``user`` (of a tenant), ``tenant``, ``route``, ``feature`` or ``session``; None: one for all.
     expected_output
         Tokens reserved for an answer, unless the caller's ``max_tokens`` is less. None: ``max_tokens``; where that is
         not given, the mean of the answers so far (211 at first, the mean of Azure's conversation trace of 2023).
@@ -174,7 +174,7 @@ class _RateLimitHandler:
         self._rates = tuple(getattr(spec, word) for word in self._words)
         # What a full bucket holds, of requests, tokens, input and output.
         self._most = tuple(max((getattr(spec, word) or float("inf")) * spec.burst, 1.0) for word in _LIMITS)
-        self._lanes: OrderedDict[str, _Lane] = OrderedDict()  # by when they were last used
+        self._lanes: OrderedDict[Hashable, _Lane] = OrderedDict()  # by when they were last used
         self._answers = Smoothed(USUAL_ANSWER)
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
@@ -250,7 +250,7 @@ class _RateLimitHandler:
             limits.queue(amounts, -1)
         now, came = self._now(), now
         if reason:
-            raise self._refusal(request, reason, "no turn in time", limits.expected_s(amounts, now))
+            raise self._refusal(request, reason, WHY[reason], limits.expected_s(amounts, now))
         if now > came:
             self._run.emit("queued", request, waited_s=round(now - came, 6))
         held: _Call = ticket.held

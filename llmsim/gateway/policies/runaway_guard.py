@@ -30,7 +30,8 @@ class RunawayGuard:
     **Costs** some memory for each session of late.
 
     **Makes things worse** for honest long work: an agent that polls a tool until a job is done asks the same again and
-    again, and a legitimate chain may well have 200 steps. It is a net below the agent's own limit, not instead of it.
+    again, and a legitimate chain may well have 200 steps. A person in a chat does so too: with `max_repeats` the fourth
+    "yes" among twelve messages is refused. It is a net below the agent's own limit, not instead of it.
 
     It takes requests by ``session``; one without is not guarded. It counts requests, not the retries and fallbacks
     inside: stand it outside of those. A user's second try is a request.

@@ -39,7 +39,8 @@ class SingleFlight:
     since each reader's own is kept outside; `timeout` goes inside.
 
     It is billed once: the tokens, the attempts and their cost are those of the first request, or of the next one in
-    line when that left before the end; the others have ``served_from: flight``, no attempts, and no usage.
+    line when that left before the end (attempts that had ended by then, and a `budget` inside, stay with the one who
+    began); the others have ``served_from: flight``, no attempts, and no usage.
 
     Goes inside of `cache` and outside of `hedge`, `retry` and `fallback`. A `hedge` outside of it never gets a second
     call: its second request is identical to the first.
@@ -118,7 +119,7 @@ class _SingleFlightHandler:
         except asyncio.CancelledError as error:
             # The message may say which time limit passed: the call learns it, should this have been the last one.
             flight.leave(reader, error.args[0] if error.args else None)
-            await asyncio.sleep(0)  # the call takes note now, so that its bill is in before the request is over
+            await flight.over()
             raise
         if failure is None:
             return flight.response_for(reader)

@@ -41,6 +41,9 @@ class StructuredOutput:
 
     Requests without a ``response_schema`` pass through as they are, streams included.
 
+    It stands inside of `cache`, which then keeps what was checked (without `explain`, a cache further in would answer a
+    re-ask with the very answer that was bad), and outside of a `max_tokens` that asks again.
+
     Parameters
     ----------
     repair

@@ -61,6 +61,11 @@ def test_a_failure_says_how_long_it_was_waited_for_only_if_that_was_long(delay_s
     assert ("rejected" in results) == sheds
 
 
+def test_a_quick_failure_is_no_quick_answer():
+    results, _ = every_second(Toy(*[2.0, ServerError()] * 20, delay_s=0.1), 40)
+    assert "rejected" in results
+
+
 def test_nobody_there_is_no_queue():
     async def main():
         handler = World().start(SPEC)

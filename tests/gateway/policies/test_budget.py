@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from gateway.policies.toys import Toy, ask
+from gateway.policies.toys import Toy, ask, outcome
 from gateway.site import Site, play
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -202,6 +202,17 @@ def test_whose_account(per):
     play(script)
 
 
+def test_what_never_fits_is_not_told_to_come_back():
+    async def script():
+        site = Site([Budget(limit=0.1, window="hour")], toy(["x"]))
+        with pytest.raises(BudgetExceeded, match=r"may cost \$0\.2$") as caught:
+            await site.send(question())
+        assert caught.value.retry_after_s is None
+        assert [fields["state"] for _, fields in site.events] == ["too_large"]
+
+    play(script)
+
+
 def test_a_new_hour_a_new_budget_and_it_says_how_long_that_takes():
     async def script():
         site = Site([Budget(limit=0.2, window="hour")], toy(["x"] * 10))
@@ -245,6 +256,21 @@ def test_it_warns_once_and_says_once_that_it_is_over():
         assert [(one["state"], one["request_id"]) for one in told] == [("warned", "1/0/0"), ("exhausted", "3/0/0")]
         assert told[0]["spent_usd"] == pytest.approx(0.22)
         assert told[0]["limit_usd"] == 0.5
+
+    play(script)
+
+
+def test_what_is_set_aside_is_not_spent():
+    """A second call at once does not fit beside the first: that is said, and later what has happened besides."""
+
+    async def script():
+        site = Site([Budget(limit=0.5, warn=0.4)], toy(["x"]))
+        results = await asyncio.gather(*(outcome(site.send(question(number))) for number in range(3)))
+        assert sum(isinstance(result, BudgetExceeded) for result, _ in results) == 1
+        for number in range(3, 6):
+            await outcome(site.send(question(number)))
+        told = [(fields["state"], fields["spent_usd"]) for kind, fields in site.events if kind == "budget"]
+        assert told == [("set_aside", 0.0), ("warned", pytest.approx(0.22)), ("exhausted", pytest.approx(0.33))]
 
     play(script)
 

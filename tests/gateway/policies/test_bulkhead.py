@@ -53,6 +53,22 @@ def test_who_waits_goes_in_order_and_each_line_is_its_own():
     run(main())
 
 
+@pytest.mark.parametrize("ticks", range(8))
+def test_nothing_is_left_of_who_leaves_in_the_moment_of_getting_a_permit(ticks):
+    async def main():
+        bench, loop = Bench(0.5, at_once=1, queue=WaitingLine(limit=2, timeout=9.0)), asyncio.get_running_loop()
+        tasks = [asyncio.ensure_future(bench.call(number)) for number in range(2)]
+
+        def later(turns):
+            loop.call_soon(later, turns - 1) if turns else tasks[1].cancel()
+
+        loop.call_at(0.9, loop.call_at, 1.0, later, ticks)  # behind the timer that ends the first one
+        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5.0)
+        assert bench.handler._gates == {}
+
+    run(main())
+
+
 def test_the_rejected_are_told_when_a_permit_may_come_free():
     async def main():
         bench = Bench(1.0, at_once=2)

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import dataclasses
 
 import pytest
 from gateway.policies.toys import Toy, World, ask, chain, run
@@ -180,6 +181,33 @@ def watched(spec, provider, *, count=1, outer=None, request=None):
 def test_a_sample_is_the_time_to_first_chunk_or_to_the_end():
     assert watched(ConcurrencyLimit(aimd=Aimd()), Toy(0.4), count=2) == [(0.4, 1, False), (0.4, 2, False)]
     assert watched(ConcurrencyLimit(vegas=Vegas(), sample="e2e"), Toy(0.4)) == [(0.6, 1, False)]
+
+
+def test_a_sample_begins_with_the_permit():
+    queue = WaitingLine(limit=9, timeout=60.0)
+    spec = ConcurrencyLimit(aimd=Aimd(initial=1), queue=queue)
+    assert watched(spec, Toy(0.4), count=3) == [(0.4, 1, False)] * 3  # not the wait for the first one's end
+    assert watched(dataclasses.replace(spec, sample="e2e"), Toy(0.4), count=2) == [(0.6, 1, False)] * 2
+
+
+def test_what_took_no_time_is_no_sample():
+    assert watched(ConcurrencyLimit(aimd=Aimd()), Toy(0.0)) == []
+    assert watched(ConcurrencyLimit(aimd=Aimd()), Toy(Overloaded())) == []  # refused before anything was sent
+
+
+def test_it_says_when_to_come_back_as_permits_have_come_free():
+    async def main():
+        handler = World().start(ConcurrencyLimit(limit=2), "a")
+        call = chain(handler, inner=Toy(0.8).send)
+        await whole(call(ask()))  # 0.8 and two gaps of 0.1
+        tasks = [asyncio.ensure_future(whole(call(ask(number)))) for number in (1, 2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Rejected) as raised:
+            await call(ask(3))
+        assert raised.value.retry_after_s == pytest.approx(0.5)  # two permits, each for a second
+        await asyncio.gather(*tasks)
+
+    run(main())
 
 
 def test_what_means_overload_is_a_drop():

@@ -51,6 +51,35 @@ def test_shares_are_those_of_the_weights():
     run(main())
 
 
+def test_users_have_weights_by_name_and_belong_to_a_tenant():
+    async def main():
+        bench = Bench(weights={"gold": 4.0}, cost="requests", per="user")
+        names = (("acme", "gold"), ("acme", "x"), ("globex", "x"))
+        calls = [bench.call(n, tenant=names[n % 3][0], user=names[n % 3][1]) for n in range(300)]
+        tasks = [asyncio.ensure_future(outcome(call)) for call in calls]
+        await asyncio.gather(*tasks)
+        served = bench.served(90)
+        assert [served["acme"], served["globex"]] == pytest.approx([75, 15], abs=2)  # 4 : 1 : 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("ticks", range(8))
+def test_who_leaves_in_the_moment_of_being_called_was_given_nothing(ticks):
+    async def main():
+        bench, loop = Bench(), asyncio.get_running_loop()
+        tasks = [asyncio.ensure_future(bench.call(n, tenant="ab"[n % 2])) for n in range(3)]
+
+        def later(turns):
+            loop.call_soon(later, turns - 1) if turns else tasks[1].cancel()
+
+        loop.call_at(0.95, loop.call_at, 1.0, later, ticks)  # behind the timer that ends the first one
+        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5.0)
+        assert (bench.handler._queue.keys, bench.handler._gate.permits.taken) == (0, 0)
+
+    run(main())
+
+
 def test_work_is_counted_in_tokens_and_as_used():
     """`long` has prompts of 1,000 tokens (the toy bills 10 tokens and 2 for each, whoever asks): equal, as used."""
 

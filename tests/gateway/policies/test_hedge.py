@@ -5,7 +5,17 @@ import pytest
 from gateway.policies.toys import Toy, World, ask, chain, outcome, run
 from gateway.site import Site, play
 
-from llmsim.errors import BadRequest, PolicyError, RateLimited, ServerError
+from llmsim.errors import (
+    AllUpstreamsFailed,
+    BadRequest,
+    BudgetExceeded,
+    CircuitOpen,
+    DeadlineExceeded,
+    PolicyError,
+    RateLimited,
+    Rejected,
+    ServerError,
+)
 from llmsim.gateway.contract import Run, policy
 from llmsim.gateway.deadlines import cancelled_by
 from llmsim.gateway.exchange import Exchange
@@ -40,6 +50,19 @@ def test_the_first_wins_though_a_hedge_is_out():
     assert (response.outcome.kind, seconds) == ("ok", pytest.approx(0.9))
     assert [attempt.won for attempt in site.attempts] == [False, True]
     assert [(number, result) for number, _, _, result in site.causes()] == [(2, "cancelled"), (1, "ok")]
+
+
+@pytest.mark.parametrize("script", [(9.0, 0.3), (0.7, 5.0)], ids=["the hedge wins", "the first wins"])
+def test_the_loser_has_ended_when_the_winner_is_handed_out(script):
+    """Whoever closes the books with the answer's end finds the loser's bill in them."""
+
+    async def main():
+        site = Site(Gateway(policies=(Hedge(after=0.5, budget=None),)), Toy(*script))
+        response = await site.running.send(ask())
+        assert [attempt.outcome for attempt in site.attempts] == ["cancelled"]
+        response.close()
+
+    play(main)
 
 
 def test_a_quick_one_is_not_hedged():
@@ -77,6 +100,55 @@ def test_a_failure_that_another_attempt_cannot_cure_ends_all():
     assert isinstance(error, BadRequest)
     assert seconds == pytest.approx(0.7)
     assert {one.outcome for one in site.attempts} == {"cancelled", "bad_request"}
+
+
+REFUSALS = (
+    Rejected("full"),
+    CircuitOpen("open"),
+    BudgetExceeded("spent"),
+    DeadlineExceeded("too little left"),
+    AllUpstreamsFailed(),
+)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda error: error.word)
+def test_what_the_gateway_refuses_ends_that_attempt_alone(refusal):
+    @policy
+    async def spare_is_closed(request, call_next):
+        if request.upstream == "b":
+            raise refusal
+        return await call_next(request)
+
+    async def script(primary):
+        hedge = Hedge(after=0.5, to=("b",), budget=None)
+        site = Site(Gateway(policies=(hedge, spare_is_closed)), primary, Toy(name="b"))
+        return *await outcome(site.send()), site
+
+    response, seconds, site = play(lambda: script(Toy(1.0)))
+    assert (response.outcome.kind, seconds) == ("ok", pytest.approx(1.2))
+    assert site.causes() == [(1, "first", "a", "ok")]
+
+    error, seconds, _ = play(lambda: script(Toy(ServerError("down"), delay_s=0.2)))  # refused after the first failed
+    assert (str(error), seconds) == ("down", pytest.approx(0.2))
+    error, seconds, _ = play(lambda: script(Toy(ServerError("down"), delay_s=0.9)))  # and before
+    assert (str(error), seconds) == ("down", pytest.approx(0.9))
+
+
+def test_a_first_attempt_that_waits_in_vain_for_a_permit_does_not_end_the_hedge():
+    @policy
+    async def no_permit(request, call_next):
+        if request.upstream != "b":
+            await asyncio.sleep(1.0)
+            raise Rejected("no turn in time")
+        return await call_next(request)
+
+    async def script():
+        hedge = Hedge(after=0.5, to=("b",), budget=None)
+        site = Site(Gateway(policies=(hedge, no_permit)), Toy(), Toy(1.0, name="b"))
+        return await outcome(site.send())
+
+    response, seconds = play(script)
+    assert (response.upstream, seconds) == ("b", pytest.approx(1.7))
 
 
 def test_when_all_fail_the_last_error_is_raised():

@@ -1,15 +1,19 @@
 """What a scenario file may say about limits and queues."""
 
+import asyncio
 import dataclasses
 
 import pytest
-from gateway.policies.toys import levels
+from gateway.policies.toys import Toy, ask, levels, outcome
+from gateway.site import Site, play
 from pydantic import TypeAdapter, ValidationError
 
-from llmsim.errors import ScenarioError
+from llmsim.errors import GatewayError, ScenarioError
 from llmsim.gateway.contract import PolicySpec
-from llmsim.gateway.policies import Bulkhead, FairQueue, LoadShedding, RateLimit, WaitingLine, WaitingRoom
+from llmsim.gateway.pipeline import Gateway
+from llmsim.gateway.policies import Budget, Bulkhead, FairQueue, LoadShedding, RateLimit, WaitingLine, WaitingRoom
 from llmsim.gateway.registry import kind_of, policy_kinds
+from llmsim.pricing import TokenPrice
 from llmsim.scenario.load import load_scenario
 
 LINE = WaitingLine(limit=100, timeout=10.0)
@@ -95,13 +99,34 @@ def test_a_scenario_knows_them_all():
         scenario(
             [{kind: FORMS[kind][0]} for kind in ("waiting_room", "load_shedding", "bulkhead")],
             [{kind: FORMS[kind][0]} for kind in ("rate_limit", "fair_queue")],
-            mix=[{"route": "chat", "tenant": "gold"}, {"route": "batch", "tenant": "trial"}],
+            mix=[{"route": "chat", "tenant": "gold", "priority": 10}, {"route": "batch", "tenant": "trial"}],
         )
     )
     assert loaded.gateway.policies[1] == FORMS["load_shedding"][1]
     changed = loaded.with_values({"gateway.waiting_room.patience.chat": "9s", "upstream.rate_limit.requests": "1/s"})
     assert changed.gateway.policies[0].patience == {"chat": 9.0, "batch": 600.0}
     assert changed.gateway.upstream[0].requests == 1.0
+
+
+USERS = {
+    "rate_limit": RateLimit(requests=1 / 60, per="user"),
+    "bulkhead": Bulkhead(at_once=1, per="user"),
+    "budget": Budget(limit=0.2, per="user"),
+}
+
+
+@pytest.mark.parametrize("spec", USERS.values(), ids=USERS)
+def test_two_tenants_may_each_have_an_alice(spec):
+    async def script():
+        provider = Toy(1.0)
+        provider.price = TokenPrice(input=0.01, output=0.01)
+        site = Site(Gateway(policies=(spec,)), provider)
+        fields = {"user": "alice", "input_tokens": 10, "max_tokens": 10}
+        asked = [ask(0, tenant="acme", **fields), ask(1, tenant="globex", **fields), ask(2, tenant="acme", **fields)]
+        results = await asyncio.gather(*(outcome(site.send(request)) for request in asked))
+        assert [isinstance(result, GatewayError) for result, _ in results] == [False, False, True]
+
+    play(script)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +181,11 @@ def test_mistakes_are_located_and_say_what_to_type(kind, written, where, says):
         ),
         ({"bulkhead": {"at_once": 5}}, "gateway.policies[0].bulkhead", "all requests have the same tenant"),
         ({"rate_limit": {"requests": "1/s", "per": "tenant"}}, "gateway.policies[0].rate_limit.per", "the same tenant"),
+        (
+            {"load_shedding": {"at_once": 5, "levels": [{"priority": 0, "above": 0.5}, {"priority": 5, "above": 0.9}]}},
+            "gateway.policies[0].load_shedding.levels",
+            "all requests have the same priority",
+        ),
     ],
 )
 def test_words_that_change_nothing_are_refused(policy, where, says):

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmsim.algorithms.shedding import RecentMean, Shedding
-from llmsim.errors import Rejected
-from llmsim.gateway.policies import LoadShedding
+from llmsim.errors import Rejected, ServerError, TtftTimeout
+from llmsim.gateway.policies import LoadShedding, Timeout
 
 STARTS = {0: 0.5, 5: 0.7, 10: 0.9}
 
@@ -85,6 +85,49 @@ def test_delay_is_seen_in_first_chunks_and_forgotten():
         assert await bench.call(2) == "hello"
 
     run(main())
+
+
+def test_delay_is_seen_where_nobody_gets_a_first_chunk():
+    async def main():
+        bench = Bench(call_s=60.0, delay=2.0)
+        bench.toy = Limited(bench.toy)
+        calls = []
+        for number in range(100):
+            calls.append(asyncio.ensure_future(outcome(bench.call(number, 10))))
+            await asyncio.sleep(0.1)
+        results = [type(result) for result, _ in await asyncio.gather(*calls)]
+        assert set(results[:50]) == {TtftTimeout}  # nobody can know yet
+        assert set(results[51:]) == {Rejected}
+
+        quick = Bench(delay=2.0)
+        quick.toy = Toy(1.9, ServerError(), gap_s=0.0)
+        await quick.call(0)
+        before = quick.handler._recent.value(15.0)
+        await outcome(quick.call(1))
+        assert quick.handler._recent.value(15.0) == before  # a quick failure is no quick answer
+
+    run(main())
+
+
+def test_who_failed_is_no_longer_under_way():
+    async def main():
+        bench = Bench(at_once=4)
+        bench.toy = Toy(ServerError())
+        results = [(await outcome(bench.call(number)))[0] for number in range(8)]
+        assert {type(result) for result in results} == {ServerError}
+
+    run(main())
+
+
+class Limited:
+    """Gives up after five seconds."""
+
+    def __init__(self, toy):
+        self._toy = toy
+        self._limit = World().start(Timeout(ttft=5.0), upstream="a")
+
+    async def send(self, request):
+        return await self._limit(request, self._toy.send)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,36 @@ def test_a_route_learns_from_its_own_answers():
     play(script)
 
 
+@pytest.mark.parametrize(("short", "cap"), [(150, None), (30, 45)])
+def test_what_callers_cut_themselves_is_not_what_answers_need(short, cap):
+    """Most ask for a preview of 20 tokens; who asks for all of it must not be cut at a preview's length."""
+
+    async def script():
+        toy = Wordy(*[200] * short, *[30] * (150 - short), 200)
+        site = Site([MaxTokens(quantile=0.7, floor=1)], toy)
+        for number in range(150):
+            await site.send(ask(number, max_tokens=20 if number < short else None))
+        await site.send(ask(999))
+        assert asked(toy)[-1] == cap
+
+    play(script)
+
+
+def test_nothing_is_learnt_from_a_cache():
+    """One question is asked again and again, and answered in two tokens: the others' answers have forty."""
+
+    async def script():
+        toy = Wordy(2, *[40] * 10)
+        site = Site([MaxTokens(quantile=0.5, minimum_answers=5, floor=1), ls.Cache()], toy)
+        for _ in range(50):
+            await site.send(ask(0, max_tokens=500))
+        for number in range(10):
+            await site.send(ask(number, max_tokens=500, messages=(ls.Message("user", str(number)),)))
+        assert asked(toy)[-1] == 60
+
+    play(script)
+
+
 def test_the_floor_and_the_fixed_cap_bound_what_is_learnt():
     async def script():
         for spec, cap in (

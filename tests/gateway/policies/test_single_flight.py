@@ -144,6 +144,40 @@ def test_who_leaves_ends_nothing_for_the_others_and_passes_the_bill():
     play(script)
 
 
+def test_attempts_are_counted_where_they_are_reported():
+    """The first attempt of the shared call fails, the one who began it leaves, and the second is the other one's."""
+
+    async def script():
+        retry = Retry(backoff=Backoff(initial=1.0, jitter="none"))
+        site = flying(Toy(ServerError(), 1.0, delay_s=0.2), policies=(SingleFlight(), retry))
+        exchanges = [Exchange(ask(number), site.running._runtime) for number in range(2)]
+        first, second = (asyncio.ensure_future(site.send(one.request, one)) for one in exchanges)
+        await asyncio.sleep(0.5)
+        first.cancel()
+        await second
+        reported = [attempt.exchange.request.id for attempt in site.attempts]
+        return exchanges, [(one.outcome, one.number) for one in site.attempts], reported, first
+
+    exchanges, outcomes, _, _ = play(script)
+    assert outcomes == [("server_error", 1), ("ok", 2)]
+    assert [one.attempts for one in exchanges] == [1, 1]
+
+
+def test_the_bill_of_a_call_that_everybody_left_is_in_before_the_request_is_over():
+    async def script():
+        policies = (SingleFlight(), Hedge(after=0.1, budget=None), Retry(), Hedge(after=0.1, budget=None))
+        site = flying(Toy(9.0), policies=policies)
+        exchange = Exchange(ask(), site.running._runtime)
+        task = asyncio.ensure_future(site.send(exchange.request, exchange))
+        await asyncio.sleep(1.0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert exchange.attempts == len(site.attempts) == 4
+
+    play(script)
+
+
 @pytest.mark.parametrize("when", [0.5, 2.5])
 def test_the_last_one_to_leave_ends_the_call(when):
     """While it is waited for, and in the middle."""

@@ -9,6 +9,7 @@ from gateway.site import Site, play
 import llmsim as ls
 from llmsim.errors import BadOutput, BadRequest, StreamBroken
 from llmsim.gateway.policies import Fallback, StructuredOutput
+from llmsim.gateway.policies._answers import schema_check
 
 SCHEMA = '{"type": "object", "required": ["answer"], "properties": {"answer": {"type": "string"}}}'
 GOOD = ['{"answer":', ' "yes"}']
@@ -193,15 +194,6 @@ def test_a_schema_that_is_none_is_the_callers_mistake_and_costs_nothing(schema):
     play(script)
 
 
-def test_a_schema_makes_nobody_fetch_an_address():
-    async def script():
-        schema = '{"$ref": "http://127.0.0.1:9/schema.json"}'
-        with pytest.raises(BadRequest, match="refers to"):
-            await Site([StructuredOutput()], Toy(GOOD)).send(question(schema=schema))
-
-    play(script)
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -213,3 +205,17 @@ def test_a_schema_makes_nobody_fetch_an_address():
 def test_nonsense_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         StructuredOutput(**fields)
+
+
+def test_a_schema_makes_nobody_fetch_an_address(monkeypatch):
+    asked = []
+
+    def urlopen(*args, **options):
+        asked.append(args)
+        raise OSError("no network here")
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    check = schema_check('{"$ref": "http://localhost:9/schema.json"}')
+    with pytest.raises(BadRequest, match="refers to"):
+        check({})
+    assert asked == []

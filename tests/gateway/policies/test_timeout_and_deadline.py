@@ -2,11 +2,13 @@ import asyncio
 
 import pytest
 from gateway.policies.toys import Toy, World, ask, chain, outcome, run
+from gateway.site import Site
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsim.errors import DeadlineExceeded, ServerError, StreamStalled, TotalTimeout, TtftTimeout
-from llmsim.gateway.policies import Backoff, Deadline, Retry, Timeout
+from llmsim.errors import CircuitOpen, DeadlineExceeded, ServerError, StreamStalled, TotalTimeout, TtftTimeout
+from llmsim.gateway.pipeline import Gateway
+from llmsim.gateway.policies import Backoff, CircuitBreaker, Deadline, Retry, Timeout
 from llmsim.types import Response, Usage, WholeAnswer
 
 
@@ -261,3 +263,17 @@ def test_without_a_deadline_there_is_nothing_to_keep():
 def test_a_deadline_that_makes_no_sense(fields, says):
     with pytest.raises(ValueError, match=says):
         Deadline(**fields)
+
+
+@pytest.mark.parametrize(("scope", "word", "refused"), [("policies", "timeout", 0), ("upstream", "total_timeout", 1)])
+def test_a_limit_on_the_whole_request_does_not_blame_the_upstream_asked_last(scope, word, refused):
+    async def script():
+        breaker, limit = CircuitBreaker(minimum_calls=1, failure_rate=0.1), Timeout(total=1.0)
+        scopes = {"policies": (), "upstream": (breaker,)}
+        scopes[scope] = (limit, *scopes[scope])
+        site = Site(Gateway(**scopes), Toy(9.0))
+        results = [(await outcome(site.send(ask(number))))[0] for number in range(2)]
+        assert [attempt.outcome for attempt in site.attempts] == [word] * (2 - refused)
+        assert sum(isinstance(result, CircuitOpen) for result in results) == refused
+
+    run(script())
