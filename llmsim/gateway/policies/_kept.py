@@ -8,7 +8,7 @@ from llmsim.errors import TtftTimeout
 from llmsim.gateway.policies._course import Course
 from llmsim.types import Request, Response
 
-__all__ = ["cancel", "race"]
+__all__ = ["cancel", "noted", "race"]
 
 _Call = asyncio.Task[Response]
 
@@ -22,37 +22,46 @@ async def race(course: Course, request: Request, ttft_s: float) -> Response:
         What the course does not catch, or `AllUpstreamsFailed`.
     """
     running: list[_Call] = [_start(course, request)]
-    word = ""
+    word, answer = "", None
     try:
-        while True:
-            further = course.next(TtftTimeout())
-            done, _ = await asyncio.wait(
-                running, timeout=None if further is None else ttft_s, return_when="FIRST_COMPLETED"
-            )
-            for call in [call for call in running if call in done]:  # in the order they were started
-                running.remove(call)
-                if call.cancelled():
-                    raise asyncio.CancelledError  # somebody inside cancelled its own task
-                error = call.exception()
-                if error is None:
-                    return call.result()
-                if not course.rules.catches(error):
-                    raise error
-                course.failed(error)
-            # Anew, since who is running may only have been known by now.
-            further = course.next() if done else course.next(TtftTimeout())
-            if further is not None:
-                late = None if done else TtftTimeout()
-                running.append(_start(course, course.enter(further, late)))
-            elif not running:
-                raise course.exhausted()
+        answer = await _first(course, running, ttft_s)
     except asyncio.CancelledError as error:
         word = error.args[0] if error.args else ""
         raise
     finally:
         course.causes.clear()  # their tracebacks refer to this frame
+        unfinished = [call for call in running if not call.done()]
         for call in running:
             cancel(call, word)
+        if unfinished:
+            await noted(answer)
+    return answer
+
+
+async def _first(course: Course, running: list[_Call], ttft_s: float) -> Response:
+    """The first answer; `running` is left with the calls that have not ended."""
+    while True:
+        further = course.next(TtftTimeout())
+        done, _ = await asyncio.wait(
+            running, timeout=None if further is None else ttft_s, return_when="FIRST_COMPLETED"
+        )
+        for call in [call for call in running if call in done]:  # in the order they were started
+            running.remove(call)
+            if call.cancelled():
+                raise asyncio.CancelledError  # somebody inside cancelled its own task
+            error = call.exception()
+            if error is None:
+                return call.result()
+            if not course.rules.catches(error):
+                raise error
+            course.failed(error)
+        # Anew, since who is running may only have been known by now.
+        further = course.next() if done else course.next(TtftTimeout())
+        if further is not None:
+            late = None if done else TtftTimeout()
+            running.append(_start(course, course.enter(further, late)))
+        elif not running:
+            raise course.exhausted()
 
 
 def _start(course: Course, request: Request) -> _Call:
@@ -60,6 +69,19 @@ def _start(course: Course, request: Request) -> _Call:
         return await course.call_next(request)
 
     return asyncio.get_running_loop().create_task(call())
+
+
+async def noted(answer: Response | None = None) -> None:
+    """Let calls that were cancelled take note first: their bills come in, and what they read of is closed.
+
+    Otherwise an answer that a policy further in still reads would be taken for forgotten when the gateway answers.
+    """
+    try:
+        await asyncio.sleep(0)
+    except BaseException:
+        if answer is not None:
+            answer.close()
+        raise
 
 
 def cancel(call: _Call, word: str = "") -> None:
