@@ -254,7 +254,8 @@ class Exchange:
         self.non_retryable_retries += other.non_retryable_retries
         self.first_choice = self.first_choice or other.first_choice
         self.last_upstream, self.sent_to = other.last_upstream, other.sent_to
-        self.last_error_final, self.delivered_by_failed = other.last_error_final, other.delivered_by_failed
+        self.last_error_final = other.last_error_final
+        self.delivered_by_failed = other.delivered_by_failed if self.settled else 0
         self.last_end_s = other.last_end_s
 
 
@@ -332,7 +333,8 @@ class Attempt:
         exchange = self.exchange
         if outcome.kind == "error":
             assert self.response is not None
-            exchange.delivered_by_failed = self.response.tokens_delivered
+            if exchange.settled:  # else a policy was reading, and the caller has nothing of it
+                exchange.delivered_by_failed = self.response.tokens_delivered
             self._close(outcome_word(outcome.error), outcome.error, usage)
         else:
             self._close(outcome.kind, None, usage)
