@@ -244,19 +244,30 @@ class Exchange:
         """Whose attempts these are, from now on. Before anything of them is reported, that is, has ended."""
         self.request, self.origin, self.replica = payer.request, payer.origin, payer.replica
 
-    def pay_for(self, other: Exchange, begun: int) -> None:
-        """Take over what was counted in `other`, which is over; `begun` attempts were counted before it began."""
-        self.attempts += other.attempts - begun
-        self.cost_usd += other.cost_usd
-        self.fallbacks += other.fallbacks
-        self.leaked += other.leaked
-        self.duplicated_tokens += other.duplicated_tokens
-        self.non_retryable_retries += other.non_retryable_retries
+    def pay_for(self, other: Exchange, begun: int, *, still_open: bool = True) -> int:
+        """Take over what was counted in `other` so far, once: `begun` attempts were counted before.
+
+        Parameters
+        ----------
+        still_open
+            Whether attempts that have not been reported are this one's, too.
+
+        Returns
+        -------
+        int
+            Attempts that have been counted by now.
+        """
+        counted = other.attempts - (0 if still_open else len(other.open) + len(other.unsettled))
+        self.attempts += counted - begun
+        for count in ("cost_usd", "fallbacks", "leaked", "duplicated_tokens", "non_retryable_retries"):
+            setattr(self, count, getattr(self, count) + getattr(other, count))
+            setattr(other, count, 0)
         self.first_choice = self.first_choice or other.first_choice
         self.last_upstream, self.sent_to = other.last_upstream, other.sent_to
         self.last_error_final = other.last_error_final
         self.delivered_by_failed = other.delivered_by_failed if self.settled else 0
         self.last_end_s = other.last_end_s
+        return counted
 
 
 class Attempt:

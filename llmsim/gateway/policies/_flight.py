@@ -110,6 +110,8 @@ class Flight:
         reader.response = None
         if self.outcome is not None:
             return
+        if reader.pays:  # its row is written once it is over, which may be before the call has taken note
+            self._begun = reader.exchange.pay_for(self._exchange, self._begun, still_open=not self._readers)
         if self._readers:
             if reader.pays:
                 reader.pays = False
