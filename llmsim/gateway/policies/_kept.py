@@ -6,9 +6,10 @@ import asyncio
 
 from llmsim.errors import TtftTimeout
 from llmsim.gateway.policies._course import Course
+from llmsim.gateway.policies._race import noted
 from llmsim.types import Request, Response
 
-__all__ = ["cancel", "noted", "race"]
+__all__ = ["cancel", "race"]
 
 _Call = asyncio.Task[Response]
 
@@ -34,7 +35,12 @@ async def race(course: Course, request: Request, ttft_s: float) -> Response:
         for call in running:
             cancel(call, word)
         if unfinished:
-            await noted(answer)
+            try:
+                await noted(unfinished)
+            except BaseException:
+                if answer is not None:
+                    answer.close()
+                raise
     return answer
 
 
@@ -69,19 +75,6 @@ def _start(course: Course, request: Request) -> _Call:
         return await course.call_next(request)
 
     return asyncio.get_running_loop().create_task(call())
-
-
-async def noted(answer: Response | None = None) -> None:
-    """Let calls that were cancelled take note first: their bills come in, and what they read of is closed.
-
-    Otherwise an answer that a policy further in still reads would be taken for forgotten when the gateway answers.
-    """
-    try:
-        await asyncio.sleep(0)
-    except BaseException:
-        if answer is not None:
-            answer.close()
-        raise
 
 
 def cancel(call: _Call, word: str = "") -> None:

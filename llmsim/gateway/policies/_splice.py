@@ -8,7 +8,8 @@ import math
 from llmsim.errors import DeadlineExceeded, GatewayError, StreamStalled
 from llmsim.gateway.exchange import current_exchange
 from llmsim.gateway.policies._course import Course
-from llmsim.gateway.policies._kept import cancel, noted
+from llmsim.gateway.policies._kept import cancel
+from llmsim.gateway.policies._race import noted
 from llmsim.types import NO_LIMITS, Chunk, Limits, Message, Request, Response, Usage
 
 __all__ = ["Splice"]
@@ -235,7 +236,7 @@ class Splice:
             await asyncio.wait({task}, timeout=max(min(ends), 0.0) if ends else None)
         except asyncio.CancelledError as error:
             cancel(task, error.args[0] if error.args else "")
-            await noted()
+            await noted((task,))
             raise
         finally:
             self._asking = None
@@ -244,7 +245,7 @@ class Splice:
             return None
         if not task.done():
             cancel(task)
-            await noted()
+            await noted((task,))
             raise self._out_of_time(limits)
         return task.result()
 

@@ -343,7 +343,11 @@ def test_the_bill_is_the_payers():
 
 
 def test_each_attempt_is_counted_where_it_stands_in_the_table():
-    policies = (SingleFlight(), Retry(backoff=Backoff(initial=4.0, jitter="none")), Hedge(after=1.0, to=("b",), on=("timeout",), budget=None))
+    policies = (
+        SingleFlight(),
+        Retry(backoff=Backoff(initial=4.0, jitter="none")),
+        Hedge(after=1.0, to=("b",), on=("timeout",), budget=None),
+    )
 
     async def script():
         site = flying(Toy(ServerError(), 5.0), Toy(5.0, name="b"), policies=policies)
