@@ -120,7 +120,8 @@ class Begun:
             self.response = await self.call_next(self.request)
             return await self.next(limits)
 
-    rest = next
+    async def rest(self, limits):
+        return await self.next(limits)
 
     def close(self):
         self.response.close()
