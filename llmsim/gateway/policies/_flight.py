@@ -189,6 +189,12 @@ class Flight:
             self._readers.clear()
 
     def _ended(self, outcome: Outcome, usage: Usage) -> None:
+        origin = self.response
+        if origin is not None:
+            for reader in self._readers:
+                share = reader.response
+                if share is not None:  # another upstream may have gone on with it
+                    share.upstream, share.model, share.origin = origin.upstream, origin.model, origin.origin
         self._land(outcome)
         self._wake()
 

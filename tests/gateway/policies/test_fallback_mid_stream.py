@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import llmsim as ls
 from llmsim.errors import BadRequest, GatewayError, ServerError, StreamBroken, StreamStalled, TotalTimeout
 from llmsim.gateway.exchange import Exchange, current_exchange
-from llmsim.gateway.policies import Deadline, Fallback, Retry, Routing, Timeout
+from llmsim.gateway.policies import Cache, Deadline, Fallback, Retry, Routing, SingleFlight, Timeout
 from llmsim.gateway.policies._splice import Splice
 from llmsim.scenario.replicate import replicate
 from llmsim.types import Message, Response
@@ -94,6 +94,15 @@ def test_the_next_goes_on_where_it_broke(manner):
 def test_white_space_at_the_seam_is_not_doubled():
     assert story(go_on(), [["one ", CUT]], [[" two"]])[0] == "one two"
     assert story(go_on(), [["one", CUT]], [[" two"]])[0] == "one two"
+
+
+@pytest.mark.parametrize("manner", ["iterate", "whole"])
+@pytest.mark.parametrize("outside", [SingleFlight(), Fallback(name="outer", mid_stream="continue"), Cache()])
+def test_who_stands_outside_knows_who_went_on_with_it(outside, manner):
+    policies = [outside, *go_on()]
+    result, *_, response, _ = story(policies, [["one ", CUT]], [["two"]], manner=manner)
+    assert result == "one two"
+    assert (response.upstream, response.origin, response.model) == ("b", "b", "b-model")
 
 
 def test_it_can_break_more_than_once():
