@@ -15,7 +15,7 @@ from llmsim.gateway.exchange import Exchange, current_exchange
 from llmsim.gateway.policies import Cache, Deadline, Fallback, Retry, Routing, SingleFlight, Timeout
 from llmsim.gateway.policies._splice import Splice
 from llmsim.scenario.replicate import replicate
-from llmsim.types import Message, Response
+from llmsim.types import Message, Response, Usage
 
 CUT = StreamBroken("cut")
 
@@ -103,6 +103,17 @@ def test_who_stands_outside_knows_who_went_on_with_it(outside, manner):
     result, *_, response, _ = story(policies, [["one ", CUT]], [["two"]], manner=manner)
     assert result == "one two"
     assert (response.upstream, response.origin, response.model) == ("b", "b", "b-model")
+
+
+@pytest.mark.parametrize("inside", [[], [SingleFlight()]])
+def test_a_cache_says_what_one_call_would_have_cost(inside):
+    async def script():
+        site = Site([Cache(), *inside, *go_on()], Toy(["one ", CUT]), Toy(["two"], name="b"))
+        paid = await site.send(ask(0))
+        saved = await site.send(ask(1))
+        return paid.usage, saved.served_from, saved.usage
+
+    assert play(script) == (Usage(20, 2), "cache", Usage(10, 2))
 
 
 def test_it_can_break_more_than_once():
