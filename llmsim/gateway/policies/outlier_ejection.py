@@ -49,8 +49,8 @@ class OutlierEjection:
         Seconds of any ejection. Envoy's: 300 s.
     max_ejection_percent
         Share of all configured upstreams that may be left out at a time, rounded down; those that requests never go to
-        count, too, so where a fallback names two of four, 50% can be both of them. Envoy has 10 % (and one in any case), for
-        clusters of many hosts; half of a gateway's few upstreams leaves somebody to ask.
+        count, too, so where a fallback names two of four, 50% can be both of them. Envoy has 10 % (and one in any
+        case), for clusters of many hosts; half of a gateway's few upstreams leaves somebody to ask.
     failure_rate
         Share of failures in an interval that ejects; None: none does. Envoy's ``failure_percentage_threshold`` is 85%,
         and off.
