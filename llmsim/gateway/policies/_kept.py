@@ -22,7 +22,7 @@ async def race(course: Course, request: Request, ttft_s: float) -> Response:
     GatewayError
         What the course does not catch, or `AllUpstreamsFailed`.
     """
-    running: list[_Call] = [_start(course, request)]
+    running: dict[_Call, str] = {_start(course, request): course.asked[-1]}
     word, answer = "", None
     try:
         answer = await _first(course, running, ttft_s)
@@ -44,19 +44,20 @@ async def race(course: Course, request: Request, ttft_s: float) -> Response:
     return answer
 
 
-async def _first(course: Course, running: list[_Call], ttft_s: float) -> Response:
-    """The first answer; `running` is left with the calls that have not ended."""
+async def _first(course: Course, running: dict[_Call, str], ttft_s: float) -> Response:
+    """The first answer; `running`, the calls by their upstreams, is left with those that nobody has looked at."""
     while True:
         further = course.next(TtftTimeout())
         done, _ = await asyncio.wait(
             running, timeout=None if further is None else ttft_s, return_when="FIRST_COMPLETED"
         )
         for call in [call for call in running if call in done]:  # in the order they were started
-            running.remove(call)
+            upstream = running.pop(call)
             if call.cancelled():
                 raise asyncio.CancelledError  # somebody inside cancelled its own task
             error = call.exception()
             if error is None:
+                course.answered(upstream, {running[other] for other in running if not _failed(other)})
                 return call.result()
             if not course.rules.catches(error):
                 raise error
@@ -65,7 +66,11 @@ async def _first(course: Course, running: list[_Call], ttft_s: float) -> Respons
         further = course.next() if done else course.next(TtftTimeout())
         if further is not None:
             late = None if done else TtftTimeout()
-            running.append(_start(course, course.enter(further, late)))
+            request = course.enter(further, late)
+            first = next(iter(running), None)
+            if first is not None and not running[first]:  # a router's choice, which is known by now
+                running[first] = course.asked[0]
+            running[_start(course, request)] = further
         elif not running:
             raise course.exhausted()
 
@@ -75,6 +80,10 @@ def _start(course: Course, request: Request) -> _Call:
         return await course.call_next(request)
 
     return asyncio.get_running_loop().create_task(call())
+
+
+def _failed(call: _Call) -> bool:
+    return call.done() and (call.cancelled() or call.exception() is not None)
 
 
 def cancel(call: _Call, word: str = "") -> None:

@@ -116,6 +116,21 @@ def test_a_cache_says_what_one_call_would_have_cost(inside):
     assert play(script) == (Usage(20, 2), "cache", Usage(10, 2))
 
 
+@pytest.mark.parametrize("inside", [[], [Routing(strategy="ordered")]])
+def test_one_that_was_only_too_slow_can_go_on_where_the_winner_broke(inside):
+    policies = go_on(*inside, ttft=0.2, on_ttft="keep")
+
+    async def script():
+        site = Site(policies, Toy(["one ", CUT], delay_s=0.5), Toy(9.0, ["two"], name="b"))
+        response = await site.running.send(ask())
+        text = await response.read() + await response.read()
+        return text, response.upstream, [(fields["from"], fields["to"], fields["error"]) for _, fields in site.events]
+
+    text, upstream, events = play(script)
+    assert (text, upstream) == ("one two", "b")
+    assert events == [("a", "b", "ttft_timeout"), ("a", "b", "stream_broken")]
+
+
 def test_it_can_break_more_than_once():
     result, _, (_, _, c), exchange, response, _ = story(go_on(), [["a", CUT]], [["b", CUT]], [["c"]])
     assert result == "abc"
