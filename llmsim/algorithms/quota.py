@@ -110,6 +110,9 @@ class QuotaBook:
         while pending and (pending[0][0] <= self._newest or pending[0][0] not in self._waiting):
             number, _ = pending.popleft()
             self._waiting.discard(number)
+        if not self._levels and len(pending) > 2 * len(self._waiting) + 8:
+            # Of an upstream that tells nothing, what has ended is not kept while one call hangs.
+            self._pending = deque(call for call in pending if call[0] in self._waiting)
 
     def wait_s(self, amounts: Amounts, now: float, headroom: float = 0.0) -> float:
         """Seconds until this call fits, leaving `headroom` (a share) of each limit free; inf: never."""
