@@ -111,6 +111,9 @@ class QuotaBook:
         while pending and pending[0][0] <= self._newest:
             number, _ = pending.popleft()
             self._waiting.discard(number)
+        if not self._levels and len(pending) > 2 * len(self._waiting) + 8:
+            # Of an upstream that tells nothing, what has ended is not kept while one call hangs.
+            self._pending = deque(call for call in pending if call[0] in self._waiting)
 
     def _prune(self) -> None:
         """Forget the eldest while it is over: no call before it can tell any more."""

@@ -240,33 +240,34 @@ class Exchange:
         other.last_error_final, other.delivered_by_failed = self.last_error_final, self.delivered_by_failed
         return other
 
-    def paid_by(self, payer: Exchange, before: Exchange, begun: int) -> int:
-        """Whose attempts these are, from now on. What has been reported of them stays with who paid `before`.
+    def paid_by(self, payer: Exchange) -> None:
+        """Whose attempts these are, from now on; what has been reported is counted before (`pay_for`)."""
+        self.request, self.origin, self.replica = payer.request, payer.origin, payer.replica
+
+    def pay_for(self, other: Exchange, begun: int, *, still_open: bool = True) -> int:
+        """Take over what was counted in `other` so far, once: `begun` attempts were counted before.
+
+        Parameters
+        ----------
+        still_open
+            Whether attempts that have not been reported are this one's, too.
 
         Returns
         -------
         int
-            How many attempts are nobody's any more: what `begun` is from now on.
+            Attempts that have been counted by now.
         """
-        reported = self.attempts - begun - len(self.open) - len(self.unsettled)
-        before.attempts += reported
-        before.cost_usd += self.cost_usd
-        self.cost_usd = 0.0
-        self.request, self.origin, self.replica = payer.request, payer.origin, payer.replica
-        return begun + reported
-
-    def pay_for(self, other: Exchange, begun: int) -> None:
-        """Take over what was counted in `other`, which is over; `begun` of its attempts are not this request's."""
-        self.attempts += other.attempts - begun
-        self.cost_usd += other.cost_usd
-        self.fallbacks += other.fallbacks
-        self.leaked += other.leaked
-        self.duplicated_tokens += other.duplicated_tokens
-        self.non_retryable_retries += other.non_retryable_retries
+        counted = other.attempts - (0 if still_open else len(other.open) + len(other.unsettled))
+        self.attempts += counted - begun
+        for count in ("cost_usd", "fallbacks", "leaked", "duplicated_tokens", "non_retryable_retries"):
+            setattr(self, count, getattr(self, count) + getattr(other, count))
+            setattr(other, count, 0)
         self.first_choice = self.first_choice or other.first_choice
         self.last_upstream, self.sent_to = other.last_upstream, other.sent_to
-        self.last_error_final, self.delivered_by_failed = other.last_error_final, other.delivered_by_failed
+        self.last_error_final = other.last_error_final
+        self.delivered_by_failed = other.delivered_by_failed if self.settled else 0
         self.last_end_s = other.last_end_s
+        return counted
 
 
 class Attempt:
@@ -343,7 +344,8 @@ class Attempt:
         exchange = self.exchange
         if outcome.kind == "error":
             assert self.response is not None
-            exchange.delivered_by_failed = self.response.tokens_delivered
+            if exchange.settled:  # else a policy was reading, and the caller has nothing of it
+                exchange.delivered_by_failed = self.response.tokens_delivered
             self._close(outcome_word(outcome.error), outcome.error, usage)
         else:
             self._close(outcome.kind, None, usage)

@@ -86,7 +86,7 @@ METRICS: dict[str, Measure] = {
     "max_in_flight": Measure(COUNT, ("value", "max"), False, "most requests in the gateway at once"),
     "leaked_streams": Measure(COUNT, _VALUE, True, "responses neither read nor closed by the policies"),
     "duplicated_tokens": Measure(
-        COUNT, _VALUE, True, "tokens delivered by an attempt that then failed and was retried"
+        COUNT, _VALUE, True, "tokens the caller had of an attempt that then failed and was retried"
     ),
     "non_retryable_retries": Measure(COUNT, _VALUE, True, "retries after an error that retrying cannot cure"),
     "sleep_after_last_attempt": Measure(

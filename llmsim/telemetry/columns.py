@@ -53,7 +53,7 @@ REQUESTS: tuple[Column, ...] = (
     Column("cost_usd", "f8", "billed for all its attempts, wasted ones included"),
     Column("saved_usd", "f8", "what an answer from the cache would have cost at the upstream that once gave it"),
     Column("leaked_streams", "i4", "responses neither read nor closed by the policies"),
-    Column("duplicated_tokens", "i4", "tokens delivered by an attempt that then failed and was tried again"),
+    Column("duplicated_tokens", "i4", "tokens the caller had of an attempt that then failed and was tried again"),
     Column("non_retryable_retries", "i4", "retries on the same upstream after an error that retrying cannot cure"),
     Column("idle_after_last_attempt_s", "f8", "for failures: time between the last attempt's end and the error"),
 )

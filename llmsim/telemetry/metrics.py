@@ -204,7 +204,9 @@ METRICS: dict[str, Metric] = {
         "count", "responses neither read nor closed by the policies", value=_sum("leaked_streams")
     ),
     "duplicated_tokens": Metric(
-        "count", "tokens delivered by an attempt that failed and was tried again", value=_sum("duplicated_tokens")
+        "count",
+        "tokens the caller had of an attempt that then failed and was tried again",
+        value=_sum("duplicated_tokens"),
     ),
     "non_retryable_retries": Metric(
         "count", "retries after an error that retrying cannot cure", value=_sum("non_retryable_retries")

@@ -116,3 +116,14 @@ def test_it_remembers_only_what_is_under_way(endings):
             call = open_calls.pop(0)
             book.told(call, {}, 0.0) if ending == "answer" else book.failed(call)
         assert len(book._pending) <= len(open_calls)
+
+
+def test_of_an_upstream_that_tells_nothing_no_more_is_kept_than_is_under_way():
+    book = QuotaBook()
+    hangs = book.send(Amounts(), 0.0)
+    for number in range(1000):
+        call = book.send(Amounts(), float(number))
+        (book.failed if number % 2 else lambda one: book.told(one, {}, 0.0))(call)
+    assert len(book._pending) <= 10
+    book.told(hangs, {"requests": Told(10, 5, 1)}, 1000.0)
+    assert book.wait_s(Amounts(), 1000.0) == 0.0

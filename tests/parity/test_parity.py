@@ -165,7 +165,10 @@ STORIES = {
         requests=({},) * 5,
     ),
     "a throttled client holds back, half a call a second": Story(
-        ls.Gateway(upstream=(AdaptiveRate(min_rate=5.0),)), {"a": failing(429)}, requests=({},) * 3
+        # It measures by the clock's own half seconds, at which a story begins in one world and not in the other.
+        ls.Gateway(upstream=(AdaptiveRate(min_rate=5.0, bucket=1000.0),)),
+        {"a": failing(429)},
+        requests=({},) * 3,
     ),
     "every upstream fails": Story(ls.Gateway(policies=(FALLBACK, RETRY)), {"a": failing(503), "b": failing(529)}),
     "an error that is not retried": Story(ls.Gateway(policies=(FALLBACK, RETRY)), {"a": failing(400), "b": fine()}),

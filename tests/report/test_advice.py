@@ -78,7 +78,8 @@ def test_who_turned_requests_away():
 @pytest.mark.parametrize(
     ("policies", "at", "says"),
     [
-        ([{"fallback": {}}], "openai", True),
+        ([{"fallback": {"on": ["server_error"]}}], "openai", True),
+        ([{"fallback": {}}], "openai", False),
         ([{"fallback": {"on": ["rejected"]}}], "openai", False),
         ([{"fallback": {}}], "", False),  # turned away in front of all of them
         ([], "openai", False),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import inf
 from typing import NamedTuple
 
@@ -73,6 +73,12 @@ class Course:
         if isinstance(error, ContextTooLong):
             self._above = max(self._above, self._rules.run.context_windows.get(upstream, 0))
         self._order = self._rules.order_after(error) or self._order
+
+    def answered(self, winner: str, lost: Collection[str]) -> None:
+        """Of several that were asked at once `winner` has answered; `lost` were too slow, and may be asked again."""
+        self.asked = [upstream for upstream in self.asked if upstream not in (winner, *lost)] + [winner]
+        if self.exchange is not None:
+            self.exchange.tried = tuple(upstream for upstream in self.exchange.tried if upstream not in lost)
 
     def passed_over(self, first: str, needed: int) -> None:
         """The first choice was not even asked, since the request does not fit it."""

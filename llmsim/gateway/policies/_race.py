@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from llmsim.types import CallNext, Request, Response
 
-__all__ = ["Race"]
+__all__ = ["Race", "noted"]
+
+_LAYERS = 8  #: of policies with tasks of their own, one in the other: each passes a cancellation on in its turn
+
+
+async def noted(calls: Iterable[asyncio.Task[Response]]) -> None:
+    """Let calls that were cancelled take note: their bills come in, and what they read of is closed.
+
+    Otherwise an answer that a policy further in still reads is taken for forgotten when the gateway answers. A call
+    that does not end when it is cancelled is not waited for.
+    """
+    for _ in range(_LAYERS):
+        await asyncio.sleep(0)  # also for calls that are done: whoever closes their answers has his turn
+        if all(call.done() for call in calls):
+            return
 
 
 class Race:
@@ -85,7 +100,7 @@ class Race:
         if self._response is not None:
             return await self._settled(self._response)
         if self.running:
-            await asyncio.sleep(0)
+            await noted(self._tasks)
         raise self._failure()
 
     def _ended(self, task: asyncio.Task[Response]) -> None:
@@ -142,7 +157,7 @@ class Race:
         """Losers take note of their cancellation first, so that their bills are in before the winner's answer ends."""
         if self.running:
             try:
-                await asyncio.sleep(0)
+                await noted(self._tasks)
             except BaseException:
                 response.close()
                 raise
@@ -153,7 +168,7 @@ class Race:
         if not self.decided:
             self._decide(error.args[0] if error.args else None)
         if self.running:
-            await asyncio.sleep(0)
+            await noted(self._tasks)
 
     def _failure(self) -> BaseException:
         # Handed over and not kept: its traceback refers to frames that refer to this.

@@ -9,6 +9,7 @@ from llmsim.errors import DeadlineExceeded, GatewayError, StreamStalled
 from llmsim.gateway.exchange import current_exchange
 from llmsim.gateway.policies._course import Course
 from llmsim.gateway.policies._kept import cancel
+from llmsim.gateway.policies._race import noted
 from llmsim.types import NO_LIMITS, Chunk, Limits, Message, Request, Response, Usage
 
 __all__ = ["Splice"]
@@ -126,6 +127,7 @@ class Splice:
 
     def _noted(self, chunk: Chunk | None) -> Chunk | None:
         if self.finish_reason:
+            self._named()  # a fallback further in may have gone on elsewhere
             self._owner = None  # complete: nothing will join it any more
         if chunk is None:
             return None
@@ -235,6 +237,7 @@ class Splice:
             await asyncio.wait({task}, timeout=max(min(ends), 0.0) if ends else None)
         except asyncio.CancelledError as error:
             cancel(task, error.args[0] if error.args else "")
+            await noted((task,))
             raise
         finally:
             self._asking = None
@@ -243,6 +246,7 @@ class Splice:
             return None
         if not task.done():
             cancel(task)
+            await noted((task,))
             raise self._out_of_time(limits)
         return task.result()
 
@@ -256,6 +260,12 @@ class Splice:
             return limits.late(self._delivered())
         return StreamStalled(f"no chunk for {limits.gap_s:g}s", tokens_delivered=self._delivered())
 
+    def _named(self) -> None:
+        """The answer goes by the name of its latest part."""
+        owner, part = self._owner, self._current
+        if owner is not None:
+            owner.upstream, owner.model, owner.origin = part.upstream, part.model, part.origin
+
     def _join(self, response: Response, delivered: int) -> None:
         now = self._course.rules.run.now()
         self._longest_s = max(now - self._last_s, 0.0 if math.isnan(self._longest_s) else self._longest_s)
@@ -268,6 +278,6 @@ class Splice:
         owner = self._owner
         assert owner is not None, "it is still being read"
         owner.parents += (response,)
-        owner.upstream, owner.model, owner.origin = response.upstream, response.model, response.origin
+        self._named()
         if self._course.exchange is not None:
             self._course.exchange.joined(response)

@@ -64,7 +64,7 @@ class AdaptiveThrottling:
 
     Notes
     -----
-    Raises `Rejected` (have ``rejected`` in a fallback's `on`). Emits ``rejected`` with its ``probability`` for every
+    Raises `Rejected`, which a `fallback` goes on from. Emits ``rejected`` with its ``probability`` for every
     call that it refuses. Luck is addressed by the request and the number of calls and refusals it has had so far, so a
     retry of a refused call is another draw.
 

@@ -124,7 +124,20 @@ class _CacheHandler:
         self.stored += 1
         # One chunk is what most simulated answers are.
         text, tokens = tap.chunks[0] if len(tap.chunks) == 1 else (tap.text, tap.tokens)
+        usage = _of_one_call(response, usage)
         self.answers.put(key, _Answer(text, tokens, usage, response.model, response.origin), self._now())
+
+
+def _of_one_call(response: Response, usage: Usage) -> Usage:
+    """What one call would have used for an answer that one upstream began and others went on with: one prompt."""
+    part, several = response, False
+    while part.parents:
+        several = several or len(part.parents) > 1
+        part = part.parents[0]
+    if not several:
+        return usage
+    first = part.usage
+    return usage._replace(input_tokens=first.input_tokens, cached_input_tokens=first.cached_input_tokens)
 
 
 class _Fill(Tap):

@@ -90,6 +90,7 @@ class Cascade:
         "connection_failed",
         "stream_broken",
         "circuit_open",
+        "rejected",
         "bad_output",
     )
     name: str | None = None

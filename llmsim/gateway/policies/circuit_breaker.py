@@ -32,8 +32,8 @@ class CircuitBreaker:
     again a part of them.
 
     **Makes things worse** when an upstream fails partially. At 10 % errors a breaker set to 5 % turns a small fault
-    into an outage; with many replicas each has to learn by itself: eight of them need 160 failed calls where one that
-    is `shared` needs 20. It belongs into upstream scope.
+    into an outage; with many replicas each has to learn by itself: eight of them, fresh, need 160 failed calls where
+    one that is `shared` needs 20. It belongs into upstream scope.
 
     The outcome of a call is taken when its *response* ends, so a stream that breaks in the middle counts. A cancelled
     call says nothing and gives its half-open permit back; but one that the upstream's `timeout` cancelled did time out,
@@ -47,7 +47,8 @@ class CircuitBreaker:
     failure_rate
         Share of failures in the window at which it opens, above 0.
     sliding_window
-        Length of the window in seconds.
+        Length of the window in seconds. Good calls from before an outage are in it, too: with nothing but failures it
+        opens after `failure_rate` of it, 15 s by default.
     sliding_window_calls
         Length of the window in ended calls, in place of `sliding_window`; None: it is in seconds. resilience4j has 100
         calls by default. At a few calls a minute the last hundred go back hours.

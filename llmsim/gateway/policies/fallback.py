@@ -55,7 +55,8 @@ class Fallback:
         Names of upstreams, first choice first. Default: what a `route` inside prefers, whatever this request has not
         been sent to; without a `route`, all upstreams as they are configured.
     on
-        Which errors: words of `llmsim.error_words.ERROR_WORDS` and statuses.
+        Which errors: words of `llmsim.error_words.ERROR_WORDS` and statuses. ``circuit_open`` and ``rejected`` are what
+        the policies in front of an upstream say when they do not ask it.
     orders
         Another order after certain errors, by word; the first word that fits counts, and need not be in `on`:
         ``{context_too_long: [long], content_filtered: [lenient], "429": [spare]}``.

@@ -12,11 +12,13 @@ from typing import Any, ClassVar
 from llmsim.algorithms.budgets import RetryBudget
 from llmsim.algorithms.quantile import RollingQuantile
 from llmsim.error_words import error_matcher
-from llmsim.errors import PolicyError
+from llmsim.errors import PolicyError, RateLimited
 from llmsim.gateway.contract import Handler, Run
+from llmsim.gateway.exchange import current_exchange
 from llmsim.gateway.policies._race import Race
 from llmsim.gateway.policies._upstreams import OWN
 from llmsim.gateway.policies._words import Names, OnWords, on_words
+from llmsim.gateway.policies.marks import Marks, retried
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Request, Response
 from llmsim.units import PositiveCount, PositiveDuration, Rate, Ratio
@@ -48,10 +50,11 @@ class Hedge:
     distribution below the quantile as it is, so theirs stays where it belongs.
 
     What fails with an error of `on` is not waited for: the next attempt goes out at once (gRPC A6), but not to an
-    upstream that has just said when to come back (Retry-After): waiting is `retry`'s business. Any other error of an
-    upstream ends the request; but what the gateway refuses itself (an open breaker, no permit, no budget, too little of
-    the deadline left) ends only that attempt, and the others go on. Once the first chunk is there, that attempt is the
-    answer; what breaks later is the reader's to see.
+    upstream that has just said when to come back (Retry-After), for waiting is `retry`'s business, nor to one on which
+    a `retry` further in has given up, since attempts multiply. Any other error of an upstream ends the request; but
+    what the gateway refuses itself (an open breaker, no permit, no budget, too little of the deadline left) ends only
+    that attempt, and the others go on. Once the first chunk is there, that attempt is the answer; what breaks later is
+    the reader's to see.
 
     Goes inside of `single_flight` (to which a second identical request is none) and outside of `retry`.
 
@@ -206,7 +209,7 @@ class _HedgeHandler:
 class _HedgeRace(Race):
     """The attempts of one request."""
 
-    __slots__ = ("_call_next", "_delay_s", "_handler", "_hedges", "_request", "_timer")
+    __slots__ = ("_call_next", "_delay_s", "_handler", "_hedges", "_marks", "_request", "_timer")
 
     def __init__(self, handler: _HedgeHandler, request: Request, call_next: CallNext, delay_s: float) -> None:
         super().__init__()
@@ -215,6 +218,7 @@ class _HedgeRace(Race):
         self._call_next = call_next
         self._delay_s = delay_s
         self._hedges = 0
+        self._marks = Marks.number
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> Response:
@@ -273,13 +277,25 @@ class _HedgeRace(Race):
         handler = self._handler
         if not handler.matches(error):
             return self.refused(error) and self.running > 0
-        if self._hedges < handler.spec.max_hedges and not self._told_to_wait(error):
+        if self._hedges < handler.spec.max_hedges and not self._nothing_new(error):
             self._disarm()
             self._hedge("failed")
         return self.running > 0
 
-    def _told_to_wait(self, error: BaseException) -> bool:
-        """Whether the next one would go to an upstream that has just said when to come back."""
+    def _nothing_new(self, error: BaseException) -> bool:
+        """Whether the next one would go to an upstream that has just said when to come back, or was tried enough."""
+        if retried(error, self._marks):
+            return self._to() == self._request.upstream and not self._elsewhere()
         if not getattr(error, "retry_after_s", None):
             return False
         return self._to() in (None, self._request.upstream, getattr(error, "upstream", ""))
+
+    def _elsewhere(self) -> bool:
+        """Whether a `route` further in would send the next one where this request has not been."""
+        exchange, request = current_exchange.get(None), self._request
+        if request.upstream is not None or exchange is None or exchange.router is None:
+            return False
+        try:
+            return exchange.router.choose(request, exchange) is not None
+        except RateLimited:  # none of its upstreams has room left
+            return False

@@ -21,8 +21,9 @@ __all__ = ["OutlierEjection"]
 class OutlierEjection:
     """Leave an upstream out for a while when it fails again and again, or more than the others; never too many at once.
 
-    **Protects from** the one bad upstream among several good ones, at once and without a window to fill. It never
-    takes the last one away: when all are bad, that is no outlier, and to be asked is all they are good for.
+    **Protects from** the one bad upstream among several good ones, at once and without a window to fill. Never are
+    more than `max_ejection_percent` left out: when all are bad, that is no outlier, and to be asked is all they are
+    good for.
 
     **Costs** capacity: the others get the load of the one that is left out, and it is left out longer each time.
 
@@ -47,8 +48,9 @@ class OutlierEjection:
     max_ejection_time
         Seconds of any ejection. Envoy's: 300 s.
     max_ejection_percent
-        Share of the upstreams that may be left out at a time, rounded down. Envoy has 10 %, for clusters of many
-        hosts; half of a gateway's few upstreams leaves somebody to ask.
+        Share of all configured upstreams that may be left out at a time, rounded down; those that requests never go to
+        count, too, so where a fallback names two of four, 50% can be both of them. Envoy has 10 %, for
+        clusters of many hosts; half of a gateway's few upstreams leaves somebody to ask.
     always_eject_one
         One may be left out whatever the share, if there is another: Envoy's ``always_eject_one_host``, which is off
         (since 1.31; before, it was always so).

@@ -11,7 +11,6 @@ from llmsim.algorithms.backoff import Backoff
 from llmsim.error_words import ERROR_WORDS, error_matcher, outcome_word
 from llmsim.errors import AuthError, BadRequest, BudgetExceeded, DeadlineExceeded, QuotaExhausted
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.exchange import current_exchange
 from llmsim.gateway.policies._words import OnWords, on_words
 from llmsim.gateway.policies.marks import Marks, given_up, retried
 from llmsim.gateway.policies.retry_budgets import ActiveBudget, Budgets, Quota, Visit
@@ -277,8 +276,6 @@ class _RetryHandler:
                 except Exception as error:
                     if visit is not None:
                         visit.attempt_over()
-                    if buffer:
-                        _nothing_delivered()
                     inner = not self._spec.multiply and retried(error, marks)
                     waits = self._waits(request, error, attempt, backoff_s, visit, inner=inner)
                     if waits is None:
@@ -353,13 +350,6 @@ class _RetryHandler:
         if not spec.retry_after_jitter:
             return retry_after_s if retry_after_s > 0 else backoff_s
         return backoff.after(retry_after_s, attempt, luck, backoff_s)
-
-
-def _nothing_delivered() -> None:
-    """Tokens of an answer that was held back are paid for, and not delivered twice."""
-    exchange = current_exchange.get(None)
-    if exchange is not None:
-        exchange.delivered_by_failed = 0
 
 
 async def _whole(response: Response) -> Response:

@@ -5,6 +5,7 @@ from gateway.policies.toys import Toy, World, ask, chain, outcome, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import llmsim as ls
 from llmsim.errors import (
     AuthError,
     BadRequest,
@@ -237,3 +238,19 @@ def test_calls_from_before_it_opened_do_not_decide():
 def test_what_is_wrong_says_what_to_type(fields, says):
     with pytest.raises(ValueError, match=says):
         CircuitBreaker(**fields)
+
+
+def test_an_outage_after_good_times_is_noticed_after_half_a_window():
+    scenario = {
+        "version": 1,
+        "replications": 1,
+        "clock": {"warm_up": "0s", "duration": "70s"},
+        "traffic": {"base_rate": "10/s"},
+        "providers": {"a": {"ttft": "100ms"}},
+        "gateway": {"upstream": ["circuit_breaker"]},
+        "faults": [{"name": "down", "provider": "a", "at": "40s", "abort": {"status": 503, "percentage": "100%"}}],
+    }
+    events = ls.run(scenario).events
+    opened = events.filter(events["kind"] == "circuit_breaker")["time_s"][0]
+    # The window is a ring of buckets of 3 s, one of which is being filled; Poisson counts of 150 vary by 8 %.
+    assert opened == pytest.approx(55.0, abs=4.0)

@@ -144,6 +144,20 @@ def test_an_open_breaker_is_a_refusal_too():
     play(main)
 
 
+def test_who_waits_does_so_until_a_breaker_behind_the_cooldown_lets_it_through():
+    async def main():
+        breaker = CircuitBreaker(minimum_calls=1, wait_in_open=40.0, on=("rate_limited",))
+        spec = gateway(dataclasses.replace(COOL, when_all="wait"), order=("a",))
+        site = Site(
+            dataclasses.replace(spec, upstream=(*spec.upstream, breaker)), Toy(RateLimited(retry_after_s=10.0), 0.0)
+        )
+        await errors(site)
+        assert (await site.send()).upstream == "a"
+        assert now() == pytest.approx(40.0, abs=0.5)
+
+    play(main)
+
+
 def test_among_says_who_can_stand_in():
     async def main(**among):
         a, b, c = (*pair()[:2], Toy(name="c"))

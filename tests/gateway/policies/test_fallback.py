@@ -3,6 +3,7 @@ import asyncio
 import pytest
 from gateway.policies.toys import Switch, Toy, World, ask, chain, outcome, run
 
+import llmsim as ls
 from llmsim.algorithms.backoff import Backoff
 from llmsim.errors import (
     AllUpstreamsFailed,
@@ -48,6 +49,25 @@ def test_goes_on_in_order_and_says_so():
         {"from": "a", "to": "b", "error": "rate_limited"},
         {"from": "b", "to": "c", "error": "circuit_open"},
     ]
+
+
+@pytest.mark.parametrize("guard", ["adaptive_throttling", {"concurrency_limit": {"limit": 4}}])
+def test_what_is_refused_in_front_of_one_upstream_goes_to_the_next(guard):
+    scenario = {
+        "version": 1,
+        "replications": 1,
+        "clock": {"warm_up": "0s", "duration": "60s"},
+        "traffic": {"base_rate": "5/s"},
+        "providers": {"a": {"ttft": "300ms"}, "b": {"ttft": "300ms"}},
+        "gateway": {"policies": [{"fallback": {"order": ["a", "b"]}}], "upstream": [guard]},
+        "faults": [{"name": "down", "provider": "a", "at": "5s", "abort": {"status": 503, "percentage": "100%"}}],
+    }
+    result = ls.run(scenario)
+    assert result.events.filter(result.events["kind"] == "rejected").height > 10
+    if guard == "adaptive_throttling":
+        assert result.metrics["error_rate"] == 0.0
+    else:  # b has as few places
+        assert not (result.requests["outcome"] == "rejected").any()
 
 
 def test_all_failed_tells_all_causes():

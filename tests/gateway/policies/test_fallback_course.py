@@ -15,7 +15,8 @@ from llmsim.errors import (
     ServerError,
     TtftTimeout,
 )
-from llmsim.gateway.policies import Deadline, Fallback, Retry, Routing
+from llmsim.gateway.exchange import Exchange
+from llmsim.gateway.policies import Deadline, Fallback, Hedge, Retry, Routing
 
 
 def sent(policies, *scripts, request=None, windows=(), gap_s=0.1):
@@ -135,6 +136,25 @@ def test_an_outer_limit_reaches_those_that_were_kept():
     answer, _, seconds, site = sent(keep, 9.0, 9.0)
     assert (answer.word, seconds) == ("deadline_exceeded", 3.0)
     assert [attempt.outcome for attempt in site.attempts] == ["deadline_exceeded"] * 2
+
+
+@pytest.mark.parametrize("hedges", [[], [Hedge(after=0.5, budget=None)]])
+@pytest.mark.parametrize("leaves_s", [None, 2.5, 2.0])
+def test_a_kept_one_that_a_policy_inside_still_reads_is_not_taken_for_forgotten(leaves_s, hedges):
+    policies = [Fallback(ttft=2.0, on_ttft="keep"), *hedges, Retry(on=("stream_broken",), buffer=True)]
+
+    async def script():
+        site = Site(policies, Toy(["word"] * 90, name="a"), Toy(["word"] * 20, name="b"))
+        exchange = Exchange(ask(), site.running._runtime)
+        try:
+            async with asyncio.timeout(leaves_s):
+                await site.send(ask(), exchange)
+        except TimeoutError:
+            assert leaves_s is not None
+        open_streams = [toy.open_streams for toy in site.providers.values()]
+        return exchange.leaked, open_streams, {attempt.outcome for attempt in site.attempts}
+
+    assert play(script) == (0, [0, 0], {"cancelled", "ok"} if leaves_s is None else {"cancelled"})
 
 
 def test_an_error_inside_of_the_retry_has_been_tried():

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 import llmsim as ls
 from llmsim.errors import BadRequest, GatewayError, ServerError, StreamBroken, StreamStalled, TotalTimeout
 from llmsim.gateway.exchange import Exchange, current_exchange
-from llmsim.gateway.policies import Deadline, Fallback, Retry, Routing, Timeout
+from llmsim.gateway.policies import Cache, Deadline, Fallback, Retry, Routing, SingleFlight, Timeout
 from llmsim.gateway.policies._splice import Splice
 from llmsim.scenario.replicate import replicate
-from llmsim.types import Message, Response
+from llmsim.types import Message, Response, Usage
 
 CUT = StreamBroken("cut")
 
@@ -94,6 +94,41 @@ def test_the_next_goes_on_where_it_broke(manner):
 def test_white_space_at_the_seam_is_not_doubled():
     assert story(go_on(), [["one ", CUT]], [[" two"]])[0] == "one two"
     assert story(go_on(), [["one", CUT]], [[" two"]])[0] == "one two"
+
+
+@pytest.mark.parametrize("manner", ["iterate", "whole"])
+@pytest.mark.parametrize("outside", [SingleFlight(), Fallback(name="outer", mid_stream="continue"), Cache()])
+def test_who_stands_outside_knows_who_went_on_with_it(outside, manner):
+    policies = [outside, *go_on()]
+    result, *_, response, _ = story(policies, [["one ", CUT]], [["two"]], manner=manner)
+    assert result == "one two"
+    assert (response.upstream, response.origin, response.model) == ("b", "b", "b-model")
+
+
+@pytest.mark.parametrize("inside", [[], [SingleFlight()]])
+def test_a_cache_says_what_one_call_would_have_cost(inside):
+    async def script():
+        site = Site([Cache(), *inside, *go_on()], Toy(["one ", CUT]), Toy(["two"], name="b"))
+        paid = await site.send(ask(0))
+        saved = await site.send(ask(1))
+        return paid.usage, saved.served_from, saved.usage
+
+    assert play(script) == (Usage(20, 2), "cache", Usage(10, 2))
+
+
+@pytest.mark.parametrize("inside", [[], [Routing(strategy="ordered")]])
+def test_one_that_was_only_too_slow_can_go_on_where_the_winner_broke(inside):
+    policies = go_on(*inside, ttft=0.2, on_ttft="keep")
+
+    async def script():
+        site = Site(policies, Toy(["one ", CUT], delay_s=0.5), Toy(9.0, ["two"], name="b"))
+        response = await site.running.send(ask())
+        text = await response.read() + await response.read()
+        return text, response.upstream, [(fields["from"], fields["to"], fields["error"]) for _, fields in site.events]
+
+    text, upstream, events = play(script)
+    assert (text, upstream) == ("one two", "b")
+    assert events == [("a", "b", "ttft_timeout"), ("a", "b", "stream_broken")]
 
 
 def test_it_can_break_more_than_once():

@@ -20,7 +20,7 @@ from llmsim.gateway.contract import Run, policy
 from llmsim.gateway.deadlines import cancelled_by
 from llmsim.gateway.exchange import Exchange
 from llmsim.gateway.pipeline import Gateway
-from llmsim.gateway.policies import Hedge, Timeout
+from llmsim.gateway.policies import Backoff, Hedge, Retry, Routing, Timeout
 
 
 def hedged(spec, *providers, request=None):
@@ -68,6 +68,37 @@ def test_the_loser_has_ended_when_the_winner_is_handed_out(script):
 def test_a_quick_one_is_not_hedged():
     _, _, site = hedged(Hedge(after=0.5), Toy(0.4))
     assert site.causes() == [(1, "first", "a", "ok")]
+
+
+@pytest.mark.parametrize(
+    ("to", "inside", "calls"),
+    [
+        ((), [], [3, 0]),
+        (("b",), [], [3, 3]),
+        ((), [Routing(strategy="ordered")], [2, 1]),  # the route placed each, and none is left
+    ],
+)
+def test_where_a_retry_inside_has_given_up_it_does_not_begin_anew(to, inside, calls):
+    async def script():
+        quick = Retry(backoff=Backoff(initial=0.0))
+        site = Site(
+            [Hedge(after=0.5, to=to, budget=None), quick, *inside], Toy(ServerError()), Toy(ServerError(), name="b")
+        )
+        with pytest.raises(ServerError):
+            await site.send()
+        return [len(toy.calls) for toy in site.providers.values()]
+
+    assert play(script) == calls
+
+
+def test_a_hedge_before_a_route_goes_elsewhere_also_where_a_retry_has_given_up():
+    async def script():
+        upstream = (Retry(max_attempts=2, backoff=Backoff(initial=0.0)),)
+        gateway = Gateway(policies=(Hedge(after=0.5, budget=None), Routing(strategy="ordered")), upstream=upstream)
+        site = Site(gateway, Toy(ServerError()), Toy(name="b"))
+        return (await site.send()).upstream
+
+    assert play(script) == "b"
 
 
 def test_at_most_so_many_hedges_one_delay_apart():
