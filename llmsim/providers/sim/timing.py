@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +26,10 @@ __all__ = ["PromptCacheState", "RateMeter", "Timing", "mean_service_s"]
 class PromptCacheState:
     """What one provider has in its prompt cache."""
 
-    __slots__ = ("_field", "_increment", "_least", "_share", "_ttl", "_written")
+    __slots__ = ("_increment", "_key", "_least", "_share", "_ttl", "_written")
 
     def __init__(self, spec: PromptCache) -> None:
-        self._field = spec.prefix
+        self._key = attrgetter(spec.prefix)
         self._share = spec.share
         self._least = spec.min_tokens
         self._increment = spec.increment
@@ -52,9 +53,9 @@ class PromptCacheState:
         tokens = request.input_tokens
         shared = min(int(tokens * self._share) if shared_tokens is None else shared_tokens, tokens)
         if fixed_tokens is None:
-            return self._found(getattr(request, self._field), shared, now)
+            return self._found(self._key(request), shared, now)
         return self._found(_session(request), shared, now) or self._found(
-            getattr(request, self._field), min(fixed_tokens, shared), now
+            self._key(request), min(fixed_tokens, shared), now
         )
 
     def _found(self, key: str, shared: int, now: float) -> int:
@@ -87,7 +88,7 @@ class PromptCacheState:
             return
         if fixed_tokens is not None:
             self._write(_session(request), length, first_token_s, now)
-        self._write(getattr(request, self._field), length, first_token_s, now)
+        self._write(self._key(request), length, first_token_s, now)
 
     def _write(self, key: str, length: int, first_token_s: float, now: float) -> None:
         written = self._written
