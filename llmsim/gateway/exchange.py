@@ -119,8 +119,8 @@ class Exchange:
         """The request was addressed to this upstream (nothing may have been sent yet: a breaker can be open)."""
         if not self.first_choice:
             self.first_choice = upstream
-        elif upstream != self.first_choice and upstream != self.last_upstream:
-            self.fallbacks += 1
+        elif upstream != self.first_choice and upstream != self.last_upstream and not self.in_flight:
+            self.fallbacks += 1  # while another call of it is under way it is a hedge
         self.last_upstream = upstream
         self.tried += (upstream,)
 

@@ -8,8 +8,9 @@ from gateway.site import Site, play
 
 from llmsim.errors import GatewayError, RateLimited, ServerError, StreamBroken
 from llmsim.gateway.contract import policy
+from llmsim.gateway.exchange import Exchange
 from llmsim.gateway.pipeline import Gateway
-from llmsim.gateway.policies import Timeout
+from llmsim.gateway.policies import Hedge, Timeout
 from llmsim.gateway.policies.cache import Cache
 from llmsim.pricing import TokenPrice
 from llmsim.types import Response, WholeAnswer
@@ -190,3 +191,15 @@ def test_retries_of_what_a_retry_cannot_cure_are_counted(error, upstreams, count
         return exchange.non_retryable_retries
 
     assert play(script) == counted
+
+
+def test_a_hedge_at_another_upstream_is_no_fallback():
+    async def script():
+        site = Site(Gateway(policies=(Hedge(after=0.3, to=("b",), budget=None),)), Toy(9.0, name="a"), Toy(name="b"))
+        exchange = Exchange(ask(), site.running._runtime)
+        await site.send(exchange=exchange)
+        return exchange, site.causes()
+
+    exchange, causes = play(script)
+    assert {cause[1] for cause in causes} == {"first", "hedge"}
+    assert exchange.fallbacks == 0
