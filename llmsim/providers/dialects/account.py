@@ -133,13 +133,14 @@ class Account:
         taken = input_tokens - cached_tokens if self._cache_free else input_tokens
         total = taken + output if not self._larger else taken if taken > output else output
         amounts = (1.0, total, taken, output)
-        for meter in self.meters:
-            if meter.refill(now) < amounts[meter.draws]:
-                return self._refuse(amounts, now)
         levels = []
         for meter in self.meters:
-            level = meter.level = meter.level - amounts[meter.draws]
+            level = meter.refill(now) - amounts[meter.draws]
+            if level < 0:
+                return self._refuse(amounts, now)
             levels.append(level)
+        for meter, level in zip(self.meters, levels, strict=True):
+            meter.level = level
         return (now, taken, output, levels)
 
     def settle(self, ticket: Ticket, usage: Usage, now: float) -> None:
