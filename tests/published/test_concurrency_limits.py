@@ -29,6 +29,7 @@ LIMITS = {
     "gradient2": ConcurrencyLimit(gradient2=Gradient2(min=20)),  # Netflix's own minimum
     "vegas": ConcurrencyLimit(vegas=Vegas()),
     "aimd": ConcurrencyLimit(aimd=Aimd(min=20)),
+    "aimd, 200 ms": ConcurrencyLimit(aimd=Aimd(min=1, timeout=0.2)),
 }
 
 
@@ -106,10 +107,13 @@ def vegas(state, rtt, flying, _drop, limit):
     return max(1, min(1000, limit + step))
 
 
-def aimd(_state, rtt, flying, _drop, limit):
-    if rtt > 5:
-        return max(20, int(limit * 0.9))
-    return min(200, limit + 1) if 2 * flying >= limit else limit
+def aimd(timeout_s, least):
+    def update(_state, rtt, flying, _drop, limit):
+        if rtt > timeout_s:
+            return max(least, int(limit * 0.9))
+        return min(200, limit + 1) if 2 * flying >= limit else limit
+
+    return update
 
 
 def oracle(update, step_s, seed):
@@ -144,7 +148,7 @@ def oracle(update, step_s, seed):
     return _phases(np.array(arrivals), np.array(ok), np.array(times), changes, step_s)
 
 
-ORACLES = {"gradient2": gradient2, "vegas": vegas, "aimd": aimd}
+ORACLES = {"gradient2": gradient2, "vegas": vegas, "aimd": aimd(5.0, 20), "aimd, 200 ms": aimd(0.2, 1)}
 
 
 def _agree(name, step_s, runs, trials):
@@ -173,7 +177,7 @@ def test_each_limit_on_netflix_example(name):
     # Little's law at the full 100/s, for those inside: their time is about the limit's share of it.
     assert 0.7 * limit[2] / 100 < times[2] <= 1.05 * limit[2] / 100
     if name == "aimd":
-        # Nothing is ever slower than its 5 s, so it grows to its maximum, and so does the wait.
+        # Nothing is ever slower than its 5 s, so it grows to its maximum, and so does the wait. The others converge.
         assert limit[3] > 150
         assert times[2] > 0.8
     else:
@@ -193,5 +197,5 @@ def test_the_limits_in_one_picture():
         assert list(drawn[name][:-1]) == list(limit_steps(result)[1])
     turned_away = {line.get_label(): np.nanmax(line.get_ydata()) for line in middle.get_lines()}
     assert all(0.2 < share <= 1 for share in turned_away.values())
-    assert picture.alt.startswith("Concurrency limits of gradient2, vegas and aimd")
+    assert picture.alt.startswith("Concurrency limits of gradient2, vegas, aimd and aimd, 200 ms")
     assert picture.png().startswith(b"\x89PNG")
