@@ -15,7 +15,8 @@ class RetryBudget:
 
     Every request is a deposit, every retry a withdrawal; both are forgotten after the window. Against per-request
     limits alone ("three attempts"), which triple the load of an upstream that is already down, the growth here is
-    bounded by 1 + `share` whatever the error rate.
+    bounded by 1 + `share` whatever the error rate, and by the minimum where there are few requests: with 20% and 1/s,
+    2 requests a second may bring 1.4 retries.
 
     Parameters
     ----------

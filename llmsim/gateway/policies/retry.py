@@ -138,7 +138,8 @@ class Retry:
         A bucket that retries drain and successes fill: AWS's ``{capacity: 500, cost: 14, rate_limited_cost: 5}``.
     max_failure_rate
         No retries while more calls than this share of the requests of the last 10 s failed; 10% in Brooker's "Fixing
-        retries with token buckets and circuit breakers". A cliff where a budget is a slope.
+        retries with token buckets and circuit breakers". A cliff where a budget is a slope: at a request every two
+        seconds a single failure ends all retries for ten.
     buffer
         Hand out an answer only once it is complete, so that one which breaks on the way can be asked again. The first
         token then comes with the last. Nothing in between is possible: an answer is handed out with its first token,
