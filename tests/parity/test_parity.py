@@ -42,7 +42,6 @@ from llmsim.providers.sim.spec import SimProvider
 from llmsim.types import Response, WholeAnswer
 
 pytestmark = pytest.mark.clock
-
 TOLERANCE_S = 0.020
 
 
