@@ -80,6 +80,7 @@ class Slots:
         self._stall_share = 0.0 if timing.per_answer is None else timing.per_answer.probability
         self._reads_prompt = bool(timing.linear or timing.squared)
         self._by_load = spec.load is not None
+        self._arrived = timing.arrived if timing.counts_arrivals else None
         self._congestion = congestion
         self._varies = self._by_load or congestion is not None
         self._has_manners = timing.pace is not None or timing.per_answer is not None
@@ -123,8 +124,8 @@ class Slots:
         else:
             self.queue.append(call)
             self.waiting += 1
-        if self._by_load:
-            self._timing.arrived(now)
+        if self._arrived is not None:
+            self._arrived(now)
         return call
 
     def _manner(self, row: tuple[float, ...], tokens: int) -> Manner:

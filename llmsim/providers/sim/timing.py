@@ -231,6 +231,11 @@ class Timing:
             return 1.0, 1.0
         return self._load.multipliers(self._meter.rate(now) / self._load.capacity)
 
+    @property
+    def counts_arrivals(self) -> bool:
+        """Whether `arrived` has any effect."""
+        return self._meter is not None
+
     def arrived(self, now: float) -> None:
         """A call has come, and started or queued. To be told after `load_factors` was asked for one that starts."""
         if self._meter is not None:
