@@ -8,7 +8,8 @@ from typing import Any
 
 from llmsim.errors import CircuitOpen, GatewayError
 from llmsim.gateway.contract import Handler, Run
-from llmsim.types import CallNext, Request, Response, WholeAnswer
+from llmsim.gateway.whole import read_whole
+from llmsim.types import CallNext, Request, Response
 
 __all__ = ["Around", "translated"]
 
@@ -72,20 +73,7 @@ async def _first(request: Request, call_next: CallNext) -> Response:
 
 
 async def _whole(request: Request, call_next: CallNext) -> Response:
-    response = await call_next(request)
-    text = await response.read()
-    answer = WholeAnswer(text, response.tokens_delivered, response.usage, response.finish_reason)
-    return Response(
-        answer,
-        upstream=response.upstream,
-        model=response.model,
-        served_from=response.served_from,
-        status=response.status,
-        headers=response.headers,
-        parents=(response,),
-        queue_s=response.queue_s,
-        origin=response.origin,
-    )
+    return await read_whole(await call_next(request))
 
 
 def translated(error: BaseException) -> BaseException | None:

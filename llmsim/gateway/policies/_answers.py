@@ -9,30 +9,13 @@ from typing import Any, NamedTuple
 
 from llmsim.algorithms.json_text import find_json
 from llmsim.errors import BadRequest
-from llmsim.types import Response, WholeAnswer
 
-__all__ = ["REFUSED", "JsonAnswer", "SchemaCheck", "json_answer", "schema_check", "whole"]
+__all__ = ["REFUSED", "JsonAnswer", "SchemaCheck", "json_answer", "schema_check"]
 
 #: Finish reasons of an answer that says no.
 REFUSED = ("refusal", "content_filter")
 
 SchemaCheck = Callable[[Any], str]
-
-
-def whole(response: Response, text: str, finish_reason: str = "") -> Response:
-    """A response that was read to its end, as one that the caller can read (with another text, where given)."""
-    tokens, usage = response.tokens_delivered, response.usage
-    return Response(
-        WholeAnswer(text, tokens, usage, finish_reason or response.finish_reason or "stop"),
-        upstream=response.upstream,
-        model=response.model,
-        served_from=response.served_from,
-        status=response.status,
-        headers=response.headers,
-        parents=(response,),
-        queue_s=response.queue_s,
-        origin=response.origin,
-    )
 
 
 class JsonAnswer(NamedTuple):

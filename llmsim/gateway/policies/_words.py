@@ -12,7 +12,7 @@ from llmsim.errors import PolicyError
 if TYPE_CHECKING:
     from llmsim.gateway.contract import Run
 
-__all__ = ["ErrorWord", "Names", "OnWords", "Table", "known_upstreams", "on_words", "tables"]
+__all__ = ["ELSEWHERE", "ErrorWord", "Names", "OnWords", "Table", "known_upstreams", "on_words", "tables"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -56,6 +56,18 @@ class _ErrorWord:
 
 
 ErrorWord = Annotated[str | int, _ErrorWord()]
+#: Errors that another upstream may be spared: what `fallback` and `cascade` go on from.
+ELSEWHERE: tuple[str | int, ...] = (
+    "rate_limited",
+    "quota_exhausted",
+    "server_error",
+    "timeout",
+    "connection_failed",
+    "stream_broken",
+    "circuit_open",
+    "rejected",
+)
+
 OnWords = Annotated[tuple[ErrorWord, ...], _List()]
 Names = Annotated[tuple[str, ...], _List()]
 

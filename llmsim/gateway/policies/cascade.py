@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 from llmsim.error_words import error_matcher, outcome_word
 from llmsim.errors import PolicyError
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.policies._answers import REFUSED, json_answer, schema_check, whole
-from llmsim.gateway.policies._words import Names, OnWords, known_upstreams, on_words
+from llmsim.gateway.policies._answers import REFUSED, json_answer, schema_check
+from llmsim.gateway.policies._words import ELSEWHERE, Names, OnWords, known_upstreams, on_words
 from llmsim.gateway.registry import register
+from llmsim.gateway.whole import whole
 from llmsim.types import CallNext, Request, Response
 from llmsim.units import PositiveCount
 
@@ -82,17 +83,7 @@ class Cascade:
     json: bool = True
     min_tokens: PositiveCount | None = None
     accept: Any = None
-    on: OnWords = (
-        "rate_limited",
-        "quota_exhausted",
-        "server_error",
-        "timeout",
-        "connection_failed",
-        "stream_broken",
-        "circuit_open",
-        "rejected",
-        "bad_output",
-    )
+    on: OnWords = (*ELSEWHERE, "bad_output")
     name: str | None = None
 
     def __post_init__(self) -> None:

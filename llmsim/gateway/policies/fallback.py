@@ -14,7 +14,7 @@ from llmsim.gateway.exchange import current_exchange
 from llmsim.gateway.policies._course import Course, Rules
 from llmsim.gateway.policies._kept import race
 from llmsim.gateway.policies._splice import Splice
-from llmsim.gateway.policies._words import ErrorWord, Names, OnWords, known_upstreams, on_words, tables
+from llmsim.gateway.policies._words import ELSEWHERE, ErrorWord, Names, OnWords, known_upstreams, on_words, tables
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Request, Response
 from llmsim.units import PositiveCount, PositiveDuration, format_duration
@@ -89,16 +89,7 @@ class Fallback:
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     order: Names | None = None
-    on: OnWords = (
-        "rate_limited",
-        "quota_exhausted",
-        "server_error",
-        "timeout",
-        "connection_failed",
-        "stream_broken",
-        "circuit_open",
-        "rejected",
-    )
+    on: OnWords = ELSEWHERE
     orders: Mapping[ErrorWord, Names] = field(default_factory=dict)
     max_fallbacks: PositiveCount | None = None
     ttft: PositiveDuration | None = None

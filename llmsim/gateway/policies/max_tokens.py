@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from llmsim.algorithms.lengths import LengthCap
 from llmsim.algorithms.lru import LruCache
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.policies._answers import whole
 from llmsim.gateway.registry import register
+from llmsim.gateway.whole import whole
 from llmsim.types import CallNext, Outcome, Request, Response, Usage
 from llmsim.units import Multiplier, PositiveCount, Ratio
 

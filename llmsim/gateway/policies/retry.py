@@ -15,7 +15,8 @@ from llmsim.gateway.policies._words import OnWords, on_words
 from llmsim.gateway.policies.marks import Marks, given_up, retried
 from llmsim.gateway.policies.retry_budgets import ActiveBudget, Budgets, Quota, Visit
 from llmsim.gateway.registry import register
-from llmsim.types import CallNext, Request, Response, WholeAnswer
+from llmsim.gateway.whole import read_whole
+from llmsim.types import CallNext, Request, Response
 from llmsim.units import PositiveCount, PositiveDuration, Rate, Ratio
 
 __all__ = ["Retry", "RetryRule"]
@@ -272,7 +273,7 @@ class _RetryHandler:
                 try:
                     response = await call_next(request)
                     if buffer:
-                        response = await _whole(response)
+                        response = await read_whole(response)
                     break
                 except Exception as error:
                     if visit is not None:
@@ -351,20 +352,3 @@ class _RetryHandler:
         if not spec.retry_after_jitter:
             return retry_after_s if retry_after_s > 0 else backoff_s
         return backoff.after(retry_after_s, attempt, luck, backoff_s)
-
-
-async def _whole(response: Response) -> Response:
-    """The same answer, read to its end."""
-    text = await response.read()
-    answer = WholeAnswer(text, response.tokens_delivered, response.usage, response.finish_reason or "stop")
-    return Response(
-        answer,
-        upstream=response.upstream,
-        model=response.model,
-        served_from=response.served_from,
-        status=response.status,
-        headers=response.headers,
-        parents=(response,),
-        queue_s=response.queue_s,
-        origin=response.origin,
-    )

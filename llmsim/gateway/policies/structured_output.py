@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from llmsim.errors import BadOutput
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.policies._answers import JsonAnswer, json_answer, schema_check, whole
+from llmsim.gateway.policies._answers import JsonAnswer, json_answer, schema_check
 from llmsim.gateway.registry import register
+from llmsim.gateway.whole import whole
 from llmsim.types import CallNext, Message, Request, Response
 from llmsim.units import PositiveCount
 
