@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from llmsim.algorithms.buckets import TokenBucket
+from llmsim.algorithms.queues import Ticket
+from llmsim.algorithms.rate_limits import INSTANT_S
 
 __all__ = ["CubicRate"]
 
@@ -38,7 +40,7 @@ class CubicRate:
     Examples
     --------
     >>> rate = CubicRate()
-    >>> rate.wait_s(0.0), rate.limit_per_s
+    >>> rate.wait_s(None, 0.0), rate.limit_per_s
     (0.0, inf)
     >>> for number in range(100):
     ...     rate.answered(0.1 * number, throttled=False)
@@ -81,16 +83,17 @@ class CubicRate:
         """Calls per second it lets through; inf before the first throttle."""
         return self._bucket.rate_per_s if self.enabled else math.inf
 
-    def wait_s(self, now: float) -> float:
+    def wait_s(self, ticket: Ticket | None, now: float) -> float:
         """Seconds until a call may be sent; 0 if one may now."""
-        return self._bucket.wait_s(1.0, now) if self.enabled else 0.0
+        wait_s = self._bucket.wait_s(1.0, now) if self.enabled else 0.0
+        return wait_s if wait_s > INSTANT_S else 0.0
 
-    def take(self, now: float) -> None:
+    def take(self, ticket: Ticket | None, now: float) -> None:
         """Send a call, for which `wait_s` has said 0."""
         if self.enabled:
             self._bucket.take(1.0, now)
 
-    def give_back(self) -> None:
+    def give_back(self, ticket: Ticket | None, now: float) -> None:
         """What was taken is not going to be sent."""
         if self.enabled:
             self._bucket.level = min(self._bucket.capacity, self._bucket.level + 1.0)

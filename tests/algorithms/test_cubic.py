@@ -57,8 +57,8 @@ def test_it_never_admits_more_than_its_rate_and_one_second_of_it(answers):
     for wait, throttled in answers:
         allowed += wait * rate.limit_per_s
         now += wait
-        while rate.wait_s(now) == 0.0:
-            rate.take(now)
+        while rate.wait_s(None, now) == 0.0:
+            rate.take(None, now)
             sent += 1
         rate.answered(now, throttled=throttled)
         highest = max(highest, rate.limit_per_s, 1.0)
@@ -88,6 +88,6 @@ def test_after_a_throttle_it_comes_back_to_the_old_rate_and_past_it():
 def test_nothing_is_limited_before_the_first_throttle():
     rate = CubicRate()
     for number in range(1000):
-        rate.take(number / 1000)
+        rate.take(None, number / 1000)
         rate.answered(number / 1000, throttled=False)
-    assert (rate.wait_s(1.0), rate.limit_per_s) == (0.0, math.inf)
+    assert (rate.wait_s(None, 1.0), rate.limit_per_s) == (0.0, math.inf)

@@ -150,8 +150,8 @@ class Line:
         """How many wait."""
         return len(self._queue)
 
-    async def wait(self, ticket: Ticket, wait_s: float) -> str:
-        """Wait for one's turn, at most `wait_s` (above 0).
+    async def wait(self, ticket: Ticket, wait_s: float | None) -> str:
+        """Wait for one's turn, at most `wait_s` (above 0; None: for as long as it takes).
 
         Returns
         -------
@@ -171,6 +171,12 @@ class Line:
         self.advance()
         if waiter.done():
             return ""  # there was room after all
+        if wait_s is None:
+            try:
+                return await waiter  # type: ignore[no-any-return]
+            except BaseException:
+                self._leave(ticket)
+                raise
         deadlines = self._run.deadlines(wait_s, Rejected.word)
         alarm = deadlines.enter(self._now() + wait_s)
         try:
@@ -189,9 +195,18 @@ class Line:
             self._room.give_back(ticket, self._now())
         self.advance()  # somebody else may be next now, or nobody
 
-    def advance(self) -> None:
-        """Call those for whom there is room. To be called whenever there may be more of it."""
+    def advance(self, *, anew: bool = False) -> None:
+        """Call those for whom there is room. To be called whenever there may be more of it.
+
+        Parameters
+        ----------
+        anew
+            Room may also come later than was said before.
+        """
         queue = self._queue
+        if anew and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if queue:
             self._call(queue, self._now())
         if self._timer is not None and not queue:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from asyncio import AbstractEventLoop, Future, TimerHandle, get_running_loop
-from collections import deque
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from llmsim.algorithms.cubic import CubicRate
+from llmsim.algorithms.queues import Ticket, WaitQueue
 from llmsim.error_words import error_matcher
 from llmsim.errors import Rejected
 from llmsim.gateway.contract import Handler, Run
+from llmsim.gateway.policies._line import Line, place_of
 from llmsim.gateway.policies._words import OnWords, on_words
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Request, Response
@@ -98,7 +98,7 @@ class AdaptiveRate:
 
 
 class _AdaptiveRateHandler:
-    __slots__ = ("_loop", "_matches", "_now", "_queue", "_rate", "_run", "_timer")
+    __slots__ = ("_line", "_matches", "_now", "_rate", "_run")
 
     def __init__(self, spec: AdaptiveRate, run: Run) -> None:
         self._run = run
@@ -112,9 +112,7 @@ class _AdaptiveRateHandler:
             smoothing=spec.smoothing,
             bucket_s=spec.bucket,
         )
-        self._queue: deque[Future[None]] = deque()  # first come, first served; those who went away are skipped
-        self._timer: TimerHandle | None = None  # for the first of them
-        self._loop: AbstractEventLoop | None = None
+        self._line = Line(run, WaitQueue(sys.maxsize), self._rate)
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         rate = self._rate
@@ -132,56 +130,20 @@ class _AdaptiveRateHandler:
         return response
 
     async def _turn(self, request: Request) -> None:
-        now = self._now()
-        wait_s = self._rate.wait_s(now)
-        if not wait_s and not self._queue:
-            self._rate.take(now)
+        now, rate, line = self._now(), self._rate, self._line
+        wait_s = rate.wait_s(None, now)
+        if not wait_s and not line:
+            rate.take(None, now)
             return
-        wait_s += len(self._queue) / self._rate.limit_per_s
+        wait_s += len(line) / rate.limit_per_s
         if request.deadline_s is not None and now + wait_s >= request.deadline_s:
             upstream = self._run.upstream
             raise Rejected(f"its turn at {upstream or 'the gateway'} comes after its deadline", upstream=upstream)
-        self._loop = get_running_loop()
-        mine: Future[None] = self._loop.create_future()
-        self._queue.append(mine)
-        self._arm()
-        try:
-            await mine
-        except asyncio.CancelledError:
-            if mine.done() and not mine.cancelled():
-                self._rate.give_back()
-                self._serve()
-            raise
-
-    def _arm(self) -> None:
-        if self._timer is None and self._loop is not None:
-            now = self._now()
-            self._timer = self._loop.call_at(now + self._rate.wait_s(now), self._fire)
-
-    def _fire(self) -> None:
-        self._timer = None
-        self._serve()
-
-    def _serve(self) -> None:
-        queue, rate, now = self._queue, self._rate, self._now()
-        while queue:
-            if queue[0].done():
-                queue.popleft()
-            # A loop may call a timer up to its clock's resolution early.
-            elif rate.wait_s(now) <= 1e-9:
-                rate.take(now)
-                queue.popleft().set_result(None)
-            else:
-                self._arm()
-                return
+        await line.wait(Ticket(now, place_of(request)), None)
 
     def _answered(self, *, throttled: bool) -> None:
         rate = self._rate
         rate.answered(self._now(), throttled=throttled)
         if throttled:
             self._run.emit("adaptive_rate", rate_per_s=rate.limit_per_s, measured_per_s=rate.measured_per_s)
-        if self._queue:  # what they wait for is another time now
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            self._serve()
+        self._line.advance(anew=True)  # what they wait for is another time now

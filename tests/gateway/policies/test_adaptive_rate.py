@@ -159,7 +159,7 @@ def test_who_goes_away_while_waiting_leaves_the_turn_to_the_next(cancels):
         last = asyncio.ensure_future(outcome(call(ask(99))))
         found = await asyncio.gather(*waiting, last, return_exceptions=True)
         assert isinstance(found[-1][0], Response)
-        assert len(handler._queue) == 0
+        assert len(handler._line) == 0
 
     run(main())
     # Whoever was cancelled at the very moment of its turn has been given a token: it goes to the next, and not twice.
