@@ -13,15 +13,14 @@ retry. Every other row adds one policy to these two, and the last has ten.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import gc
 import math
 import statistics
-from time import process_time
+from collections.abc import Callable, Coroutine
 from typing import Any
 
+from open_loop import per_request_us
+
 from llmsim.distributions import Gamma, Lognormal
-from llmsim.engine.driver import simulate
 from llmsim.engine.loop import SimLoop
 from llmsim.gateway import policies as p
 from llmsim.gateway.pipeline import Gateway
@@ -104,17 +103,15 @@ def rows() -> dict[str, Gateway]:
     return found
 
 
-def per_request_us(gateway: Gateway, requests: int) -> float:
+def request_us(gateway: Gateway, requests: int) -> float:
     """CPU microseconds a request."""
 
-    async def main(loop: SimLoop) -> None:
+    def start(loop: SimLoop, ended: Callable[[], None]) -> Callable[[int], Coroutine[Any, Any, None]]:
         world, luck = World(), Luck(1)
         providers = [SimulatedProvider(name, PROVIDER, loop=loop, luck=luck, world=world) for name in ("a", "b")]
         running = gateway.open(providers, seed=1)
-        done, left = loop.create_future(), requests
 
         async def user(index: int) -> None:
-            nonlocal left
             name = f"{index}/0/0"
             world.truths[name] = Truth(index, TOKENS, math.inf)
             request = Request(
@@ -128,23 +125,11 @@ def per_request_us(gateway: Gateway, requests: int) -> float:
             )
             await (await running.send(request)).read()
             del world.truths[name]
-            left -= 1
-            if not left:
-                done.set_result(None)
+            ended()
 
-        def arrive(index: int) -> None:
-            asyncio.Task(user(index), loop=loop)
-            if index + 1 < requests:
-                loop.at((index + 1) / RATE, arrive, index + 1)
+        return user
 
-        loop.at(0.0, arrive, 0)
-        await done
-
-    gc.collect()
-    with rare_collections():  # as in a run
-        started = process_time()
-        simulate(main)
-        return (process_time() - started) / requests * 1e6
+    return per_request_us(start, requests, rate_per_s=RATE, during=rare_collections())  # as in a run
 
 
 if __name__ == "__main__":
@@ -154,10 +139,10 @@ if __name__ == "__main__":
     gateways = rows()
     times: dict[str, list[float]] = {name: [] for name in gateways}
     for gateway in gateways.values():
-        per_request_us(gateway, 500)  # warm: imports, tables
+        request_us(gateway, 500)  # warm: imports, tables
     for _ in range(3 if options.short else 9):
         for name, gateway in gateways.items():
-            times[name].append(per_request_us(gateway, 10_000))
+            times[name].append(request_us(gateway, 10_000))
     base = min(times["two layers"])
     for name, values in times.items():
         ratios = [one / two for one, two in zip(values, times["two layers"], strict=True)]

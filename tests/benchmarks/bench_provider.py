@@ -14,15 +14,15 @@ load curve, paced and flushed answers, stalls, congestion, lengths that vary, re
 from __future__ import annotations
 
 import argparse
-import asyncio
-import gc
 import math
 import statistics
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from time import process_time
+from typing import Any
+
+from open_loop import per_request_us
 
 from llmsim.distributions import Gamma, Lognormal, Uniform
-from llmsim.engine.driver import simulate
 from llmsim.engine.loop import SimLoop
 from llmsim.errors import GatewayError
 from llmsim.luck import Luck
@@ -62,38 +62,25 @@ ROWS = {
 }
 
 
-def per_request_us(spec: SimProvider, requests: int) -> float:
+def request_us(spec: SimProvider, requests: int) -> float:
     """CPU microseconds a request."""
 
-    async def main(loop: SimLoop) -> None:
+    def start(loop: SimLoop, ended: Callable[[], None]) -> Callable[[int], Coroutine[Any, Any, None]]:
         world = World()
         provider = SimulatedProvider("p", spec, loop=loop, luck=Luck(1), world=world)
-        done, left = loop.create_future(), requests
 
         async def user(index: int) -> None:
-            nonlocal left
             name = f"{index}/0/0"
             world.truths[name] = Truth(index, TOKENS, math.inf)
             with suppress(GatewayError):
                 response = await provider.send(Request(name, route="chat", input_tokens=4000))
                 await response.read()
             del world.truths[name]
-            left -= 1
-            if not left:
-                done.set_result(None)
+            ended()
 
-        def arrive(index: int) -> None:
-            asyncio.Task(user(index), loop=loop)
-            if index + 1 < requests:
-                loop.at((index + 1) / RATE, arrive, index + 1)
+        return user
 
-        loop.at(0.0, arrive, 0)
-        await done
-
-    gc.collect()
-    started = process_time()
-    simulate(main)
-    return (process_time() - started) / requests * 1e6
+    return per_request_us(start, requests, rate_per_s=RATE)
 
 
 if __name__ == "__main__":
@@ -103,10 +90,10 @@ if __name__ == "__main__":
     count = 20_000
     times: dict[str, list[float]] = {name: [] for name in ROWS}
     for spec in ROWS.values():
-        per_request_us(spec, 1000)  # warm: imports, tables
+        request_us(spec, 1000)  # warm: imports, tables
     for _ in range(3 if options.short else 9):
         for name, spec in ROWS.items():
-            times[name].append(per_request_us(spec, count))
+            times[name].append(request_us(spec, count))
     for name, values in times.items():
         ratios = [one / plain for one, plain in zip(values, times["plain"], strict=True)]
         print(f"  {name:16s} {statistics.median(ratios):5.2f} x plain   [{min(ratios):.2f} … {max(ratios):.2f}]")
