@@ -195,18 +195,9 @@ class Line:
             self._room.give_back(ticket, self._now())
         self.advance()  # somebody else may be next now, or nobody
 
-    def advance(self, *, anew: bool = False) -> None:
-        """Call those for whom there is room. To be called whenever there may be more of it.
-
-        Parameters
-        ----------
-        anew
-            Room may also come later than was said before.
-        """
+    def advance(self) -> None:
+        """Call those for whom there is room. To be called whenever there may be more of it."""
         queue = self._queue
-        if anew and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if queue:
             self._call(queue, self._now())
         if self._timer is not None and not queue:

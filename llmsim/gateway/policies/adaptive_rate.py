@@ -146,4 +146,4 @@ class _AdaptiveRateHandler:
         rate.answered(self._now(), throttled=throttled)
         if throttled:
             self._run.emit("adaptive_rate", rate_per_s=rate.limit_per_s, measured_per_s=rate.measured_per_s)
-        self._line.advance(anew=True)  # what they wait for is another time now
+        self._line.advance()  # what they wait for is another time now

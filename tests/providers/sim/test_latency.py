@@ -211,6 +211,17 @@ def test_the_cache_forgets_what_expired():
     assert len(cache._written) <= 102
 
 
+def test_prefixes_that_are_read_all_the_time_do_not_keep_expired_ones_alive():
+    cache = PromptCacheState(PromptCache(prefix="session", ttl=10.0))
+    for hot in range(3):
+        cache.wrote(request(f"hot{hot}"), first_token_s=0.0, now=0.0)
+    for i in range(1, 5000):
+        for hot in range(3):
+            assert cache.cached(request(f"hot{hot}"), i * 0.1) > 0
+        cache.wrote(request(str(i)), first_token_s=i * 0.1, now=i * 0.1)
+    assert len(cache._written) <= 110
+
+
 TEXT = """\
 version: 1
 traffic: {base_rate: 1/s}

@@ -360,3 +360,10 @@ def test_tokens_that_come_with_the_last_one_are_not_lost_behind_a_boundary_fault
     for visit in seen:
         assert (visit.word, visit.response.tokens_delivered, visit.usage.output_tokens) == ("ok", 30, 30)
         assert visit.end_s == pytest.approx(1.1)
+
+
+def test_who_hangs_up_while_the_call_is_on_its_way_has_not_called():
+    spec = SimProvider(network=Constant(1.0), ttft=Constant(1.0), rate_limit=Limits(requests=1 / 60))
+    seen = play(spec, lambda bench: [bench.go(0, leave_at=0.5), bench.go(1, at=0.1)])
+    assert (seen[0].word, seen[0].usage) == ("left", Usage())
+    assert (seen[1].word, seen[1].first_s) == ("ok", 2.1), "the one request of this minute was not used up"
