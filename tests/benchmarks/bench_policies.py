@@ -15,23 +15,26 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
-from open_loop import per_request_us
+sys.path[:0] = [str(Path(__file__).parent)]
+from open_loop import per_request_us  # noqa: E402 - beside this file, whoever runs it
 
-from llmsim.distributions import Gamma, Lognormal
-from llmsim.engine.loop import SimLoop
-from llmsim.gateway import policies as p
-from llmsim.gateway.pipeline import Gateway
-from llmsim.gateway.registry import policy_kinds
-from llmsim.luck import Luck
-from llmsim.pricing import TokenPrice
-from llmsim.providers.sim.provider import SimulatedProvider
-from llmsim.providers.sim.spec import SimProvider
-from llmsim.scenario.replicate import rare_collections
-from llmsim.traffic.workload import Truth, World
-from llmsim.types import Message, Request
+from llmsim.distributions import Gamma, Lognormal  # noqa: E402
+from llmsim.engine.loop import SimLoop  # noqa: E402
+from llmsim.gateway import policies as p  # noqa: E402
+from llmsim.gateway.pipeline import Gateway  # noqa: E402
+from llmsim.gateway.registry import policy_kinds  # noqa: E402
+from llmsim.luck import Luck  # noqa: E402
+from llmsim.pricing import TokenPrice  # noqa: E402
+from llmsim.providers.sim.provider import SimulatedProvider  # noqa: E402
+from llmsim.providers.sim.spec import SimProvider  # noqa: E402
+from llmsim.scenario.replicate import rare_collections  # noqa: E402
+from llmsim.traffic.workload import Truth, World  # noqa: E402
+from llmsim.types import Message, Request  # noqa: E402
 
 RATE, TOKENS = 40.0, 200
 PROVIDER = SimProvider(

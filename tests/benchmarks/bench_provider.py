@@ -16,25 +16,28 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from open_loop import per_request_us
+sys.path[:0] = [str(Path(__file__).parent)]
+from open_loop import per_request_us  # noqa: E402 - beside this file, whoever runs it
 
-from llmsim.distributions import Gamma, Lognormal, Uniform
-from llmsim.engine.loop import SimLoop
-from llmsim.errors import GatewayError
-from llmsim.luck import Luck
-from llmsim.providers.dialects import ErrorRates, Limits
-from llmsim.providers.sim.congestion_spec import Congestion
-from llmsim.providers.sim.latency import Load, LoadPoint, Prefill, PromptCache, StreamStall
-from llmsim.providers.sim.outputs import JsonDefects, Output
-from llmsim.providers.sim.provider import SimulatedProvider
-from llmsim.providers.sim.serving_spec import Serving
-from llmsim.providers.sim.spec import SimProvider
-from llmsim.traffic.workload import Truth, World
-from llmsim.types import Request
+from llmsim.distributions import Gamma, Lognormal, Uniform  # noqa: E402
+from llmsim.engine.loop import SimLoop  # noqa: E402
+from llmsim.errors import GatewayError  # noqa: E402
+from llmsim.luck import Luck  # noqa: E402
+from llmsim.providers.dialects import ErrorRates, Limits  # noqa: E402
+from llmsim.providers.sim.congestion_spec import Congestion  # noqa: E402
+from llmsim.providers.sim.latency import Load, LoadPoint, Prefill, PromptCache, StreamStall  # noqa: E402
+from llmsim.providers.sim.outputs import JsonDefects, Output  # noqa: E402
+from llmsim.providers.sim.provider import SimulatedProvider  # noqa: E402
+from llmsim.providers.sim.serving_spec import Serving  # noqa: E402
+from llmsim.providers.sim.spec import SimProvider  # noqa: E402
+from llmsim.traffic.workload import Truth, World  # noqa: E402
+from llmsim.types import Request  # noqa: E402
 
 RATE, TOKENS = 40.0, 200
 TTFT = {"ttft": Lognormal(p50=0.4, p99=2.0), "inter_token": Gamma(mean=0.013, cv=0.4), "concurrency": 400}
