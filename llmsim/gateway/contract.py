@@ -16,6 +16,7 @@ from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from llmsim.gateway.caching import AnswerStore, StoreOpener, StoreSpec
 from llmsim.gateway.deadlines import Deadlines
 from llmsim.gateway.exchange import Attempt
 from llmsim.gateway.health import Health
@@ -80,6 +81,7 @@ class Runtime(Protocol):
 
     luck: Luck
     epoch_s: float  #: what wall clocks say at loop time 0, in seconds since 1970 (UTC)
+    stores: StoreOpener | None  #: for policies that keep answers
 
     def now(self) -> float:
         """Seconds on the running loop's clock."""
@@ -116,6 +118,8 @@ class Run:
         Most input and output tokens of each upstream, where that is known.
     health
         Until when which upstreams are refused (`llmsim.gateway.health.Health`).
+    stores
+        For policies that keep answers (`open_store`).
     """
 
     __slots__ = (
@@ -130,6 +134,7 @@ class Run:
         "prices",
         "replica",
         "scope",
+        "stores",
         "upstream",
         "upstreams",
     )
@@ -150,6 +155,7 @@ class Run:
     ) -> None:
         self.now: Callable[[], float] = runtime.now
         self.epoch_s: float = getattr(runtime, "epoch_s", 0.0)
+        self.stores: StoreOpener | None = getattr(runtime, "stores", None)
         self._deadlines = {} if deadlines is None else deadlines
         self._luck = runtime.luck
         self._emit = runtime.emit
@@ -181,6 +187,21 @@ class Run:
         if key not in self._deadlines:
             self._deadlines[key] = Deadlines(self.now, word)
         return self._deadlines[key]
+
+    def open_store(self, spec: StoreSpec) -> AnswerStore:
+        """Where the policy keeps answers.
+
+        Raises
+        ------
+        ValueError
+            If the gateway was opened without stores.
+        """
+        if self.stores is None:
+            raise ValueError(
+                f"{self.name} needs a store for its answers, and the gateway was opened without; write "
+                "gateway.open(providers, stores=LiveStores(...)), from llmsim.stores"
+            )
+        return self.stores.open(spec, self)
 
     def cost(self, upstream: str, usage: Usage) -> float:
         """USD for `usage` at this upstream's price."""

@@ -17,6 +17,7 @@ from llmsim.gateway.deadlines import cancelled_by
 from llmsim.types import NO_USAGE, Outcome, Request, Response, Usage
 
 if TYPE_CHECKING:
+    from llmsim.gateway.caching import CacheUse
     from llmsim.gateway.contract import Runtime, Toll
 
 __all__ = ["Attempt", "Exchange", "Tickets", "current_exchange"]
@@ -58,6 +59,7 @@ class Exchange:
     __slots__ = (
         "answer",
         "attempts",
+        "cache",
         "cost_usd",
         "delivered_by_failed",
         "duplicated_tokens",
@@ -99,6 +101,7 @@ class Exchange:
         self.fallbacks = 0
         self.attempts = 0
         self.in_flight = 0
+        self.cache: CacheUse | None = None  # what caches did for it, once one was asked
         self.cost_usd = 0.0
         self.leaked = 0
         self.delivered_by_failed = 0

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 from llmsim.errors import PolicyError, StreamBroken
+from llmsim.gateway.caching import StoreOpener
 from llmsim.gateway.checked import TOLL, UnknownUpstream, checked, name_of, start_policy
 from llmsim.gateway.contract import FunctionPolicy, Handler, Provider, Run, Runtime, Toll
 from llmsim.gateway.deadlines import Deadlines
@@ -109,6 +110,7 @@ class Gateway:
         on_event: Callable[[str, dict[str, Any]], object] | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
         seed: int | None = None,
+        stores: StoreOpener | None = None,
     ) -> RunningGateway:
         """Start it for real, on the running asyncio loop: the same policies, live providers.
 
@@ -120,11 +122,13 @@ class Gateway:
             Called with what policies emit (kind, fields) and with every finished call to an upstream.
         seed
             Of the jitter; default: fresh from the system.
+        stores
+            Where caches keep answers (`llmsim.stores.LiveStores`); `semantic_cache` needs one.
         """
         from llmsim.gateway.plain import PlainRuntime
 
         prices = {provider.name: getattr(provider, "price", FREE) for provider in providers}
-        runtime = PlainRuntime(prices, on_event=on_event, on_attempt=on_attempt, seed=seed)
+        runtime = PlainRuntime(prices, on_event=on_event, on_attempt=on_attempt, seed=seed, stores=stores)
         return self.start(runtime, {provider.name: provider for provider in providers}, prices)
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from llmsim.gateway.caching import StoreOpener
 from llmsim.gateway.exchange import Attempt
 from llmsim.luck import Luck
 from llmsim.pricing import FREE, TokenPrice
@@ -28,6 +29,8 @@ class PlainRuntime:
         Called with every finished call to an upstream.
     seed
         Of the jitter; default: fresh from the system.
+    stores
+        For policies that keep answers.
     """
 
     def __init__(
@@ -37,9 +40,11 @@ class PlainRuntime:
         on_event: Callable[[str, dict[str, Any]], object] | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
         seed: int | None = None,
+        stores: StoreOpener | None = None,
     ) -> None:
         self.now = asyncio.get_running_loop().time
         self.epoch_s = time.time() - self.now()
+        self.stores = stores
         self.luck = Luck(secrets.randbits(63) if seed is None else seed)
         self._prices = prices or {}
         self._on_event = on_event

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 
@@ -14,7 +13,7 @@ from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.recorder import Replication
 from llmsim.telemetry.sample import Sample
 
-__all__ = ["exact_cache", "last_fault_end_s", "measured_until_s", "sample_of", "samples"]
+__all__ = ["last_fault_end_s", "measured_until_s", "sample_of", "samples"]
 
 
 def measured_until_s(scenario: Scenario, replication: Replication) -> float:
@@ -27,17 +26,6 @@ def last_fault_end_s(scenario: Scenario, end_s: float) -> float:
     """End of the last fault; NaN without faults, and where one outlasts the measured time (nothing can recover)."""
     last = max((fault.end_s for fault in scenario.faults), default=math.nan)
     return last if last < end_s else math.nan
-
-
-def exact_cache(scenario: Scenario) -> bool:
-    """Whether only the exact-match cache can answer from a cache: nothing of the user's own stands in the gateway."""
-    gateway = scenario.gateway
-    own = [spec for spec in (*gateway.policies, *gateway.upstream) if not _ours(spec)]
-    return gateway.entry is None and not own
-
-
-def _ours(spec: Any) -> bool:
-    return type(spec).__module__.startswith("llmsim.gateway.policies.")
 
 
 def sample_of(scenario: Scenario, replication: Replication, requests: pl.DataFrame, attempts: pl.DataFrame) -> Sample:
@@ -55,7 +43,6 @@ def sample_of(scenario: Scenario, replication: Replication, requests: pl.DataFra
         prices={name: provider.price for name, provider in scenario.providers.items()},
         last_fault_end_s=last_fault_end_s(scenario, end_s),
         steady_state=tuple(objectives_of(scenario, "steady_state")),
-        exact_cache=exact_cache(scenario),
         costs=scenario.costs,
     )
 

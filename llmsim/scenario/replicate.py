@@ -24,6 +24,7 @@ from llmsim.providers.sim.provider import SimulatedProvider
 from llmsim.scenario.runtime import LabRuntime
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.users import Users, Visit
+from llmsim.stores.simulated import SimulatedStores
 from llmsim.telemetry.recorder import Recorder, Replication
 from llmsim.traffic.clients import mixes
 from llmsim.traffic.shape import RateShape
@@ -168,7 +169,7 @@ class Lab:
         self.loop = loop
         self.recorder = recorder = Recorder(self.zero_s, loop.time)
         prices = {name: spec.price for name, spec in scenario.providers.items()}
-        runtime = LabRuntime(loop.time, luck, recorder, prices, self.epoch_s)
+        runtime = LabRuntime(loop.time, luck, recorder, prices, self.epoch_s, SimulatedStores(world))
         faults = [*scenario.faults, *self._incidents(luck)]
         providers = self._providers(loop, luck, world, faults)
         self.users = users = Users(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from llmsim.gateway.caching import StoreOpener
 from llmsim.gateway.exchange import Attempt
 from llmsim.luck import Luck, request_address
 from llmsim.pricing import FREE, TokenPrice
@@ -26,6 +27,8 @@ class LabRuntime:
         Per upstream.
     epoch_s
         What wall clocks say at loop time 0.
+    stores
+        Where caches keep answers.
     """
 
     def __init__(
@@ -35,10 +38,12 @@ class LabRuntime:
         recorder: Recorder,
         prices: Mapping[str, TokenPrice],
         epoch_s: float = 0.0,
+        stores: StoreOpener | None = None,
     ) -> None:
         self.now = now
         self.epoch_s = epoch_s
         self.luck = luck
+        self.stores = stores
         self._recorder = recorder
         self._prices = prices
 

@@ -21,6 +21,7 @@ from llmsim.types import Request, Response
 
 if TYPE_CHECKING:
     from llmsim.engine.loop import SimLoop
+    from llmsim.gateway.caching import CacheUse
     from llmsim.gateway.pipeline import RunningGateway
 
 __all__ = ["Users", "Visit"]
@@ -28,6 +29,7 @@ __all__ = ["Users", "Visit"]
 _NAN = float("nan")
 _LEAST_ITERATION_S = 0.001  #: of a virtual user; no client is infinitely fast
 _INF = float("inf")
+_NO_CACHE = ("", _NAN, False, 0, 0, 0, 0)
 _LOOK_S = 2.0  # how often those who wait are looked for; nearly every first chunk is there by then
 
 
@@ -99,6 +101,7 @@ class Users:
         )
         self._workload = Workload(traffic, luck, self._arrivals, lambda: loop.time() - warm_up_s)
         self._last_arrival_s = last_arrival_s
+        world.meanings = self._workload.meanings
         self._retry_s = luck.series("user_retry.after", through=traffic.user_retry.after, block=256)
         self._think_s = luck.series("think_time", through=traffic.think_time)
         self._warm_up_s = warm_up_s
@@ -289,6 +292,7 @@ class Users:
             ending,
             upstream,
             served_from,
+            *(_NO_CACHE if visit.cache is None else self._cache_columns(visit.cache, request, outcome)),
             visit.first_choice,
             visit.attempts,
             visit.fallbacks,
@@ -304,6 +308,12 @@ class Users:
             visit.non_retryable_retries,
             idle_s,
         )
+
+    def _cache_columns(self, use: CacheUse, request: Request, outcome: str) -> tuple[object, ...]:
+        """What a cache did for a request; whether its answer was right is known to the lab alone."""
+        served = use.match if outcome == "ok" else ""
+        wrong = bool(served) and self._world.differs(request.id, use.made_for, use.made_s, self._loop.time())
+        return (served, use.nearest, wrong, use.embedded_tokens, use.queries, use.writes, use.verifications)
 
     def _maybe_retry(self, request: Request, truth: Truth) -> bool:
         """Whether the user presses retry, now or in a while."""

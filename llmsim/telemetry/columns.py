@@ -42,6 +42,15 @@ REQUESTS: tuple[Column, ...] = (
     ),
     Column("served_by", "category", "upstream that answered; cache for a cached answer; empty if none did"),
     Column("served_from", "category", "upstream, cache, flight (of a call that another request pays for) or empty"),
+    Column(
+        "cache_match", "category", "how a cache had the answer: exact, semantic, negative (a known error), or empty"
+    ),
+    Column("similarity", "f4", "cosine of the nearest question that a cache found, served or not"),
+    Column("false_hit", "bool", "the answer from the cache was to another question, or outdated"),
+    Column("embedding_tokens", "i4", "tokens embedded for it"),
+    Column("vector_queries", "i2", "searches in a vector store for it"),
+    Column("vector_writes", "i2", "entries written into a vector store for it"),
+    Column("verifications", "i2", "times a verifier was asked whether a cached answer fits it"),
     Column("first_choice", "category", "upstream it was first routed to; empty if it went to none"),
     Column("attempts", "i4", "calls sent to upstreams"),
     Column("fallbacks", "i4", "times it was routed to another upstream than its first choice"),

@@ -26,8 +26,7 @@ __all__ = [
 
 FORBID = {"extra": "forbid"}
 
-# What embeddings and vector stores are multiplied by. Whoever embeds and searches records these; until then
-# (no semantic cache in the gateway) they are absent, which counts as 0.
+# What embeddings and vector stores are multiplied by.
 EMBEDDING_TOKENS = "embedding_tokens"  #: column of requests: tokens embedded for it
 VECTOR_QUERIES = "vector_queries"  #: column of requests: searches in a vector store for it
 VECTOR_WRITES = "vector_writes"  #: column of requests: entries written into a vector store for it

@@ -109,13 +109,10 @@ def _worst_amplification(sample: Sample) -> float:
     return math.nan if windows.is_empty() else float(windows["attempts"].max())  # type: ignore[arg-type]
 
 
-def _if_exact(value: Callable[[Sample], float]) -> Callable[[Sample], float]:
+def _if_known(value: Callable[[Sample], float]) -> Callable[[Sample], float]:
     # Nothing recorded tells whether the answer of somebody's own cache was right: unknown is not 0.
-    return lambda sample: value(sample) if sample.exact_cache or not _count(sample, _HIT) else math.nan
-
-
-def _no_false_hits(sample: Sample) -> float:
-    return 0.0 if sample.requests.height else math.nan
+    unknown = _HIT & (pl.col("cache_match") == "")
+    return lambda sample: math.nan if _count(sample, unknown) else value(sample)
 
 
 def _per_user(sample: Sample) -> float:
@@ -179,8 +176,14 @@ METRICS: dict[str, Metric] = {
     ),
     "fallback_activations": Metric("count", "times a request was routed to another upstream", value=_sum("fallbacks")),
     "cache_hit_rate": Metric("ratio", "answered from the cache / requests", value=_hit_rate),
-    "exact_hit_rate": Metric("ratio", "cache hits by exact match / requests", value=_if_exact(_hit_rate)),
-    "false_hit_rate": Metric("ratio", "wrong answers from the cache / requests", value=_if_exact(_no_false_hits)),
+    "exact_hit_rate": Metric(
+        "ratio",
+        "cache hits by exact match / requests",
+        value=_if_known(_share(_HIT & (pl.col("cache_match") == "exact"))),
+    ),
+    "false_hit_rate": Metric(
+        "ratio", "wrong answers from the cache / requests", value=_if_known(_share(_HIT & pl.col("false_hit")))
+    ),
     "retry_amplification": Metric(
         "factor",
         "attempts / requests sent upstream; max: in the worst 10 s window with at least 10 of them",

@@ -60,8 +60,6 @@ class Sample:
         NaN without faults, or where a fault outlasts the measured time.
     steady_state
         What "recovered" means.
-    exact_cache
-        Whether all that can answer from a cache compares exactly, so that no hit can be false.
     costs
         Prices of what is not tokens.
     shared
@@ -77,7 +75,6 @@ class Sample:
     prices: Mapping[str, TokenPrice] = field(default_factory=dict)
     last_fault_end_s: float = math.nan
     steady_state: tuple[Condition, ...] = ()
-    exact_cache: bool = True
     costs: CostModel = NO_COSTS
     shared: float = 1.0
     cache: dict[object, object] = field(default_factory=dict, repr=False)  # what was computed already

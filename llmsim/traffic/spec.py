@@ -141,12 +141,16 @@ class Topics:
         Popularity of topics.
     paraphrases
         Share of requests that ask in words of their own, and so miss an exact-match cache.
+    traps
+        Share of requests that look like one of the questions and are not (a negation, another number, another name): an
+        answer to it would be wrong.
     """
 
     __pydantic_config__: ClassVar = FORBID
 
     zipf: Zipf = Zipf()
     paraphrases: Ratio = 0.3
+    traps: Ratio = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from llmsim.types import Request
 
 if TYPE_CHECKING:
     from llmsim.traffic.conversations import Conversation
+    from llmsim.traffic.meanings import Meaning, Meanings
 
 __all__ = ["Truth", "World"]
 
@@ -86,12 +87,24 @@ class Truth:
 
 
 class World:
-    """The truths of the requests that are under way."""
+    """The truths of the requests that are under way, and what all arrivals mean."""
 
-    __slots__ = ("truths",)
+    __slots__ = ("meanings", "truths")
 
     def __init__(self) -> None:
         self.truths: dict[str, Truth] = {}
+        self.meanings: Meanings | None = None  #: None: nothing is said about that
+
+    def meaning(self, request_id: str) -> Meaning | None:
+        """What a request means, also when it has long been answered.
+
+        None for what nothing is known about: the later steps of a session (they depend on what was said before), ids
+        that a policy invented.
+        """
+        address = request_address(request_id)
+        if self.meanings is None or address is None or address[1]:
+            return None
+        return self.meanings(address[0])
 
     def truth(self, request: Request) -> Truth:
         """What is true about `request`; made up for an id that a policy invented."""
@@ -102,3 +115,8 @@ class World:
                 index, request.max_tokens or 100, float("inf"), step=step, retry=retry
             )
         return truth
+
+    def differs(self, request_id: str, made_for: str, made_s: float, now_s: float) -> bool:
+        """Whether an answer that was made for one request at one time is wrong for another one, now."""
+        one, other = self.meaning(request_id), self.meaning(made_for)
+        return one is not None and other is not None and one.answer != other.answer

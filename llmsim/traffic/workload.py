@@ -21,6 +21,7 @@ from llmsim.luck import Luck
 from llmsim.traffic.arrivals import BLOCK, Arrivals, Given
 from llmsim.traffic.clients import mixes, population
 from llmsim.traffic.conversations import Conversation, Opening, Recorded, Scripts, whole
+from llmsim.traffic.meanings import Meanings
 from llmsim.traffic.replay import Sessions, replayed, sessions_of
 from llmsim.traffic.seasons import DAY_S
 from llmsim.traffic.sessions import MOST_STEPS, Agent
@@ -100,13 +101,13 @@ class Workload:
             "output_tokens",
             "patience",
             "user",
-            "topic",
-            "paraphrase",
             "documents",
             "steps",
             "runaway",
         )
         self._series = {name: luck.series(f"workload.{name}") for name in names}
+        #: What arrivals mean, if anything is said about that.
+        self.meanings = Meanings(traffic.topics, luck) if traffic.topics is not None else None
         self._users = [one.name for one in people] or [f"u{number}" for number in range(traffic.users)]
         self._blocks: dict[int, list[_Row]] = {}
         # Virtual users ask for rows all over the last few iterations; one block at a time would be made again for each.
@@ -274,17 +275,10 @@ class Workload:
         return [Opening(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
     def _questions(self, first: int) -> list[str]:
-        """The prompt's words: equal for equal topics, unless somebody paraphrased."""
-        topics = self._traffic.topics
-        if topics is None:
+        """The prompt's words: equal for equal questions, unless somebody paraphrased."""
+        if self.meanings is None:
             return [f"question {index}" for index in range(first, first + _BLOCK)]
-        edges = _zipf_edges(topics.zipf.s, topics.zipf.unique)
-        drawn = np.searchsorted(edges, self._uniform("topic", first)).tolist()
-        own_words = (self._uniform("paraphrase", first) < topics.paraphrases).tolist()
-        return [
-            f"topic {topic} in the words of {index}" if own else f"topic {topic}"
-            for index, (topic, own) in enumerate(zip(drawn, own_words, strict=True), first)
-        ]
+        return self.meanings.texts(first)
 
 
 def _knows_beginnings(route: Route) -> bool:
@@ -325,14 +319,6 @@ class _Recording(NamedTuple):
 def _known(recorded: NDArray[np.int64], drawn: NDArray[np.float64]) -> NDArray[np.int64]:
     """What was recorded, and what was drawn where that is 0."""
     return np.where(recorded > 0, recorded, whole(drawn))
-
-
-@lru_cache(maxsize=8)
-def _zipf_edges(s: float, unique: int) -> NDArray[np.float64]:
-    mass = np.arange(1, unique + 1, dtype=np.float64) ** -s
-    edges = np.cumsum(mass / mass.sum())
-    edges[-1] = 1.0
-    return edges
 
 
 def _per_route(

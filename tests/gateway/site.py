@@ -5,6 +5,7 @@ from gateway.policies.toys import Toy, ask
 from llmsim.engine.driver import simulate
 from llmsim.gateway.contract import policy
 from llmsim.gateway.pipeline import Gateway
+from llmsim.stores import LiveStores
 
 
 class Site:
@@ -18,6 +19,7 @@ class Site:
             on_attempt=self.attempts.append,
             on_event=lambda kind, fields: self.events.append((kind, fields)),
             seed=seed,
+            stores=LiveStores(),
         )
 
     async def send(self, request=None, exchange=None):

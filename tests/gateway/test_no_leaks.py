@@ -38,6 +38,7 @@ from llmsim.gateway.policies import (
     RateLimit,
     Retry,
     RunawayGuard,
+    SemanticCache,
     ShedLevel,
     SingleFlight,
     Timeout,
@@ -69,6 +70,7 @@ EXAMPLES = {
     "fallback": Fallback(order=("a", "b")),
     "hedge": Hedge(after=0.3, max_hedges=2, budget=None),
     "retry": Retry(backoff=Backoff(initial=0.2)),
+    "semantic_cache": SemanticCache(backend="exact"),
     "timeout": Timeout(ttft=1.0, inter_token=0.5, total=2.0),
 }
 

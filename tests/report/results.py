@@ -40,7 +40,7 @@ def scenario(**changes):
 
 
 @cache  # dozens of tests look at the same days
-def spike(number=0, *, failing=0.6, rate=8.0, end_s=100.0, seed=1):
+def spike(number=0, *, failing=0.6, rate=8.0, end_s=100.0, seed=1, match="exact"):
     """Requests at `rate`, most of them rate limited between 40 and 50 s, each of those tried three times."""
     luck = np.random.default_rng([seed, number])
     requests, attempts, events = [], [], []
@@ -69,7 +69,7 @@ def spike(number=0, *, failing=0.6, rate=8.0, end_s=100.0, seed=1):
             requests.append(
                 request(
                     session=session, arrival_s=arrival, served_by="cache", served_from="cache", first_choice="",
-                    attempts=0, ttft_s=0.0, e2e_s=0.0, max_inter_token_s=math.nan, saved_usd=1e-4,
+                    cache_match=match, attempts=0, ttft_s=0.0, e2e_s=0.0, max_inter_token_s=math.nan, saved_usd=1e-4,
                 )
             )  # fmt: skip
         else:

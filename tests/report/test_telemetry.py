@@ -30,8 +30,8 @@ def test_a_window_by_hand():
     rows = [
         # 3 s late in the gateway, 0.5 s in the queue, 0.5 s to a first token, 2 s of generation
         request(arrival_s=1.0, ttft_s=4.0, e2e_s=6.0, attempts=2, fallbacks=1, served_by="anthropic", output_tokens=21),
-        request(session=1, arrival_s=2.0, served_from="cache", served_by="cache", attempts=0, first_choice="",
-                ttft_s=0.0, e2e_s=0.0, output_tokens=11),
+        request(session=1, arrival_s=2.0, served_from="cache", served_by="cache", cache_match="exact", attempts=0,
+                first_choice="", ttft_s=0.0, e2e_s=0.0, output_tokens=11),
         request(session=2, arrival_s=3.0, outcome="timeout"),
         request(session=3, arrival_s=4.0, ttft_s=2.0, e2e_s=2.0),  # came whole
     ]  # fmt: skip

@@ -16,6 +16,7 @@ def cached(**fields):
         request(
             served_by="cache",
             served_from="cache",
+            cache_match="exact",
             first_choice="",
             attempts=0,
             ttft_s=0.0,
@@ -133,9 +134,11 @@ def test_cache_rates():
     assert value(rows, "cache_hit_rate") == value(rows, "exact_hit_rate") == 0.5
     assert value(rows, "false_hit_rate") == 0.0
     assert value(rows, "saved") == 0.75
+    assert value([*rows, cached(cache_match="semantic", false_hit=True)], "false_hit_rate") == 0.2
+    assert value([*rows, cached(cache_match="semantic")], "exact_hit_rate") == 0.4
     # Whether a cache of one's own was right, nobody recorded.
-    assert math.isnan(value(rows, "false_hit_rate", exact_cache=False))
-    assert value([request()], "false_hit_rate", exact_cache=False) == 0.0
+    assert math.isnan(value([*rows, cached(cache_match="")], "false_hit_rate"))
+    assert value([request()], "false_hit_rate") == 0.0
 
 
 def test_safety_counters():

@@ -101,7 +101,7 @@ def with_vectors(requests, attempts=(), stored_byte_s=0.0, **fields):
     """A sample as a semantic cache would leave it: what it used is in three columns and a counter."""
     one = sample(requests, attempts, prices=PRICES, costs=MODEL, counters={STORED_BYTE_S: stored_byte_s}, **fields)
     uses = pl.DataFrame({EMBEDDING_TOKENS: [900, 100], VECTOR_QUERIES: [1, 1], VECTOR_WRITES: [1, 0]})
-    one.__dict__["requests"] = pl.concat([one.requests, uses], how="horizontal")
+    one.__dict__["requests"] = one.requests.with_columns(*uses)
     return one
 
 

@@ -26,6 +26,7 @@ from llmsim.gateway.policies.retry import Retry, RetryRule
 from llmsim.gateway.policies.retry_budgets import ActiveBudget, Quota
 from llmsim.gateway.policies.route import Routing
 from llmsim.gateway.policies.runaway_guard import RunawayGuard
+from llmsim.gateway.policies.semantic_cache import SemanticCache
 from llmsim.gateway.policies.single_flight import SingleFlight
 from llmsim.gateway.policies.structured_output import StructuredOutput
 from llmsim.gateway.policies.timeout import Timeout
@@ -59,6 +60,7 @@ __all__ = [
     "RetryRule",
     "Routing",
     "RunawayGuard",
+    "SemanticCache",
     "ShedLevel",
     "SingleFlight",
     "StructuredOutput",

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from llmsim.algorithms.lru import LruCache
+from llmsim.gateway.caching import CacheUse
 from llmsim.gateway.contract import Handler, Run
+from llmsim.gateway.exchange import current_exchange
 from llmsim.gateway.policies._question import Cacheable, QuestionKey, Scope, check_question
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Outcome, Request, Response, Tap, Usage, WholeAnswer
@@ -88,6 +90,8 @@ class _Answer(NamedTuple):
     usage: Usage
     model: str
     origin: str
+    request_id: str
+    made_s: float
 
 
 class _CacheHandler:
@@ -110,22 +114,28 @@ class _CacheHandler:
         answer = self.answers.get(key, self._now())
         if answer is not None:
             self.hits += 1
+            exchange = current_exchange.get(None)
+            if exchange is not None:
+                exchange.cache = use = CacheUse()
+                use.match, use.nearest, use.made_for, use.made_s = "exact", 1.0, answer.request_id, answer.made_s
             whole = WholeAnswer(answer.text, answer.tokens, answer.usage)
             return Response(whole, upstream="cache", model=answer.model, served_from="cache", origin=answer.origin)
         self.misses += 1
         response = await call_next(request)
-        fill = _Fill(self, key, response)
+        fill = _Fill(self, key, request.id, response)
         response.tap(fill)
         response.on_end(fill)
         return response
 
-    def store(self, key: Hashable, response: Response, tap: Tap, usage: Usage) -> None:
+    def store(self, key: Hashable, request_id: str, response: Response, tap: Tap, usage: Usage) -> None:
         """Keep a complete answer."""
         self.stored += 1
+        now = self._now()
         # One chunk is what most simulated answers are.
         text, tokens = tap.chunks[0] if len(tap.chunks) == 1 else (tap.text, tap.tokens)
         usage = _of_one_call(response, usage)
-        self.answers.put(key, _Answer(text, tokens, usage, response.model, response.origin), self._now())
+        answer = _Answer(text, tokens, usage, response.model, response.origin, request_id, now)
+        self.answers.put(key, answer, now)
 
 
 def _of_one_call(response: Response, usage: Usage) -> Usage:
@@ -143,16 +153,17 @@ def _of_one_call(response: Response, usage: Usage) -> Usage:
 class _Fill(Tap):
     """An answer on its way into the cache; called when it has ended."""
 
-    __slots__ = ("_cache", "_key", "_response")
+    __slots__ = ("_cache", "_key", "_request_id", "_response")
 
-    def __init__(self, cache: _CacheHandler, key: Hashable, response: Response) -> None:
+    def __init__(self, cache: _CacheHandler, key: Hashable, request_id: str, response: Response) -> None:
         self.chunks = []
         self._cache = cache
         self._key = key
+        self._request_id = request_id
         self._response = response
 
     def __call__(self, outcome: Outcome, usage: Usage) -> None:
         response = self._response
         # Of a shared call the one who pays for it knows the tokens; the others have the same answer, and no usage.
         if outcome.kind == "ok" and response.finish_reason == "stop" and response.served_from != "flight":
-            self._cache.store(self._key, response, self, usage)
+            self._cache.store(self._key, self._request_id, response, self, usage)

@@ -1,0 +1,79 @@
+"""Answers in this process: a shelf that decides what stays, and an index that knows what is near."""
+
+from __future__ import annotations
+
+from llmsim.algorithms.shelf import Shelf
+from llmsim.gateway.caching import CacheUse, Entry, Match, Question, StoreSpec
+from llmsim.stores.index import Embedder, Index, Probe
+
+__all__ = ["LocalStore"]
+
+
+class LocalStore:
+    """Implements `AnswerStore` in memory.
+
+    Parameters
+    ----------
+    spec
+        How much it keeps.
+    embedder, index
+        What makes questions comparable, and finds the nearest. Both None: exact matches only.
+    """
+
+    def __init__(self, spec: StoreSpec, embedder: Embedder | None = None, index: Index | None = None) -> None:
+        self._shelf = Shelf(spec.capacity)
+        self._entries: dict[str, Entry] = {}
+        self._embedder = embedder
+        self._index = index
+
+    def __len__(self) -> int:
+        return len(self._shelf)
+
+    async def exact(self, question: Question, now_s: float) -> Entry | None:
+        entry = self._shelf.find((question.partition, question.key), now_s)
+        return self._entries[entry] if entry is not None else None
+
+    async def nearest(self, question: Question, now_s: float, use: CacheUse) -> Match | None:
+        if self._index is None or self._embedder is None:
+            return None
+        probe = await self._probe(question, use)
+        use.queries += 1
+        while (found := self._index.nearest(question.partition, probe)) is not None:
+            if self._shelf.lives(found.id, now_s):
+                return Match(self._entries[found.id], found.similarity)
+            self._forget(found.id)
+            self._shelf.drop(found.id)
+        return None
+
+    async def _probe(self, question: Question, use: CacheUse) -> Probe:
+        if question.probe is None:
+            assert self._embedder is not None
+            use.embedded_tokens += self._embedder.tokens(question)
+            question.probe = await self._embedder.probe(question)
+        return question.probe
+
+    async def put(self, question: Question, entry: Entry, use: CacheUse) -> None:
+        if self._index is not None:
+            probe = await self._probe(question, use)
+            self._index.add(entry.partition, entry.id, probe)
+            use.writes += 1
+        self._entries[entry.id] = entry
+        for gone in self._shelf.put(entry.id, (entry.partition, entry.key), expires_s=entry.expires_s):
+            self._forget(gone)
+
+    async def touch(self, entry: Entry, now_s: float, expires_s: float | None = None) -> None:
+        self._shelf.touch(entry.id, expires_s)
+        if expires_s is not None and entry.id in self._entries:
+            self._entries[entry.id] = self._entries[entry.id]._replace(expires_s=expires_s)
+
+    async def drop(self, entry: Entry) -> None:
+        if self._shelf.drop(entry.id):
+            self._forget(entry.id)
+
+    def _forget(self, entry: str) -> None:
+        gone = self._entries.pop(entry)
+        if self._index is not None:
+            self._index.remove(gone.partition, entry)
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
