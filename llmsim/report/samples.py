@@ -11,7 +11,7 @@ from llmsim.report.tables import frame
 from llmsim.scenario.objectives import objectives_of
 from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.recorder import Replication
-from llmsim.telemetry.sample import Sample
+from llmsim.telemetry.sample import FaultWindow, Sample
 
 __all__ = ["last_fault_end_s", "measured_until_s", "sample_of", "samples"]
 
@@ -41,6 +41,7 @@ def sample_of(scenario: Scenario, replication: Replication, requests: pl.DataFra
         end_s,
         counters=replication.counters,
         prices={name: provider.price for name, provider in scenario.providers.items()},
+        faults=tuple(FaultWindow(fault.name, fault.at, fault.end_s) for fault in scenario.faults),
         last_fault_end_s=last_fault_end_s(scenario, end_s),
         steady_state=tuple(objectives_of(scenario, "steady_state")),
         costs=scenario.costs,

@@ -11,10 +11,12 @@ from llmsim.report.samples import last_fault_end_s, samples
 from llmsim.report.verdict import MINIMUM, Judgement, Look, Word, judge, look_at, median, next_look
 from llmsim.scenario.objectives import Objective, objectives_of
 from llmsim.scenario.spec import Scenario
-from llmsim.telemetry.metrics import METRICS, MIN_WINDOW_REQUESTS, evaluate_condition
+from llmsim.telemetry.metrics import METRICS, evaluate_condition
 from llmsim.telemetry.percentiles import samples_needed
+from llmsim.telemetry.phases import MIN_WINDOW_REQUESTS
 from llmsim.telemetry.recorder import Replication
 from llmsim.telemetry.sample import Sample
+from llmsim.units import format_duration
 
 __all__ = ["Judge", "Overall", "SloResult", "measure", "overall", "slo_results"]
 
@@ -38,7 +40,7 @@ class SloResult(NamedTuple):
     @property
     def unit(self) -> str:
         """Unit of the values, as in `llmsim.telemetry.metrics.METRICS`."""
-        return METRICS[self.objective.metric].unit
+        return "factor" if self.objective.burn is not None else METRICS[self.objective.metric].unit
 
     @property
     def shown(self) -> str:
@@ -131,13 +133,20 @@ def _why_missing(line: Objective, scenario: Scenario) -> str:
         if math.isnan(last_fault_end_s(scenario, scenario.clock.duration)):
             return "no fault, or one that outlasts the measured time"
         return "too little time or traffic after the last fault"
+    if line.phase is not None and not scenario.faults:
+        return "the scenario has no faults"
+    if line.burn is not None:
+        return f"less time than its long window, {format_duration(line.burn.long_s)}"
+    if line.window_s is not None:
+        return f"no window of {format_duration(line.window_s)} had the requests it takes"
     if line.percentile is not None:
         return f"{metric} p({line.percentile:g}) needs {samples_needed(line.percentile)} requests that have one"
     if metric == "retry_amplification" and line.aggregate == "max":
         return f"no 10 s window had {MIN_WINDOW_REQUESTS} requests sent upstream"
     if metric in ("false_hit_rate", "exact_hit_rate"):
         return "nothing tells whether the answers of your own cache were right"
-    return "no requests with these tags" if line.tags else "no requests"
+    when = f" {line.phase.when} {line.phase.fault or 'the faults'}" if line.phase is not None else ""
+    return f"no requests{' with these tags' if line.tags else ''}{when}"
 
 
 class Judge:

@@ -318,18 +318,24 @@ def _objectives(document: Document, section: str) -> Iterator[Problem]:
         "provider": _names(document, "providers"),
         "tenant": sorted({str(one["tenant"]) for one in (*routes, *clients) if one.get("tenant")}),
     }
+    faults = [str(fault["name"]) for fault in _mappings(document.get(("faults",))) if "name" in fault]
     for key, expressions in mapping.items():
         path: Path = (section, key)
         for index, text in enumerate(expressions if isinstance(expressions, list | tuple) else ()):
             try:
-                objective = parse_objective(key, text, tag_values=tag_values) if isinstance(text, str) else None
+                if not isinstance(text, str):
+                    continue
+                objective = parse_objective(key, text, tag_values=tag_values, fault_names=faults)
             except ObjectiveError as error:
                 at = path if error.in_key else (*path, index)
                 yield document.problem(at, error.message, error.hint, at_key=error.in_key)
                 if error.in_key:
                     break  # wrong once, however many expressions it has
                 continue
-            if objective is not None and objective.metric == "recovery_time":
+            if section == "steady_state" and (objective.phase or objective.window_s or objective.abort_on_fail):
+                message = "the steady state is looked at in windows of 10 s, before and after faults"
+                yield document.problem((*path, index), message, "Write the bound alone, or move the line to slo:.")
+            if objective.metric == "recovery_time":
                 yield from _recovery_time(document, section, path)
                 break
 

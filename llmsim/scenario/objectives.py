@@ -1,6 +1,8 @@
 """SLO lines: what ``ttft{route:chat}: ["p(95) < 2s"]`` says, as a value.
 
-The grammar is k6's, with units: a key ``metric{tag:value,tag:value}`` and expressions ``aggregate comparison bound``.
+The grammar is k6's, with units: a key ``metric{tag:value,tag:value}`` and expressions ``aggregate comparison bound``,
+after which may stand ``before``, ``during`` or ``after`` a fault (by its name, or ``fault`` for all), ``window 10s``
+(the bound holds in every window of that length) and ``abort_on_fail`` (nothing else is run once it is broken).
 `METRICS` is the one table of what can be bounded, by which aggregates, in which unit. What a metric *is* stands in
 `llmsim.telemetry.metrics`; here stands only how it is written.
 """
@@ -14,6 +16,9 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from llmsim.errors import Problem, ScenarioError
+from llmsim.scenario.objective_parts import ObjectiveError, parse_burn, parse_part
+from llmsim.telemetry.burn import Burn
+from llmsim.telemetry.sample import Phase
 from llmsim.units import COUNT, DURATION, MULTIPLIER, RATE, RATIO, USD, Unit
 
 if TYPE_CHECKING:
@@ -65,7 +70,9 @@ METRICS: dict[str, Measure] = {
     "max_inter_token": Measure(
         DURATION, _TREND, True, "longest gap between two tokens of an answer; failures count as +inf"
     ),
-    "error_rate": Measure(RATIO, _SHARE, True, "failures (abandoned and unfinished requests too) / requests"),
+    "error_rate": Measure(
+        RATIO, (*_SHARE, "burn"), True, "failures (abandoned and unfinished requests too) / requests"
+    ),
     "abandoned_rate": Measure(RATIO, _SHARE, True, "requests whose user left / requests"),
     "fallback_rate": Measure(RATIO, _SHARE, True, "answered by other than their first choice / went upstream"),
     "fallback_activations": Measure(COUNT, _VALUE, True, "times a fallback was entered"),
@@ -109,7 +116,7 @@ class Objective:
     tags
         Pairs that select requests, sorted; empty for all.
     aggregate
-        ``p``, ``mean``, ``med``, ``min``, ``max``, ``rate`` or ``value``.
+        ``p``, ``mean``, ``med``, ``min``, ``max``, ``rate``, ``value`` or ``burn``.
     percentile
         In (0, 100) where `aggregate` is ``p`` (and 50 for ``med``), else None.
     comparison
@@ -118,6 +125,14 @@ class Objective:
         In SI units or USD; ratios as 0 … 1.
     text, key
         The expression and its key as they were written.
+    phase
+        The part of the run it is about; None: all of it.
+    window_s
+        Length of the windows of which each must hold; None: the part as a whole.
+    burn
+        For ``burn``: what is promised, and the two windows.
+    abort_on_fail
+        Whether nothing else need be run once it has failed.
     line
         Where the expression stands in its file, from 1.
 
@@ -139,30 +154,19 @@ class Objective:
     text: str
     key: str
     line: int | None = None
+    phase: Phase | None = None
+    window_s: float | None = None
+    abort_on_fail: bool = False
+    burn: Burn | None = None
+
+    @property
+    def low_is_good(self) -> bool:
+        """Whether it bounds from above."""
+        return self.comparison in ("<", "<=")
 
     def holds(self, measured: float) -> bool:
         """Whether a measured value is inside the bound; NaN (nothing to measure) is not."""
         return _COMPARE[self.comparison](measured, self.bound)
-
-
-class ObjectiveError(ValueError):
-    """An SLO line is wrong.
-
-    Parameters
-    ----------
-    message
-        What is wrong.
-    hint
-        What to type instead.
-    in_key
-        Whether the key is wrong rather than the expression.
-    """
-
-    def __init__(self, message: str, hint: str, *, in_key: bool = False) -> None:
-        super().__init__(f"{message}. {hint}")
-        self.message = message
-        self.hint = hint
-        self.in_key = in_key
 
 
 def parse_objectives(
@@ -222,7 +226,12 @@ def objectives_of(scenario: Scenario, section: Literal["slo", "steady_state"] = 
 
 
 def parse_objective(
-    key: str, text: str, line: int | None = None, *, tag_values: Mapping[str, Iterable[str]] | None = None
+    key: str,
+    text: str,
+    line: int | None = None,
+    *,
+    tag_values: Mapping[str, Iterable[str]] | None = None,
+    fault_names: Iterable[str] | None = None,
 ) -> Objective:
     """One SLO line.
 
@@ -236,16 +245,20 @@ def parse_objective(
     found = re.fullmatch(r"\s*([^<>=!\s()]+)\s*(?:\(([^()]*)\))?\s*([<>=!]+)\s*(\S.*?)\s*", text)
     if found is None:
         raise ObjectiveError(f"{text!r} is not aggregate, comparison and bound", _form(metric))
-    name, argument, comparison, bound_text = found.groups()
-    aggregate, percentile = _parse_aggregate(metric, name, argument)
+    name, argument, comparison, rest = found.groups()
+    part = parse_part(metric, text, rest, fault_names)
+    burn = parse_burn(argument, window=part.window_s is not None) if name == "burn" == measure.aggregates[-1] else None
+    aggregate, percentile = ("burn", None) if burn else _parse_aggregate(metric, name, argument)
+    unit = MULTIPLIER if burn else measure.unit
     if comparison not in _COMPARE:
         raise ObjectiveError(f"{comparison!r} in {text!r} is no comparison", "Use <, <=, > or >=.")
     try:
-        bound = float(measure.unit.parse(bound_text))
+        bound = float(unit.parse(part.bound))
     except ValueError as error:
         wrong = str(error).partition("; ")[0]
         raise ObjectiveError(f"the bound of {text!r}: {wrong}", _form(metric)) from None
-    return Objective(metric, tags, aggregate, percentile, comparison, bound, text, key, line)  # type: ignore[arg-type]
+    about = (part.phase, part.window_s, part.abort_on_fail, burn)
+    return Objective(metric, tags, aggregate, percentile, comparison, bound, text, key, line, *about)  # type: ignore[arg-type]
 
 
 def _form(metric: str) -> str:

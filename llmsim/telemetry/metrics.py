@@ -16,18 +16,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from llmsim.telemetry.burn import Burn, worst_burn
 from llmsim.telemetry.costs import cost_parts
 from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE
 from llmsim.telemetry.percentiles import percentile
+from llmsim.telemetry.phases import MIN_WINDOW_REQUESTS, in_phase, windows_of
 from llmsim.telemetry.recovery import recovery_time
 from llmsim.telemetry.sample import Condition, Sample
 
-__all__ = ["METRICS", "MIN_WINDOW_REQUESTS", "WINDOW_S", "Metric", "evaluate", "evaluate_condition", "values"]
+__all__ = ["METRICS", "WINDOW_S", "Metric", "evaluate", "evaluate_condition", "values"]
 
 WINDOW_S = 10.0  #: length of the windows that ``max`` and recovery look at
-
-#: A window with fewer requests says nothing about a rate: one request with three attempts is no retry storm.
-MIN_WINDOW_REQUESTS = 10
 
 Unit = Literal["s", "ratio", "factor", "count", "usd", "per_s"]
 
@@ -326,5 +325,20 @@ def _aggregate(ascending: NDArray[np.float64], aggregate: str, percent: float | 
 
 
 def evaluate_condition(sample: Sample, condition: Condition) -> float:
-    """The measured value that a bound is about."""
-    return evaluate(sample, condition.metric, condition.aggregate, condition.percentile, condition.tags)
+    """The measured value that a bound is about; of a bound on every window, that of the worst one."""
+    part = in_phase(sample, condition.phase) if condition.phase is not None else sample
+    if part is None:
+        return math.nan
+    if condition.burn is not None:
+        return worst_burn(part.tagged(condition.tags), Burn(*condition.burn))
+    if condition.window_s is None:
+        return evaluate(part, condition.metric, condition.aggregate, condition.percentile, condition.tags)
+    tagged = part.tagged(condition.tags)
+    in_windows = [
+        evaluate(window, condition.metric, condition.aggregate, condition.percentile)
+        for window in windows_of(tagged, condition.window_s)
+    ]
+    told = [value for value in in_windows if not math.isnan(value)]
+    if not told:
+        return math.nan
+    return max(told) if condition.low_is_good else min(told)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import polars as pl
 
 from llmsim.pricing import TokenPrice
 from llmsim.telemetry.cost_model import NO_COSTS, CostModel
 
-__all__ = ["Condition", "Sample", "Tags"]
+__all__ = ["Condition", "FaultWindow", "Phase", "Sample", "Tags", "When"]
 
 Tags = tuple[tuple[str, str], ...]
+When = Literal["before", "during", "after"]
 
 #: A tag selects by this. A failure belongs to the provider it was first routed to: to whom else?
 _TAG_COLUMNS: dict[str, pl.Expr] = {
@@ -23,6 +24,21 @@ _TAG_COLUMNS: dict[str, pl.Expr] = {
     "user": pl.col("user"),
     "provider": pl.when(pl.col("served_by") == "").then(pl.col("first_choice")).otherwise(pl.col("served_by")),
 }
+
+
+class FaultWindow(NamedTuple):
+    """When a fault was at work, on the scenario's clock."""
+
+    name: str
+    start_s: float
+    end_s: float  #: inf: to the end
+
+
+class Phase(NamedTuple):
+    """A part of the measured time, told by faults. Requests belong to it by their arrival."""
+
+    when: When
+    fault: str = ""  #: name of one fault; empty: all of them (before the first, during any, after the last)
 
 
 class Condition(Protocol):
@@ -36,6 +52,14 @@ class Condition(Protocol):
     def aggregate(self) -> str: ...
     @property
     def percentile(self) -> float | None: ...
+    @property
+    def phase(self) -> Phase | None: ...
+    @property
+    def window_s(self) -> float | None: ...
+    @property
+    def burn(self) -> tuple[float, float, float] | None: ...
+    @property
+    def low_is_good(self) -> bool: ...
     def holds(self, measured: float) -> bool:
         """Whether a measured value is inside the bound."""
 
@@ -58,6 +82,8 @@ class Sample:
         Per upstream; for what the first choice would have charged.
     last_fault_end_s
         NaN without faults, or where a fault outlasts the measured time.
+    faults
+        When which fault was at work.
     steady_state
         What "recovered" means.
     costs
@@ -65,6 +91,8 @@ class Sample:
     shared
         Which share of what belongs to no request (the vector store's storage) counts here: in a part of the time that
         part, in a selection of requests nothing.
+    spans_s
+        Where these requests arrived in several stretches of time: each of them. Empty: all the time between.
     """
 
     requests: pl.DataFrame
@@ -74,15 +102,22 @@ class Sample:
     counters: Mapping[str, float] = field(default_factory=dict)
     prices: Mapping[str, TokenPrice] = field(default_factory=dict)
     last_fault_end_s: float = math.nan
+    faults: tuple[FaultWindow, ...] = ()
     steady_state: tuple[Condition, ...] = ()
     costs: CostModel = NO_COSTS
     shared: float = 1.0
+    spans_s: tuple[tuple[float, float], ...] = ()
     cache: dict[object, object] = field(default_factory=dict, repr=False)  # what was computed already
 
     @property
     def duration_s(self) -> float:
         """How long requests arrived."""
-        return self.end_s - self.start_s
+        return sum(end_s - start_s for start_s, end_s in self.spans)
+
+    @property
+    def spans(self) -> tuple[tuple[float, float], ...]:
+        """The stretches of time in which these requests arrived."""
+        return self.spans_s or ((self.start_s, self.end_s),)
 
     def tagged(self, tags: Tags) -> Sample:
         """The requests with these tags.
@@ -98,7 +133,7 @@ class Sample:
         if isinstance(known, Sample):
             return known
         requests = self.requests.filter([_TAG_COLUMNS[name] == value for name, value in tags])
-        part = replace(self._part(requests, self.start_s, self.end_s), shared=0.0)
+        part = replace(self._part(requests, self.start_s, self.end_s), shared=0.0, spans_s=self.spans_s)
         self.cache[tags] = part
         return part
 
@@ -111,7 +146,16 @@ class Sample:
         first, last = arrivals.search_sorted(start_s, side="left"), arrivals.search_sorted(end_s, side="left")
         return self._part(ordered.slice(first, last - first), start_s, end_s)
 
+    def within(self, spans: Sequence[tuple[float, float]]) -> Sample:
+        """The requests that arrived in any of these stretches of time, which are in order and do not overlap."""
+        if len(spans) == 1:
+            return self.between(*spans[0])
+        parts = [self.between(start_s, end_s) for start_s, end_s in spans]
+        requests = pl.concat([part.requests for part in parts])
+        whole = self._part(requests, spans[0][0], spans[-1][1])
+        return replace(whole, shared=sum(part.shared for part in parts), spans_s=tuple(spans))
+
     def _part(self, requests: pl.DataFrame, start_s: float, end_s: float) -> Sample:
         inside = max(0.0, min(end_s, self.end_s) - max(start_s, self.start_s))
         shared = self.shared * inside / self.duration_s if self.duration_s > 0 else 0.0
-        return replace(self, requests=requests, start_s=start_s, end_s=end_s, shared=shared, cache={})
+        return replace(self, requests=requests, start_s=start_s, end_s=end_s, shared=shared, spans_s=(), cache={})

@@ -34,6 +34,37 @@ def test_reads(key: str, text: str, expected: tuple) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "phase", "window_s", "abort"),
+    [
+        ("p(95) < 2s", None, None, False),
+        ("p(95) < 2s during fault", ("during", ""), None, False),
+        ("p(95) < 2s before faults", ("before", ""), None, False),
+        ("p(95)<2s  after  brown out", ("after", "brown out"), None, False),
+        ("p(95) < 2s window 10s", None, 10.0, False),
+        ("p(95) < 2s during window window 1m abort_on_fail", ("during", "window"), 60.0, True),
+        ("p(95) < 2s abort_on_fail", None, None, True),
+    ],
+)
+def test_which_part_of_the_run(text, phase, window_s, abort):
+    o = parse_objective("ttft", text)
+    assert (o.phase, o.window_s, o.abort_on_fail) == (phase, window_s, abort)
+    assert o.bound == 2.0
+
+
+def test_burn_rates():
+    o = parse_objective("error_rate", "burn(99.9%, 5m, 30s) < 14.4x during fault")
+    assert (o.aggregate, o.bound, o.phase) == ("burn", 14.4, ("during", ""))
+    assert o.burn == pytest.approx((0.999, 300.0, 30.0))
+
+
+def test_a_fault_that_does_not_exist():
+    with pytest.raises(ObjectiveError, match=r"no fault 'brownout'.*mean 'brown-out'"):
+        parse_objective("ttft", "p(95) < 2s during brownout", fault_names=["brown-out"])
+    with pytest.raises(ObjectiveError, match="the scenario has none"):
+        parse_objective("ttft", "p(95) < 2s after fault", fault_names=[])
+
+
+@pytest.mark.parametrize(
     ("key", "text", "message", "hint"),
     [
         ("ttfb", "p(95) < 2s", "unknown metric 'ttfb'", "Did you mean 'ttft'?"),
@@ -57,6 +88,18 @@ def test_reads(key: str, text: str, expected: tuple) -> None:
         ("error_rate", "value < -1%", "not a ratio", "value <"),
         ("cost", "value < 5", "not an amount of money", "$0.02"),
         ("goodput", "value > 3", "not a rate", "40/s"),
+        ("ttft", "p(95) < 2s during", "does not say during what", "during fault"),
+        ("ttft", "p(95) < 2s window", "needs a length above 0", "window 10s"),
+        ("ttft", "p(95) < 2s window 10", "needs a length above 0", "window 10s"),
+        ("ttft", "p(95) < 2s window 0s", "needs a length above 0", "window 10s"),
+        ("ttft", "p(95) < 2s abort on fail", "'2s abort on fail' is not a duration", "p(95) < 250ms"),
+        ("recovery_time", "value < 60s after fault", "about the run as a whole", "without after"),
+        ("max_in_flight", "value < 60 window 10s", "about the run as a whole", "without window"),
+        ("error_rate", "burn(99.9%) < 2x", "a promise and two windows", "burn(99.9%, 5m, 30s)"),
+        ("error_rate", "burn(99.9%, 30s, 5m) < 2x", "a long window and then a shorter one", "burn(99.9%, 5m, 30s)"),
+        ("error_rate", "burn(100%, 5m, 30s) < 2x", "nothing can burn", "burn(99.9%, 5m, 30s)"),
+        ("error_rate", "burn(99.9%, 5m, 30s) < 2x window 10s", "windows of its own", "Remove window"),
+        ("ttft", "burn(99.9%, 5m, 30s) < 2x", "ttft has no 'burn'", "p(N)"),
         ("ttft{route=chat}", "p(95) < 2s", "is no tag", "ttft{route:chat}"),
         ("ttft{roote:chat}", "p(95) < 2s", "unknown tag 'roote'", "'route'"),
         ("ttft{route:caht}", "p(95) < 2s", "there is no route 'caht'", "'chat'"),
