@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from llmsim.cli.capacity import capacity
+from llmsim.cli.check import check
 from llmsim.cli.explain import explain
 from llmsim.cli.import_gateway import import_gateway
 from llmsim.cli.policies import policies
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(capacity)
+app.command()(check)
 app.command()(explain)
 app.command()(import_gateway)
 app.command()(policies)
@@ -52,6 +54,7 @@ def llmsim(
     Examples:
       llmsim run scenarios/hacker-news-spike.yaml
       llmsim run scenarios/*.yaml --json results.json
+      llmsim check scenarios/ --junit check.xml
       llmsim explain out 17/0/0
       llmsim trace describe requests.csv
       llmsim policies retry

@@ -26,8 +26,23 @@ def program() -> str:
     return f"python {shlex.quote(str(started))}" if started.suffix == ".py" else "llmsim"
 
 
-def replay(file: Path | str, seed: int | None, replications: int | None = None, overrides: Sequence[str] = ()) -> str:
-    """``llmsim run FILE --seed …``, ready to be pasted; `--jobs` is left out, for it changes nothing."""
+def replay(
+    file: Path | str,
+    seed: int | None,
+    replications: int | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    started_as: str = "",
+) -> str:
+    """``llmsim run FILE --seed …``, ready to be pasted; `--jobs` is left out, for it changes nothing.
+
+    Parameters
+    ----------
+    file, seed, replications, overrides
+        What was asked.
+    started_as
+        How the command line was started, where this process cannot know.
+    """
     words = ["run", str(file)]
     if seed is not None:
         words += ["--seed", str(seed)]
@@ -35,4 +50,4 @@ def replay(file: Path | str, seed: int | None, replications: int | None = None, 
         words += ["--replications", str(replications)]
     for override in overrides:
         words += ["--set", override]
-    return f"{program()} {shlex.join(words)}"
+    return f"{started_as or program()} {shlex.join(words)}"

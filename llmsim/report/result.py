@@ -343,5 +343,7 @@ def _slo_row(line: SloResult) -> dict[str, Any]:
         "interval": jsonable(line.interval),
         "verdict": line.verdict,
         "line": line.objective.line,
+        "shown": f"{line.shown} ({line.shown_interval})" if line.interval is not None else line.shown,
+        "excess": jsonable(line.excess),
         "reason": line.reason,
     }

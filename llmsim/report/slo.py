@@ -43,6 +43,15 @@ class SloResult(NamedTuple):
         return "factor" if self.objective.burn is not None else METRICS[self.objective.metric].unit
 
     @property
+    def excess(self) -> float:
+        """How many times the bound is exceeded, to sort by: 2.0 is twice as much, or half as much, as it may be."""
+        measured, bound = self.measured, self.objective.bound
+        if math.isnan(measured):
+            return 0.0
+        over, under = (measured, bound) if self.objective.low_is_good else (bound, measured)
+        return over / under if under > 0 else math.inf
+
+    @property
     def shown(self) -> str:
         """The measured value with its unit."""
         return figure(self.measured, self.unit)

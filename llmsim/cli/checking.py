@@ -1,0 +1,176 @@
+"""One scenario of a check: run, judged and told, in whatever process it is."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmsim.api import load
+from llmsim.api import run as simulate
+from llmsim.cli.failures import INTERRUPTED, block, page_of
+from llmsim.cli.files import missing_file
+from llmsim.cli.replay import replay
+from llmsim.errors import LlmsimError, SimulationInterrupted
+from llmsim.report.layout import MARKS, common_reason
+from llmsim.report.markdown import to_markdown
+from llmsim.report.result import Result
+from llmsim.scenario.preflight import preflight
+from llmsim.scenario.spec import Scenario
+
+__all__ = ["Asked", "check_one", "gateway_named", "work_of"]
+
+_WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a check does with every scenario."""
+
+    seed: int | None = None
+    replications: int | None = None
+    overrides: tuple[str, ...] = ()
+    gateway: str = ""  #: ``module:name`` of one to put in place of the scenario's
+    out: Path | None = None
+    allow_undecided: bool = False
+    traceback: bool = False
+    program: str = "llmsim"  #: what starts the command that gives the same again
+
+    def again(self, file: Path, seed: int | None) -> str:
+        """That command."""
+        command = replay(file, seed, self.replications, self.overrides, started_as=self.program)
+        return f"{command} --gateway {self.gateway}" if self.gateway else command
+
+
+def check_one(file: Path, asked: Asked, *, alone: bool) -> dict[str, Any]:
+    """Run one scenario.
+
+    Parameters
+    ----------
+    file, asked
+        Which, and how.
+    alone
+        Whether this process does nothing else that an interrupt is for.
+
+    Returns
+    -------
+    dict
+        What the JSON says of it, and ``text`` and ``markdown`` for people.
+    """
+    if not alone:  # Ctrl-C reaches the whole process group; only the parent decides what it means
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    again = asked.again(file, asked.seed)
+    try:
+        scenario = _read(file, asked)
+        result = simulate(scenario, seed=asked.seed, replications=asked.replications, progress=lambda _: None)
+    except SimulationInterrupted as stop:
+        page = _told(file, stop.partial, asked)
+        return {**page, "exit_code": INTERRUPTED}
+    except Exception as error:
+        told = block(error, str(file), again, whole=asked.traceback)
+        text = f"✗ ERROR     {file}\n{textwrap.indent(told, '    ')}"
+        return {**page_of(error, str(file)), "replay": again, "text": text}
+    page = _told(file, result, asked)
+    if asked.out is not None:
+        try:
+            page["saved"] = str(result.save(asked.out / file.stem))
+        except LlmsimError as error:
+            page |= {"exit_code": page_of(error, str(file))["exit_code"], "text": f"{page['text']}\n  {error}"}
+    return page
+
+
+def _read(file: Path, asked: Asked) -> Scenario:
+    missing = missing_file(file)
+    if missing is not None:
+        raise missing
+    scenario = load(file, asked.overrides)
+    return scenario.with_gateway(gateway_named(asked.gateway)) if asked.gateway else scenario
+
+
+def gateway_named(name: str) -> Any:
+    """The gateway (or list of policies, or ``async def``) that ``module:name`` stands for.
+
+    The module is looked for in the current directory, too.
+
+    Raises
+    ------
+    LlmsimError
+        Saying which half of the name is wrong.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise LlmsimError(f"--gateway {name!r} is no module and name; write it like my_app.gateway:gateway")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise LlmsimError(f"--gateway {name}: cannot import {module_name} from {here} ({error})") from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        names = ", ".join(sorted(one for one in vars(module) if one.isidentifier() and not one.startswith("_")))
+        raise LlmsimError(f"--gateway {name}: {module_name} has no {attribute!r}; it has {names}") from None
+
+
+def work_of(file: Path, asked: Asked) -> float:
+    """About how many requests it will simulate: what progress and the order of work go by; 0 if it cannot be read."""
+    try:
+        scenario = load(file, asked.overrides)
+        return preflight(scenario).expected_requests * (asked.replications or scenario.replications)
+    except Exception:
+        return 0.0
+
+
+def _told(file: Path, result: Result, asked: Asked) -> dict[str, Any]:
+    again = asked.again(file, result.seed)
+    return {
+        "file": str(file),
+        "exit_code": result.exit_code(allow_undecided=asked.allow_undecided),
+        "replay": again,
+        **result.to_dict(),
+        "text": _block(file, result, again),
+        "markdown": to_markdown(result),
+        "aborts": any(line.objective.abort_on_fail and line.verdict == "FAIL" for line in result.slo),
+    }
+
+
+def _block(file: Path, result: Result, again: str) -> str:
+    """What a person needs to know of a scenario: all of what is not well, and little of what is."""
+    made, most = len(result.replications), result.requested
+    of = f" of {most}" if most > made else ""
+    lines = [f"{MARKS[result.verdict]} {result.verdict:<10}{file}  ({made}{of} replications, seed {result.seed})"]
+    broken = [line for line in result.slo if line.verdict != "PASS"]
+    if broken:
+        rows = [
+            (
+                f"{MARKS[line.verdict]} {line.objective.key}  {line.objective.text}",
+                line.shown,
+                line.shown_interval,
+                f"line {line.objective.line}" if line.objective.line else "",
+                "" if common_reason(result) else line.reason,
+            )
+            for line in broken
+        ]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        for slo, shown, interval, where, reason in rows:
+            cells = (f"{slo:<{widths[0]}}", f"{shown:>{widths[1]}}", f"{interval:>{widths[2]}}", where)
+            lines.append(f"    {'  '.join(cells)}".rstrip())
+            if reason:
+                lines.append(f"        {reason}")
+        if common_reason(result):
+            lines.append(f"    {common_reason(result)}")
+        held = len(result.slo) - len(broken)
+        lines += [f"    {held} other line{' holds' if held == 1 else 's hold'}"] if held else []
+        told = " ".join(result.advice)
+        lines += textwrap.wrap(told, _WIDTH, initial_indent="    Why: ", subsequent_indent=" " * 9)
+        lines.append(f"    The same again: {again}")
+    else:
+        lines += [f"    {advice}" for advice in result.advice[:1]]
+    lines += [f"    Note: {note}" for note in result.notes]
+    return "\n".join(lines)

@@ -1,0 +1,78 @@
+"""What a check found, for GitHub Actions: annotations on the lines of scenario files, and the summary of the step.
+
+GitHub shows 10 errors and 10 warnings of a step at most, so the worst come first; a summary may have 1 MiB
+(docs.github.com, "Workflow commands" and "Job summaries", as of 2026).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["LARGEST_SUMMARY", "MOST_ANNOTATIONS", "commands", "summary"]
+
+Page = Mapping[str, Any]
+
+MOST_ANNOTATIONS = 10  #: of a kind
+LARGEST_SUMMARY = 1024 * 1024  #: bytes
+
+_MARKS = {"PASS": "✅", "FAIL": "❌", "UNDECIDED": "❔", "NONE": "➖", "ERROR": "💥", "NOT RUN": "➖"}
+
+
+def commands(pages: Sequence[Page]) -> list[str]:
+    """Workflow commands, one a line: broken lines as errors, undecided ones as warnings, the worst first."""
+    errors: list[tuple[float, str]] = []
+    warnings: list[tuple[float, str]] = []
+    for page in pages:
+        for problem in page.get("problems", []):
+            text = f"{problem['message']}. {problem['hint'] or ''}"
+            errors.append((math.inf, _command("error", page, problem["line"], "not a scenario", text)))
+        for line in page.get("slo", []):
+            title = f"{page['scenario']}: {line['metric']} {line['expression']}"
+            told = [f"measured {line['shown']}.", line["reason"], *page.get("advice", [])[:1]]
+            text = " ".join(sentence for sentence in told if sentence)
+            if line["verdict"] == "FAIL":
+                errors.append((float(line["excess"]), _command("error", page, line["line"], title, text)))
+            elif line["verdict"] == "UNDECIDED":
+                warnings.append((float(line["excess"]), _command("warning", page, line["line"], title, text)))
+    chosen = []
+    for kind in (errors, warnings):
+        ordered = sorted(kind, key=lambda one: -one[0])  # stable: of equals the first
+        chosen += [command for _, command in ordered[:MOST_ANNOTATIONS]]
+    return chosen
+
+
+def _command(kind: str, page: Page, line: int | None, title: str, text: str) -> str:
+    at = f",line={line}" if line else ""
+    return f"::{kind} file={_value(str(page['file']))}{at},title={_value(title)}::{_data(text)}"
+
+
+def _data(text: str) -> str:
+    return text.strip().replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _value(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def summary(pages: Sequence[Page]) -> str:
+    """Markdown: a table of all scenarios, then what is not well in full, as far as it fits."""
+    rows = [f"| {_MARKS[page['verdict']]} {page['verdict']} | `{page['file']}` | {_broken(page)} |" for page in pages]
+    text = "\n".join(["## llmsim check", "", "| | scenario | |", "| --- | --- | --- |", *rows, ""])
+    for page in sorted(pages, key=lambda page: page["verdict"] != "FAIL"):
+        part = str(page.get("markdown", ""))
+        if page["verdict"] == "PASS" or not part:
+            continue
+        if len((text + part).encode()) > LARGEST_SUMMARY:
+            return text + "\n(more than fits here)\n"
+        text += f"\n{part}"
+    return text
+
+
+def _broken(page: Page) -> str:
+    if page["verdict"] == "ERROR":
+        return "; ".join(problem["message"] for problem in page.get("problems", [])).replace("|", "\\|")
+    lines = [line for line in page.get("slo", []) if line["verdict"] != "PASS"]
+    told = [f"`{line['metric']} {line['expression']}`: {line['shown']}".replace("|", "¦") for line in lines]
+    return "<br>".join(told) or f"{len(page.get('slo', []))} SLOs hold"

@@ -1,0 +1,165 @@
+"""`llmsim check`: what it finds, what it says, and what it leaves for CI."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from llmsim.report.github import MOST_ANNOTATIONS, commands, summary
+
+
+@pytest.fixture
+def three(scenario: Any, tmp_path: Path) -> Path:
+    """A folder with a scenario that holds, one that does not, and files that are none."""
+    folder = tmp_path / "chaos"
+    (folder / "deep").mkdir(parents=True)
+    scenario("good").rename(folder / "good.yaml")
+    scenario("bad", error_rate="90%").rename(folder / "deep" / "bad.scenario.yaml")
+    (folder / "compose.yaml").write_text("services: {}\n", encoding="utf-8")
+    (folder / "readme.md").write_text("traffic:\nproviders:\n", encoding="utf-8")
+    return folder
+
+
+def test_finds_scenarios_and_tells_the_broken_ones_in_full(three: Path, ask: Any) -> None:
+    ran = ask("check", "chaos", "--jobs", 1)
+    assert ran.exit_code == 1
+    bad, good, *_ = ran.stdout.split("\n\n")
+    assert bad.startswith("✗ FAIL      chaos/deep/bad.scenario.yaml  (6 replications, seed 3)")
+    row = next(line for line in bad.splitlines() if "error_rate" in line)
+    assert "value < 10%" in row and row.endswith("line 14")
+    assert "The same again: llmsim run chaos/deep/bad.scenario.yaml --seed 3" in bad
+    assert "Why: " in bad
+    assert good.startswith("✓ PASS      chaos/good.yaml")
+    assert "1 PASS, 1 FAIL in" in ran.stdout
+    assert "left out: chaos/compose.yaml" in ran.stderr
+
+
+def test_nothing_to_check(ask: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert ask("check").exit_code == 2
+    ran = ask("check", "empty")
+    assert ran.exit_code == 2
+    assert "no scenario in empty" in ran.stderr
+    ran = ask("check", "absent.yaml", "--jobs", 1)
+    assert ran.exit_code == 2
+    assert "there is no such file" in ran.stdout
+
+
+def test_a_file_that_is_no_scenario_does_not_keep_the_others_from_running(three: Path, ask: Any) -> None:
+    (three / "broken.scenario.yaml").write_text("version: 1\n", encoding="utf-8")
+    ran = ask("check", "chaos", "--jobs", 1, "--quiet")
+    assert ran.exit_code == 2
+    assert [line.split()[1] for line in ran.stdout.splitlines()[:3]] == ["ERROR", "FAIL", "PASS"]
+
+
+def _without_wall_times(text: str) -> str:
+    return json.dumps([{k: v for k, v in page.items() if k != "wall_s"} for page in json.loads(text)])
+
+
+@pytest.mark.slow
+def test_the_number_of_processes_does_not_show(three: Path, ask: Any) -> None:
+    one, two = (ask("check", "chaos", "--jobs", jobs, "--json", "-", "--quiet") for jobs in (1, 2))
+    assert (one.exit_code, two.exit_code) == (1, 1)
+    assert _without_wall_times(one.stdout) == _without_wall_times(two.stdout)
+
+
+def test_junit(three: Path, ask: Any, tmp_path: Path) -> None:
+    (three / "broken.scenario.yaml").write_text("version: 1\n", encoding="utf-8")
+    ask("check", "chaos", "--jobs", 1, "--junit", "check.xml", "--quiet")
+    root = ET.parse(tmp_path / "check.xml").getroot()
+    assert root.tag == "testsuites"
+    assert {key: root.attrib[key] for key in ("tests", "failures", "errors")} == {
+        "tests": "3", "failures": "1", "errors": "1",
+    }  # fmt: skip
+    broken, bad, good = root
+    assert broken.find("testcase/error") is not None
+    case = bad.find("testcase")
+    assert case is not None
+    assert case.attrib == {"classname": "bad", "name": "error_rate value < 10%"}
+    failure = case.find("failure")
+    assert failure is not None and failure.attrib["type"] == "FAIL"
+    assert "chaos/deep/bad.scenario.yaml:14" in str(failure.text)
+    measured = {one.attrib["name"]: one.attrib["value"] for one in bad.iter("property")}
+    assert 0.7 < float(measured["slo.1.measured"]) < 0.95
+    assert [child.tag for child in good] == ["properties", "testcase"]
+    assert good.find("testcase/failure") is None
+
+
+def test_undecided_is_a_failure_unless_allowed(scenario: Any, ask: Any, tmp_path: Path) -> None:
+    scenario("unsure", replications=2)
+    for options, code, tag in (((), 3, "failure"), (("--allow-undecided",), 0, "skipped")):
+        assert ask("check", "unsure.yaml", "--junit", "out.xml", *options).exit_code == code
+        assert ET.parse(tmp_path / "out.xml").getroot().find(f"testsuite/testcase/{tag}") is not None
+
+
+def test_under_github_actions(three: Path, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(place))
+    ran = ask("check", "chaos", "--jobs", 1, "--quiet")
+    found = [line for line in ran.stdout.splitlines() if line.startswith("::")]
+    assert len(found) == 1
+    assert found[0].startswith("::error file=chaos/deep/bad.scenario.yaml,line=14,")
+    assert ",title=bad%3A error_rate value < 10%25::measured " in found[0]
+    text = place.read_text(encoding="utf-8")
+    assert "| ❌ FAIL | `chaos/deep/bad.scenario.yaml` |" in text
+    assert "### ✗ bad: FAIL" in text and "good: PASS" not in text
+    assert not [line for line in ask("check", "chaos", "--jobs", 1, "--no-github").stdout.splitlines() if "::" in line]
+
+
+def _line(verdict: str, excess: float, metric: str = "ttft") -> dict[str, Any]:
+    return {
+        "metric": metric, "expression": "p(95) < 2s", "verdict": verdict, "excess": excess, "line": 4, "reason": "",
+        "shown": "3s",
+    }  # fmt: skip
+
+
+def test_the_worst_come_first_within_what_github_shows() -> None:
+    lines = [_line("FAIL", excess, f"m{excess}") for excess in range(15)] + [_line("UNDECIDED", 1.0)]
+    page = {"file": "a.yaml", "scenario": "a", "verdict": "FAIL", "slo": lines, "advice": ["100 %\nof it: bad"]}
+    told = commands([page])
+    assert len(told) == MOST_ANNOTATIONS + 1
+    assert "title=a%3A m14 " in told[0]
+    assert told[-1].startswith("::warning ")
+    assert "100 %25%0Aof it: bad" in told[0]
+
+
+def test_a_summary_that_is_too_long_is_cut_at_a_scenario() -> None:
+    page = {"file": "a.yaml", "scenario": "a", "verdict": "FAIL", "slo": [], "markdown": "x" * 700_000}
+    text = summary([page, page])
+    assert len(text) < 1024 * 1024
+    assert text.endswith("(more than fits here)\n")
+
+
+def test_a_line_that_aborts(scenario: Any, ask: Any, tmp_path: Path) -> None:
+    scenario("a", error_rate="90%", bound="10% abort_on_fail")
+    scenario("b")
+    ran = ask("check", "a.yaml", "b.yaml", "--jobs", 1, "--json", "out.json")
+    assert ran.exit_code == 1
+    pages = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert [page["verdict"] for page in pages] == ["FAIL", "NOT RUN"]
+    assert "since a.yaml failed a line that says abort_on_fail" in ran.stdout
+
+
+def test_ones_own_gateway(scenario: Any, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario("bad", error_rate="30%", bound="19%", duration="60s")
+    (tmp_path / "my_gateway_of_a_test.py").write_text(
+        "async def gateway(request, providers):\n"
+        "    try:\n"
+        "        return await providers['openai'].send(request)\n"
+        "    except Exception:\n"
+        "        return await providers['openai'].send(request)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert ask("check", "bad.yaml", "--set", "gateway.retry.max_attempts=1").exit_code == 1
+    ran = ask("check", "bad.yaml", "--gateway", "my_gateway_of_a_test:gateway")
+    assert ran.exit_code == 0, ran.stdout
+    ran = ask("check", "bad.yaml", "--gateway", "my_gateway_of_a_test:gatevay")
+    assert ran.exit_code == 2
+    assert "has no 'gatevay'; it has gateway" in ran.stdout
+    assert "write it like my_app.gateway:gateway" in ask("check", "bad.yaml", "--gateway", "x").stdout
