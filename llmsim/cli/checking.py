@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
-import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 from llmsim.api import load
 from llmsim.api import run as simulate
+from llmsim.chaos.named import gateway_named
 from llmsim.cli.failures import INTERRUPTED, block, page_of
 from llmsim.cli.files import missing_file
 from llmsim.cli.replay import replay
@@ -22,7 +21,7 @@ from llmsim.report.result import Result
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Scenario
 
-__all__ = ["Asked", "check_one", "gateway_named", "work_of"]
+__all__ = ["Asked", "check_one", "work_of"]
 
 _WIDTH = 100
 
@@ -89,33 +88,6 @@ def _read(file: Path, asked: Asked) -> Scenario:
         raise missing
     scenario = load(file, asked.overrides)
     return scenario.with_gateway(gateway_named(asked.gateway)) if asked.gateway else scenario
-
-
-def gateway_named(name: str) -> Any:
-    """The gateway (or list of policies, or ``async def``) that ``module:name`` stands for.
-
-    The module is looked for in the current directory, too.
-
-    Raises
-    ------
-    LlmsimError
-        Saying which half of the name is wrong.
-    """
-    module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute:
-        raise LlmsimError(f"--gateway {name!r} is no module and name; write it like my_app.gateway:gateway")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise LlmsimError(f"--gateway {name}: cannot import {module_name} from {here} ({error})") from error
-    try:
-        return getattr(module, attribute)
-    except AttributeError:
-        names = ", ".join(sorted(one for one in vars(module) if one.isidentifier() and not one.startswith("_")))
-        raise LlmsimError(f"--gateway {name}: {module_name} has no {attribute!r}; it has {names}") from None
 
 
 def work_of(file: Path, asked: Asked) -> float:

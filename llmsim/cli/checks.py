@@ -9,8 +9,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+from llmsim.chaos.discovery import discover
 from llmsim.cli.checking import Asked, check_one, work_of
-from llmsim.cli.discovery import discover
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED, worst
 from llmsim.cli.terminal import put
 from llmsim.report.figures import clock

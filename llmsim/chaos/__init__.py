@@ -1,0 +1,1 @@
+"""Rehearsals: which scenarios there are, and whose gateway goes through them."""

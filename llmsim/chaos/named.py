@@ -1,0 +1,39 @@
+"""Gateways that are Python code, by the name of where they are."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from llmsim.errors import LlmsimError
+
+__all__ = ["gateway_named"]
+
+
+def gateway_named(name: str) -> Any:
+    """The gateway (or list of policies, or ``async def``) that ``module:name`` stands for.
+
+    The module is looked for in the current directory, too.
+
+    Raises
+    ------
+    LlmsimError
+        Saying which half of the name is wrong.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise LlmsimError(f"{name!r} is no module and name; write it like my_app.gateway:gateway")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise LlmsimError(f"gateway {name}: cannot import {module_name} from {here} ({error})") from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        names = ", ".join(sorted(one for one in vars(module) if one.isidentifier() and not one.startswith("_")))
+        raise LlmsimError(f"gateway {name}: {module_name} has no {attribute!r}; it has {names}") from None
