@@ -10,8 +10,9 @@ import polars as pl
 from llmsim.report.tables import frame
 from llmsim.scenario.objectives import objectives_of
 from llmsim.scenario.spec import Scenario
+from llmsim.telemetry.parts import FaultWindow
 from llmsim.telemetry.recorder import Replication
-from llmsim.telemetry.sample import FaultWindow, Sample
+from llmsim.telemetry.sample import Sample
 
 __all__ = ["last_fault_end_s", "measured_until_s", "sample_of", "samples"]
 

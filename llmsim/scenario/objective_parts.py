@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from llmsim.telemetry.burn import Burn
-from llmsim.telemetry.sample import Phase, When
+from llmsim.telemetry.parts import Burn, Phase, When
 from llmsim.units import DURATION, RATIO
 
 __all__ = ["ALL_FAULTS", "ObjectiveError", "Part", "parse_burn", "parse_part"]

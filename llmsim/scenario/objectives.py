@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from llmsim.errors import Problem, ScenarioError
 from llmsim.scenario.objective_parts import ObjectiveError, parse_burn, parse_part
-from llmsim.telemetry.burn import Burn
-from llmsim.telemetry.sample import Phase
+from llmsim.telemetry.parts import Burn, Phase
 from llmsim.units import COUNT, DURATION, MULTIPLIER, RATE, RATIO, USD, Unit
 
 if TYPE_CHECKING:

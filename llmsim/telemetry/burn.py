@@ -9,24 +9,16 @@ bound; so what is measured here is the largest, over the run, of the lower of th
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.telemetry.parts import Burn
 from llmsim.telemetry.sample import Sample
 
-__all__ = ["Burn", "worst_burn"]
+__all__ = ["worst_burn"]
 
 Floats = NDArray[np.float64]
-
-
-class Burn(NamedTuple):
-    """What ``burn(99.9%, 5m, 30s)`` says."""
-
-    promised: float  #: share of requests that succeed, in (0, 1)
-    long_s: float
-    short_s: float
 
 
 def worst_burn(sample: Sample, burn: Burn) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmsim.telemetry.burn import Burn, worst_burn
+from llmsim.telemetry.burn import worst_burn
 from llmsim.telemetry.costs import cost_parts
 from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE
 from llmsim.telemetry.percentiles import percentile
@@ -330,7 +330,7 @@ def evaluate_condition(sample: Sample, condition: Condition) -> float:
     if part is None:
         return math.nan
     if condition.burn is not None:
-        return worst_burn(part.tagged(condition.tags), Burn(*condition.burn))
+        return worst_burn(part.tagged(condition.tags), condition.burn)
     if condition.window_s is None:
         return evaluate(part, condition.metric, condition.aggregate, condition.percentile, condition.tags)
     tagged = part.tagged(condition.tags)

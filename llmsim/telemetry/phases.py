@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from llmsim.telemetry.sample import Phase, Sample
+from llmsim.telemetry.parts import Phase
+from llmsim.telemetry.sample import Sample
 
 __all__ = ["MIN_WINDOW_REQUESTS", "in_phase", "windows_of"]
 
@@ -24,7 +25,7 @@ def in_phase(sample: Sample, phase: Phase) -> Sample | None:
     Examples
     --------
     >>> import polars as pl
-    >>> from llmsim.telemetry.sample import FaultWindow
+    >>> from llmsim.telemetry.parts import FaultWindow
     >>> rows = pl.DataFrame({"arrival_s": [5.0, 15.0, 25.0]})
     >>> one = Sample(rows, pl.DataFrame(), 30.0, faults=(FaultWindow("brown-out", 10.0, 20.0),))
     >>> [in_phase(one, Phase(when)).requests["arrival_s"].to_list() for when in ("before", "during", "after")]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 
 import polars as pl
 
 from llmsim.pricing import TokenPrice
 from llmsim.telemetry.cost_model import NO_COSTS, CostModel
+from llmsim.telemetry.parts import Burn, FaultWindow, Phase
 
-__all__ = ["Condition", "FaultWindow", "Phase", "Sample", "Tags", "When"]
+__all__ = ["Condition", "Sample", "Tags"]
 
 Tags = tuple[tuple[str, str], ...]
-When = Literal["before", "during", "after"]
 
 #: A tag selects by this. A failure belongs to the provider it was first routed to: to whom else?
 _TAG_COLUMNS: dict[str, pl.Expr] = {
@@ -24,21 +24,6 @@ _TAG_COLUMNS: dict[str, pl.Expr] = {
     "user": pl.col("user"),
     "provider": pl.when(pl.col("served_by") == "").then(pl.col("first_choice")).otherwise(pl.col("served_by")),
 }
-
-
-class FaultWindow(NamedTuple):
-    """When a fault was at work, on the scenario's clock."""
-
-    name: str
-    start_s: float
-    end_s: float  #: inf: to the end
-
-
-class Phase(NamedTuple):
-    """A part of the measured time, told by faults. Requests belong to it by their arrival."""
-
-    when: When
-    fault: str = ""  #: name of one fault; empty: all of them (before the first, during any, after the last)
 
 
 class Condition(Protocol):
@@ -57,7 +42,7 @@ class Condition(Protocol):
     @property
     def window_s(self) -> float | None: ...
     @property
-    def burn(self) -> tuple[float, float, float] | None: ...
+    def burn(self) -> Burn | None: ...
     @property
     def low_is_good(self) -> bool: ...
     def holds(self, measured: float) -> bool:

@@ -7,8 +7,8 @@ from telemetry.recorded import request, sample
 
 from llmsim.scenario.objectives import parse_objective
 from llmsim.telemetry.metrics import evaluate_condition
+from llmsim.telemetry.parts import FaultWindow, Phase
 from llmsim.telemetry.phases import in_phase, windows_of
-from llmsim.telemetry.sample import FaultWindow, Phase
 
 TWO = (FaultWindow("brown-out", 20.0, 40.0), FaultWindow("cut", 60.0, 70.0))
 
