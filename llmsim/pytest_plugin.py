@@ -75,9 +75,9 @@ class ScenarioFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         """One item a line, or one for all that says the scenario runs."""
-        from llmsim.scenario.objectives import objectives_of
+        from llmsim.scenario.objectives import rehearsed
 
-        lines = objectives_of(self.scenario())
+        lines = rehearsed(self.scenario())
         for number, line in enumerate(lines):
             yield SloItem.from_parent(self, name=f"{line.key} {line.text}", number=number)
         if not lines:
@@ -164,9 +164,9 @@ class SloItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where the line stands."""
-        from llmsim.scenario.objectives import objectives_of
+        from llmsim.scenario.objectives import rehearsed
 
-        lines = objectives_of(self._file().scenario())
+        lines = rehearsed(self._file().scenario())
         at = None if self._number is None else lines[self._number].line
         return self.path, None if at is None else at - 1, self.name
 

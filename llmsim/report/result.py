@@ -14,7 +14,7 @@ from llmsim.report.numbers import jsonable, metrics
 from llmsim.report.samples import measured_until_s, sample_of
 from llmsim.report.slo import Overall, SloResult, measure, overall, slo_results
 from llmsim.report.tables import frame, windows
-from llmsim.scenario.objectives import objectives_of
+from llmsim.scenario.objectives import rehearsed
 from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.recorder import Replication, event_hash
 from llmsim.telemetry.sample import Sample
@@ -202,7 +202,7 @@ class Result:
     @cached_property
     def slo(self) -> list[SloResult]:
         """Every SLO line of the scenario, measured and judged."""
-        lines = objectives_of(self.scenario)
+        lines = rehearsed(self.scenario)
         measured = [measure(lines, sample) for sample in self.samples]
         return slo_results(self.scenario, lines, measured, most=self.requested, done=self.complete)
 

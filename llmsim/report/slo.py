@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from llmsim.report.figures import figure
 from llmsim.report.samples import last_fault_end_s, samples
 from llmsim.report.verdict import MINIMUM, Judgement, Look, Word, judge, look_at, median, next_look
-from llmsim.scenario.objectives import Objective, objectives_of
+from llmsim.scenario.objectives import Objective, rehearsed
 from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.metrics import METRICS, evaluate_condition
 from llmsim.telemetry.percentiles import samples_needed
@@ -182,7 +182,7 @@ class Judge:
         self.scenario = scenario
         self.most = most if most is not None else scenario.replications
         self.results: list[SloResult] = []
-        self._lines = objectives_of(scenario)
+        self._lines = rehearsed(scenario)
         self._measured: list[tuple[float, ...]] = []
 
     @property

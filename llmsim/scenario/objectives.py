@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -32,7 +32,10 @@ __all__ = [
     "objectives_of",
     "parse_objective",
     "parse_objectives",
+    "rehearsed",
 ]
+
+_CALM_S = 30.0  # three windows of those that recovery looks at
 
 Comparison = Literal["<", "<=", ">", ">="]
 
@@ -222,6 +225,23 @@ def objectives_of(scenario: Scenario, section: Literal["slo", "steady_state"] = 
             if line is not None and document.get((section, key, index)) == text:
                 lines[key, index] = line
     return parse_objectives(mapping, lines)
+
+
+def rehearsed(scenario: Scenario) -> list[Objective]:
+    """What a run is judged by: its SLOs, and that it was in its steady state before the first fault.
+
+    A service that is not well to begin with cannot show what a fault does to it. That is asked where there are SLOs,
+    a steady state and at least 30 s of measured time before the first fault.
+    """
+    lines = objectives_of(scenario)
+    first_s = min((fault.at for fault in scenario.faults), default=0.0)
+    if not lines or first_s < _CALM_S:
+        return lines
+    before = [
+        replace(line, phase=Phase("before"), text=f"{line.text} before fault", key=f"steady_state {line.key}")
+        for line in objectives_of(scenario, "steady_state")
+    ]
+    return [*lines, *before]
 
 
 def parse_objective(

@@ -1,7 +1,8 @@
 import pytest
 
+from llmsim.api import load
 from llmsim.errors import ScenarioError
-from llmsim.scenario.objectives import METRICS, ObjectiveError, parse_objective, parse_objectives
+from llmsim.scenario.objectives import METRICS, ObjectiveError, parse_objective, parse_objectives, rehearsed
 
 
 @pytest.mark.parametrize(
@@ -135,3 +136,39 @@ def test_missing_measurements_hold_nothing() -> None:
     o = parse_objective("ttft", "p(95) < 2s")
     assert not o.holds(float("nan"))
     assert not parse_objective("goodput", "value > 1/s").holds(float("nan"))
+
+
+CALM = {
+    "version": 1,
+    "traffic": {"base_rate": "1/s"},
+    "providers": {"openai": {"ttft": "300ms"}},
+    "faults": [{"name": "out", "provider": "openai", "at": "60s", "duration": "10s", "outage": True}],
+    "steady_state": {"error_rate": ["value < 2%"]},
+    "slo": {"ttft": ["p(95) < 2s"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ["p(95) < 2s", "value < 2% before fault"]),
+        ({"faults": []}, ["p(95) < 2s"]),
+        ({"steady_state": {}}, ["p(95) < 2s"]),
+        ({"slo": {}}, []),
+        ({"faults": [{**CALM["faults"][0], "at": "20s"}]}, ["p(95) < 2s"]),  # too early to see calm before it
+    ],
+)
+def test_a_run_is_also_judged_by_the_calm_before_its_faults(changes, expected):
+    lines = rehearsed(load({**CALM, **changes}))
+    assert [line.text for line in lines] == expected
+    if len(lines) == 2:
+        assert (lines[1].key, lines[1].metric, lines[1].phase) == (
+            "steady_state error_rate", "error_rate", ("before", "")
+        )  # fmt: skip
+
+
+def test_the_steady_state_is_no_part_of_itself():
+    with pytest.raises(ScenarioError, match="looked at in windows of 10 s"):
+        load({**CALM, "steady_state": {"error_rate": ["value < 2% before fault"]}})
+    with pytest.raises(ScenarioError, match="no fault 'outage'.*"):
+        load({**CALM, "slo": {"ttft": ["p(95) < 2s during outage"]}})
