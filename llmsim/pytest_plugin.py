@@ -86,11 +86,11 @@ class ScenarioFile(pytest.File):
     def scenario(self) -> Scenario:
         """With the gateway that was asked for in place of its own."""
         from llmsim.api import load
-        from llmsim.chaos.named import gateway_named
+        from llmsim.chaos.named import with_named_gateway
 
         scenario = load(self.path)
         named: str = self.config.getoption("--llmsim-gateway") or self.config.getini("llmsim_gateway")
-        return scenario.with_gateway(gateway_named(named)) if named else scenario
+        return with_named_gateway(scenario, named)
 
     def result(self) -> Result:
         """Run it, once."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from llmsim.errors import LlmsimError
+from llmsim.scenario.spec import Scenario
 
-__all__ = ["gateway_named"]
+__all__ = ["gateway_named", "with_named_gateway"]
 
 
 def gateway_named(name: str) -> Any:
@@ -37,3 +38,8 @@ def gateway_named(name: str) -> Any:
     except AttributeError:
         names = ", ".join(sorted(one for one in vars(module) if one.isidentifier() and not one.startswith("_")))
         raise LlmsimError(f"gateway {name}: {module_name} has no {attribute!r}; it has {names}") from None
+
+
+def with_named_gateway(scenario: Scenario, name: str) -> Scenario:
+    """The scenario under the gateway of that name; under its own if there is none."""
+    return scenario.with_gateway(gateway_named(name)) if name else scenario

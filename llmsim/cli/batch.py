@@ -16,6 +16,7 @@ import polars as pl
 
 from llmsim.api import load
 from llmsim.api import run as simulate
+from llmsim.chaos.named import with_named_gateway
 from llmsim.cli.failures import INTERRUPTED, block, page_of, worst
 from llmsim.cli.files import missing_file
 from llmsim.cli.outputs import Outputs
@@ -45,6 +46,7 @@ class Options:
     replications: int | None = None
     jobs: int | None = None  #: None: one per core, where that is quicker
     overrides: tuple[str, ...] = ()
+    gateway: str = ""  #: ``module:name`` of one to put in place of the scenario's
     json: str | None = None  #: a file name, or ``-``
     out: Path | None = None
     otlp: Path | None = None
@@ -98,7 +100,7 @@ class Batch:
             missing = missing_file(file)
             if missing is not None:
                 raise missing
-            return load(file, self.options.overrides)
+            return with_named_gateway(load(file, self.options.overrides), self.options.gateway)
         except Exception as error:
             return self._complain(error, str(file))
 
@@ -135,7 +137,7 @@ class Batch:
         """Show it, save it; what the JSON says of it."""
         options = self.options
         code = result.exit_code(allow_undecided=options.allow_undecided)
-        again = replay(file, result.seed, options.replications, options.overrides)
+        again = replay(file, result.seed, options.replications, options.overrides, gateway=options.gateway)
         saved, exported = None, []
         try:
             saved = outputs.save(number, result)
@@ -192,7 +194,7 @@ class Batch:
     def _complain(self, error: Exception, file: str) -> dict[str, Any]:
         """Say what went wrong; what the JSON says in place of a result."""
         options = self.options
-        again = replay(file, options.seed, options.replications, options.overrides)
+        again = replay(file, options.seed, options.replications, options.overrides, gateway=options.gateway)
         put(block(error, file, again, whole=options.traceback), "stderr")
         return page_of(error, file)
 

@@ -11,6 +11,7 @@ import typer
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED
 from llmsim.cli.options import (
     AllowUndecided,
+    Gateway,
     Jobs,
     Json,
     NoProgress,
@@ -25,12 +26,11 @@ from llmsim.cli.terminal import put, steady_streams
 
 __all__ = ["check"]
 
-Gateway = Annotated[
-    str,
-    typer.Option(metavar="MODULE:NAME", help="Your gateway, in place of the scenarios': my_app.gateway:gateway."),
-]
 Junit = Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML: a test case an SLO.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write a summary in Markdown.")]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="DIR", help="Write a page a scenario there, each one file.")
+]
 Github = Annotated[
     bool | None,
     typer.Option(
@@ -53,6 +53,7 @@ def check(
     json: Json = None,
     junit: Junit = None,
     markdown: Markdown = None,
+    html: Html = None,
     github: Github = None,
     out: Out = None,
     no_progress: NoProgress = False,
@@ -91,6 +92,7 @@ def check(
         overrides=tuple(overrides or ()),
         gateway=gateway,
         out=out,
+        html=html,
         allow_undecided=allow_undecided,
         traceback=traceback,
         program=program(),

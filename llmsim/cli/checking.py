@@ -10,8 +10,8 @@ from typing import Any
 
 from llmsim.api import load
 from llmsim.api import run as simulate
-from llmsim.chaos.named import gateway_named
-from llmsim.cli.failures import INTERRUPTED, block, page_of
+from llmsim.chaos.named import with_named_gateway
+from llmsim.cli.failures import INTERRUPTED, block, page_of, worst
 from llmsim.cli.files import missing_file
 from llmsim.cli.replay import replay
 from llmsim.errors import LlmsimError, SimulationInterrupted
@@ -34,24 +34,27 @@ class Asked:
     replications: int | None = None
     overrides: tuple[str, ...] = ()
     gateway: str = ""  #: ``module:name`` of one to put in place of the scenario's
-    out: Path | None = None
+    out: Path | None = None  #: where tables go, a folder a scenario
+    html: Path | None = None  #: where pages go, a file a scenario
     allow_undecided: bool = False
     traceback: bool = False
     program: str = "llmsim"  #: what starts the command that gives the same again
 
     def again(self, file: Path, seed: int | None) -> str:
         """That command."""
-        command = replay(file, seed, self.replications, self.overrides, started_as=self.program)
-        return f"{command} --gateway {self.gateway}" if self.gateway else command
+        named = {"gateway": self.gateway, "started_as": self.program}
+        return replay(file, seed, self.replications, self.overrides, **named)
 
 
-def check_one(file: Path, asked: Asked, *, alone: bool) -> dict[str, Any]:
+def check_one(file: Path, asked: Asked, name: str, *, alone: bool) -> dict[str, Any]:
     """Run one scenario.
 
     Parameters
     ----------
     file, asked
         Which, and how.
+    name
+        What its folder and its page are called.
     alone
         Whether this process does nothing else that an interrupt is for.
 
@@ -74,20 +77,37 @@ def check_one(file: Path, asked: Asked, *, alone: bool) -> dict[str, Any]:
         text = f"✗ ERROR     {file}\n{textwrap.indent(told, '    ')}"
         return {**page_of(error, str(file)), "replay": again, "text": text}
     page = _told(file, result, asked)
+    try:
+        saved = _saved(result, asked, name, page["replay"])
+    except LlmsimError as error:  # the result is there all the same
+        code = worst([page["exit_code"], page_of(error, str(file))["exit_code"]])
+        return {**page, "exit_code": code, "text": f"{page['text']}\n    {error}"}
+    return {**page, **saved, "text": "\n".join([page["text"], *(f"    {what}: {at}" for what, at in saved.items())])}
+
+
+def _saved(result: Result, asked: Asked, name: str, again: str) -> dict[str, str]:
+    """Write what was asked for; where it is."""
+    saved = {}
     if asked.out is not None:
+        saved["tables"] = str(result.save(asked.out / name))
+    if asked.html is not None:
+        from llmsim.report.page import to_page
+
+        place = asked.html / f"{name}.html"
         try:
-            page["saved"] = str(result.save(asked.out / file.stem))
-        except LlmsimError as error:
-            page |= {"exit_code": page_of(error, str(file))["exit_code"], "text": f"{page['text']}\n  {error}"}
-    return page
+            asked.html.mkdir(parents=True, exist_ok=True)
+            place.write_text(to_page(result, again), encoding="utf-8")
+        except OSError as error:
+            raise LlmsimError(f"--html {place}: {error.strerror or error}; name a directory") from error
+        saved["report"] = str(place)
+    return saved
 
 
 def _read(file: Path, asked: Asked) -> Scenario:
     missing = missing_file(file)
     if missing is not None:
         raise missing
-    scenario = load(file, asked.overrides)
-    return scenario.with_gateway(gateway_named(asked.gateway)) if asked.gateway else scenario
+    return with_named_gateway(load(file, asked.overrides), asked.gateway)
 
 
 def work_of(file: Path, asked: Asked) -> float:

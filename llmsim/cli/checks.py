@@ -12,6 +12,7 @@ from typing import Any, Literal
 from llmsim.chaos.discovery import discover
 from llmsim.cli.checking import Asked, check_one, work_of
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED, worst
+from llmsim.cli.outputs import names_of
 from llmsim.cli.terminal import put
 from llmsim.report.figures import clock
 from llmsim.report.github import commands, summary
@@ -84,17 +85,18 @@ class Checks:
     def _run(self, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
         """Pages in the order of `files`; fewer of them after an interrupt."""
         workers = min(self._jobs or os.cpu_count() or 1, len(files))
+        names = names_of(files)
         if workers == 1:
             for number, file in enumerate(files):
                 self._show(number, len(files), file)
-                page = check_one(file, self._asked, alone=True)
+                page = check_one(file, self._asked, names[number], alone=True)
                 yield page
                 if page["exit_code"] == INTERRUPTED:
                     return
         else:
-            yield from self._in_processes(files, workers)
+            yield from self._in_processes(files, names, workers)
 
-    def _in_processes(self, files: Sequence[Path], workers: int) -> Iterator[dict[str, Any]]:
+    def _in_processes(self, files: Sequence[Path], names: Sequence[str], workers: int) -> Iterator[dict[str, Any]]:
         from joblib import Parallel, delayed
 
         # The longest first, so that none is left to run alone at the end.
@@ -104,7 +106,8 @@ class Checks:
         shown, began = 0, perf_counter()
         pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
         try:
-            for number, page in pool(delayed(_numbered)(number, files[number], self._asked) for number in order):
+            tasks = (delayed(_numbered)(number, files[number], self._asked, names[number]) for number in order)
+            for number, page in pool(tasks):
                 done[number] = page
                 self._tell(sum(work[n] for n in done) / (sum(work) or 1.0), len(done), len(files), began)
                 while shown in done:
@@ -155,8 +158,8 @@ class Checks:
                     step_summary.write(summary(pages))
 
 
-def _numbered(number: int, file: Path, asked: Asked) -> tuple[int, dict[str, Any]]:
-    return number, check_one(file, asked, alone=False)
+def _numbered(number: int, file: Path, asked: Asked, name: str) -> tuple[int, dict[str, Any]]:
+    return number, check_one(file, asked, name, alone=False)
 
 
 def _not_run(file: str, reason: str) -> dict[str, Any]:

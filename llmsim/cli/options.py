@@ -10,6 +10,7 @@ import typer
 __all__ = [
     "AllowUndecided",
     "Costs",
+    "Gateway",
     "Jobs",
     "Json",
     "NoProgress",
@@ -26,6 +27,14 @@ __all__ = [
 Seed = Annotated[int | None, typer.Option(metavar="N", help="In place of the scenario's seed.")]
 Replications = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="The most replications, in place of the scenario's.")
+]
+Gateway = Annotated[
+    str,
+    typer.Option(
+        metavar="MODULE:NAME",
+        help="Your gateway, in place of the scenario's: my_app.gateway:gateway.",
+        show_default=False,
+    ),
 ]
 Jobs = Annotated[
     int | None,

@@ -12,7 +12,7 @@ from llmsim.cli.terminal import put
 from llmsim.errors import LlmsimError
 from llmsim.report.result import Result
 
-__all__ = ["Outputs"]
+__all__ = ["Outputs", "names_of"]
 
 
 class Outputs:
@@ -133,13 +133,25 @@ def _folders(files: Sequence[Path], out: Path) -> list[Path | None]:
     """The directory itself for one file, else one inside it for each, by the file's name."""
     if len(files) == 1:
         return [out]
-    folders: list[Path | None] = []
+    return [out / name for name in names_of(files)]
+
+
+def names_of(files: Sequence[Path]) -> list[str]:
+    """A name for each file's results: its own, without what stands behind the first dot, and a number where it must be.
+
+    Examples
+    --------
+    >>> names_of([Path("a/spike.yaml"), Path("b/spike.scenario.yaml"), Path("calm.yaml")])
+    ['spike', 'spike-2', 'calm']
+    """
+    names: list[str] = []
     for file in files:
-        name, number = file.stem, 2
-        while out / name in folders:
-            name, number = f"{file.stem}-{number}", number + 1
-        folders.append(out / name)
-    return folders
+        stem, number = file.name.partition(".")[0] or file.name, 2
+        name = stem
+        while name in names:
+            name, number = f"{stem}-{number}", number + 1
+        names.append(name)
+    return names
 
 
 def _make(folder: Path) -> None:

@@ -32,13 +32,14 @@ def replay(
     replications: int | None = None,
     overrides: Sequence[str] = (),
     *,
+    gateway: str = "",
     started_as: str = "",
 ) -> str:
     """``llmsim run FILE --seed …``, ready to be pasted; `--jobs` is left out, for it changes nothing.
 
     Parameters
     ----------
-    file, seed, replications, overrides
+    file, seed, replications, overrides, gateway
         What was asked.
     started_as
         How the command line was started, where this process cannot know.
@@ -50,4 +51,6 @@ def replay(
         words += ["--replications", str(replications)]
     for override in overrides:
         words += ["--set", override]
+    if gateway:
+        words += ["--gateway", gateway]
     return f"{started_as or program()} {shlex.join(words)}"

@@ -14,6 +14,7 @@ from llmsim.cli.failures import BAD_INPUT, INTERRUPTED
 from llmsim.cli.options import (
     AllowUndecided,
     Costs,
+    Gateway,
     Jobs,
     Json,
     NoProgress,
@@ -40,6 +41,7 @@ def run(
     replications: Replications = None,
     jobs: Jobs = None,
     overrides: Overrides = None,
+    gateway: Gateway = "",
     json: Json = None,
     out: Out = None,
     otlp: Otlp = None,
@@ -80,6 +82,7 @@ def run(
         replications=replications,
         jobs=jobs,
         overrides=tuple(overrides or ()),
+        gateway=gateway,
         json=json,
         out=out,
         otlp=otlp,

@@ -96,6 +96,18 @@ def test_undecided_is_a_failure_unless_allowed(scenario: Any, ask: Any, tmp_path
         assert ET.parse(tmp_path / "out.xml").getroot().find(f"testsuite/testcase/{tag}") is not None
 
 
+def test_pages_and_tables(three: Path, ask: Any, tmp_path: Path) -> None:
+    ran = ask("check", "chaos", "--jobs", 1, "--html", "pages", "--out", "tables")
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {"bad.html", "good.html"}
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {"bad", "good"}
+    assert "    report: pages/bad.html" in ran.stdout
+    assert "bad: FAIL" in (tmp_path / "pages" / "bad.html").read_text(encoding="utf-8")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    ran = ask("check", "chaos", "--jobs", 1, "--html", "file")
+    assert ran.exit_code == 2
+    assert "--html file/bad.html" in ran.stdout and "name a directory" in ran.stdout
+
+
 def test_under_github_actions(three: Path, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
