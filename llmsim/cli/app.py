@@ -8,6 +8,7 @@ import typer
 
 from llmsim.cli.capacity import capacity
 from llmsim.cli.check import check
+from llmsim.cli.compare import compare
 from llmsim.cli.explain import explain
 from llmsim.cli.import_gateway import import_gateway
 from llmsim.cli.policies import policies
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(capacity)
 app.command()(check)
+app.command()(compare)
 app.command()(explain)
 app.command()(import_gateway)
 app.command()(policies)

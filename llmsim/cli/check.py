@@ -39,6 +39,19 @@ Github = Annotated[
 ]
 
 
+BaselineFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        metavar="FILE",
+        help="JSON of an earlier check: what is worse than it was fails, inside its SLO too.",
+    ),
+]
+LeastEffect = Annotated[
+    float, typer.Option("--least-effect", metavar="SHARE", min=0.0, help="By how much it must be worse for that.")
+]
+
+
 def check(
     paths: Annotated[
         list[Path] | None,
@@ -54,6 +67,8 @@ def check(
     junit: Junit = None,
     markdown: Markdown = None,
     html: Html = None,
+    baseline: BaselineFile = None,
+    least_effect: LeastEffect = 0.05,
     github: Github = None,
     out: Out = None,
     no_progress: NoProgress = False,
@@ -79,12 +94,14 @@ def check(
       llmsim check
       llmsim check scenarios/ --gateway my_app.gateway:gateway
       llmsim check scenarios/spike.yaml chaos/ --junit check.xml --json check.json
+      llmsim check --baseline main.json --json branch.json
       llmsim check --set gateway.retry.max_attempts=1 --jobs 4
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
     from llmsim.cli.checking import Asked
     from llmsim.cli.checks import Checks
     from llmsim.cli.replay import program
+    from llmsim.errors import LlmsimError
 
     asked = Asked(
         seed=seed,
@@ -98,19 +115,24 @@ def check(
         program=program(),
     )
     on_github = os.environ.get("GITHUB_ACTIONS") == "true" if github is None else github
-    checks = Checks(
-        asked,
-        jobs=jobs,
-        json_to=json,
-        junit=junit,
-        markdown=markdown,
-        github=on_github,
-        quiet=quiet,
-        progress=not (no_progress or quiet),
-    )
     try:
+        checks = Checks(
+            asked,
+            jobs=jobs,
+            json_to=json,
+            junit=junit,
+            markdown=markdown,
+            github=on_github,
+            baseline=baseline,
+            least_effect=least_effect,
+            quiet=quiet,
+            progress=not (no_progress or quiet),
+        )
         code = checks.all(tuple(paths or ()))
+    except LlmsimError as error:
+        put(str(error), "stderr")
+        code = BAD_INPUT
     except KeyboardInterrupt:
         put("interrupted", "stderr")
         code = INTERRUPTED
-    raise typer.Exit(BAD_INPUT if code is None else code)
+    raise typer.Exit(code)

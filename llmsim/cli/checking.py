@@ -17,6 +17,8 @@ from llmsim.cli.replay import replay
 from llmsim.errors import LlmsimError, SimulationInterrupted
 from llmsim.report.layout import MARKS, common_reason
 from llmsim.report.markdown import to_markdown
+from llmsim.report.numbers import jsonable
+from llmsim.report.paired import values_by_metric
 from llmsim.report.result import Result
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Scenario
@@ -126,6 +128,7 @@ def _told(file: Path, result: Result, asked: Asked) -> dict[str, Any]:
         "exit_code": result.exit_code(allow_undecided=asked.allow_undecided),
         "replay": again,
         **result.to_dict(),
+        "values": jsonable(values_by_metric(result)),
         "text": _block(file, result, again),
         "markdown": to_markdown(result),
         "aborts": any(line.objective.abort_on_fail and line.verdict == "FAIL" for line in result.slo),

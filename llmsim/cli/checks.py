@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from llmsim.chaos.discovery import discover
+from llmsim.cli.baseline import LEAST_EFFECT, Baseline
 from llmsim.cli.checking import Asked, check_one, work_of
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED, worst
 from llmsim.cli.outputs import names_of
@@ -37,6 +38,8 @@ class Checks:
         junit: Path | None = None,
         markdown: Path | None = None,
         github: bool = False,
+        baseline: Path | None = None,
+        least_effect: float = LEAST_EFFECT,
         quiet: bool = False,
         progress: bool = True,
     ) -> None:
@@ -46,6 +49,7 @@ class Checks:
         self._junit = junit
         self._markdown = markdown
         self._github = github
+        self._baseline = Baseline(baseline, least_effect) if baseline is not None else None
         self._quiet = quiet
         self._progress = progress
         #: Standard output belongs to the JSON if that was asked for.
@@ -66,6 +70,8 @@ class Checks:
             # What comes after it in order is not told, even if it ran at the same time: --jobs must not show.
             why = f"not run, since {aborted_by} failed a line that says abort_on_fail"
             page = _not_run(ran["file"], why) if aborted_by else ran
+            if self._baseline is not None:
+                page = self._baseline.held_against(page)
             if page.get("aborts"):
                 aborted_by = page["file"]
             pages.append(page)

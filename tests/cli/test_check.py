@@ -175,3 +175,45 @@ def test_ones_own_gateway(scenario: Any, ask: Any, tmp_path: Path, monkeypatch: 
     assert ran.exit_code == 2
     assert "has no 'gatevay'; it has gateway" in ran.stdout
     assert "write it like my_app.gateway:gateway" in ask("check", "bad.yaml", "--gateway", "x").stdout
+
+
+def test_a_baseline(scenario: Any, ask: Any, tmp_path: Path) -> None:
+    scenario("slow", replications=12, bound="60%")
+    more = ("--replications", 12, "--jobs", 1)
+    assert ask("check", "slow.yaml", "--json", "base.json", *more).exit_code == 0
+    ran = ask("check", "slow.yaml", "--baseline", "base.json", *more)
+    assert ran.exit_code == 0, "the same is no regression"
+    # Twice the time to first token, and inside every SLO.
+    ran = ask(
+        "check",
+        "slow.yaml",
+        "--baseline",
+        "base.json",
+        "--set",
+        "providers.openai.ttft=600ms",
+        "--junit",
+        "out.xml",
+        *more,
+    )
+    assert ran.exit_code == 1
+    assert ran.stdout.startswith("✗ FAIL      slow.yaml")
+    assert "ttft p(95)  not worse than the baseline: 300ms → 600ms, +300ms (+100.0%)" in ran.stdout
+    names = [case.attrib["name"] for case in ET.parse(tmp_path / "out.xml").iter("testcase")]
+    assert "ttft p(95) not worse than the baseline" in names
+    assert ask("check", "slow.yaml", "--baseline", "base.json", "--least-effect", 1.5, "--set",
+               "providers.openai.ttft=600ms", *more).exit_code == 0  # fmt: skip
+
+
+def test_what_is_no_baseline(scenario: Any, ask: Any, tmp_path: Path) -> None:
+    scenario("calm")
+    ran = ask("check", "calm.yaml", "--baseline", "absent.json")
+    assert ran.exit_code == 2
+    assert "--baseline absent.json: No such file" in ran.stderr
+    (tmp_path / "odd.json").write_text('["x"]', encoding="utf-8")
+    ran = ask("check", "calm.yaml", "--baseline", "odd.json")
+    assert ran.exit_code == 2
+    assert "is not what `llmsim check --json FILE` writes" in ran.stderr
+    (tmp_path / "empty.json").write_text("[]", encoding="utf-8")
+    ran = ask("check", "calm.yaml", "--baseline", "empty.json")
+    assert ran.exit_code == 0
+    assert "Note: not compared with empty.json: calm.yaml is not in it" in ran.stdout

@@ -1,0 +1,95 @@
+"""What a check is held against: the JSON of an earlier one."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from llmsim.cli.failures import worst
+from llmsim.errors import LlmsimError
+from llmsim.report.layout import MARKS
+from llmsim.report.paired import Difference, paired
+
+__all__ = ["LEAST_EFFECT", "Baseline"]
+
+LEAST_EFFECT = 0.05  #: share by which a metric must have got worse to be a regression
+
+
+class Baseline:
+    """An earlier check, by scenario.
+
+    Parameters
+    ----------
+    file
+        As ``llmsim check --json FILE`` wrote it.
+    least_effect
+        Share by which a metric must have got worse.
+
+    Raises
+    ------
+    LlmsimError
+        If it is none.
+    """
+
+    def __init__(self, file: Path, least_effect: float = LEAST_EFFECT) -> None:
+        self._file = file
+        self._least_effect = least_effect
+        try:
+            pages = json.loads(file.read_text(encoding="utf-8"))
+            pages = pages if isinstance(pages, list) else [pages]
+            self._pages = {str(page["file"]): page for page in pages if page.get("values")}
+        except OSError as error:
+            raise LlmsimError(f"--baseline {file}: {error.strerror or error}; write one with --json {file}") from error
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise LlmsimError(f"--baseline {file} is not what `llmsim check --json FILE` writes") from None
+
+    def held_against(self, page: dict[str, Any]) -> dict[str, Any]:
+        """The page with a failed line for every metric that is worse than it was."""
+        if not page.get("values"):
+            return page
+        before = self._pages.get(page["file"])
+        if before is None or before["seed"] != page["seed"]:
+            why = "is not in it" if before is None else f"ran there with seed {before['seed']}"
+            note = f"not compared with {self._file}: {page['file']} {why}"
+            return {**page, "text": f"{page['text']}\n    Note: {note}", "notes": [*page["notes"], note]}
+        found = paired(_numbers(before["values"]), _numbers(page["values"]), least_effect=self._least_effect)
+        worse = [_line(one) for one in found if one.verdict == "worse"]
+        if not worse:
+            return page
+        told = [f"    {MARKS['FAIL']} {line['metric']}  {line['expression']}: {line['shown']}" for line in worse]
+        return {
+            **page,
+            "slo": [*page["slo"], *worse],
+            "verdict": "FAIL",
+            "exit_code": worst([page["exit_code"], 1]),
+            "text": "\n".join(
+                [page["text"].replace(MARKS["PASS"], MARKS["FAIL"], 1).replace("PASS", "FAIL", 1), *told]
+            ),
+        }
+
+
+def _line(one: Difference) -> dict[str, Any]:
+    """A regression in the form of an SLO line that failed."""
+    before, after, change = one.shown()
+    return {
+        "metric": one.name,
+        "expression": "not worse than the baseline",
+        "measured": _plain(one.after),
+        "interval": None,
+        "verdict": "FAIL",
+        "line": None,
+        "shown": f"{before} → {after}, {change}",
+        "excess": _plain(1 + abs(one.relative)),
+        "reason": f"p = {one.p:.2g} over {one.pairs} pairs under the same luck",
+    }
+
+
+def _plain(value: float) -> float | str:
+    return value if math.isfinite(value) else "Infinity"
+
+
+def _numbers(values: Mapping[str, Sequence[float | str | None]]) -> dict[str, list[float]]:
+    return {name: [math.nan if one is None else float(one) for one in row] for name, row in values.items()}

@@ -1,0 +1,61 @@
+"""``llmsim compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmsim.cli.failures import block, code_of
+from llmsim.cli.options import Json, Traceback
+from llmsim.cli.terminal import put, steady_streams
+
+__all__ = ["compare"]
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="A directory that run or check wrote with --out.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Another one of the same scenario and seed.")],
+    *,
+    least_effect: Annotated[
+        float, typer.Option("--least-effect", metavar="SHARE", min=0.0, help="By how much a metric must have moved.")
+    ] = 0.05,
+    json: Json = None,
+    traceback: Traceback = False,
+) -> None:
+    """Compare two results of one scenario pair by pair: two gateways, two settings, two commits.
+
+    Both met the same luck, so what differs is the gateway's doing. A metric is called worse or better if the sign test
+    over the pairs says so (5 % over all metrics, by Holm) and its median moved by at least --least-effect.
+
+    \b
+    Exit codes:
+      0  nothing is worse
+      1  something is worse
+      2  bad input
+    \b
+    Examples:
+      llmsim run spike.yaml --out before
+      llmsim run spike.yaml --set gateway.retry.max_attempts=4 --out after
+      llmsim compare before after
+    """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
+    steady_streams()
+    import json as encoder
+
+    from llmsim.report.comparison import Comparison
+    from llmsim.report.save import load_result
+
+    try:
+        found = Comparison.of(load_result(before), load_result(after), least_effect=least_effect)
+    except Exception as error:
+        put(block(error, str(before), f"llmsim compare {before} {after}", whole=traceback), "stderr")
+        raise typer.Exit(code_of(error)) from None
+    put(str(found), "stderr" if json == "-" else "stdout", painted=True)
+    if json is not None:
+        text = encoder.dumps(found.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
+        if json == "-":
+            put(text)
+        else:
+            Path(json).write_text(text + "\n", encoding="utf-8")
+    raise typer.Exit(1 if any(one.verdict == "worse" for one in found.differences) else 0)

@@ -1,0 +1,91 @@
+"""Two results side by side: which numbers moved, and where the runs part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmsim.errors import LlmsimError
+from llmsim.report.figures import clock
+from llmsim.report.numbers import jsonable
+from llmsim.report.paired import Difference, paired, values_by_metric
+from llmsim.report.parting import Parting, parting
+
+if TYPE_CHECKING:
+    from llmsim.report.result import Result
+
+__all__ = ["Comparison"]
+
+_MARKS = {"worse": "✗", "better": "✓", "changed": "·", "same": " "}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `of` finds; shows itself as a table."""
+
+    scenario: str
+    pairs: int
+    differences: tuple[Difference, ...]
+    parts: Parting | None
+
+    @classmethod
+    def of(cls, before: Result, after: Result, *, least_effect: float = 0.05) -> Comparison:
+        """Compare replication by replication.
+
+        Raises
+        ------
+        LlmsimError
+            If the two did not meet the same luck: another seed, other traffic, or no whole replication in common.
+        """
+        for what, ours, theirs in (
+            ("seed", before.seed, after.seed),
+            ("traffic", before.scenario.traffic, after.scenario.traffic),
+            ("clock", before.scenario.clock, after.scenario.clock),
+        ):
+            if ours != theirs:
+                told = f": {ours} and {theirs}" if what == "seed" else ""
+                raise LlmsimError(
+                    f"these two cannot be compared pair by pair, since they differ in {what}{told}; run both with the "
+                    f"same scenario file and --seed"
+                )
+        pairs = min(before.complete, after.complete)
+        if not pairs:
+            raise LlmsimError("one of the two has no whole replication; run it again without an interrupt")
+        found = paired(values_by_metric(before), values_by_metric(after), least_effect=least_effect)
+        return cls(before.scenario.name, pairs, tuple(found), parting(before, after))
+
+    def __str__(self) -> str:
+        head = ("", "metric", "before", "after", "change", "p")
+        rows = [
+            (_MARKS[one.verdict], one.name, *one.shown(), f"{one.p:.2g}", "" if one.verdict == "same" else one.verdict)
+            for one in self.differences
+        ]
+        widths = [max(len(row[column]) for row in [head, *rows]) for column in range(6)]
+        lines = [f"{self.scenario}: {self.pairs} pairs under the same luck", ""]
+        for row in [(*head, ""), *rows]:
+            mark, name, *cells, p, verdict = row
+            told = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[2:5], strict=True))
+            lines.append(f"  {mark:<1} {name:<{widths[1]}}  {told}  {p:>{widths[5]}}  {verdict}".rstrip())
+        return "\n".join([*lines, "", *self._parting()])
+
+    def _parting(self) -> list[str]:
+        if self.parts is None:
+            return ["  The two runs are the same, attempt by attempt."]
+        one = self.parts
+        return [
+            f"  They part at {clock(one.time_s)} of replication {one.replication}, with request {one.request_id}:",
+            f"    before  {one.before}",
+            f"    after   {one.after}",
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, JSON-able by a strict encoder."""
+        return {
+            "scenario": self.scenario,
+            "pairs": self.pairs,
+            "differences": [
+                {key: jsonable(value) for key, value in one._asdict().items()} | {"relative": jsonable(one.relative)}
+                for one in self.differences
+            ],
+            "parts": None if self.parts is None else self.parts._asdict(),
+        }

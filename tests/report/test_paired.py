@@ -1,0 +1,79 @@
+"""Two results under the same luck: what is called a change, and how often wrongly."""
+
+import math
+
+import numpy as np
+import pytest
+from report.results import scenario, spike
+from scipy.stats import binomtest
+
+from llmsim.report.paired import COMPARED, paired, values_by_metric
+from llmsim.report.result import Result
+
+
+def only(name, before, after, **options):
+    (found,) = paired({name: before}, {name: after}, **options)
+    return found
+
+
+def test_a_metric_that_moves_in_every_pair():
+    before = [1.0, 1.1, 1.3, 0.9, 1.2, 1.0, 1.4, 1.1]
+    worse = only("ttft p(95)", before, [value * 1.2 for value in before])
+    assert (worse.verdict, worse.pairs) == ("worse", 8)
+    assert worse.p == pytest.approx(2 / 2**8)
+    low, high = worse.interval
+    assert 0.18 <= low <= worse.change <= high <= 0.29
+    assert only("ttft p(95)", before, [value * 0.8 for value in before]).verdict == "better"
+    assert only("goodput", before, [value * 0.8 for value in before]).verdict == "worse"
+    assert only("fallback_rate", before, [value * 0.8 for value in before]).verdict == "changed"
+
+
+def test_what_is_too_small_to_matter():
+    before = [1.0] * 12
+    assert only("error_rate", before, [1.02] * 12).verdict == "same"
+    assert only("error_rate", before, [1.02] * 12, least_effect=0.01).verdict == "worse"
+    # From nothing to something has no share; it is large enough.
+    assert only("error_rate", [0.0] * 12, [0.001] * 12).verdict == "worse"
+
+
+def test_never_is_a_value():
+    never = [math.inf] * 8
+    assert only("ttft p(99)", never, never).verdict == "same"
+    assert only("ttft p(99)", [1.0] * 8, never).verdict == "worse"
+    assert only("ttft p(99)", never, [1.0] * 8).verdict == "better"
+
+
+def test_what_cannot_be_told_is_no_pair():
+    before = [1.0, math.nan, 1.0, 1.0]
+    assert only("ttft p(99)", before, [2.0, 2.0, math.nan, 2.0, 2.0]).pairs == 2
+    assert paired({"ttft p(99)": [math.nan]}, {"ttft p(99)": [1.0]}) == []
+
+
+def test_the_sign_test_is_the_binomial_test():
+    luck = np.random.default_rng(5)
+    for _ in range(50):
+        changes = np.rint(luck.normal(0.3, 1.0, int(luck.integers(1, 25)))).tolist()
+        found = only("error_rate", [0.0] * len(changes), changes)
+        up, n = sum(one > 0 for one in changes), sum(one != 0 for one in changes)
+        assert found.p == pytest.approx(binomtest(up, n).pvalue if n else 1.0)
+
+
+def test_over_all_metrics_one_in_twenty_at_most_is_called_changed_by_chance():
+    luck, called = np.random.default_rng(6), 0
+    for _ in range(400):
+        draws = luck.lognormal(0, 0.3, (2, len(COMPARED), 20))
+        before, after = ({name: one[n].tolist() for n, name in enumerate(COMPARED)} for one in draws)
+        called += any(found.verdict != "same" for found in paired(before, after, least_effect=0.0))
+    # 400 trials at 5 %: 20 expected, 33 is three standard deviations up
+    assert called <= 33
+
+
+def test_of_results():
+    calm = Result(scenario(), [spike(number, failing=0.0) for number in range(10)])
+    storm = Result(scenario(), [spike(number, failing=0.9) for number in range(10)])
+    found = {one.name: one for one in paired(values_by_metric(calm), values_by_metric(storm))}
+    assert found["error_rate"].verdict == "worse"
+    assert found["error_rate"].before == 0.0
+    assert all(one.verdict == "same" for one in paired(values_by_metric(calm), values_by_metric(calm)))
+    before, after, change = found["error_rate"].shown()
+    assert before == "0 %" and after.endswith("%") and change.startswith("+")
