@@ -122,6 +122,34 @@ def test_the_words_for_policies_are_words_of_a_scenario(tmp_path: Path) -> None:
     assert (metrics["requests"] > 50, metrics["error_rate"]) == (True, 0.0)
 
 
+def test_the_words_for_slos_are_words_of_a_scenario(tmp_path: Path) -> None:
+    import llmsim as ls
+    from llmsim.scenario.objectives import objectives_of
+
+    path = tmp_path / "slo.yaml"
+    path.write_text(
+        "version: 1\ntraffic: {base_rate: 6/s}\nproviders: {a: {ttft: 300ms}}\n"
+        "faults: [{name: brown-out, provider: a, at: 60s, duration: 30s, latency: {multiplier: 4x}}]\n"
+        + blocks("yaml")[3]
+    )
+    lines = objectives_of(ls.load(path))
+    assert [line.phase is not None for line in lines] == [False, True, True, False, False]
+    assert lines[3].window_s == 10.0
+    assert lines[4].abort_on_fail
+
+
+def test_the_workflows_are_yaml_that_runs_a_command_there_is() -> None:
+    import re
+
+    from ruamel.yaml import YAML
+
+    from llmsim.cli.app import app  # noqa: F401 - it must load
+
+    for text in blocks("yaml")[4:6]:
+        assert YAML(typ="safe").load(text)
+        assert re.search(r"llmsim check scenarios/ --gateway \S+ --junit check.xml --html report", text)
+
+
 def test_the_words_for_real_providers_are_words_of_a_scenario(tmp_path: Path) -> None:
     import llmsim as ls
 
