@@ -1,0 +1,105 @@
+"""A store in trouble: how long it is waited for, and when it is asked again."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from llmsim.errors import LlmsimError
+from llmsim.gateway.caching import StoreError
+from llmsim.gateway.contract import Run
+from llmsim.gateway.deadlines import Deadlines
+from llmsim.types import Request
+from llmsim.units import format_duration
+
+__all__ = ["Guard"]
+
+T = TypeVar("T")
+
+
+class Guard:
+    """Stands before one thing a store can do (find what is equal; find what is near).
+
+    After a failure it lets nothing through for a while, then one request, which finds out for all: a store that is dead
+    delays one request in each `cooldown_s`, and not every one.
+
+    Parameters
+    ----------
+    what
+        It is a guard of; for events.
+    limit_s
+        Longest that the store is waited for. None: no limit.
+    cooldown_s
+        How long it is left alone after a failure.
+    """
+
+    __slots__ = ("_cooldown_s", "_down", "_limit", "_limit_s", "_run", "_trying", "_until_s", "_what", "failures")
+
+    def __init__(self, run: Run, what: str, limit_s: float | None, cooldown_s: float) -> None:
+        self._run = run
+        self._what = what
+        self._limit_s = limit_s
+        self._limit: Deadlines | None = None if limit_s is None else run.deadlines(limit_s, "store_timeout")
+        self._cooldown_s = cooldown_s
+        self._down = False
+        self._until_s = 0.0
+        self._trying = False
+        self.failures = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing gets through now."""
+        return self._down and (self._trying or self._run.now() < self._until_s)
+
+    async def ask(self, answer: Awaitable[T], request: Request) -> T:
+        """The store's answer, if it is not `closed`.
+
+        Raises
+        ------
+        StoreError
+            It failed, or did not answer in time.
+        """
+        trying = self._down
+        self._trying = self._trying or trying
+        try:
+            found = await self._within(answer)
+        except StoreError as error:
+            self.failed(error, request)
+            raise
+        except (LlmsimError, AssertionError):  # a broken contract, or the simulation cannot go on
+            raise
+        except Exception as error:  # of a library below. Not its words: an address may have a password in it
+            failure = StoreError(type(error).__name__)
+            self.failed(failure, request)
+            raise failure from error
+        finally:
+            if trying:
+                self._trying = False
+        if self._down:
+            self._down = False
+            self._run.emit("store_back", request, operation=self._what)
+        return found
+
+    async def _within(self, answer: Awaitable[T]) -> T:
+        limit = self._limit
+        if limit is None:
+            return await answer
+        assert self._limit_s is not None
+        alarm = limit.enter(self._run.now() + self._limit_s)
+        try:
+            found = await answer
+        except BaseException as error:
+            if limit.leave(alarm) and isinstance(error, CancelledError):
+                raise StoreError(f"no answer within {format_duration(self._limit_s)}") from None
+            raise
+        limit.leave(alarm)
+        return found
+
+    def failed(self, error: StoreError, request: Request) -> None:
+        """Leave it alone for a while."""
+        self.failures += 1
+        self._until_s = self._run.now() + self._cooldown_s
+        if not self._down:
+            self._down = True
+            self._run.emit("store_failed", request, operation=self._what, why=str(error))
