@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Coroutine, Hashable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmsim.algorithms.lru import LruCache
 from llmsim.error_words import error_matcher, outcome_word
 from llmsim.errors import GatewayError
-from llmsim.gateway.caching import CacheUse, Entry, Match, Question, StoreError, StoreSpec
+from llmsim.gateway.caching import CacheUse, Entry, Match, Question
 from llmsim.gateway.contract import Run
 from llmsim.gateway.exchange import Exchange, current_exchange
 from llmsim.gateway.policies._flight_reader import again
 from llmsim.gateway.policies._flights import Flights
-from llmsim.gateway.policies._guard import Guard
+from llmsim.gateway.policies._guarded_store import GuardedStore
 from llmsim.gateway.policies._question import Questions, usage_of_one_call
 from llmsim.gateway.policies._replay import replay
 from llmsim.gateway.policies._verdict import Verifier
@@ -40,15 +39,12 @@ class SemanticCacheHandler:
 
     Attributes
     ----------
-    background
-        Tasks that nobody waits for: writes, and refreshes of stale answers. Each ends by itself: writes within
-        `store_timeout`, refreshes when their call does.
+    store
+        Where its answers are.
     exact, semantic, negative, stale
         Requests it answered: by what, and how many of the first two with an answer that was stale.
     misses, skipped
         Requests it did not answer: because there was nothing, because their answers are their own.
-    stored, unkept
-        Answers that were to be kept, and those of them that the store did not take.
     outdated
         Entries that were dropped because their upstream answers with another model now.
     rejected
@@ -59,8 +55,7 @@ class SemanticCacheHandler:
         self._spec = spec
         self._run = run
         self._verifier = verifier
-        options = StoreSpec(spec.backend, spec.capacity, spec.capacity_bytes or math.inf, spec.eviction, run.name)
-        self._store = run.open_store(options)
+        self.store = GuardedStore(spec, run)
         self._questions = Questions(
             spec.scope,
             spec.cacheable,
@@ -72,11 +67,7 @@ class SemanticCacheHandler:
         )
         self._fresh_s = math.inf if spec.ttl is None else spec.ttl
         self._stale_s = spec.stale_while_revalidate or 0.0
-        self._slides = spec.ttl_from == "used" and spec.ttl is not None
-        self._vectors = spec.backend != "exact"
-        self._far = spec.backend == "redis"
-        times = (spec.store_timeout, spec.store_cooldown)
-        self._equal, self._near, self._write = (Guard(run, word, *times) for word in ("exact", "nearest", "put"))
+        self._slides = spec.ttl_from == "used"
         self._flights = Flights(run) if spec.single_flight else None
         self._refusals: LruCache[_Refused] | None = None
         if spec.negative_ttl is not None:
@@ -84,11 +75,9 @@ class SemanticCacheHandler:
             self._refuses = error_matcher(spec.negative_on)
         self._models: dict[tuple[str, str], str] = {}  # what upstreams answered with last, by what they were asked for
         self._refreshing: set[Hashable] = set()
-        self._not_begun = 0  # writes whose task has not had its first turn
         self._number = 0
-        self.background: set[asyncio.Task[None]] = set()
         self.exact = self.semantic = self.negative = self.stale = self.misses = self.skipped = 0
-        self.stored = self.unkept = self.outdated = self.rejected = 0
+        self.outdated = self.rejected = 0
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         question = self._questions(request)
@@ -105,12 +94,16 @@ class SemanticCacheHandler:
         if entry is None:
             self.misses += 1
             return await self._ask(question, use, call_next)
-        await self._note_use(entry, question, use, call_next, exchange)
+        expires_s = None
+        now_s = self.store.now()
+        if now_s >= entry.expires_s - self._stale_s:
+            self.stale += 1
+            self._refresh(entry, question, use, call_next, exchange)
+        elif self._slides:
+            expires_s = now_s + self._fresh_s + self._stale_s
+        await self.store.touch(entry, request, expires_s)
         use.made_for, use.made_s = entry.request_id, entry.stored_s - self._run.epoch_s
         return replay(entry, request, self._spec.replay, self._run.now)
-
-    def _now(self) -> float:
-        return self._run.epoch_s + self._run.now()
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
@@ -122,27 +115,15 @@ class SemanticCacheHandler:
         GatewayError
             The one that this very request met a while ago.
         """
-        request = question.request
-        if not self._equal.closed:
-            if self._not_begun:  # what has just been answered is found, if its store need not wait for anything
-                await asyncio.sleep(0)
-            try:
-                entry = await self._equal.ask(self._store.exact(question, self._now()), request)
-            except StoreError:
-                entry = None
-            if entry is not None and entry.key == question.key and self._serves(entry, question):
-                use.match, use.nearest = "exact", 1.0
-                self.exact += 1
-                return entry
+        entry = await self.store.exact(question)
+        if entry is not None and self._serves(entry, question):
+            use.match, use.nearest = "exact", 1.0
+            self.exact += 1
+            return entry
         self._raise_refusal(question, use)
-        if not self._vectors or self._near.closed or self._equal.closed:
-            return None
         if self._flights is not None and _flight(question) in self._flights.open:
             return None  # what is asked right now in these words need not be embedded
-        try:
-            match = await self._near.ask(self._store.nearest(question, self._now(), use), request)
-        except StoreError:
-            return None
+        match = await self.store.nearest(question, use)
         if match is None:
             return None
         use.nearest = match.similarity
@@ -167,57 +148,16 @@ class SemanticCacheHandler:
 
     def _serves(self, entry: Entry, question: Question) -> bool:
         """Whether this entry may answer this question at all, however near it is. Stores are not trusted here."""
-        if entry.partition != question.partition or self._now() >= entry.expires_s:
+        if entry.partition != question.partition or self.store.now() >= entry.expires_s:
             return False
         request = question.request
         newest = self._models.get((entry.origin, request.model or ""))
         if newest is not None and newest != entry.model and self._spec.on_new_model == "drop":
             self.outdated += 1
-            self._run.emit("outdated", request, upstream=entry.origin, model=entry.model, now=newest)
-            self._begin(self._forget(entry, request), "forget", request)
+            self._run.emit("outdated", request, of=entry.origin, model=entry.model, now=newest)
+            self.store.forget(entry, request)
             return False
         return request.max_tokens is None or entry.tokens <= request.max_tokens
-
-    def _raise_refusal(self, question: Question, use: CacheUse) -> None:
-        if self._refusals is None:
-            return
-        known = self._refusals.get(_refusal(question), self._run.now())
-        if known is not None:
-            self.negative += 1
-            use.match, use.made_for, use.made_s = "negative", known.request_id, known.at_s
-            raise again(known.error)
-
-    # -- serving -------------------------------------------------------------------------------------------------------
-
-    async def _note_use(
-        self, entry: Entry, question: Question, use: CacheUse, call_next: CallNext, exchange: Exchange | None
-    ) -> None:
-        request, until_s = question.request, None
-        if self._now() >= entry.expires_s - self._stale_s:
-            self.stale += 1
-            self._refresh(entry, question, use, call_next, exchange)
-        elif self._slides:
-            until_s = self._now() + self._fresh_s + self._stale_s
-        if self._equal.closed:
-            return
-        touched = self._touch(entry, request, until_s)
-        if self._far:
-            self._begin(touched, "touch", request)
-        else:
-            await touched
-
-    async def _touch(self, entry: Entry, request: Request, until_s: float | None) -> None:
-        try:
-            await self._equal.ask(self._store.touch(entry, self._now(), until_s), request)
-        except StoreError:
-            pass  # it is served all the same
-
-    async def _forget(self, entry: Entry, request: Request) -> None:
-        if not self._write.closed:
-            try:
-                await self._write.ask(self._store.drop(entry), request)
-            except StoreError:
-                pass
 
     # -- a new answer --------------------------------------------------------------------------------------------------
 
@@ -236,39 +176,25 @@ class SemanticCacheHandler:
         response.on_end(fill)
         return response
 
-    def _remember(self, error: GatewayError, question: Question) -> None:
-        if self._refusals is not None and self._refuses(error):
-            kept = again(error)
-            assert isinstance(kept, GatewayError)
-            now_s = self._run.now()
-            self._refusals.put(_refusal(question), _Refused(kept, question.request.id, now_s), now_s)
-
     def ended(self, question: Question, use: CacheUse, response: Response, tap: Tap, usage: Usage) -> None:
-        """A clean end: keep the answer, off the caller's path, if it is a whole one."""
-        request = question.request
+        """A clean end: keep the answer, if it is a whole one."""
+        self._learn(question.request, response)
+        # Of a shared call the one who pays for it knows the tokens; the others have the same answer, and no usage.
+        if response.finish_reason == "stop" and response.served_from != "flight" and self.store.keeps(question):
+            self.store.keep(question, self._entry(question, response, tap, usage), use)
+
+    def _learn(self, request: Request, response: Response) -> None:
+        """Which model an upstream answers with."""
         if response.served_from == "upstream" and response.model:
             self._models[response.origin, request.model or ""] = response.model
-        # Of a shared call the one who pays for it knows the tokens; the others have the same answer, and no usage.
-        if response.finish_reason == "stop" and response.served_from != "flight" and self._keeps(question):
-            if self._vectors:
-                use.writes += 1
-            entry = self._entry(question, request.id, response, tap, usage)
-            self._not_begun += 1
-            self._begin(self._put(question, entry), "keep", request)
 
-    def _keeps(self, question: Question) -> bool:
-        """Whether the store would take it now: it is in no trouble, or at least need not embed what cannot be."""
-        if self._write.closed or self._equal.closed:
-            return False
-        return question.probe is not None or not self._vectors or not self._near.closed
-
-    def _entry(self, question: Question, made_for: str, response: Response, tap: Tap, usage: Usage) -> Entry:
-        now_s = self._now()
+    def _entry(self, question: Question, response: Response, tap: Tap, usage: Usage) -> Entry:
+        now_s, made_for = self.store.now(), question.request.id
         usage = usage_of_one_call(response, usage)
         fresh_until_s = now_s + self._fresh_s
         self._number += 1
         return Entry(
-            f"{question.request.id}@{now_s:.6f}.{self._number}",  # callers may use one id twice; gateways share stores
+            f"{made_for}@{now_s:.6f}.{self._number}",  # callers may use one id twice, and gateways share stores
             question.partition,
             question.key,
             question.words,
@@ -283,13 +209,23 @@ class SemanticCacheHandler:
             self._run.cost(response.origin, usage),
         )
 
-    async def _put(self, question: Question, entry: Entry) -> None:
-        self._not_begun -= 1
-        self.stored += 1
-        try:
-            await self._write.ask(self._store.put(question, entry, CacheUse()), question.request)
-        except StoreError:
-            self.unkept += 1
+    # -- errors that come again ----------------------------------------------------------------------------------------
+
+    def _remember(self, error: GatewayError, question: Question) -> None:
+        if self._refusals is not None and self._refuses(error):
+            kept = again(error)
+            assert isinstance(kept, GatewayError)
+            now_s = self._run.now()
+            self._refusals.put(_refusal(question), _Refused(kept, question.request.id, now_s), now_s)
+
+    def _raise_refusal(self, question: Question, use: CacheUse) -> None:
+        if self._refusals is None:
+            return
+        known = self._refusals.get(_refusal(question), self._run.now())
+        if known is not None:
+            self.negative += 1
+            use.match, use.made_for, use.made_s = "negative", known.request_id, known.at_s
+            raise again(known.error)
 
     # -- stale answers -------------------------------------------------------------------------------------------------
 
@@ -302,18 +238,28 @@ class SemanticCacheHandler:
             return
         self._refreshing.add(place)
         request = question.request._replace(deadline_s=None)  # its caller has an answer
-        made_for = request.id
-        if entry.words != question.words and request.messages is not None:
-            # What was asked first, for that is what is stale.
-            request = request._replace(messages=(*request.messages[:-1], Message("user", entry.words)))
-            made_for = entry.request_id
-        if self._vectors:
-            use.writes += 1
+        renewed = self._question_of(entry, question, request)
         own = None if exchange is None else exchange.apart()
-        self._begin(self._fetch(entry, request, made_for, call_next, own), "refresh", request)
+        if self._spec.backend != "exact":
+            use.writes += 1  # now: when it is written, the bill of who pays for it will be
+        self.store.begin(self._fetch(entry, renewed, request, call_next, own), "refresh", request)
+
+    def _question_of(self, entry: Entry, question: Question, request: Request) -> Question:
+        """What was asked first, for that is what is stale: the same words if it was found by them."""
+        if entry.words == question.words or request.messages is None:
+            return Question(request, question.partition, question.words, question.key)
+        first = request._replace(id=entry.request_id, messages=(*request.messages[:-1], Message("user", entry.words)))
+        renewed = self._questions(first)
+        assert renewed is not None, "what is cacheable is so in other words, too"
+        return renewed
 
     async def _fetch(
-        self, stale: Entry, request: Request, made_for: str, call_next: CallNext, own: Exchange | None
+        self,
+        stale: Entry,
+        question: Question,
+        request: Request,
+        call_next: CallNext,
+        own: Exchange | None,
     ) -> None:
         """A call that nobody waits for, billed to the request that found its answer stale."""
         if own is not None:
@@ -321,14 +267,17 @@ class SemanticCacheHandler:
         response: Response | None = None
         word = "cancelled"
         try:
-            response = await call_next(request)
+            response = await call_next(request._replace(messages=question.request.messages))
             if own is not None:
                 own.settle(response)
             tap = response.tap()
             await response.read()
             word = response.finish_reason
-            if word == "stop":
-                await self._renew(stale, request, made_for, response, tap)
+            self._learn(request, response)
+            if word == "stop" and self.store.keeps(question):
+                self.store.keep(question, self._entry(question, response, tap, response.usage), CacheUse())
+                if question.key != stale.key:  # another conversation: it does not take the old one's place
+                    self.store.forget(stale, request)
         except (GatewayError, TimeoutError) as error:
             word = outcome_word(error)
         finally:
@@ -338,26 +287,6 @@ class SemanticCacheHandler:
             if own is not None:
                 own.finish()
             self._run.emit("refreshed", request, made_for=stale.request_id, outcome=word)
-
-    async def _renew(self, stale: Entry, request: Request, made_for: str, response: Response, tap: Tap) -> None:
-        if response.model and response.served_from == "upstream":
-            self._models[response.origin, request.model or ""] = response.model
-        question = self._questions(request)
-        assert question is not None, "what was cacheable is so in other words"
-        question.request = request._replace(id=made_for)  # whose question it is
-        entry = self._entry(question, made_for, response, tap, response.usage)
-        if not self._keeps(question):
-            return
-        self._not_begun += 1
-        await self._put(question, entry)
-        if question.key != stale.key:  # another conversation: the old answer is not replaced by itself
-            await self._forget(stale, request)
-
-    def _begin(self, work: Coroutine[Any, Any, None], what: str, request: Request) -> None:
-        """Do it in the background."""
-        task = asyncio.get_running_loop().create_task(work, name=f"{self._run.name} {what} {request.id}")
-        self.background.add(task)
-        task.add_done_callback(self.background.discard)
 
 
 def _flight(question: Question) -> Hashable:
