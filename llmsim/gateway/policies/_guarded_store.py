@@ -32,6 +32,7 @@ class GuardedStore:
     __slots__ = (
         "_equal",
         "_far",
+        "_going",
         "_near",
         "_not_begun",
         "_run",
@@ -52,6 +53,7 @@ class GuardedStore:
         times = (spec.store_timeout, spec.store_cooldown)
         # Apart, since one can fail without the others: who embeds, who has memory left for what is new.
         self._equal, self._near, self._write = (Guard(run, word, *times) for word in ("exact", "nearest", "put"))
+        self._going: set[str] = set()  # entries that are being dropped
         self._not_begun = 0  # writes whose task has not had its first turn
         self.background: set[asyncio.Task[None]] = set()
         self.stored = 0
@@ -106,16 +108,21 @@ class GuardedStore:
         except StoreError:
             pass  # it is served all the same
 
-    def forget(self, entry: Entry, request: Request) -> None:
-        """Drop it."""
-        if not self._write.closed:
-            self.begin(self._drop(entry, request), "forget", request)
+    def forget(self, entry: Entry, request: Request) -> bool:
+        """Drop it; whether that is news."""
+        if self._write.closed or entry.id in self._going:
+            return False
+        self._going.add(entry.id)
+        self.begin(self._drop(entry, request), "forget", request)
+        return True
 
     async def _drop(self, entry: Entry, request: Request) -> None:
         try:
             await self._write.ask(self._store.drop(entry), request)
         except StoreError:
             pass  # it is not served all the same
+        finally:
+            self._going.discard(entry.id)
 
     def keeps(self, question: Question) -> bool:
         """Whether it would take an answer now: it is in no trouble, or at least need not embed what cannot be."""

@@ -153,9 +153,9 @@ class SemanticCacheHandler:
         request = question.request
         newest = self._models.get((entry.origin, request.model or ""))
         if newest is not None and newest != entry.model and self._spec.on_new_model == "drop":
-            self.outdated += 1
-            self._run.emit("outdated", request, of=entry.origin, model=entry.model, now=newest)
-            self.store.forget(entry, request)
+            if self.store.forget(entry, request):
+                self.outdated += 1
+                self._run.emit("outdated", request, of=entry.origin, model=entry.model, now=newest)
             return False
         return request.max_tokens is None or entry.tokens <= request.max_tokens
 
