@@ -5,7 +5,7 @@ import math
 
 from gateway.policies.toys import ask
 
-from llmsim.gateway.caching import StoreError
+from llmsim.gateway.caching import Match, StoreError
 from llmsim.stores.index import Found
 from llmsim.stores.local import LocalStore
 from llmsim.types import Message
@@ -13,7 +13,7 @@ from llmsim.types import Message
 
 def about(degrees, number=0, **fields):
     """A request in words that mean this direction."""
-    return ask(number, messages=(Message("user", f"about {degrees}"),), **fields)
+    return ask(number, **{"messages": (Message("user", f"about {degrees}"),), **fields})
 
 
 def cosine(degrees):
@@ -52,6 +52,7 @@ class MoodyStore(LocalStore):
         super().__init__(*args)
         self.trouble = {}  # operation: seconds, or an exception
         self.asked = []
+        self.blind = False  #: to time and to who may share
 
     async def _mood(self, operation):
         self.asked.append(operation)
@@ -63,10 +64,14 @@ class MoodyStore(LocalStore):
 
     async def exact(self, question, now_s):
         await self._mood("exact")
-        return await super().exact(question, now_s)
+        return await super().exact(question, -math.inf if self.blind else now_s)
 
     async def nearest(self, question, now_s, use):
         await self._mood("nearest")
+        if self.blind and len(self):
+            probe = await self._probe(question, use)
+            distance, entry = min((abs(probe - other), entry) for entry, (_, other) in self._index.entries.items())
+            return Match(self._entries[entry], cosine(distance))
         return await super().nearest(question, now_s, use)
 
     async def put(self, question, entry, use):
