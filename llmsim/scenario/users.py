@@ -313,7 +313,11 @@ class Users:
     def _cache_columns(self, use: CacheUse, request: Request, outcome: str) -> tuple[object, ...]:
         """What a cache did for a request; whether its answer was right is known to the lab alone."""
         served = use.match if outcome == "ok" or use.match == "negative" else ""
-        wrong = bool(served) and outcome == "ok" and self._world.differs(request.id, use.made_for, use.made_s, self._loop.time())
+        wrong = (
+            bool(served)
+            and outcome == "ok"
+            and self._world.differs(request.id, use.made_for, use.made_s, self._loop.time())
+        )
         return (served, use.nearest, wrong, use.embedded_tokens, use.queries, use.writes, use.verifications)
 
     def _maybe_retry(self, request: Request, truth: Truth) -> bool:

@@ -43,7 +43,8 @@ class _Spoken:
             return None
         return self.chunks.pop(0)
 
-    rest = next
+    async def rest(self, limits):
+        return await self.next(limits)
 
     def close(self):
         pass
@@ -61,10 +62,9 @@ def _asked_again(spec, *chunks, inside=(), **fields):
 
 
 async def _heard(response):
-    begin, heard = asyncio.get_running_loop().time(), []
-    async for chunk in response:
-        heard.append((round(asyncio.get_running_loop().time() - begin, 9), *chunk))
-    return heard
+    time = asyncio.get_running_loop().time
+    begin = time()
+    return [(round(time() - begin, 9), *chunk) async for chunk in response]
 
 
 def test_chunks_come_as_they_came_and_at_once():
@@ -202,4 +202,3 @@ class _Entry:
     @property
     def tokens(self):
         return sum(chunk.tokens for chunk in self.chunks)
-

@@ -441,4 +441,3 @@ def test_a_mistake_of_ours_is_not_hidden():
             await lab.ask(about(0))
 
     play(script)
-
