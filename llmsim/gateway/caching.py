@@ -75,8 +75,8 @@ class Entry(NamedTuple):
     @property
     def bytes(self) -> int:
         """Of its texts in UTF-8: what was asked, where it stands, and the answer."""
-        texts = [*self.partition, str(self.key), self.words, *[chunk.text for chunk in self.chunks]]
-        return sum(len(text) if text.isascii() else len(text.encode(errors="surrogatepass")) for text in texts)
+        texts = "".join([*self.partition, str(self.key), self.words, *[chunk.text for chunk in self.chunks]])
+        return len(texts) if texts.isascii() else len(texts.encode(errors="surrogatepass"))
 
 
 class Match(NamedTuple):

@@ -9,7 +9,6 @@ from typing import TypeVar
 from llmsim.errors import LlmsimError
 from llmsim.gateway.caching import StoreError
 from llmsim.gateway.contract import Run
-from llmsim.gateway.deadlines import Deadlines
 from llmsim.types import Request
 from llmsim.units import format_duration
 
@@ -29,18 +28,18 @@ class Guard:
     what
         It is a guard of; for events.
     limit_s
-        Longest that the store is waited for. None: no limit.
+        Longest that the store is waited for.
     cooldown_s
         How long it is left alone after a failure.
     """
 
     __slots__ = ("_cooldown_s", "_down", "_limit", "_limit_s", "_run", "_trying", "_until_s", "_what", "failures")
 
-    def __init__(self, run: Run, what: str, limit_s: float | None, cooldown_s: float) -> None:
+    def __init__(self, run: Run, what: str, limit_s: float, cooldown_s: float) -> None:
         self._run = run
         self._what = what
         self._limit_s = limit_s
-        self._limit: Deadlines | None = None if limit_s is None else run.deadlines(limit_s, "store_timeout")
+        self._limit = run.deadlines(limit_s, "store_timeout")
         self._cooldown_s = cooldown_s
         self._down = False
         self._until_s = 0.0
@@ -60,43 +59,36 @@ class Guard:
         StoreError
             It failed, or did not answer in time.
         """
-        trying = self._down
+        trying, limit = self._down, self._limit
         self._trying = self._trying or trying
-        try:
-            found = await self._within(answer)
-        except StoreError as error:
-            self.failed(error, request)
-            raise
-        except (LlmsimError, AssertionError):  # a broken contract, or the simulation cannot go on
-            raise
-        except Exception as error:  # of a library below. Not its words: an address may have a password in it
-            failure = StoreError(type(error).__name__)
-            self.failed(failure, request)
-            raise failure from error
-        finally:
-            if trying:
-                self._trying = False
-        if self._down:
-            self._down = False
-            self._run.emit("store_back", request, operation=self._what)
-        return found
-
-    async def _within(self, answer: Awaitable[T]) -> T:
-        limit = self._limit
-        if limit is None:
-            return await answer
-        assert self._limit_s is not None
         alarm = limit.enter(self._run.now() + self._limit_s)
         try:
             found = await answer
         except BaseException as error:
-            if limit.leave(alarm) and isinstance(error, CancelledError):
-                raise StoreError(f"no answer within {format_duration(self._limit_s)}") from None
-            raise
+            failure = self._failure(error, late=limit.leave(alarm))
+            if trying:
+                self._trying = False
+            if failure is None:
+                raise
+            self._failed(failure, request)
+            raise failure from None
         limit.leave(alarm)
+        if trying:
+            self._down = self._trying = False
+            self._run.emit("store_back", request, operation=self._what)
         return found
 
-    def failed(self, error: StoreError, request: Request) -> None:
+    def _failure(self, error: BaseException, *, late: bool) -> StoreError | None:
+        """What went wrong with the store; None if something else did."""
+        if isinstance(error, CancelledError):
+            return StoreError(f"no answer within {format_duration(self._limit_s)}") if late else None
+        if isinstance(error, StoreError):
+            return error
+        if isinstance(error, LlmsimError | AssertionError) or not isinstance(error, Exception):
+            return None  # a broken contract, or the simulation cannot go on
+        return StoreError(type(error).__name__)  # a library's. Not its words: an address may have a password in it
+
+    def _failed(self, error: StoreError, request: Request) -> None:
         """Leave it alone for a while."""
         self.failures += 1
         self._until_s = self._run.now() + self._cooldown_s
