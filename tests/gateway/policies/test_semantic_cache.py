@@ -72,7 +72,9 @@ def test_equal_first_then_near_then_nothing():
     play(script)
 
 
-@pytest.mark.parametrize(("threshold", "hits"), [(cosine(20) - 1e-9, True), (cosine(20) + 1e-9, False)])
+@pytest.mark.parametrize(
+    ("threshold", "hits"), [(cosine(20), True), (cosine(20) - 1e-9, True), (cosine(20) + 1e-9, False)]
+)
 def test_the_threshold_is_a_cosine_and_inclusive(threshold, hits):
     assert served(SemanticCache(threshold=threshold), about(0), about(20))[1] == ("semantic" if hits else "")
 

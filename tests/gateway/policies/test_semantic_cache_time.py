@@ -259,6 +259,21 @@ def test_a_verifier_that_does_not_say_has_said_no(verifier):
     play(script)
 
 
+def test_what_expires_while_it_is_verified_is_not_served():
+    async def slow_yes(request, entry):
+        await asyncio.sleep(1.0)
+        return True
+
+    async def script():
+        lab = Lab(SemanticCache(threshold=0.9, verify_below=0.97, verifier=slow_yes, ttl=10.0))
+        await lab.ask(about(0))
+        await asyncio.sleep(9.5)
+        use, response = await lab.ask(about(20))
+        assert (use.verified, use.match, response.served_from) == ("accepted", "", "upstream")
+
+    play(script)
+
+
 def test_one_who_leaves_while_it_is_verified_has_left():
     async def script():
         lab = Lab(SemanticCache(threshold=0.9, verify_below=0.97, verifier=_sleeps))
