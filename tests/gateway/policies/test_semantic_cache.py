@@ -289,7 +289,7 @@ def test_an_answer_of_the_model_before_is_outdated(word, after):
         )
         assert len(lab.stores.store) == 3
         # Somebody who asks for a model by name has nothing to do with that.
-        await lab.ask(about(0, model="a-model"))
+        await lab.ask(about(0, upstream="a", model="a-model"))
         assert await lab.served(about(180), about(0)) == ["exact", "exact"]
 
     play(script)
@@ -303,7 +303,10 @@ def _stampede(spec, requests, **more):
         lab = Lab(spec, Toy(1.0), **more)
         texts = await asyncio.gather(*[_text(lab, request) for request in requests])
         assert set(texts) == {"hello"}
-        return len(lab.providers["a"].calls), lab.told("coalesced"), len(lab.stores.store)
+        await asyncio.sleep(0)
+        use, kept = await lab.ask(requests[0])
+        assert (use.match, kept.usage) == ("exact", Usage(10, 2)), "what it cost is known to who paid for it"
+        return len(lab.providers["a"].calls), lab.told("coalesced"), lab.stores.store.asked.count("put")
 
     return play(script)
 
