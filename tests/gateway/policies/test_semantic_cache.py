@@ -7,6 +7,7 @@ from gateway.policies.toys import Toy, ask, run
 from gateway.site import Site, play
 
 from llmsim.errors import PolicyError, StreamBroken
+from llmsim.gateway.contract import policy
 from llmsim.gateway.exchange import Exchange
 from llmsim.gateway.pipeline import Gateway
 from llmsim.gateway.policies import Cache, Fallback, SemanticCache, SingleFlight
@@ -84,6 +85,25 @@ def test_routes_have_thresholds_of_their_own():
     asked = [about(0), *(about(degrees, route=route) for degrees, route in ((30, ""), (30, "refunds"), (55, "chat")))]
     # The answer to 30 is kept, for refunds may not have that to 0: then 55 is 25 away from it.
     assert served(spec, *asked) == ["", "semantic", "", "semantic"]
+
+
+def test_what_was_found_for_a_call_before_is_not_told_of_the_next():
+    @policy
+    async def picky(request, call_next):
+        response = await call_next(request)
+        if response.served_from == "upstream":
+            return response
+        response.close()
+        return await call_next(about(90, int(request.id[0])))
+
+    async def script():
+        site = Site(Gateway(policies=(picky, SemanticCache())), stores=Stores())
+        await site.send(about(0))
+        exchange = Exchange(about(0, 1), site.running._runtime)
+        response = await site.send(about(0, 1), exchange)
+        assert (response.served_from, exchange.cache.match, exchange.cache.made_for) == ("upstream", "", "")
+
+    play(script)
 
 
 def test_what_is_equal_needs_no_vectors():

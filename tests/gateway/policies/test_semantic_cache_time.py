@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from gateway.policies.angles import DOWN, Stores, about
 from gateway.policies.test_semantic_cache import Lab, served
-from gateway.policies.toys import Toy
+from gateway.policies.toys import Toy, World, chain, run
 from gateway.site import play
 
 from llmsim.errors import (
@@ -18,9 +18,10 @@ from llmsim.errors import (
     RateLimited,
     ServerError,
 )
+from llmsim.gateway.contract import policy
 from llmsim.gateway.exchange import Exchange
 from llmsim.gateway.policies import Deadline, SemanticCache
-from llmsim.types import Message
+from llmsim.types import Message, Response, Usage, WholeAnswer
 
 # -- answers that grow old ---------------------------------------------------------------------------------------------
 
@@ -130,6 +131,29 @@ def test_nothing_is_served_that_is_gone_or_somebody_elses_though_the_store_has_i
         return await lab.served(about(5), about(0))
 
     assert play(script) == ["", "semantic"]  # the answer to 5 is a new one
+
+
+def test_what_is_forgotten_while_it_is_renewed_is_closed():
+    """A policy inside forgets the answer and makes one up: as for any request, that is a leak, and is closed."""
+
+    @policy
+    async def forgetful(request, call_next):
+        response = await call_next(request)
+        if request.id == "0/0/0":
+            return response
+        return Response(WholeAnswer("made up", 1, Usage()), upstream="a", model="a-model")
+
+    async def script():
+        lab = _stale(inside=(forgetful,))
+        await lab.ask(about(0))
+        await asyncio.sleep(15.0)
+        assert await lab.served(about(0, 1)) == ["exact"]
+        await asyncio.sleep(2.0)
+        assert [one["request_id"] for one in lab.told("leaked_stream")] == ["1/0/0"]
+        assert lab.providers["a"].open_streams == 0
+        assert [attempt.outcome for attempt in lab.attempts] == ["ok", "cancelled"]
+
+    play(script)
 
 
 def test_a_deadline_of_the_first_does_not_end_the_renewal():
@@ -446,6 +470,37 @@ def test_one_who_leaves_while_the_store_is_asked_has_left():
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     play(script)
+
+
+def test_it_counts():
+    async def main():
+        world = World()
+        world.stores = Stores(judge=_fails)
+        spec = SemanticCache(threshold=0.9, verify_below=0.95, ttl=10.0, stale_while_revalidate=5.0, negative_ttl=9.0)
+        handler = world.start(spec)
+        call = chain(handler, inner=Toy(["a"], BadRequest(), ["a"]).send)
+        for degrees in (0, 0, 10, 90, 90, 24, 0.5):
+            try:
+                await (await call(about(degrees))).read()
+            except BadRequest:
+                pass
+        await (await call(about(0, temperature=1.0))).read()
+        world.stores.store.trouble["put"] = DOWN
+        await (await call(about(200))).read()
+        await asyncio.sleep(11.0)
+        await (await call(about(0))).read()
+        await asyncio.sleep(0.2)
+        counted = {name: getattr(handler, name) for name in (
+            "exact", "semantic", "negative", "stale", "misses", "skipped", "outdated", "rejected"
+        )}  # fmt: skip
+        assert counted == {
+            "exact": 2, "semantic": 2, "negative": 1, "stale": 1, "misses": 4, "skipped": 1, "outdated": 0,
+            "rejected": 1,
+        }  # fmt: skip
+        store = handler.store
+        assert (store.stored, store.unkept, store.failures, store.background) == (4, 2, 2, set())
+
+    run(main())
 
 
 def test_a_mistake_of_ours_is_not_hidden():
