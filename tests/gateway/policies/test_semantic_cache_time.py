@@ -156,6 +156,21 @@ def test_what_is_forgotten_while_it_is_renewed_is_closed():
     play(script)
 
 
+def test_what_a_confused_store_calls_equal_is_looked_at():
+    async def script():
+        lab = Lab(SemanticCache(threshold=0.99))
+        await lab.ask(about(0))
+
+        async def confused(question, now_s):
+            return next(iter(store._entries.values()))
+
+        store = lab.stores.store
+        store.exact = confused
+        return await lab.served(about(20), about(0))
+
+    assert play(script) == ["", "exact"]
+
+
 def test_a_deadline_of_the_first_does_not_end_the_renewal():
     async def script():
         lab = _stale(provider=Toy(0.0, 5.0), inside=(Deadline(timeout=20.0),))
