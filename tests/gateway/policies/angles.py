@@ -1,11 +1,17 @@
-"""Meaning for tests: words that end in a number stand for a direction, and are as near as the cosine between two."""
+"""A semantic cache to play with.
+
+Words that end in a number stand for a direction, and are as near as the cosine between two.
+"""
 
 import asyncio
 import math
 
 from gateway.policies.toys import ask
+from gateway.site import Site, play
 
 from llmsim.gateway.caching import Match, StoreError
+from llmsim.gateway.exchange import Exchange
+from llmsim.gateway.pipeline import Gateway
 from llmsim.stores.index import Found
 from llmsim.stores.local import LocalStore
 from llmsim.types import Message
@@ -108,3 +114,37 @@ class Stores:
 
 
 DOWN = StoreError("down")
+
+
+class Lab(Site):
+    """A site with a semantic cache; `served` tells what each request got, and from where."""
+
+    def __init__(self, spec, *providers, stores=None, inside=(), **fields):
+        self.stores = stores or Stores()
+        gateway = Gateway(policies=(spec, *inside), **fields)
+        super().__init__(gateway, *providers, stores=self.stores)
+
+    async def ask(self, request):
+        """What became of it: what the cache did, and its response."""
+        exchange = Exchange(request, self.running._runtime)
+        response = await self.send(request, exchange)
+        return exchange.cache, response
+
+    async def served(self, *requests, wait_s=0.0):
+        matches = []
+        for request in requests:
+            use, response = await self.ask(request)
+            assert (response.served_from == "cache") is bool(use and use.match)
+            matches.append(use.match if use else "skipped")
+            await asyncio.sleep(wait_s)
+        return matches
+
+    def told(self, kind):
+        return [fields for name, fields in self.events if name == kind]
+
+
+def served(spec, *requests, wait_s=0.0, provider=None, **more):
+    async def script():
+        return await Lab(spec, *[provider] if provider else (), **more).served(*requests, wait_s=wait_s)
+
+    return play(script)

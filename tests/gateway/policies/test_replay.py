@@ -4,8 +4,7 @@ import asyncio
 import math
 
 import pytest
-from gateway.policies.angles import Stores, about
-from gateway.policies.test_semantic_cache import Lab
+from gateway.policies.angles import Lab, Stores, about
 from gateway.policies.toys import Toy, run
 from gateway.site import play
 from hypothesis import given

@@ -3,8 +3,7 @@
 import asyncio
 from typing import NamedTuple
 
-from gateway.policies.angles import Stores, cosine
-from gateway.policies.test_semantic_cache import Lab
+from gateway.policies.angles import Lab, Stores, cosine
 from gateway.policies.toys import Toy, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
