@@ -126,7 +126,12 @@ class Machine(RuleBasedStateMachine):
 
 
 TestShelf = Machine.TestCase
-TestShelf.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestShelf.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.slow
+class TestShelfAtLength(Machine.TestCase):
+    settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
 
 
 @given(st.floats(0, 100), st.floats(0.001, 100))

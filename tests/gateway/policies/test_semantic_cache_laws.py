@@ -67,7 +67,7 @@ specs = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(spec=specs, stream=asks)
 def test_no_hit_is_below_the_threshold_or_across_a_line_or_too_old(spec, stream):
     async def script():
