@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ __all__ = ["Company", "Nearest", "Nearness", "Table", "nearness"]
 Floats = NDArray[np.float64]
 
 NOWHERE = -1.0  #: similarity to nothing
+_MOST_PLACES = 20_000  #: that a table remembers, 120 bytes each
 EVEN = (1.0,) * len(TRAP_KINDS)
 
 
@@ -54,6 +56,19 @@ class Nearest(NamedTuple):
     right: bool  #: whether it has the answer that is asked for
 
 
+# A NamedTuple's own constructor is Python code, and takes longer.
+_nearest: Callable[[type[Nearest], tuple[Any, ...]], Nearest] = tuple.__new__
+
+
+class _Place(NamedTuple):
+    """A number of neighbours, seen from the rows of a table."""
+
+    low: list[float]
+    high: list[float]
+    share: float  #: of the way from one to the other
+    odds: float  #: by which the odds against are multiplied, beyond the last row
+
+
 class Table:
     """Quantiles of the similarity to the nearest of n.
 
@@ -68,7 +83,7 @@ class Table:
         What was measured.
     """
 
-    __slots__ = ("_counts", "_growth", "_levels", "_logs", "_rows")
+    __slots__ = ("_counts", "_growth", "_levels", "_logs", "_places", "_rows")
 
     def __init__(self, rows: Rows) -> None:
         levels = np.array(rows.levels)
@@ -82,32 +97,40 @@ class Table:
         self._counts = rows.counts
         self._logs = [math.log(count) for count in rows.counts]
         self._growth = rows.growth
+        self._places: dict[int, _Place] = {}
 
     def __call__(self, n: int, u: float) -> float:
         """The cosine at probability `u` of the nearest of `n`; -1 without any."""
         if n < 1:
             return NOWHERE
-        levels, counts, logs = self._levels, self._counts, self._logs
-        at = min(bisect_right(levels, u), len(levels) - 1)
-        low_u = levels[at - 1]
-        weight = (u - low_u) / (levels[at] - low_u)
-        if n >= counts[-1] or n <= counts[0]:
+        low, high, share, odds = self._places.get(n) or self._place(n)
+        levels = self._levels
+        at = bisect_right(levels, u, 1, len(levels) - 1)
+        under = levels[at - 1]
+        weight = (u - under) / (levels[at] - under)
+        value = low[at - 1]
+        value += weight * (low[at] - value)
+        if share:
+            above = high[at - 1]
+            return value + share * (above + weight * (high[at] - above) - value)
+        if odds == 1.0 or not 0 < value < 1:  # what is not between 0 and 1 has no logit, and stays
+            return value
+        return 1 / (1 + (1 - value) / value * odds)
+
+    def _place(self, n: int) -> _Place:
+        """Where n lies between the rows, or how far beyond them."""
+        counts, logs, rows = self._counts, self._logs, self._rows
+        if counts[0] < n < counts[-1]:
+            high = bisect_right(counts, n)
+            share = (math.log(n) - logs[high - 1]) / (logs[high] - logs[high - 1])
+            place = _Place(rows[high - 1], rows[high], share, 1.0)
+        else:
             end = -1 if n >= counts[-1] else 0
-            row = self._rows[end]
-            value = row[at - 1] + weight * (row[at] - row[at - 1])
-            return value if n == counts[end] else _grown(value, self._growth * (math.log(n) - logs[end]))
-        high = bisect_right(counts, n)
-        low_row, high_row = self._rows[high - 1], self._rows[high]
-        low = low_row[at - 1] + weight * (low_row[at] - low_row[at - 1])
-        share = (math.log(n) - logs[high - 1]) / (logs[high] - logs[high - 1])
-        return low + share * (high_row[at - 1] + weight * (high_row[at] - high_row[at - 1]) - low)
-
-
-def _grown(cosine: float, by: float) -> float:
-    """A cosine with this much added to its logit; what is not between 0 and 1 has none and stays."""
-    if not 0 < cosine < 1:
-        return cosine
-    return 1 / (1 + (1 - cosine) / cosine * math.exp(-by))
+            place = _Place(rows[end], rows[end], 0.0, math.exp(-self._growth * (math.log(n) - logs[end])))
+        if len(self._places) >= _MOST_PLACES:
+            self._places.clear()
+        self._places[n] = place
+        return place
 
 
 class Nearness:
@@ -159,17 +182,20 @@ class Nearness:
         company
             What there is. The very words of the asker have similarity 1 and are not its business.
         """
-        near = Nearest(NOWHERE, "", False)
+        rephrased, same, other, _ = company
+        best, sort = NOWHERE, ""
         if meaning.kind < TRAP:
-            if company.rephrased:
-                near = Nearest(self.rephrased(company.rephrased, meaning.same_luck), "rephrased", True)
-            if company.same and (cosine := self.same(company.same, meaning.same_luck)) > near.similarity:
-                near = Nearest(cosine, "same", True)
-        if company.other and (cosine := self.other(company.other, meaning.other_luck)) > near.similarity:
-            near = Nearest(cosine, "other", False)
-        if (cosine := self._to_trap(meaning, company)) > near.similarity:
-            near = Nearest(cosine, "trap", False)
-        return near
+            luck = meaning.same_luck
+            if rephrased:
+                best, sort = self.rephrased(rephrased, luck), "rephrased"
+            if same and (cosine := self.same(same, luck)) > best:
+                best, sort = cosine, "same"
+        right = bool(sort)
+        if other and (cosine := self.other(other, meaning.other_luck)) > best:
+            best, sort, right = cosine, "other", False
+        if (cosine := self._to_trap(meaning, company)) > best:
+            best, sort, right = cosine, "trap", False
+        return _nearest(Nearest, (best, sort, right))
 
 
 def _mixed(kinds: tuple[Rows, ...], shares: tuple[float, ...]) -> Rows:

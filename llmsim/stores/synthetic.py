@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from llmsim.gateway.caching import Question
 from llmsim.stores.index import Found
@@ -13,6 +14,10 @@ from llmsim.traffic.truth import World
 __all__ = ["SyntheticIndex", "TruthEmbedder", "nearness_of"]
 
 Partition = tuple[str, ...]
+
+# A NamedTuple's own constructor is Python code, and takes longer.
+_company: Callable[[type[Company], tuple[int, ...]], Company] = tuple.__new__
+_found: Callable[[type[Found], tuple[Any, ...]], Found] = tuple.__new__
 
 _TRIES = 4  #: of finding an entry that fits by luck, before it is looked for where it must be
 
@@ -119,24 +124,28 @@ class _Shelves:
         """How many there are of each sort, for somebody whose own words are not among them."""
         asked = len(self.questions.get(meaning.topic, ()))
         if meaning.kind >= TRAP:
-            return Company(asked, 0, len(self.all) - asked)
+            return Company(asked, 0, len(self.all) - asked, 0)
         traps, right = len(self.traps.get(meaning.topic, ())), len(self.same.get(meaning.answer, ()))
-        return Company(asked, right - asked, len(self.all) - right - traps, traps)
+        return _company(Company, (asked, right - asked, len(self.all) - right - traps, traps))
 
     def pick(self, meaning: Meaning, sort: str) -> _Node:
         """The nearest of a sort that `company` counted at least one of."""
         luck = int(meaning.trap_luck * 2.0**52)  # low bits: the high ones say how near it is to traps
+        if sort == "other":
+            return self._pick_other(meaning.answer, luck)
         if sort == "rephrased" or (sort == "trap" and meaning.kind >= TRAP):
             return self.questions[meaning.topic].pick(luck)
         if sort == "trap":
             return self.traps[meaning.topic].pick(luck)
-        if sort == "same":  # perhaps in other words of the question itself: that is right as well
-            return self.same[meaning.answer].pick(luck)
+        return self.same[meaning.answer].pick(luck)  # perhaps in other words of the question: that is right as well
+
+    def _pick_other(self, answer: int, luck: int) -> _Node:
+        everything = self.all
         for turn in range(_TRIES):
-            node = self.all.pick(luck >> turn)
-            if node.meaning.answer != meaning.answer:
+            node = everything.pick(luck >> turn)
+            if node.meaning.answer != answer:
                 return node
-        return next(bag for answer, bag in self.same.items() if answer != meaning.answer).pick(luck)
+        return next(bag for other, bag in self.same.items() if other != answer).pick(luck)
 
 
 class SyntheticIndex:
@@ -180,4 +189,4 @@ class SyntheticIndex:
         if not isinstance(self._near, Nearness):
             self._near = self._near()
         similarity, sort, _ = self._near.similarity(probe, shelves.company(probe))
-        return Found(shelves.pick(probe, sort).id, similarity)
+        return _found(Found, (shelves.pick(probe, sort).id, similarity))
