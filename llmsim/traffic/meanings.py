@@ -23,7 +23,7 @@ from llmsim.traffic.arrivals import BLOCK
 from llmsim.traffic.similarity import similarity_tables
 from llmsim.traffic.topics import Topics
 
-__all__ = ["OWN_WORDS", "TRAP", "USUAL_WORDS", "Block", "Meaning", "Meanings"]
+__all__ = ["OWN_WORDS", "TRAP", "USUAL_WORDS", "Block", "Meaning", "Meanings", "correlated"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -157,7 +157,7 @@ class Meanings:
                 for column, known in zip(latents, of_question, strict=True):
                     column[at] = known[said[at]]
         same, other, near_trap = latents
-        other = _correlated(same, other, self._correlation)
+        other = correlated(same, other, self._correlation)
         answer = np.where(trap, phrase, self._answers[drawn])
         return Block(answer, phrase, drawn, kind, same, other, near_trap)
 
@@ -175,7 +175,7 @@ class Meanings:
 _LATENTS = ("same", "other", "near_trap")
 
 
-def _correlated(one: Floats, other: Floats, correlation: float) -> Floats:
+def correlated(one: Floats, other: Floats, correlation: float) -> Floats:
     """`other` such that the normal scores of the two are correlated, and each is uniform."""
     from scipy.special import ndtr, ndtri
 
