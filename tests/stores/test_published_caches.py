@@ -1,7 +1,7 @@
 """Caches without vectors against caches that compared real ones (research 4.2): hit rates and wrong answers.
 
 The tables of similarities are of the same corpora, so this checks the model and not whether tables carry over.
-Popularity there is Zipf(1.0) over the intents, and within an intent every sentence is asked as often: with Zipf over the
+Popularity there is Zipf(1.0) over the intents, and every sentence of an intent is asked as often: with Zipf over the
 sentences an exact-match cache alone would serve .64 and not the .393 that was measured.
 """
 
