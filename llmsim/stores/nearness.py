@@ -191,7 +191,7 @@ class Nearness:
         company
             What there is. The very words of the asker have similarity 1 and are not its business.
         """
-        rephrased, same, other, _ = company
+        rephrased, same, other, traps = company
         best, sort = NOWHERE, ""
         if meaning.kind < TRAP:
             luck = meaning.same_luck
@@ -202,7 +202,7 @@ class Nearness:
         right = bool(sort)
         if other and (cosine := self.other(other, meaning.other_luck)) > best:
             best, sort, right = cosine, "other", False
-        if (cosine := self._to_trap(meaning, company)) > best:
+        if (traps or meaning.kind >= TRAP) and (cosine := self._to_trap(meaning, company)) > best:
             best, sort, right = cosine, "trap", False
         return _nearest(Nearest, (best, sort, right))
 

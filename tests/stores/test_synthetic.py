@@ -92,6 +92,23 @@ def test_when_the_nearest_has_gone_it_is_the_next():
     assert similarities[0] > similarities[-1] + 0.2
 
 
+def test_each_entry_counts_once_for_who_asks():
+    index = SyntheticIndex(NEAR)
+    sorts = {
+        "same question": [{"phrase": 11, "kind": 1}, {"phrase": 12, "kind": 1}],
+        "same meaning": [{"phrase": 20, "topic": 20}],
+        "trap of the question": [{"phrase": 30, "answer": 30, "kind": TRAP}],
+        "anything else": [{"phrase": n, "topic": n, "answer": n} for n in (40, 41)]
+        + [{"phrase": 50, "topic": 41, "answer": 50, "kind": TRAP}],
+    }
+    for number, fields in enumerate(one for several in sorts.values() for one in several):
+        index.add((), str(number), any_meaning(**fields))
+    company = index._partitions[()].company
+    assert company(any_meaning(phrase=99)) == Company(rephrased=2, same=1, other=3, traps=1)
+    assert company(any_meaning(phrase=99, answer=99, kind=TRAP)) == Company(rephrased=2, same=0, other=5, traps=0)
+    assert company(any_meaning(phrase=99, topic=99, answer=99)) == Company(0, 0, 7, 0)
+
+
 def test_partitions_do_not_see_each_other():
     index = SyntheticIndex(NEAR)
     index.add(("a",), "1", any_meaning())

@@ -77,6 +77,7 @@ def test_an_answer_from_before_a_change_is_outdated():
     assert world.differs(asker, maker, change - 1, change + 1)
     assert world.mistake(asker, maker, change + 1, change + 2) == ""
     assert world.mistake(asker, maker, change - 2, change - 1) == ""
+    assert world.mistake(asker, maker, change, change + 1) == "", "made when it had just changed"
     assert world.mistake(asker, f"{other}/0/0", change - 1, change + 1) == "other", "it was never right"
     assert not world.differs(asker, maker, math.nan, change), "nobody knows when it was made"
     assert world.mistake(asker, f"{same[1]}/1/0", change - 1, change + 1) == "", "nor what a later step means"
