@@ -31,7 +31,7 @@ Ints = NDArray[np.int64]
 #: `Meaning.kind`. A trap of kind *i* of `llmsim.traffic.similarity.TRAP_KINDS` is ``TRAP + i``.
 USUAL_WORDS, OWN_WORDS, TRAP = 0, 1, 2
 
-#: Blocks that are kept, 57 bytes an arrival (60 MB in all). What was asked before them is drawn again when needed: it
+#: Blocks that are kept, 56 bytes an arrival (59 MB in all). What was asked before them is drawn again when needed: it
 #: is addressed, so nothing is lost but time.
 _MOST_BLOCKS = 1024
 

@@ -68,6 +68,7 @@ def test_one_stream_at_one_threshold():
     assert wrong == pytest.approx(0.0145, abs=0.006)
 
 
+@pytest.mark.slow
 def test_luck_drawn_anew_each_time_is_wrong():
     """Frozen luck matters: a sentence that missed once would by chance hit later, with luck of its own each time."""
     stream = of_intents("banking77", 8000, SIZES["banking77"], seed=2)
