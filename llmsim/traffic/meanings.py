@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from llmsim.luck import Luck
 from llmsim.traffic.arrivals import BLOCK
+from llmsim.traffic.latents import lucks
 from llmsim.traffic.similarity import similarity_tables
 from llmsim.traffic.topics import Topics
 
-__all__ = ["OWN_WORDS", "TRAP", "USUAL_WORDS", "Block", "Meaning", "Meanings", "correlated"]
+__all__ = ["OWN_WORDS", "TRAP", "USUAL_WORDS", "Block", "Meaning", "Meanings"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -91,12 +92,14 @@ class Meanings:
         unique = topics.zipf.unique
         whole = -(-unique // 4) * 4  # a series is drawn in fours
         tables = similarity_tables(topics.similarity)
-        self._correlation = tables.correlation
+        self._spread = tables.spread
         self._usual = _Latents(*(luck.series(f"workload.{name}.usual").array(0, whole) for name in _LATENTS))
         self._answers = np.arange(unique)
         if topics.meanings is not None:
             u = luck.series("workload.meaning").array(0, whole)[:unique]
             self._answers = np.searchsorted(_size_edges(tables.sizes, topics.meanings), u)
+        whole = -(-(topics.meanings or unique) // 4) * 4
+        self._common = [luck.series(f"workload.{name}.meaning").array(0, whole) for name in ("same", "other")]
         self._wordings: dict[int, _Latents] = {}
         self._blocks: dict[int, Block] = {}
 
@@ -156,9 +159,10 @@ class Meanings:
                 of_question = self._wording(int(drawn[at]))
                 for column, known in zip(latents, of_question, strict=True):
                     column[at] = known[said[at]]
-        same, other, near_trap = latents
-        other = correlated(same, other, self._correlation)
-        answer = np.where(trap, phrase, self._answers[drawn])
+        meant, near_trap = self._answers[drawn], latents[2]
+        of_meaning = self._common[0][meant], self._common[1][meant]
+        same, other = lucks(self._spread, of_meaning, (latents[0], latents[1]))
+        answer = np.where(trap, phrase, meant)
         return Block(answer, phrase, drawn, kind, same, other, near_trap)
 
     def _wording(self, question: int) -> _Latents:
@@ -173,14 +177,6 @@ class Meanings:
 
 
 _LATENTS = ("same", "other", "near_trap")
-
-
-def correlated(one: Floats, other: Floats, correlation: float) -> Floats:
-    """`other` such that the normal scores of the two are correlated, and each is uniform."""
-    from scipy.special import ndtr, ndtri
-
-    mixed = correlation * ndtri(one) + np.sqrt(1 - correlation**2) * ndtri(other)
-    return np.asarray(np.clip(ndtr(mixed), 2.0**-53, 1 - 2.0**-53), dtype=np.float64)
 
 
 @lru_cache(maxsize=8)

@@ -9,6 +9,8 @@ A file is what ``llmsim cache fit`` writes, JSON with these keys::
     rephrased    {"1": […], …}: to the nearest of so many that ask the same question in other words (optional)
     traps        {"negation": […], "number": […], "entity": […], "scope": […]}: to what it looks like (optional)
     correlation  between the two of one phrase (Gaussian copula; optional, .26)
+    intents      {"same": .1, "other": .29, "between": .23, "within": .25}: what phrases of one meaning have in common
+                 (`llmsim.traffic.latents.Spread`; optional: nothing, and then `within` is the correlation)
     growth       {"same": .447, "other": .182}: of the logit, a unit of ln n, where the tables end (optional)
     sizes        [35, 36, …]: how many questions each meaning has; only their proportions count (optional: all equal)
     source, meta anything
@@ -28,6 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from llmsim.errors import Problem, ScenarioError
+from llmsim.traffic.latents import Spread
 
 __all__ = ["CORPORA", "TRAP_KINDS", "Rows", "SimilarityTables", "parse_tables", "similarity_tables"]
 
@@ -39,7 +42,9 @@ TRAP_KINDS = ("negation", "number", "entity", "scope")
 _CORRELATION = 0.26
 #: Of the mean logit, a unit of ln n, on banking77 (logit-normal fits; CLINC150: .467 and .205).
 _GROWTH = {"same": 0.447, "other": 0.182}
-_KEYS = ("levels", "same", "other", "rephrased", "traps", "correlation", "growth", "sizes", "source", "meta")
+_KEYS = (
+    "levels", "same", "other", "rephrased", "traps", "correlation", "intents", "growth", "sizes", "source", "meta",
+)  # fmt: skip
 
 
 class Rows(NamedTuple):
@@ -63,8 +68,8 @@ class SimilarityTables:
         To the nearest of n that ask the same question in other words.
     traps
         In the order of `TRAP_KINDS`: to the question that it looks like.
-    correlation
-        Of the normal scores of the first two, for one phrase.
+    spread
+        What the first two of one phrase, and phrases of one meaning, have in common.
     sizes
         Of meanings, in questions; empty: all are equal.
     """
@@ -73,7 +78,7 @@ class SimilarityTables:
     other: Rows
     rephrased: Rows
     traps: tuple[Rows, ...]
-    correlation: float
+    spread: Spread
     sizes: tuple[float, ...]
 
 
@@ -150,6 +155,9 @@ def parse_tables(data: Any, source: str) -> SimilarityTables:
     levels = _numbers(data["levels"], source, "levels", 0.0, 1.0, at_least=2)
     if any(high <= low for low, high in pairwise(levels)):
         _refuse(source, "levels", "levels must ascend")
+    if data["same"] == {}:
+        message = "knows nothing of what means the same: its prompts had no labels"
+        _refuse(source, "same", message, "Fit it to prompts with a column intent.")
     growth = _growth(data.get("growth", {}), source)
     own = dict.fromkeys(("rephrased", "traps"), levels)
     for key in ("rephrased", "traps"):
@@ -159,9 +167,6 @@ def parse_tables(data: Any, source: str) -> SimilarityTables:
     traps = data["traps"]
     if not isinstance(traps, dict) or set(traps) != set(TRAP_KINDS):
         _refuse(source, "traps", f"traps must have the keys {', '.join(TRAP_KINDS)}")
-    correlation = data.get("correlation", _CORRELATION)
-    if not _is_number(correlation) or not -1 < correlation < 1:
-        _refuse(source, "correlation", f"{correlation!r} is no correlation; it lies between -1 and 1")
     return SimilarityTables(
         same=_rows(data["same"], levels, growth["same"], source, "same"),
         other=_rows(data["other"], levels, growth["other"], source, "other"),
@@ -170,7 +175,7 @@ def parse_tables(data: Any, source: str) -> SimilarityTables:
         traps=tuple(
             _rows({"1": traps[kind]}, own["traps"], growth["same"], source, "traps", kind) for kind in TRAP_KINDS
         ),
-        correlation=float(correlation),
+        spread=_spread(data, source),
         sizes=_numbers(data.get("sizes", []), source, "sizes", 0.0, math.inf, above=True),
     )
 
@@ -191,6 +196,21 @@ def _rows(data: Any, levels: tuple[float, ...], growth: float, source: str, key:
         rows[int(count)] = row
     counts = tuple(sorted(rows))
     return Rows(levels, counts, tuple(rows[count] for count in counts), growth)
+
+
+def _spread(data: dict[str, Any], source: str) -> Spread:
+    correlation = data.get("correlation", _CORRELATION)
+    if not _is_number(correlation) or not -1 < correlation < 1:
+        _refuse(source, "correlation", f"{correlation!r} is no correlation; it lies between -1 and 1")
+    intents = data.get("intents", {})
+    if not isinstance(intents, dict) or not set(intents) <= set(Spread._fields):
+        _refuse(source, "intents", f"intents must be a mapping with the keys {', '.join(Spread._fields)}")
+    for key, value in intents.items():
+        low = 0 if key in ("same", "other") else -1
+        if not _is_number(value) or not low <= value < 1 or value == -1:
+            what = "share of a variance" if low == 0 else "correlation"
+            _refuse(source, f"intents.{key}", f"{value!r} is no {what}; it lies between {low} and 1")
+    return Spread(**{"within": float(correlation), **{key: float(value) for key, value in intents.items()}})
 
 
 def _growth(data: Any, source: str) -> dict[str, float]:

@@ -12,7 +12,8 @@ from llmsim.gateway.pipeline import Gateway
 from llmsim.gateway.policies import SemanticCache
 from llmsim.stores.local import LocalStore
 from llmsim.stores.synthetic import SyntheticIndex, TruthEmbedder
-from llmsim.traffic.meanings import Meaning, correlated
+from llmsim.traffic.latents import lucks
+from llmsim.traffic.meanings import Meaning
 from llmsim.traffic.similarity import similarity_tables
 from llmsim.traffic.truth import World
 from llmsim.types import Message, Request
@@ -23,7 +24,9 @@ def of_intents(name, requests, sizes, *, repeats=True, seed=1):
     rng = np.random.default_rng(seed)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     same, other, trap = rng.random((3, starts[-1]))
-    other = correlated(same, other, similarity_tables(name).correlation)
+    of = np.repeat(np.arange(len(sizes)), sizes)
+    common = rng.random((2, len(sizes)))
+    same, other = lucks(similarity_tables(name).spread, (common[0][of], common[1][of]), (same, other))
     popularity = 1 / np.arange(1, len(sizes) + 1)
     order = rng.permutation(len(sizes))
     left = [list(start + rng.permutation(size)) for start, size in zip(starts[:-1], sizes, strict=True)]

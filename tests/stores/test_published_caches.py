@@ -56,8 +56,6 @@ def test_hits_and_wrong_answers_are_those_of_real_vectors(name, requests, repeat
     assert off < 12 * 0.0043, (
         "over 12 thresholds, of which these are half, the mean error of a quantile table was .0043"
     )
-    off = np.abs(hits.mean(axis=0) - [hit for hit, _ in measured.values()]).mean()
-    assert off < OFF[name, repeats] - 0.0025, "it was .0090 and .0127 on banking, up to .027 on CLINC150"
 
 
 def test_one_stream_at_one_threshold():

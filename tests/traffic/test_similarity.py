@@ -27,7 +27,7 @@ def test_what_a_file_leaves_out_is_as_in_the_corpora(tmp_path):
     usual = similarity_tables("banking77")
     assert [rows.quantiles for rows in tables.traps] == [rows.quantiles for rows in usual.traps]
     assert (tables.rephrased.levels, tables.rephrased.quantiles) == (usual.rephrased.levels, usual.rephrased.quantiles)
-    assert (tables.correlation, tables.same.growth, tables.other.growth, tables.sizes) == (0.26, 0.447, 0.182, ())
+    assert (tables.spread.within, tables.same.growth, tables.other.growth, tables.sizes) == (0.26, 0.447, 0.182, ())
 
 
 def test_what_a_file_says_counts(tmp_path):
@@ -36,6 +36,7 @@ def test_what_a_file_says_counts(tmp_path):
         "rephrased": {"2": [0.5, 0.7, 0.9], "1": [0.4, 0.6, 0.8]},
         "traps": {kind: [0.1, 0.2, 0.3] for kind in TRAP_KINDS},
         "correlation": -0.1,
+        "intents": {"same": 0.2, "between": -0.3},
         "growth": {"same": 0.3},
         "sizes": [3, 4],
     }
@@ -43,15 +44,16 @@ def test_what_a_file_says_counts(tmp_path):
     tables = similarity_tables(str(path))
     assert (tables.rephrased.counts, tables.rephrased.quantiles[0]) == ((1, 2), (0.4, 0.6, 0.8))
     assert {rows.quantiles for rows in tables.traps} == {((0.1, 0.2, 0.3),)}
-    assert (tables.correlation, tables.same.growth, tables.other.growth, tables.sizes) == (-0.1, 0.3, 0.182, (3.0, 4.0))
+    assert tables.spread == (0.2, 0.0, -0.3, -0.1)
+    assert (tables.same.growth, tables.other.growth, tables.sizes) == (0.3, 0.182, (3.0, 4.0))
 
 
 def test_a_file_that_was_written_anew_is_read_anew(tmp_path):
     path = tmp_path / "own.json"
     path.write_text(json.dumps(tiny(correlation=0.1)))
-    assert similarity_tables(str(path)).correlation == 0.1
+    assert similarity_tables(str(path)).spread.within == 0.1
     path.write_text(json.dumps(tiny(correlation=0.22)))
-    assert similarity_tables(str(path)).correlation == 0.22
+    assert similarity_tables(str(path)).spread.within == 0.22
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,11 @@ def test_a_file_that_was_written_anew_is_read_anew(tmp_path):
         ({"levels": [0.0, 0.5, 0.5]}, "levels", "must ascend"),
         ({"levels": [0.0, 0.5, 1.5]}, "levels[2]", "1.5 is not a number from 0 to 1"),
         ({"same": None}, "same", "must be a mapping of counts"),
-        ({"same": {}}, "same", "must be a mapping of counts"),
+        ({"same": {}}, "same", "its prompts had no labels"),
+        ({"same": []}, "same", "must be a mapping of counts"),
+        ({"intents": {"sane": 0.1}}, "intents", "keys same, other, between, within"),
+        ({"intents": {"same": -0.1}}, "intents.same", "between 0 and 1"),
+        ({"intents": {"between": -1}}, "intents.between", "between -1 and 1"),
         ({"same": {"one": [0.2, 0.6, 0.9]}}, "same.one", "is no number of phrases"),
         ({"same": {"0": [0.2, 0.6, 0.9]}}, "same.0", "is no number of phrases"),
         ({"other": {"30": [0.2, 0.6]}}, "other.30", "2 cosines for 3 levels"),
