@@ -20,8 +20,8 @@ measured.
 
 It is a model of neighbours, not of vectors: the entries of a cache are taken for random ones. Real ones lie further
 apart, since what is near to an entry is served and not kept. Against real vectors of banking77 (LRU 1000, 3 streams
-each) hit rates were within .6 points at .70 to .95 for 8,000 questions of Zipf popularity; for 4,000 sentences that come
-once, they were 1 to 3 points too low at .70 to .85, and right within one from .88 on.
+each) hit rates were within .6 points at .70 to .95 for 8,000 questions of Zipf popularity; for 4,000 sentences that
+come once, they were 1 to 3 points too low at .70 to .85, and right within one from .88 on.
 """
 
 from __future__ import annotations
