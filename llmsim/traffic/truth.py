@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmsim.traffic.conversations import Conversation
+    from llmsim.traffic.freshness import Renewals
     from llmsim.traffic.meanings import Meaning, Meanings
 
 __all__ = ["Truth", "World"]
@@ -93,12 +95,13 @@ class Truth:
 class World:
     """The truths of the requests that are under way, and what all arrivals mean."""
 
-    __slots__ = ("_late", "asked", "meanings", "truths")
+    __slots__ = ("_late", "asked", "meanings", "renewals", "truths")
 
     def __init__(self) -> None:
         self.truths: dict[str, Truth] = {}
         self._late: dict[str, Truth] = {}  # of requests that are not under way; the newest few
         self.asked: Callable[[int], tuple[Request, Truth]] | None = None  #: what arrival number n was
+        self.renewals: Renewals | None = None  #: None: right answers never change
         self.meanings: Meanings | None = None  #: None: nothing is said about that
 
     def meaning(self, request_id: str) -> Meaning | None:
@@ -136,5 +139,31 @@ class World:
 
     def differs(self, request_id: str, made_for: str, made_s: float, now_s: float) -> bool:
         """Whether an answer that was made for one request at one time is wrong for another one, now."""
+        return bool(self.mistake(request_id, made_for, made_s, now_s))
+
+    def mistake(self, request_id: str, made_for: str, made_s: float, now_s: float) -> str:
+        """Why such an answer is wrong.
+
+        Parameters
+        ----------
+        request_id, made_for
+            Who gets the answer, and who it was made for.
+        made_s, now_s
+            When it was complete, and when it is served; seconds of the loop.
+
+        Returns
+        -------
+        str
+            ``other``: it answers something else. ``outdated``: the right answer has changed since. Empty: it is right,
+            or nothing is known about one of the two requests.
+        """
         one, other = self.meaning(request_id), self.meaning(made_for)
-        return one is not None and other is not None and one.answer != other.answer
+        if one is None or other is None or one.answer < 0 or other.answer < 0:
+            return ""
+        if one.answer != other.answer:
+            return "other"
+        return "outdated" if self.changed_s(one.answer, now_s) > made_s else ""
+
+    def changed_s(self, answer: int, when_s: float) -> float:
+        """When the right answer of a meaning last changed, up to then; -inf: never, as far as that is known."""
+        return -inf if self.renewals is None else self.renewals.changed_s(answer, when_s)
