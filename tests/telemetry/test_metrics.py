@@ -155,7 +155,7 @@ def test_safety_counters():
     assert value(rows, "sleep_after_last_attempt", "max") == 4.0
     assert value(rows, "max_in_flight") == value(rows, "max_in_flight", "max") == 3.0
     assert math.isnan(value(rows, "max_in_flight", counters={}))
-    assert math.isnan(value(rows, "cross_scope_hits"))
+    assert value(rows, "cross_scope_hits") == 0
 
 
 def test_tags_select_by_route_tenant_and_by_who_answered_or_should_have():
