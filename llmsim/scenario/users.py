@@ -311,8 +311,9 @@ class Users:
 
     def _cache_columns(self, use: CacheUse, request: Request, outcome: str) -> tuple[object, ...]:
         """What a cache did for a request; whether its answer was right is known to the lab alone."""
-        served, made_for, reason = use.match if outcome == "ok" else "", "", ""
-        if served:
+        answered = outcome == "ok" and use.match
+        served, made_for, reason = use.match if answered or use.match == "negative" else "", "", ""
+        if answered:
             made_for = use.made_for
             if self._world.differs(request.id, made_for, use.made_s, self._loop.time()):
                 # What differs whenever it was made is another question.

@@ -117,9 +117,9 @@ class StoreModel:
     embedding
         What makes questions comparable.
     lookup
-        Time of a search for the nearest, whatever the size. Default: by backend and size, as measured. ``memory``: numpy
-        1.77 ms at 10,000 entries of the partition, growing with them up to 20,000, from there HNSW, 0.35 to 0.40 ms.
-        ``redis``: 2.0 ms (VSIM at 10,000).
+        Time of a search for the nearest, whatever the size. Default: by backend and size, as measured. ``memory``:
+        numpy 1.77 ms at 10,000 entries of the partition, growing with them up to 20,000, from there HNSW, 0.35 to
+        0.40 ms. ``redis``: 2.0 ms (VSIM at 10,000).
     lookup_by_size
         In place of `lookup`: the time at some sizes; between them a straight line, beyond them its last slope (one
         size alone: the same for all).

@@ -262,7 +262,7 @@ METRICS: dict[str, Metric] = {
     ),
     "cross_scope_hits": Metric(
         "count",
-        "answers from the cache that were made for somebody it may not be shared with; of caches of one's own: at least",
+        "answers from the cache made for somebody they may not be shared with; of caches of one's own: at least",
         value=_crossed,
     ),
     "max_in_flight": Metric(
