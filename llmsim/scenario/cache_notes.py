@@ -30,9 +30,10 @@ def cache_notes(scenario: Scenario) -> Iterator[str]:
             low = min(thresholds)
             trapped = float(np.interp(low, _THRESHOLDS, _TRAPPED))
             if trapped * traps >= 0.001:  # less is lost among the other wrong answers
+                most = trapped * traps
                 yield (
-                    f"at a threshold of {low:g} about {trapped:.0%} of the traps are near enough to be answered wrongly, "
-                    f"up to {trapped * traps:.2%} of requests; verify_below asks a verifier"
+                    f"at a threshold of {low:g} about {trapped:.0%} of the traps are near enough to be answered "
+                    f"wrongly, up to {most:.2%} of requests; verify_below asks a verifier"
                 )
     if unpriced:
         yield "embeddings have no price: cost and saved_net leave them out; costs: {embeddings: {price: $0.02/Mtok}}"
