@@ -302,7 +302,8 @@ class Lab:
             "events_processed": float(self.loop.events),
             "still_running": float(len(self.users.running)),
         }
-        if self.stores is not None and (stored := self.stores.stored_byte_s):
+        until_s = self.loop.time() if self.interrupted else self.last_arrival_s
+        if self.stores is not None and (stored := self.stores.stored_byte_s(until_s)):
             counters[STORED_BYTE_S] = stored
         tables = self.recorder.tables()
         counters |= self._crossings(tables["requests"])

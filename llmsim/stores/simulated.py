@@ -56,7 +56,6 @@ class SimulatedStores:
         self._model = StoreModel() if model is None else model
         self._luck = Luck(0) if luck is None else luck
         self._faults = faults or {}
-        self._now = now
         self._meter = Meter(zero_s, end_s)
         self._around = Surroundings(self._luck, now, zero_s, self._meter)
         self._stores: dict[str, list[SlowStore]] = {}
@@ -87,7 +86,9 @@ class SimulatedStores:
         for store in self._stores.get(name, ()):
             store.lose_state()
 
-    @property
-    def stored_byte_s(self) -> float:
-        """Bytes kept in vector stores, integrated over the measured time so far."""
-        return self._meter.byte_s(self._now())
+    def stored_byte_s(self, until_s: float) -> float:
+        """Bytes kept in vector stores, integrated over the measured time up to this time of the loop.
+
+        May lie ahead: a run is over once nobody asks any more, and what is kept is kept on.
+        """
+        return self._meter.byte_s(until_s)

@@ -132,7 +132,7 @@ def test_a_redis_is_one_server_for_all_replicas_and_memory_is_each_ones_own():
     play(script)
 
 
-# -- faults ---------------------------------------------------------------------------------------------------------------
+# -- faults
 
 
 def fault(**effects):
@@ -181,12 +181,12 @@ def test_lost_state_is_gone_in_every_replica_and_is_not_stored_any_more():
             await lab.keep(store, 1)
         each = 4 * 384 + 4 * (100 + 50)
         await at(lab, 10.0)
-        assert lab.stores.stored_byte_s == pytest.approx(10 * 2 * each, rel=0.01)
-        before = lab.stores.stored_byte_s
+        assert lab.stores.stored_byte_s(lab.loop.time()) == pytest.approx(10 * 2 * each, rel=0.01)
+        before = lab.stores.stored_byte_s(lab.loop.time())
         lab.stores.lose_state("semantic_cache")
         await at(lab, 20.0)
         assert [len(store) for store in stores] == [0, 0]
-        assert lab.stores.stored_byte_s == before
+        assert lab.stores.stored_byte_s(lab.loop.time()) == before
 
     play(script)
 
@@ -218,7 +218,7 @@ def test_delays_and_aborts_hit_their_share():
     assert 65 <= failed <= 135
 
 
-# -- the verifier of the lab -----------------------------------------------------------------------------------------------
+# -- the verifier of the lab
 
 
 def test_the_judge_errs_as_often_as_it_is_told_to_and_takes_its_time():

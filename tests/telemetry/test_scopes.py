@@ -26,9 +26,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("scope", "expected"), [("global", set()), ("tenant", {4}), ("user", {3, 4})], ids=lambda one: str(one)
-)
+@pytest.mark.parametrize(("scope", "expected"), [("global", set()), ("tenant", {4}), ("user", {3, 4})], ids=str)
 def test_by_the_scope_of_the_policy(scope, expected):
     column, known = crossings(replication(ROWS).tables["requests"], scope)
     assert known
