@@ -54,7 +54,7 @@ REQUESTS: tuple[Column, ...] = (
     ),
     Column("cross_scope", "bool", "the answer from the cache was made for somebody it may not be shared with"),
     Column("made_for", "text", "id of the request that the answer from the cache was made for; empty: nothing tells"),
-    Column("verified", "category", "what a verifier said of the cached answer: accepted, rejected, or empty"),
+    Column("verified", "category", "what a verifier said of the cached answer: accepted, rejected, failed, or empty"),
     Column("embedding_tokens", "i4", "tokens embedded for it"),
     Column("vector_queries", "i2", "searches in a vector store for it"),
     Column("vector_writes", "i2", "entries written into a vector store for it"),
