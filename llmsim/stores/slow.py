@@ -137,6 +137,7 @@ class SlowStore:
         self._inner = self._empty()
         self._faults = faults
         self._active: list[StoreFault] = []
+        self._delays: dict[tuple[str, str], Draws] = {}
         self._next_change_s = float("-inf")
         self._embed_s = self._draws("embedding", model.embedding.latency)
         self._connect_s = self._draws("connect", model.connect)
@@ -242,8 +243,7 @@ class SlowStore:
                 seconds *= fault.latency.multiplier
             delay = fault.delay
             if delay is not None and self._hit(f"{what}_delay", delay.percentage, request_id, fault.name, n):
-                held = ("store.delay_time", self._spec.name, what, fault.name)
-                seconds += Draws(self._around.luck, held, delay.time)(request_id, n)
+                seconds += self._held_s(fault, what)(request_id, n)
             abort = fault.abort
             fails = fails or fault.outage
             fails = fails or (
@@ -257,6 +257,14 @@ class SlowStore:
             raise StoreError(f"{self._spec.name}: {what} failed")
         self._refuse_when_out(what)  # it went down meanwhile
         return self._around.now() - began_s
+
+    def _held_s(self, fault: StoreFault, what: str) -> Draws:
+        """How long a fault holds operations of a kind back."""
+        found = self._delays.get((fault.name, what))
+        if found is None:
+            address = ("store.delay_time", self._spec.name, what, fault.name)
+            found = self._delays[fault.name, what] = Draws(self._around.luck, address, fault.delay.time)
+        return found
 
     async def _sleep(self, seconds: float) -> None:
         if seconds > 0:  # what takes no time needs no timer

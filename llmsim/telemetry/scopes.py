@@ -50,7 +50,8 @@ def crossings(
     """
     hits = _is(requests["outcome"], "ok") & _is(requests["served_from"], "cache")
     crossed: Bools = np.zeros(len(hits), dtype=np.bool_)
-    if scope == "global" or not hits.any():
+    alone = scope == "tenant" and len(requests["tenant"].categories or ()) < 2
+    if scope == "global" or alone or not hits.any():
         return ColumnData(crossed), True
     rows = np.flatnonzero(hits)
     made_for = requests["made_for"].values
