@@ -4,12 +4,15 @@ store does not answer."""
 import dataclasses
 import math
 
+import numpy as np
 import polars as pl
 import pytest
 
 import llmsim as ls
 from llmsim.gateway.policies.semantic_cache import SemanticCache
+from llmsim.report.plots.bins import outcome_bins
 from llmsim.telemetry.costs import cost_parts
+from llmsim.traffic.spec import Topics
 from llmsim.types import WholeAnswer
 from llmsim.units import MONTH_S
 
@@ -20,6 +23,7 @@ COSTS = {
 }
 #: Words of the policy that are not there yet everywhere.
 BAND = "verify_below" in {field.name for field in dataclasses.fields(SemanticCache)}
+CHANGES = "answers_change" in {field.name for field in dataclasses.fields(Topics)}
 
 
 def scenario(policies, **more):
@@ -167,6 +171,10 @@ def test_with_traps_in_the_stream_wrong_hits_are_reported_with_what_they_allow_t
     assert windows["semantic_hits"].sum() > wrong.height
     seen = windows["cache_hits"] + windows["semantic_hits"] + windows["answered"]
     assert seen.to_list() == windows["requests"].to_list()
+    assert windows["goodput_per_s"].to_list() == pytest.approx(windows["offered_per_s"].to_list())
+    drawn = outcome_bins(result)
+    by_meaning = (drawn.classes["semantic_hits"] * np.diff(drawn.edges_s)).sum()
+    assert by_meaning == pytest.approx(windows["semantic_hits"].sum())
     part = result.telemetry(window="60s")
     assert part["semantic_hit_rate"][0] == pytest.approx(metrics["semantic_hit_rate"])
     assert part["false_hit_rate"][0] == pytest.approx(metrics["false_hit_rate"])
@@ -177,6 +185,18 @@ def test_a_miss_says_how_near_the_nearest_was():
     missed = result.requests.filter((pl.col("similarity") < 1) & (pl.col("cache_match") == ""))
     told = result.explain(missed["request_id"][0])
     assert f"similarity {missed['similarity'][0]:.3f} of the nearest, not served" in told
+
+
+@pytest.mark.skipif(not CHANGES, reason="answers do not change yet")
+def test_an_outdated_answer_is_told_from_one_to_another_question():
+    topics = {"zipf": {"s": 1.0, "unique": 50}, "paraphrases": "0%", "answers_change": {"every": "20s"}}
+    result = run([cache(backend="exact")], traffic={"topics": topics})
+    metrics = result.metrics
+    assert metrics["outdated_rate"] == metrics["false_hit_rate"] > 0.1  # exact matches: nothing else can be wrong
+    wrong = result.requests.filter("false_hit")
+    assert wrong["false_hit_reason"].unique().to_list() == ["outdated"]
+    assert "WRONG: outdated" in result.explain(wrong["request_id"][0])
+    assert "% outdated" in str(result)
 
 
 @pytest.mark.skipif(not BAND, reason="the policy has no verify_below yet")
