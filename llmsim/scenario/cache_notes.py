@@ -1,4 +1,4 @@
-"""What is worth knowing of a scenario's semantic caches before a run: in ``llmsim check`` and before ``llmsim run``."""
+"""What is worth knowing of a scenario's semantic caches before a run: told with the preflight."""
 
 from __future__ import annotations
 
