@@ -18,7 +18,7 @@ def upper_bound(events: int, trials: int, confidence: float = CONFIDENCE) -> flo
     Examples
     --------
     >>> round(upper_bound(0, 1000), 5), round(upper_bound(3, 1000), 5)
-    (0.00299, 0.00773)
+    (0.00299, 0.00774)
     >>> upper_bound(5, 5), upper_bound(0, 0)
     (1.0, nan)
     """
