@@ -6,7 +6,7 @@ from llmsim.algorithms.shelf import Shelf
 from llmsim.gateway.caching import CacheUse, Entry, Match, Question, StoreSpec
 from llmsim.stores.index import Embedder, Index, Probe
 
-__all__ = ["LocalStore"]
+__all__ = ["LocalStore", "text_bytes"]
 
 
 class LocalStore:
@@ -18,13 +18,21 @@ class LocalStore:
         How much it keeps.
     embedder, index
         What makes questions comparable, and finds the nearest. Both None: exact matches only.
+
+    Attributes
+    ----------
+    bytes
+        Of what it keeps: the texts of its entries in UTF-8, and their vectors. What Python needs besides, and rows that
+        an index holds free, is not in it.
     """
 
     def __init__(self, spec: StoreSpec, embedder: Embedder | None = None, index: Index | None = None) -> None:
         self._shelf = Shelf(spec.capacity)
         self._entries: dict[str, Entry] = {}
+        self._sizes: dict[str, int] = {}
         self._embedder = embedder
         self._index = index
+        self.bytes = 0
 
     def __len__(self) -> int:
         return len(self._shelf)
@@ -41,8 +49,9 @@ class LocalStore:
         while (found := self._index.nearest(question.partition, probe)) is not None:
             if self._shelf.lives(found.id, now_s):
                 return Match(self._entries[found.id], found.similarity)
-            self._forget(found.id)
+            # It hides what is second nearest. Each entry is met like this at most once.
             self._shelf.drop(found.id)
+            self._forget(found.id)
         return None
 
     async def _probe(self, question: Question, use: CacheUse) -> Probe:
@@ -53,11 +62,19 @@ class LocalStore:
         return question.probe
 
     async def put(self, question: Question, entry: Entry, use: CacheUse) -> None:
+        size = text_bytes(entry)
+        probe = None
         if self._index is not None:
             probe = await self._probe(question, use)
+            size += getattr(probe, "nbytes", 0)
+        # Nothing is awaited from here on, so that nobody sees half of it.
+        await self.drop(entry)  # an id that comes again: the older one is outdated
+        if self._index is not None:
             self._index.add(entry.partition, entry.id, probe)
             use.writes += 1
         self._entries[entry.id] = entry
+        self._sizes[entry.id] = size
+        self.bytes += size
         for gone in self._shelf.put(entry.id, (entry.partition, entry.key), expires_s=entry.expires_s):
             self._forget(gone)
 
@@ -72,8 +89,15 @@ class LocalStore:
 
     def _forget(self, entry: str) -> None:
         gone = self._entries.pop(entry)
+        self.bytes -= self._sizes.pop(entry)
         if self._index is not None:
             self._index.remove(gone.partition, entry)
 
     async def aclose(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to let go of: who has the store still finds what it kept."""
+
+
+def text_bytes(entry: Entry) -> int:
+    """Of its texts in UTF-8: what was asked, where it stands, and the answer."""
+    texts = (*entry.partition, str(entry.key), entry.words, *(chunk.text for chunk in entry.chunks))
+    return sum(len(text) if text.isascii() else len(text.encode(errors="surrogatepass")) for text in texts)
