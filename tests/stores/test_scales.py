@@ -52,7 +52,7 @@ def test_gptcache_hits_where_its_own_arithmetic_does():
 
 
 def test_what_is_no_value_or_no_scale():
-    with pytest.raises(ValueError, match="redisvl says 1 - cos, from 0 to 2; 2.5 is outside"):
+    with pytest.raises(ValueError, match=r"redisvl says 1 - cos, from 0 to 2; 2\.5 is outside"):
         to_cosine(2.5, "redisvl")
     with pytest.raises(ValueError, match="outside"):
         to_cosine(float("nan"), "cosine")

@@ -82,12 +82,12 @@ def unit_vectors(found: Any, count: int, dimensions: int, name: str) -> Vectors:
             f"embedder {name}: for {texts}, an array of shape ({count}, {dimensions}) was expected, "
             f"{vectors.shape} came"
         )
-    # Doubles, and not one after the other: a vector's bits do not depend on which others came with it.
-    lengths = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
-    bad = np.flatnonzero(~(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0)))
+    # One by one: in which order numpy adds up a row depends on how many rows there are, and a vector's bits are not to.
+    lengths = np.sqrt([float(np.square(row).sum()) for row in vectors])
+    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
     if len(bad):
         row = vectors[bad[0]]
         what = "only zeros" if not row.any() else f"{int((~np.isfinite(row)).sum())} values that are not finite"
         raise StoreError(f"embedder {name}: vector {bad[0]} of {count} has {what}")
-    unit: Vectors = (vectors / lengths).astype(np.float32)
+    unit: Vectors = (vectors / lengths[:, None]).astype(np.float32)
     return unit
