@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -62,7 +63,7 @@ def threshold(
     put("\n--json has the source of each default.")
 
 
-def _cells(row: dict[str, object]) -> tuple[str, ...]:
+def _cells(row: Mapping[str, object]) -> tuple[str, ...]:
     sign = ">=" if row["hit"] == "above" else "<="
     own, cosine = row["default"], row["default_cosine"]
     return (

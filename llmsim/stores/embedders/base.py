@@ -82,8 +82,8 @@ def unit_vectors(found: Any, count: int, dimensions: int, name: str) -> Vectors:
             f"embedder {name}: for {texts}, an array of shape ({count}, {dimensions}) was expected, "
             f"{vectors.shape} came"
         )
-    # One by one: in which order numpy adds up a row depends on how many rows there are, and a vector's bits are not to.
-    lengths = np.sqrt([float(np.square(row).sum()) for row in vectors])
+    # Row by row, and by no product of matrices: a vector's bits do not depend on which others came with it.
+    lengths = np.sqrt(np.square(vectors).sum(axis=1))
     bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
     if len(bad):
         row = vectors[bad[0]]
