@@ -83,6 +83,7 @@ class DiskCache(TextEmbedder):
         keys = [self._key(text) for text in texts]
         wanted = Counter(keys)
         todo = [(key, text) for key, text in dict(zip(keys, texts, strict=True)).items() if key not in self._known]
+        todo.sort(key=lambda pair: len(pair[1]))  # a batch takes as long as its longest makes it
         done = len(texts) - sum(wanted[key] for key, _ in todo)
         made: dict[bytes, Vectors] = {}
         report = progress or (lambda done, total: None)
