@@ -100,7 +100,7 @@ class Instant:
 
 
 def play(stream, texts, vectors, **settings):
-    """What `SemanticCache` does with a stream, one request after the other on an ordinary loop: as `Similarities.lru`."""
+    """What `SemanticCache` does with a stream, one request after the other on an ordinary loop."""
     policy = SemanticCache(ttl=None, **settings)
 
     async def run():
