@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from stores.clusters import clustered, unit
 
 from llmsim.gateway.caching import StoreError
+from llmsim.stores import graph
 from llmsim.stores import vectors as module
 from llmsim.stores.vectors import VectorIndex
 
@@ -78,6 +79,19 @@ def test_a_similarity_has_the_same_bits_wherever_the_vector_stands():
         assert found.id == "0"
         similarities.add(found.similarity)
     assert len(similarities) == 1
+
+
+def test_what_single_precision_cannot_tell_apart_is_told_apart():
+    rng = np.random.default_rng(3)
+    middle = rng.standard_normal(384)
+    kept = unit(middle + 1e-6 * rng.standard_normal((400, 384)))
+    asked = unit(middle)
+    exact = (kept.astype(np.float64) * asked.astype(np.float64)).sum(axis=1)
+    assert (kept @ asked).argmax() != exact.argmax(), "else this shows nothing"
+    index = VectorIndex()
+    for number, vector in enumerate(kept):
+        index.add((), str(number), vector)
+    assert index.nearest((), asked).id == str(exact.argmax())
 
 
 def test_many_small_partitions_hold_no_free_rows():
@@ -207,7 +221,27 @@ def test_the_graph_finds_the_nearest():
     assert recall(1500, 64, replaced=1, questions=300, seed=2) >= 0.99
 
 
-@pytest.mark.slow
-def test_the_graph_of_the_size_it_is_made_for_finds_the_nearest_after_all_were_replaced():
+def test_several_proposals_make_good_for_half_precision(monkeypatch):
     pytest.importorskip("usearch.index")
-    assert recall(20_000, 384, replaced=1, questions=500, seed=3) >= 0.99
+    rng = np.random.default_rng(3)
+    kept = unit(unit(rng.standard_normal(64)) + 0.00125 * rng.standard_normal((300, 64)))
+    index = VectorIndex(graph_from=100)
+    for number, vector in enumerate(kept):
+        index.add((), str(number), vector)
+    assert index.graphs() == 1
+    found = {}
+    for proposals in (1, graph.PROPOSALS):
+        monkeypatch.setattr(graph, "PROPOSALS", proposals)
+        found[proposals] = 0
+        for vector in kept[:100]:
+            asked = unit(vector + 0.0005 * rng.standard_normal(64))
+            best = (kept.astype(np.float64) @ asked.astype(np.float64)).max()
+            found[proposals] += index.nearest((), asked).similarity >= best - 1e-12
+    few, many = found.values()
+    assert many >= 1.5 * few
+
+
+@pytest.mark.slow
+def test_a_large_graph_finds_the_nearest_after_all_were_replaced():
+    pytest.importorskip("usearch.index")
+    assert recall(10_000, 384, replaced=1, questions=500, seed=3) >= 0.99
