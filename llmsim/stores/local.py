@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heappush
+from math import inf
+
 from llmsim.algorithms.shelf import Shelf
 from llmsim.gateway.caching import CacheUse, Entry, Match, Question, StoreSpec
 from llmsim.stores.index import Embedder, Index, Probe
@@ -30,6 +33,7 @@ class LocalStore:
         self._shelf = Shelf(spec.capacity)
         self._entries: dict[str, Entry] = {}
         self._sizes: dict[str, int] = {}
+        self._times: list[tuple[float, str]] = []  #: heap of when entries expire, as it was when they were put
         self._embedder = embedder
         self._index = index
         self.bytes = 0
@@ -46,13 +50,27 @@ class LocalStore:
             return None
         probe = await self._probe(question, use)
         use.queries += 1
+        self._expire(now_s)
         while (found := self._index.nearest(question.partition, probe)) is not None:
             if self._shelf.lives(found.id, now_s):
                 return Match(self._entries[found.id], found.similarity)
-            # It hides what is second nearest. Each entry is met like this at most once.
-            self._shelf.drop(found.id)
+            self._shelf.drop(found.id)  # it would hide what is second nearest
             self._forget(found.id)
         return None
+
+    def _expire(self, now_s: float) -> None:
+        """Forget what has expired: else a search would meet them one after the other, thousands after a quiet night."""
+        times = self._times
+        while times and times[0][0] <= now_s:
+            _, entry = heappop(times)
+            kept = self._entries.get(entry)
+            if kept is None:
+                continue
+            if now_s < kept.expires_s:  # it was used, and lives on
+                heappush(times, (kept.expires_s, entry))
+            else:
+                self._shelf.drop(entry)
+                self._forget(entry)
 
     async def _probe(self, question: Question, use: CacheUse) -> Probe:
         if question.probe is None:
@@ -77,11 +95,21 @@ class LocalStore:
         self.bytes += size
         for gone in self._shelf.put(entry.id, (entry.partition, entry.key), expires_s=entry.expires_s):
             self._forget(gone)
+        if entry.expires_s < inf:
+            heappush(self._times, (entry.expires_s, entry.id))
+            if len(self._times) > 2 * len(self._entries) + 64:  # of entries that have gone before their time
+                self._times = [(each.expires_s, each.id) for each in self._entries.values() if each.expires_s < inf]
+                heapify(self._times)
 
     async def touch(self, entry: Entry, now_s: float, expires_s: float | None = None) -> None:
-        self._shelf.touch(entry.id, expires_s)
-        if expires_s is not None and entry.id in self._entries:
-            self._entries[entry.id] = self._entries[entry.id]._replace(expires_s=expires_s)
+        kept = self._entries.get(entry.id)
+        if kept is None:
+            return
+        if expires_s is None or expires_s <= kept.expires_s:
+            self._shelf.touch(entry.id)
+        else:
+            self._shelf.touch(entry.id, expires_s)
+            self._entries[entry.id] = kept._replace(expires_s=expires_s)
 
     async def drop(self, entry: Entry) -> None:
         if self._shelf.drop(entry.id):

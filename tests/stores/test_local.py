@@ -41,6 +41,41 @@ def test_the_nearest_that_lives_and_not_merely_the_nearest():
     asyncio.run(script())
 
 
+def test_a_search_does_not_meet_all_that_expired_one_after_the_other():
+    class Counting(VectorIndex):
+        searches = 0
+
+        def nearest(self, partition, probe):
+            self.searches += 1
+            return super().nearest(partition, probe)
+
+    async def script():
+        index = Counting()
+        store = LocalStore(spec(capacity=500), Angles(), index)
+        for number in range(300):
+            await put(store, f"e{number}", str(number), expires_s=10.0)
+        touched = await store.exact(question("7"), 9.0)
+        await store.touch(touched, 9.0, expires_s=20.0)
+        await store.touch(touched, 9.0, expires_s=15.0)  # nothing is shortened
+        assert (await store.nearest(question("200"), 19.0, CacheUse())).entry.id == "e7"
+        assert index.searches == len(store) == len(index) == 1
+        assert await store.nearest(question("200"), 20.0, CacheUse()) is None
+        assert len(store) == 0
+
+    asyncio.run(script())
+
+
+def test_what_goes_before_its_time_leaves_nothing_behind():
+    async def script():
+        store = store_of(capacity=3)
+        for number in range(1000):
+            await put(store, f"e{number}", str(number), expires_s=1e9)
+        assert len(store._times) <= 2 * 3 + 65
+        assert len(store) == len(store._sizes) == 3
+
+    asyncio.run(script())
+
+
 def test_nothing_crosses_partitions():
     async def script():
         store = store_of()
