@@ -117,8 +117,12 @@ class DiskCache(TextEmbedder):
             self._look()
         key = self._key(question.words)
         if key in self._known:
-            vector: Vectors = self._gather([key], {})[0]
-            return vector
+            try:
+                vector: Vectors = self._gather([key], {})[0]
+            except (OSError, ValueError):  # somebody has cleared the folder
+                del self._known[key]
+            else:
+                return vector
         return await self._embedder.probe(question)
 
     def count_tokens(self, text: str) -> int:

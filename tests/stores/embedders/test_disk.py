@@ -103,6 +103,10 @@ def test_a_question_is_looked_up_and_not_added(tmp_path):
     assert vector.shape == (2,)
     vector[0] = 0  # it is the caller's own
     assert asyncio.run(cache.probe(question("60")))[0] == pytest.approx(0.5)
+    for file in cache.directory.iterdir():
+        file.unlink()
+    assert asyncio.run(cache.probe(question("60")))[0] == pytest.approx(0.5)
+    assert inner.asked == ["60"]
 
 
 def test_texts_with_nothing_or_with_half_a_character(tmp_path):
