@@ -20,7 +20,8 @@ Partition = tuple[str, ...]
 
 #: Entries of a partition from which on a graph is worth it: looking at vectors of 384 dimensions takes 1.8 ms for
 #: 10,000 and 17 ms for 100,000 (so 3.5 ms here, a third of what embedding the question does), a search in a graph of
-#: 20,000 takes 0.7 ms. Below, nothing approximates, and nothing has to be installed.
+#: 20,000 takes 0.7 ms, and at 30,000 0.27 of looking at all (``tests/benchmarks/bench_lookup.py``). Below, nothing
+#: approximates, and nothing has to be installed.
 GRAPH_FROM = 20_000
 
 #: Entries that move into a new graph with every one that is added: each costs an insertion (about 0.5 ms), and the
