@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heappush
+from math import inf
+
 from llmsim.algorithms.shelf import Shelf
 from llmsim.gateway.caching import CacheUse, Entry, Match, Question, StoreSpec
 from llmsim.stores.index import Embedder, Index, Probe
@@ -18,13 +21,22 @@ class LocalStore:
         How much it keeps.
     embedder, index
         What makes questions comparable, and finds the nearest. Both None: exact matches only.
+
+    Attributes
+    ----------
+    bytes
+        Of what it keeps: the texts of its entries in UTF-8, and their vectors. What Python needs besides, and rows that
+        an index holds free, is not in it.
     """
 
     def __init__(self, spec: StoreSpec, embedder: Embedder | None = None, index: Index | None = None) -> None:
         self._shelf = Shelf(spec.capacity, spec.capacity_bytes, spec.eviction)
         self._entries: dict[str, Entry] = {}
+        self._sizes: dict[str, int] = {}
+        self._times: list[tuple[float, str]] = []  #: heap of when entries expire, as it was when they were put
         self._embedder = embedder
         self._index = index
+        self.bytes = 0
 
     def __len__(self) -> int:
         return len(self._shelf)
@@ -38,34 +50,67 @@ class LocalStore:
             return None
         probe = await self._probe(question, use)
         use.queries += 1
+        self._expire(now_s)
         while (found := self._index.nearest(question.partition, probe)) is not None:
             if self._shelf.lives(found.id, now_s):
                 return Match(self._entries[found.id], found.similarity)
+            self._shelf.drop(found.id)  # it would hide what is second nearest
             self._forget(found.id)
-            self._shelf.drop(found.id)
         return None
+
+    def _expire(self, now_s: float) -> None:
+        """Forget what has expired: else a search would meet them one after the other, thousands after a quiet night."""
+        times = self._times
+        while times and times[0][0] <= now_s:
+            _, entry = heappop(times)
+            kept = self._entries.get(entry)
+            if kept is None:
+                continue
+            if now_s < kept.expires_s:  # it was used, and lives on
+                heappush(times, (kept.expires_s, entry))
+            else:
+                self._shelf.drop(entry)
+                self._forget(entry)
 
     async def _probe(self, question: Question, use: CacheUse) -> Probe:
         if question.probe is None:
             assert self._embedder is not None
-            use.embedded_tokens += self._embedder.tokens(question)
             question.probe = await self._embedder.probe(question)
+            use.embedded_tokens += self._embedder.tokens(question)  # some know only now
         return question.probe
 
     async def put(self, question: Question, entry: Entry, use: CacheUse) -> None:
+        size = entry.bytes
+        probe = None
         if self._index is not None:
             probe = await self._probe(question, use)
+            size += getattr(probe, "nbytes", 0)
+        # Nothing is awaited from here on, so that nobody sees half of it.
+        await self.drop(entry)  # an id that comes again: the older one is outdated
+        if self._index is not None:
             self._index.add(entry.partition, entry.id, probe)
             use.writes += 1
         self._entries[entry.id] = entry
-        room = {"now_s": entry.stored_s, "size": entry.bytes, "cost": entry.cost_usd}
+        self._sizes[entry.id] = size
+        self.bytes += size
+        room = {"now_s": entry.stored_s, "size": size, "cost": entry.cost_usd}
         for gone in self._shelf.put(entry.id, (entry.partition, entry.key), expires_s=entry.expires_s, **room):
             self._forget(gone)
+        if entry.expires_s < inf:
+            heappush(self._times, (entry.expires_s, entry.id))
+            if len(self._times) > 2 * len(self._entries) + 64:  # of entries that have gone before their time
+                self._times = [(each.expires_s, each.id) for each in self._entries.values() if each.expires_s < inf]
+                heapify(self._times)
 
     async def touch(self, entry: Entry, now_s: float, expires_s: float | None = None) -> None:
-        self._shelf.touch(entry.id, expires_s)
-        if expires_s is not None and entry.id in self._entries:
-            self._entries[entry.id] = self._entries[entry.id]._replace(expires_s=expires_s)
+        kept = self._entries.get(entry.id)
+        if kept is None:
+            return
+        if expires_s is None or expires_s <= kept.expires_s:
+            self._shelf.touch(entry.id)
+        else:
+            self._shelf.touch(entry.id, expires_s)
+            self._entries[entry.id] = kept._replace(expires_s=expires_s)
 
     async def drop(self, entry: Entry) -> None:
         if self._shelf.drop(entry.id):
@@ -73,8 +118,9 @@ class LocalStore:
 
     def _forget(self, entry: str) -> None:
         gone = self._entries.pop(entry)
+        self.bytes -= self._sizes.pop(entry)
         if self._index is not None:
             self._index.remove(gone.partition, entry)
 
     async def aclose(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to let go of: who has the store still finds what it kept."""
