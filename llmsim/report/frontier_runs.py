@@ -115,6 +115,16 @@ class Observed:
     index: Callable[[], Index]
     begin_s: float
 
+    @property
+    def failed(self) -> float:
+        """Share of the measured requests without an answer."""
+        return float(np.isinf(self.ttft_s).mean()) if len(self.ttft_s) else 0.0
+
+    @property
+    def changes(self) -> bool:
+        """Whether any answer changes in this time."""
+        return bool(np.isfinite(self.stream.changed_s).any())
+
     def replay(self, cache: Cache) -> Replayed:
         """What this cache would have done."""
         between_s = (self.begin_s, self.begin_s + self.scenario.clock.duration)

@@ -17,7 +17,7 @@ class Share(NamedTuple):
     value: float  #: NaN: nothing it could be a share of
     low: float
     high: float
-    count: int
+    counted: int
     of: int
 
     @property
@@ -63,7 +63,7 @@ def share_of(counts: Sequence[int], totals: Sequence[int], effect: float | None 
     Examples
     --------
     >>> share_of([0], [1000])
-    Share(value=0.0, low=0.0, high=0.003682083896865672, count=0, of=1000)
+    Share(value=0.0, low=0.0, high=0.003682083896865671, counted=0, of=1000)
     """
     count, total = sum(counts), sum(totals)
     if not total:
