@@ -5,8 +5,7 @@ from __future__ import annotations
 from llmsim.gateway.caching import AnswerStore, Judge, StoreSpec
 from llmsim.gateway.contract import Run
 from llmsim.stores.local import LocalStore
-from llmsim.stores.nearness import nearness
-from llmsim.stores.synthetic import SyntheticIndex, TruthEmbedder
+from llmsim.stores.synthetic import SyntheticIndex, TruthEmbedder, nearness_of
 from llmsim.traffic.truth import World
 
 __all__ = ["SimulatedStores"]
@@ -27,7 +26,7 @@ class SimulatedStores:
     def open(self, spec: StoreSpec, run: Run) -> AnswerStore:
         if spec.backend == "exact":
             return LocalStore(spec)
-        return LocalStore(spec, TruthEmbedder(self._world), SyntheticIndex(nearness("banking77")))
+        return LocalStore(spec, TruthEmbedder(self._world), SyntheticIndex(lambda: nearness_of(self._world)))
 
     def judge(self, run: Run) -> Judge | None:
         return None

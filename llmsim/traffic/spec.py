@@ -10,6 +10,7 @@ from llmsim.traffic.burstiness import ArrivalWords
 from llmsim.traffic.replay import TraceReplay
 from llmsim.traffic.seasons import Diurnal, FlashCrowd, Weekly
 from llmsim.traffic.sessions import Agent, Documents, PatienceWords, Session
+from llmsim.traffic.topics import Topics, Zipf
 from llmsim.units import COUNT, BadValue, Count, Growth, Multiplier, PositiveCount, PositiveDuration, Rate, Ratio, Unit
 
 __all__ = ["Client", "Clients", "Route", "Stage", "Topics", "Traffic", "UserRetry", "Zipf"]
@@ -119,38 +120,6 @@ class Route:
             return 1.0
         usual, loops = max(self.agent.steps.mean, 1.0), self.agent.runaway
         return (1 - loops) * usual + loops * max(usual, self.agent.runaway_steps)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Zipf:
-    """Popularity of the k-th most popular of `unique` topics is proportional to ``1 / k**s``."""
-
-    __pydantic_config__: ClassVar = FORBID
-
-    s: Annotated[float, Unit("an exponent", ("1.0",), lambda text: None, bare=True, high=10.0)] = 1.0
-    unique: PositiveCount = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Topics:
-    """What people ask about, which decides what a cache can hit.
-
-    Parameters
-    ----------
-    zipf
-        Popularity of topics.
-    paraphrases
-        Share of requests that ask in words of their own, and so miss an exact-match cache.
-    traps
-        Share of requests that look like one of the questions and are not (a negation, another number, another name): an
-        answer to it would be wrong.
-    """
-
-    __pydantic_config__: ClassVar = FORBID
-
-    zipf: Zipf = Zipf()
-    paraphrases: Ratio = 0.3
-    traps: Ratio = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

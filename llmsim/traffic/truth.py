@@ -118,5 +118,27 @@ class World:
 
     def differs(self, request_id: str, made_for: str, made_s: float, now_s: float) -> bool:
         """Whether an answer that was made for one request at one time is wrong for another one, now."""
+        return bool(self.mistake(request_id, made_for, made_s, now_s))
+
+    def mistake(self, request_id: str, made_for: str, made_s: float, now_s: float) -> str:
+        """Why such an answer is wrong.
+
+        Parameters
+        ----------
+        request_id, made_for
+            Who gets the answer, and who it was made for.
+        made_s, now_s
+            When it was complete, and when it is served; seconds of the loop.
+
+        Returns
+        -------
+        str
+            ``other``: it answers something else. ``outdated``: the right answer has changed since. Empty: it is right,
+            or nothing is known about one of the two requests.
+        """
         one, other = self.meaning(request_id), self.meaning(made_for)
-        return one is not None and other is not None and one.answer != other.answer
+        if self.meanings is None or one is None or other is None:
+            return ""
+        if one.answer != other.answer:
+            return "other"
+        return "outdated" if self.meanings.outdated(one.answer, made_s, now_s) else ""
