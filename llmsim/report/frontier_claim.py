@@ -81,10 +81,8 @@ class ClaimTable:
         head += [f"{share(self.wanted)} from", "wrong there"]
         rows = [self._cells(claim) for claim in self.claims]
         title = f"{self.scenario.name}: where {share(self.wanted)} of the calls are saved (✓)"
-        what = "hits: calls saved, of all requests. net: money saved, embeddings and store paid, of the bill without cache."
-        where = (
-            f"{share(self.wanted)} from: the strictest of these thresholds that saves as many; exact: equal words do."
-        )
+        what = "hits: calls saved, of all requests. net: money saved after embeddings and store, of the bill without."
+        where = f"{share(self.wanted)} from: the strictest of these thresholds that saves as many; exact: equal words."
         return Grid(title, head, rows, 0, (what, where))
 
     def _cells(self, claim: Claim) -> list[str]:

@@ -61,8 +61,8 @@ class Stream:
         Equal: may share answers.
     answer
         Equal: one answer serves both; -1: unknown, and so never called wrong.
-    changed_s
-        When the right answer last changed before it was asked; -inf: never.
+    version, kept_version
+        Which right answer it is by then, if that changes: when it is asked, and when the upstream's is kept.
     probes
         What an index compares, one for each.
     size
@@ -75,7 +75,8 @@ class Stream:
     place: Ints
     partition: Ints
     answer: Ints
-    changed_s: Floats
+    version: Ints
+    kept_version: Ints
     probes: Sequence[Probe]
     size: Floats
 
@@ -182,7 +183,7 @@ def _judged(stream: Stream, match: NDArray[np.int8], made_for: Ints, entry_s: fl
     hit = match != MISS
     answer, given = stream.answer, stream.answer[made_for]
     other = hit & (answer >= 0) & (given >= 0) & (answer != given)
-    outdated = hit & ~other & (stream.changed_s > stream.kept_s[made_for])
+    outdated = hit & ~other & (answer >= 0) & (stream.version != stream.kept_version[made_for])
     return Replayed(match, made_for, other | outdated, outdated, entry_s, byte_s)
 
 
