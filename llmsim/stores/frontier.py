@@ -11,6 +11,7 @@ What a replay takes for granted, and what it does not:
 - Answers are kept when they are complete, so a question that comes before that is a miss here too. Calls that failed
   keep nothing.
 - Each replica has its cache, or all have one: as in the run.
+- A call that another one with the same words was waiting for (`single_flight`) is waited for here, too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from llmsim.algorithms.shelf import Shelf
 from llmsim.stores.index import Index, Probe
 
-__all__ = ["EXACT", "MISS", "SEMANTIC", "Cache", "Replayed", "Stream", "replay"]
+__all__ = ["EXACT", "MISS", "SEMANTIC", "Cache", "Replayed", "Stream", "bounds", "replay"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -93,6 +94,19 @@ class Stream:
         order = np.argsort(times, kind="stable")  # at one instant, what is complete is kept before the next asks
         return events[order].tolist(), times[order].tolist()
 
+    @property
+    def caches(self) -> int:
+        """How many caches were asked."""
+        return int(self.cache.max(initial=-1)) + 1
+
+    def lasts(self, cache: Cache) -> bool:
+        """Whether nothing that such a cache keeps would leave it before the end."""
+        times, most = self.events[1], 0
+        if times:
+            _, first = np.unique(self.place, return_index=True)
+            most = int(np.bincount(self.cache[first]).max())
+        return not times or (cache.capacity >= most and times[-1] - times[0] < cache.ttl_s)
+
     @cached_property
     def columns(self) -> _Columns:
         """What a loop needs of each question, as lists."""
@@ -102,7 +116,6 @@ class Stream:
             self.place.tolist(),
             [names[number] for number in self.partition.tolist()],
             [str(number) for number in range(len(self))],
-            self.size.tolist(),
         )
 
 
@@ -111,7 +124,6 @@ class _Columns(NamedTuple):
     place: list[int]
     partition: list[tuple[str, ...]]
     entry: list[str]  #: id of the entry that its answer would become
-    size: list[float]
 
 
 class Replayed(NamedTuple):
@@ -130,7 +142,7 @@ def replay(
     cache: Cache,
     index: Callable[[], Index] | None,
     *,
-    reach: Floats | None = None,
+    most: Floats | None = None,
     between_s: tuple[float, float] = (0.0, 0.0),
 ) -> Replayed:
     """Ask a cache everything that was asked in a run.
@@ -143,125 +155,158 @@ def replay(
         Its threshold and how it keeps.
     index
         Makes the index of a cache, empty; None: equal questions only.
-    reach
-        Shape ``(n,)``: no entry can be nearer to a question than this, whatever is kept. Where it is below the
-        threshold, nothing is looked for.
+    most
+        Of `bounds`: where it is below the threshold, nothing is looked for.
     between_s
         The time over which entries and bytes are added up.
     """
     semantic = index is not None and cache.threshold <= 1.0
     n = len(stream)
-    caches = range(int(stream.cache.max(initial=-1)) + 1)
-    columns = stream.columns
-    which, places, partitions = columns.cache, columns.place, columns.partition
-    held = [_Kept(cache, index() if index is not None and semantic else None, columns, between_s) for _ in caches]
-    match, made_for = bytearray(n), [-1] * n
-    worth = [semantic] * n if reach is None else (semantic & (reach >= cache.threshold)).tolist()
+    worth = [semantic] * n if most is None else ((most >= cache.threshold) & semantic).tolist()
+    indices = [index() if index is not None and semantic else None for _ in range(stream.caches)]
+    course = _Course(bytearray(n), [-1] * n, {})
+    if stream.lasts(cache):
+        _replay_lasting(stream, cache.threshold, indices, worth, course)
+    else:
+        _replay(stream, cache, indices, worth, course)
+    return _judged(stream, course, between_s)
+
+
+class _Course(NamedTuple):
+    """What happened in a replay, question by question."""
+
+    match: bytearray
+    made_for: list[int]
+    left_s: dict[int, float]  #: when an entry went
+
+
+def _replay_lasting(
+    stream: Stream, threshold: float, indices: Sequence[Index | None], worth: list[bool], course: _Course
+) -> None:
+    """Where nothing leaves before the end but what is replaced by an answer to the same words."""
+    which, places, partitions, entries = stream.columns
     probes = stream.probes
+    match, made_for, left_s = course
+    stands = [-1] * (int(stream.place.max(initial=-1)) + 1)
     for event, now_s in zip(*stream.events, strict=True):
-        if event < 0:
-            if not match[~event]:
-                held[which[~event]].put(~event, probes[~event], now_s)
-            continue
-        kept = held[which[event]]
-        entry = kept.find(places[event], now_s)
-        if entry is not None:
-            match[event] = EXACT
-        else:
-            entry = kept.nearest(partitions[event], probes[event], now_s) if worth[event] else None
-            if entry is None:
-                continue
-            match[event] = SEMANTIC
-        made_for[event] = int(entry)
-    matches, made = np.frombuffer(match, dtype=np.int8), np.array(made_for, dtype=np.int64)
-    areas = [kept.areas() for kept in held]
-    return _judged(stream, matches, made, sum(one for one, _ in areas), sum(two for _, two in areas))
+        if event >= 0:
+            number = stands[places[event]]
+            if number >= 0:
+                match[event] = EXACT
+                made_for[event] = number
+            elif worth[event]:
+                index = indices[which[event]]
+                assert index is not None
+                found = index.nearest(partitions[event], probes[event])
+                if found is not None and found.similarity >= threshold:
+                    match[event] = SEMANTIC
+                    made_for[event] = int(found.id)
+        elif not match[~event]:
+            number = ~event
+            before, stands[places[number]] = stands[places[number]], number
+            if before >= 0:
+                left_s[before] = now_s
+            index = indices[which[number]]
+            if index is not None:
+                index.add(partitions[number], entries[number], probes[number])
+                if before >= 0:
+                    index.remove(partitions[before], entries[before])
 
 
-def _judged(stream: Stream, match: NDArray[np.int8], made_for: Ints, entry_s: float, byte_s: float) -> Replayed:
-    """Whose answers were wrong, which no cache knows."""
+def _replay(stream: Stream, cache: Cache, indices: Sequence[Index | None], worth: list[bool], course: _Course) -> None:
+    """With all that makes entries leave. A test holds this and `LocalStore` to each other."""
+    which, places, partitions, entries = stream.columns
+    probes = stream.probes
+    match, made_for, left_s = course
+    shelves = [Shelf(cache.capacity) for _ in indices]
+    threshold, ttl_s, sliding = cache.threshold, cache.ttl_s, cache.sliding
+
+    def forget(entry: str, now_s: float) -> None:
+        number = int(entry)
+        left_s[number] = now_s
+        index = indices[which[number]]
+        if index is not None:
+            index.remove(partitions[number], entry)
+
+    def nearest(number: int, now_s: float) -> str | None:
+        index, shelf = indices[which[number]], shelves[which[number]]
+        assert index is not None
+        while (found := index.nearest(partitions[number], probes[number])) is not None:
+            if shelf.lives(found.id, now_s):
+                return found.id if found.similarity >= threshold else None
+            shelf.drop(found.id)
+            forget(found.id, now_s)
+        return None
+
+    for event, now_s in zip(*stream.events, strict=True):
+        number = event if event >= 0 else ~event
+        shelf = shelves[which[number]]
+        if event >= 0:
+            entry, how = shelf.find(places[number], now_s), EXACT
+            if entry is None and worth[number]:
+                entry, how = nearest(number, now_s), SEMANTIC
+            if entry is not None:
+                match[number], made_for[number] = how, int(entry)
+                shelf.touch(entry, now_s + ttl_s if sliding else None)
+        elif not match[number]:
+            index = indices[which[number]]
+            if index is not None:
+                index.add(partitions[number], entries[number], probes[number])
+            for gone in shelf.put(entries[number], places[number], expires_s=now_s + ttl_s):
+                forget(gone, now_s)
+
+
+def _judged(stream: Stream, course: _Course, between_s: tuple[float, float]) -> Replayed:
+    """Whose answers were wrong, which no cache knows, and how much was kept for how long."""
+    match, made_for = np.frombuffer(course.match, dtype=np.int8), np.array(course.made_for, dtype=np.int64)
     hit = match != MISS
     answer, given = stream.answer, stream.answer[made_for]
     other = hit & (answer >= 0) & (given >= 0) & (answer != given)
     outdated = hit & ~other & (answer >= 0) & (stream.version != stream.kept_version[made_for])
-    return Replayed(match, made_for, other | outdated, outdated, entry_s, byte_s)
+    left_s = np.full(len(stream), _INF)
+    left_s[list(course.left_s)] = list(course.left_s.values())
+    begin_s, end_s = between_s
+    lasted_s = np.where(hit, 0.0, np.minimum(left_s, end_s) - np.maximum(stream.kept_s, begin_s))
+    lasted_s = np.maximum(lasted_s, 0.0)
+    return Replayed(
+        match, made_for, other | outdated, outdated, float(lasted_s.sum()), float((lasted_s * stream.size).sum())
+    )
 
 
-class _Kept:
-    """What one cache holds, as `LocalStore` would: a test holds the two to each other."""
+def bounds(stream: Stream, index: Callable[[], Index]) -> Floats:
+    """How near anything could be to each question, whatever a cache keeps; shape ``(n,)``.
 
-    __slots__ = (
-        "_area",
-        "_begin_s",
-        "_byte_area",
-        "_bytes",
-        "_columns",
-        "_end_s",
-        "_index",
-        "_shelf",
-        "_since_s",
-        "_sliding",
-        "_threshold",
-        "_ttl_s",
-    )  # fmt: skip
-
-    def __init__(self, cache: Cache, index: Index | None, columns: _Columns, between_s: tuple[float, float]) -> None:
-        self._shelf = Shelf(cache.capacity)
-        self._index = index
-        self._columns = columns
-        self._threshold = cache.threshold
-        self._ttl_s = cache.ttl_s
-        self._sliding = cache.sliding
-        self._begin_s, self._end_s = between_s
-        self._since_s = self._begin_s
-        self._bytes = self._area = self._byte_area = 0.0
-
-    def find(self, place: int, now_s: float) -> str | None:
-        entry = self._shelf.find(place, now_s)
-        if entry is not None:
-            self._shelf.touch(entry, now_s + self._ttl_s if self._sliding else None)
-        return entry
-
-    def nearest(self, partition: tuple[str, ...], probe: Probe, now_s: float) -> str | None:
-        index, shelf = self._index, self._shelf
-        assert index is not None
-        while (found := index.nearest(partition, probe)) is not None:
-            if shelf.lives(found.id, now_s):
-                if found.similarity < self._threshold:
-                    return None
-                shelf.touch(found.id, now_s + self._ttl_s if self._sliding else None)
-                return found.id
-            self._count(now_s)
-            shelf.drop(found.id)
-            self._forget(found.id)
-        return None
-
-    def put(self, number: int, probe: Probe, now_s: float) -> None:
-        self._count(now_s)
-        columns = self._columns
-        entry = columns.entry[number]
-        if self._index is not None:
-            self._index.add(columns.partition[number], entry, probe)
-        self._bytes += columns.size[number]
-        for gone in self._shelf.put(entry, columns.place[number], expires_s=now_s + self._ttl_s):
-            self._forget(gone)
-
-    def _forget(self, entry: str) -> None:
-        number = int(entry)
-        self._bytes -= self._columns.size[number]
-        if self._index is not None:
-            self._index.remove(self._columns.partition[number], entry)
-
-    def _count(self, now_s: float) -> None:
-        """What it holds is about to change."""
-        if now_s > self._since_s:
-            passed_s = min(now_s, self._end_s) - self._since_s
-            if passed_s > 0:
-                self._area += len(self._shelf) * passed_s
-                self._byte_area += self._bytes * passed_s
-                self._since_s = now_s
-
-    def areas(self) -> tuple[float, float]:
-        """∫ entries dt and ∫ bytes dt up to the end."""
-        self._count(self._end_s)
-        return self._area, self._byte_area
+    That is how near the nearest would be if every answer had been kept by then and none had left, since an index finds
+    nothing that is further away when it has more to choose from. Who asks what others have asked to the letter is
+    compared with all there is at the end, as it matters only where those got somebody else's answer.
+    """
+    which, places, partitions, entries = stream.columns
+    probes = stream.probes
+    indices = [index() for _ in range(stream.caches)]
+    most = np.full(len(stream), -1.0)
+    stands: dict[int, int] = {}
+    often = np.bincount(stream.place)[stream.place] > 1
+    alone = (~often).tolist()
+    for event in stream.events[0]:
+        number = event if event >= 0 else ~event
+        everything = indices[which[number]]
+        if event < 0:
+            if stands.setdefault(places[number], number) == number:
+                everything.add(partitions[number], entries[number], probes[number])
+        elif alone[number]:
+            found = everything.nearest(partitions[number], probes[number])
+            if found is not None:
+                most[number] = found.similarity
+    by_place = np.full(int(stream.place.max(initial=-1)) + 1, -1.0)
+    for number in np.unique(np.where(often, stream.place, -1), return_index=True)[1].tolist():
+        if not often[number]:
+            continue
+        everything, before = indices[which[number]], stands.get(places[number])
+        if before is not None:
+            everything.remove(partitions[before], entries[before])
+        found = everything.nearest(partitions[number], probes[number])
+        if found is not None:
+            by_place[places[number]] = found.similarity
+        if before is not None:
+            everything.add(partitions[before], entries[before], probes[before])
+    return np.where(often, by_place[stream.place], most)
