@@ -14,11 +14,10 @@ from llmsim.gateway.policies.semantic_cache import SemanticCache
 from llmsim.gateway.registry import kind_of
 from llmsim.scenario.replicate import Progress, replicate
 from llmsim.scenario.spec import Scenario
-from llmsim.stores.frontier import EXACT, MISS, Cache, Replayed, Stream, replay
+from llmsim.stores.frontier import EXACT, MISS, Cache, Replayed, Stream, bounds, replay
 from llmsim.stores.index import Index
-from llmsim.stores.nearness import nearness
 from llmsim.stores.recorded import RecordedStores
-from llmsim.stores.synthetic import SyntheticIndex
+from llmsim.stores.synthetic import SyntheticIndex, nearness_of
 from llmsim.telemetry.percentiles import percentile
 from llmsim.telemetry.recorder import Replication, TableData
 
@@ -113,6 +112,7 @@ class Observed:
     cost_usd: Floats
     ttft_s: Floats
     index: Callable[[], Index]
+    most: Floats
     begin_s: float
 
     @property
@@ -128,7 +128,9 @@ class Observed:
     def replay(self, cache: Cache) -> Replayed:
         """What this cache would have done."""
         between_s = (self.begin_s, self.begin_s + self.scenario.clock.duration)
-        return replay(self.stream, cache, self.index if cache.threshold <= 1.0 else None, between_s=between_s)
+        return replay(
+            self.stream, cache, self.index if cache.threshold <= 1.0 else None, most=self.most, between_s=between_s
+        )
 
     def tally(self, cache: Cache) -> Tally:
         """What it would have come to; that of no cache at all for a threshold of NaN."""
@@ -202,6 +204,11 @@ def observe(scenario: Scenario, number: int, progress: Progress | None = None) -
     replication = replicate(scenario, number, progress, stores)
     book = books[0]
     stream = _stream(book)
+    near = nearness_of(book.world)
+
+    def index() -> Index:
+        return SyntheticIndex(near)
+
     table = replication.tables["requests"]
     arrival_s = table["arrival_s"].values
     measured = (arrival_s >= 0) & (arrival_s < scenario.clock.duration)
@@ -216,7 +223,8 @@ def observe(scenario: Scenario, number: int, progress: Progress | None = None) -
         np.array([one.tokens for one in book.asked], dtype=np.int64),
         table["cost_usd"].values[measured],
         np.where(answered, table["ttft_s"].values, _INF)[measured],
-        lambda: SyntheticIndex(nearness("banking77")),
+        index,
+        bounds(stream, index),
         book.epoch_s + scenario.clock.warm_up,
     )
     return observed, replication
