@@ -20,7 +20,7 @@ from llmsim.report.frontier_result import Frontier, Point
 from llmsim.report.frontier_runs import Observed, Tally, cache_of, observe
 from llmsim.report.frontier_words import Tolerance, read_tolerance
 from llmsim.report.rates import design_effect
-from llmsim.scenario.replicate import Progress
+from llmsim.scenario.replicate import Progress, rare_collections
 from llmsim.scenario.spec import Scenario
 from llmsim.stores.frontier import Cache
 
@@ -149,11 +149,14 @@ class _Session:
 
     def all(self) -> None:
         """Every replication, in order; runs in a thread of its own."""
-        for number in range(self.scenario.replications):
-            observed, replication = observe(self.scenario, number, self.progress)
-            if replication.partial:
-                raise SimulationInterrupted("interrupted")
-            self.done.append((observed, [observed.tally(cache) for cache in self._caches]))
+        with rare_collections():
+            for number in range(self.scenario.replications):
+                observed, replication = observe(self.scenario, number, self.progress)
+                if replication.partial:
+                    raise SimulationInterrupted("interrupted")
+                tallies = [observed.tally(cache) for cache in self._caches]
+                observed.stream.forget_lists()
+                self.done.append((observed, tallies))
 
     def tick(self) -> None:
         """Tell how far it is."""
