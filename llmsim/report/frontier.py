@@ -76,6 +76,7 @@ def frontier(
         scenario = dataclasses.replace(scenario, **given)  # type: ignore[arg-type]
     cache_of(scenario)
     bound = read_tolerance(tolerance) if isinstance(tolerance, str) else tolerance
+    lives = None if ttls is None else _ascending(ttls, "times to live", math.inf)
     session = _Session(scenario, _ascending(thresholds, "thresholds", 1.0), progress)
     try:
         in_worker_thread(session.all, loops=lambda: session.progress.loop, tick=session.tick)
@@ -83,7 +84,7 @@ def frontier(
         if not session.done:
             raise
     session.tick()
-    return session.result(bound, None if ttls is None else _ascending(ttls, "times to live", math.inf))
+    return session.result(bound, lives)
 
 
 def claim_table(
