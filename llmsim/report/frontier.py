@@ -19,8 +19,8 @@ from llmsim.report.frontier_claim import Claim, ClaimTable
 from llmsim.report.frontier_result import Frontier, Point
 from llmsim.report.frontier_runs import Observed, Tally, cache_of, observe
 from llmsim.report.frontier_words import Tolerance, read_tolerance
-from llmsim.report.rates import design_effect
-from llmsim.scenario.replicate import Progress
+from llmsim.report.rates import Spread, spread_of
+from llmsim.scenario.replicate import Progress, rare_collections
 from llmsim.scenario.spec import Scenario
 from llmsim.stores.frontier import Cache
 
@@ -31,6 +31,7 @@ THRESHOLDS: tuple[float, ...] = tuple(round(float(one), 4) for one in np.linspac
 #: Times to live beside each other, as multiples of the scenario's own.
 _TTLS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _EXACT, _NONE = math.inf, math.nan
+_FEW = 30  #: wrong answers by which their groups are hardly seen: of 30, the relative error of a variance is 1/4
 
 Report = Callable[[int, Progress], object]
 
@@ -76,6 +77,7 @@ def frontier(
         scenario = dataclasses.replace(scenario, **given)  # type: ignore[arg-type]
     cache_of(scenario)
     bound = read_tolerance(tolerance) if isinstance(tolerance, str) else tolerance
+    lives = None if ttls is None else _ascending(ttls, "times to live", math.inf)
     session = _Session(scenario, _ascending(thresholds, "thresholds", 1.0), progress)
     try:
         in_worker_thread(session.all, loops=lambda: session.progress.loop, tick=session.tick)
@@ -83,7 +85,7 @@ def frontier(
         if not session.done:
             raise
     session.tick()
-    return session.result(bound, None if ttls is None else _ascending(ttls, "times to live", math.inf))
+    return session.result(bound, lives)
 
 
 def claim_table(
@@ -149,11 +151,14 @@ class _Session:
 
     def all(self) -> None:
         """Every replication, in order; runs in a thread of its own."""
-        for number in range(self.scenario.replications):
-            observed, replication = observe(self.scenario, number, self.progress)
-            if replication.partial:
-                raise SimulationInterrupted("interrupted")
-            self.done.append((observed, [observed.tally(cache) for cache in self._caches]))
+        with rare_collections():
+            for number in range(self.scenario.replications):
+                observed, replication = observe(self.scenario, number, self.progress)
+                if replication.partial:
+                    raise SimulationInterrupted("interrupted")
+                tallies = [observed.tally(cache) for cache in self._caches]
+                observed.stream.forget_lists()
+                self.done.append((observed, tallies))
 
     def tick(self) -> None:
         """Tell how far it is."""
@@ -188,11 +193,13 @@ class _Session:
 
 
 def _points(caches: Sequence[Cache], columns: Iterator[tuple[Tally, ...]]) -> Iterator[Point]:
-    """One point a cache. Where nothing was wrong, wrong answers are taken to come in groups as at the cache before."""
-    effects = 1.0, 1.0
+    """One point a cache. Where few answers were wrong, they come in groups at least as at the cache before."""
+    before = Spread(), Spread()
     for cache, tallies in zip(caches, columns, strict=True):
-        wrong = [one.wrong for one in tallies]
-        if any(wrong):
-            requests, hits = [one.requests for one in tallies], [one.hits for one in tallies]
-            effects = design_effect(wrong, requests), design_effect(wrong, hits)
-        yield Point(cache.threshold, cache.ttl_s, tallies, *effects)
+        wrong, squares = [one.wrong for one in tallies], [one.wrong_squares for one in tallies]
+        requests, hits = [one.requests for one in tallies], [one.hits for one in tallies]
+        spreads = spread_of(wrong, requests, squares), spread_of(wrong, hits, squares)
+        if sum(wrong) < _FEW:
+            spreads = max(spreads[0], before[0]), max(spreads[1], before[1])
+        before = spreads
+        yield Point(cache.threshold, cache.ttl_s, tallies, *spreads)

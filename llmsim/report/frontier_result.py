@@ -14,7 +14,7 @@ from llmsim.report.frontier_runs import Tally, cache_of
 from llmsim.report.frontier_words import Tolerance
 from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
-from llmsim.report.rates import Share, share_of
+from llmsim.report.rates import ENOUGH, Share, Spread, share_of
 from llmsim.scenario.spec import Scenario
 from llmsim.units import format_duration
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Frontier", "Point"]
 
-SCARCE = 6  #: replications below which an interval over them is mostly a guess
-
 
 class Point(NamedTuple):
     """A cache, and what came of it."""
@@ -32,8 +30,8 @@ class Point(NamedTuple):
     threshold: float  #: inf: equal questions only
     ttl_s: float  #: inf: for ever
     tallies: tuple[Tally, ...]  #: of each replication
-    effect: float = 1.0  #: design effect of its wrong answers (`llmsim.report.rates`)
-    effect_of_hits: float = 1.0  #: the same, among hits
+    spread: Spread = Spread()  #: of its wrong answers among requests
+    spread_of_hits: Spread = Spread()  #: of its wrong answers among hits
 
     def total(self, name: str) -> float:
         """Sum of a field of `Tally` over the replications."""
@@ -42,8 +40,8 @@ class Point(NamedTuple):
     def _counts(self, name: str) -> list[int]:
         return [int(getattr(one, name)) for one in self.tallies]
 
-    def _share(self, name: str, of: str, effect: float | None = None) -> Share:
-        return share_of(self._counts(name), self._counts(of), effect)
+    def _share(self, name: str, of: str, spread: Spread | None = None) -> Share:
+        return share_of(self._counts(name), self._counts(of), spread)
 
     @property
     def hit_rate(self) -> Share:
@@ -58,12 +56,12 @@ class Point(NamedTuple):
     @property
     def wrong(self) -> Share:
         """Of all requests, those that got a wrong answer from the cache."""
-        return self._share("wrong", "requests", self.effect)
+        return self._share("wrong", "requests", self.spread)
 
     @property
     def wrong_of_hits(self) -> Share:
         """The same, of the hits."""
-        return self._share("wrong", "hits", self.effect_of_hits)
+        return self._share("wrong", "hits", self.spread_of_hits)
 
     @property
     def outdated(self) -> Share:
@@ -177,10 +175,10 @@ class Frontier:
         told = []
         if self.partial:
             told.append(f"Interrupted: {replications} replication(s) only.")
-        if replications < SCARCE:
+        if replications < ENOUGH:
             told.append(
-                f"{replications} replication(s) hardly show how much wrong answers come in groups, so their intervals "
-                f"may be too short; {SCARCE} or more do."
+                f"{replications} replication(s): what differs from one to the next is not in the intervals; "
+                f"{ENOUGH} or more show it."
             )
         if self.failed > 0.01:
             told.append(

@@ -42,6 +42,9 @@ class Tally(NamedTuple):
     exact: int  #: of these, by equal words
     wrong: int  #: of these, another question's answer, or an outdated one
     outdated: int  #: of these, the outdated ones
+    wrong_squares: (
+        int  #: of those that ask the same, to the letter, the wrong ones squared: how much they come in groups
+    )
     bill_usd: float  #: of the upstreams, without the cache
     saved_usd: float  #: of it, for calls that are no longer made
     embedding_usd: float
@@ -141,7 +144,7 @@ class Observed:
     def _tally(self, cache: Cache | None, did: Replayed | None) -> Tally:
         bill = float(self.cost_usd.sum())
         if cache is None or did is None:
-            return Tally(len(self.cost_usd), 0, 0, 0, 0, bill, 0.0, 0.0, 0.0, *_ttft(self.ttft_s))
+            return Tally(len(self.cost_usd), 0, 0, 0, 0, 0, bill, 0.0, 0.0, 0.0, *_ttft(self.ttft_s))
         measured = self.row >= 0
         match, row = did.match[measured], self.row[measured]
         semantic, searched, hit = cache.threshold <= 1.0, match != EXACT, match != MISS
@@ -163,6 +166,7 @@ class Observed:
             int((match == EXACT).sum()),
             int(did.wrong[measured].sum()),
             int(did.outdated[measured].sum()),
+            int((np.bincount(self.stream.place[measured][did.wrong[measured]]) ** 2).sum()),
             bill,
             float(self.cost_usd[row[hit]].sum()),
             counts["embedded"] * costs.embeddings.price,

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Share", "design_effect", "share_of"]
+__all__ = ["ENOUGH", "Share", "Spread", "share_of", "spread_of"]
 
 LEVEL = 0.95
+ENOUGH = 6  #: replications from which their spread is told: with fewer, t quantiles are above 2.7
 
 
 class Share(NamedTuple):
@@ -26,39 +27,63 @@ class Share(NamedTuple):
         return 1.0 if not self.of else 1 - ((1 - LEVEL) / 2) ** (1 / self.of)
 
 
-def design_effect(counts: Sequence[int], totals: Sequence[int]) -> float:
-    """How much more a share varies between replications than if all samples were independent; 1 at the least.
+class Spread(NamedTuple):
+    """How much more a share varies than if all samples were independent."""
 
-    Wrong answers come in groups: one bad entry is served to everybody who asks that question. Not told (1) without
-    two replications, or if the share is 0 or 1.
-
-    Examples
-    --------
-    >>> design_effect([5, 5, 5, 5], [100] * 4), round(design_effect([0, 20, 0, 0], [100] * 4), 1)
-    (1.0, 21.1)
-    """
-    count, total, many = sum(counts), sum(totals), sum(1 for one in totals if one)
-    if many < 2 or count in (0, total):
-        return 1.0
-    share = count / total
-    spread = sum((one - share * of) ** 2 for one, of in zip(counts, totals, strict=True))
-    return max(1.0, many / (many - 1) * spread / (total * share * (1 - share)))
+    effect: float = 1.0  #: the design effect: variance / that of independent samples; 1 at the least
+    freedom: float = math.inf  #: degrees of freedom it was estimated with
 
 
-def share_of(counts: Sequence[int], totals: Sequence[int], effect: float | None = None) -> Share:
-    """A share over replications, with the interval of Korn & Graubard (1998).
+def spread_of(counts: Sequence[int], totals: Sequence[int], squares: Sequence[int] = ()) -> Spread:
+    """What the samples show of that, from whichever shows more.
 
-    That is the exact binomial interval (Clopper & Pearson 1934) of as many samples as those at hand are worth: their
-    number divided by the `design_effect`, and by the ratio of t quantiles that is due for estimating it from few
-    replications. It is what the US National Center for Health Statistics asks of published proportions (Parker et al.
-    2017), and does not collapse at 0: nothing in n samples leaves up to about 3.7/n.
+    - Groups: who asks the same thing gets the same wrong answer again and again. If groups come independently, as in a
+      compound Poisson process, the variance of their sum is the sum of their squared sizes.
+    - Replications, from 6 on: their variance, where everything is in that groups do not tell.
 
     Parameters
     ----------
     counts, totals
         In each replication.
-    effect
-        The design effect; None: estimated from these. Give one where these cannot tell (nothing was counted).
+    squares
+        In each replication, the sum of the squared sizes of the groups of those that were counted.
+
+    Examples
+    --------
+    >>> spread_of([8], [1000], [8]).effect, spread_of([8], [1000], [64]).effect
+    (1.0, 8.0)
+    >>> spread_of([5] * 8, [100] * 8).effect, round(spread_of([0, 20] * 4, [100] * 8).effect, 1)
+    (1.0, 12.7)
+    """
+    count, total, many = sum(counts), sum(totals), sum(1 for one in totals if one)
+    found = Spread()
+    if count in (0, total):
+        return found
+    if squares:
+        found = Spread(max(1.0, sum(squares) / count))
+    if many >= ENOUGH:
+        share = count / total
+        between = sum((one - share * of) ** 2 for one, of in zip(counts, totals, strict=True)) * many / (many - 1)
+        effect = between / (total * share * (1 - share))
+        if effect > found.effect:
+            found = Spread(effect, many - 1)
+    return found
+
+
+def share_of(counts: Sequence[int], totals: Sequence[int], spread: Spread | None = None) -> Share:
+    """A share over replications, with the interval of Korn & Graubard (1998).
+
+    That is the exact binomial interval (Clopper & Pearson 1934) of as many samples as those at hand are worth: their
+    number divided by the design effect, and by the squared ratio of t quantiles that is due where that was estimated
+    from few replications. It is what the US National Center for Health Statistics asks of published proportions (Parker
+    et al. 2017), and does not collapse at 0: nothing in n samples leaves up to about 3.7/n.
+
+    Parameters
+    ----------
+    counts, totals
+        In each replication.
+    spread
+        None: `spread_of` these. Give one where these cannot tell (nothing was counted).
 
     Examples
     --------
@@ -68,17 +93,17 @@ def share_of(counts: Sequence[int], totals: Sequence[int], effect: float | None 
     count, total = sum(counts), sum(totals)
     if not total:
         return Share(math.nan, 0.0, 1.0, 0, 0)
-    low, high = _interval(count, total, effect or design_effect(counts, totals), sum(1 for one in totals if one))
+    low, high = _interval(count, total, spread_of(counts, totals) if spread is None else spread)
     return Share(count / total, low, high, count, total)
 
 
-def _interval(count: int, total: int, effect: float, replications: int) -> tuple[float, float]:
+def _interval(count: int, total: int, spread: Spread) -> tuple[float, float]:
     from scipy.special import betaincinv, stdtrit
 
-    worth = total / effect
-    if effect > 1.0 and replications > 1 and total > 1:
+    worth = total / spread.effect
+    if spread.freedom < math.inf and total > 1:
         tail = (1 + LEVEL) / 2
-        worth *= float(stdtrit(total - 1, tail) / stdtrit(replications - 1, tail)) ** 2
+        worth *= float(stdtrit(total - 1, tail) / stdtrit(spread.freedom, tail)) ** 2
     seen = count * worth / total
     side = (1 - LEVEL) / 2
     low = float(betaincinv(seen, worth - seen + 1, side)) if count else 0.0

@@ -101,11 +101,19 @@ class Stream:
 
     def lasts(self, cache: Cache) -> bool:
         """Whether nothing that such a cache keeps would leave it before the end."""
-        times, most = self.events[1], 0
-        if times:
-            _, first = np.unique(self.place, return_index=True)
-            most = int(np.bincount(self.cache[first]).max())
-        return not times or (cache.capacity >= most and times[-1] - times[0] < cache.ttl_s)
+        times = self.events[1]
+        return not times or (cache.capacity >= self._most_places and times[-1] - times[0] < cache.ttl_s)
+
+    @cached_property
+    def _most_places(self) -> int:
+        """Different questions that one cache is asked, at most."""
+        _, first = np.unique(self.place, return_index=True)
+        return int(np.bincount(self.cache[first]).max(initial=0))
+
+    def forget_lists(self) -> None:
+        """Let go of what is made of the arrays again when it is needed."""
+        for name in ("events", "columns"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def columns(self) -> _Columns:
@@ -168,7 +176,7 @@ def replay(
     if stream.lasts(cache):
         _replay_lasting(stream, cache.threshold, indices, worth, course)
     else:
-        _replay(stream, cache, indices, worth, course)
+        _Replay(stream, cache, indices, worth, course).run()
     return _judged(stream, course, between_s)
 
 
@@ -213,47 +221,63 @@ def _replay_lasting(
                     index.remove(partitions[before], entries[before])
 
 
-def _replay(stream: Stream, cache: Cache, indices: Sequence[Index | None], worth: list[bool], course: _Course) -> None:
+class _Replay:
     """With all that makes entries leave. A test holds this and `LocalStore` to each other."""
-    which, places, partitions, entries = stream.columns
-    probes = stream.probes
-    match, made_for, left_s = course
-    shelves = [Shelf(cache.capacity) for _ in indices]
-    threshold, ttl_s, sliding = cache.threshold, cache.ttl_s, cache.sliding
 
-    def forget(entry: str, now_s: float) -> None:
-        number = int(entry)
-        left_s[number] = now_s
-        index = indices[which[number]]
-        if index is not None:
-            index.remove(partitions[number], entry)
+    def __init__(
+        self, stream: Stream, cache: Cache, indices: Sequence[Index | None], worth: list[bool], course: _Course
+    ) -> None:
+        self._columns = stream.columns
+        self._events = stream.events
+        self._probes = stream.probes
+        self._cache = cache
+        self._indices = indices
+        self._worth = worth
+        self._course = course
+        self._shelves = [Shelf(cache.capacity) for _ in indices]
 
-    def nearest(number: int, now_s: float) -> str | None:
-        index, shelf = indices[which[number]], shelves[which[number]]
-        assert index is not None
-        while (found := index.nearest(partitions[number], probes[number])) is not None:
-            if shelf.lives(found.id, now_s):
-                return found.id if found.similarity >= threshold else None
-            shelf.drop(found.id)
-            forget(found.id, now_s)
-        return None
-
-    for event, now_s in zip(*stream.events, strict=True):
-        number = event if event >= 0 else ~event
-        shelf = shelves[which[number]]
-        if event >= 0:
+    def run(self) -> None:
+        """From the first event to the last."""
+        which, places, _, entries = self._columns
+        match, made_for, _ = self._course
+        renewed_s = self._cache.ttl_s if self._cache.sliding else None
+        for event, now_s in zip(*self._events, strict=True):
+            number = event if event >= 0 else ~event
+            if event < 0:
+                if not match[number]:
+                    self._keep(number, entries[number], now_s)
+                continue
+            shelf = self._shelves[which[number]]
             entry, how = shelf.find(places[number], now_s), EXACT
-            if entry is None and worth[number]:
-                entry, how = nearest(number, now_s), SEMANTIC
+            if entry is None and self._worth[number]:
+                entry, how = self._nearest(number, shelf, now_s), SEMANTIC
             if entry is not None:
                 match[number], made_for[number] = how, int(entry)
-                shelf.touch(entry, now_s + ttl_s if sliding else None)
-        elif not match[number]:
-            index = indices[which[number]]
-            if index is not None:
-                index.add(partitions[number], entries[number], probes[number])
-            for gone in shelf.put(entries[number], places[number], expires_s=now_s + ttl_s):
-                forget(gone, now_s)
+                shelf.touch(entry, None if renewed_s is None else now_s + renewed_s)
+
+    def _nearest(self, number: int, shelf: Shelf, now_s: float) -> str | None:
+        index = self._indices[self._columns.cache[number]]
+        assert index is not None
+        while (found := index.nearest(self._columns.partition[number], self._probes[number])) is not None:
+            if shelf.lives(found.id, now_s):
+                return found.id if found.similarity >= self._cache.threshold else None
+            shelf.drop(found.id)
+            self._forget(found.id, index, now_s)
+        return None
+
+    def _keep(self, number: int, entry: str, now_s: float) -> None:
+        which, place = self._columns.cache[number], self._columns.place[number]
+        index = self._indices[which]
+        if index is not None:
+            index.add(self._columns.partition[number], entry, self._probes[number])
+        for gone in self._shelves[which].put(entry, place, expires_s=now_s + self._cache.ttl_s):
+            self._forget(gone, index, now_s)
+
+    def _forget(self, entry: str, index: Index | None, now_s: float) -> None:
+        number = int(entry)
+        self._course.left_s[number] = now_s
+        if index is not None:
+            index.remove(self._columns.partition[number], entry)
 
 
 def _judged(stream: Stream, course: _Course, between_s: tuple[float, float]) -> Replayed:
