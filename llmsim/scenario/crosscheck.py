@@ -15,6 +15,7 @@ from llmsim.gateway.registry import kind_of
 from llmsim.scenario.document import Document, Path
 from llmsim.scenario.health_words import idle_health_words
 from llmsim.scenario.idle_limits import idle_limits
+from llmsim.scenario.idle_topics import idle_topics
 from llmsim.scenario.keys import nearest
 from llmsim.scenario.objectives import ObjectiveError, parse_objective
 from llmsim.scenario.spec import Clock
@@ -51,6 +52,7 @@ def crosscheck(document: Document, *, si: bool = False) -> list[Problem]:
         *_styles(document),
         *_policies(document),
         *idle_limits(document, (*policy_entries(document, "policies"), *policy_entries(document, "upstream"))),
+        *idle_topics(document),
         *_faults(document, si=si),
         *_objectives(document, "slo"),
         *_objectives(document, "steady_state"),

@@ -23,6 +23,7 @@ from llmsim.scenario.spec import Scenario
 from llmsim.scenario.validate import validated
 from llmsim.scenario.yaml_words import syntax_problem
 from llmsim.traffic.replay import replayed
+from llmsim.traffic.similarity import CORPORA, similarity_tables
 
 __all__ = ["load_scenario", "parse_scenario", "read_document", "read_value"]
 
@@ -64,7 +65,7 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: Sequence[st
         raise ScenarioError([Problem("this is a directory", hint="Name a file in it.")], str(source)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         raise ScenarioError([Problem(f"cannot be read: {error}")], str(source)) from None
-    return _with_trace(parse_scenario(content, str(source), overrides), path.parent)
+    return _with_similarity(_with_trace(parse_scenario(content, str(source), overrides), path.parent), path.parent)
 
 
 def _with_trace(scenario: Scenario, folder: Path) -> Scenario:
@@ -85,6 +86,24 @@ def _with_trace(scenario: Scenario, folder: Path) -> Scenario:
         raise ScenarioError(problems, scenario.source.source)
     replayed(found)
     return dataclasses.replace(scenario, traffic=dataclasses.replace(scenario.traffic, trace=found))
+
+
+def _with_similarity(scenario: Scenario, folder: Path) -> Scenario:
+    """With the name of a file of similarities as the scenario file means it, and the file read."""
+    topics = scenario.traffic.topics
+    if topics is None or topics.similarity in CORPORA:
+        return scenario
+    found = dataclasses.replace(topics, similarity=str(folder / topics.similarity))
+    if not Path(found.similarity).exists():
+        known = [*CORPORA, *(p.name for p in folder.glob("*.json"))]
+        near = get_close_matches(topics.similarity, known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Write {' or '.join(CORPORA)}, or a file relative to this one."
+        place = ("traffic", "topics", "similarity")
+        raise ScenarioError(
+            [scenario.source.problem(place, f"there is no {found.similarity}", hint)], scenario.source.source
+        )
+    similarity_tables(found.similarity)
+    return dataclasses.replace(scenario, traffic=dataclasses.replace(scenario.traffic, topics=found))
 
 
 def parse_scenario(text: str | bytes, source: str = "scenario", overrides: Sequence[str] = ()) -> Scenario:

@@ -18,6 +18,7 @@ from llmsim.providers.dialects import DIALECTS
 from llmsim.providers.dialects.meters import Window
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.providers.sim.timing import mean_service_s
+from llmsim.scenario.idle_topics import topic_notes
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.steps import SAMPLED, steps_of
 from llmsim.traffic.clients import mixes, population
@@ -95,6 +96,8 @@ class Preflight:
         of the run: `expected_requests` and the mean lengths count what comes before.
     never_fit
         Limits that a call of average size can never meet, in words.
+    notes
+        What the scenario says that makes no difference to it, in words.
     """
 
     base_per_s: float
@@ -107,6 +110,7 @@ class Preflight:
     unlimited: tuple[str, ...]
     requests_per_arrival: float = 1.0
     never_fit: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         most = "at most " if self.closed_loop else ""
@@ -130,6 +134,7 @@ class Preflight:
                 f"from a sample of {SAMPLED} sessions a route"
             )
         lines += [f"! {words}" for words in self.never_fit]
+        lines += [f"note: {words}" for words in self.notes]
         return "\n".join(lines)
 
 
@@ -195,6 +200,7 @@ def preflight(scenario: Scenario) -> Preflight:
         never_fit=tuple(
             words for name, spec in scenario.providers.items() for words in _never_fit(name, spec, offered)
         ),
+        notes=topic_notes(scenario),
     )
 
 

@@ -101,7 +101,7 @@ class Users:
         )
         self._workload = Workload(traffic, luck, self._arrivals, lambda: loop.time() - warm_up_s)
         self._last_arrival_s = last_arrival_s
-        world.meanings = self._workload.meanings
+        world.meanings, world.renewals = self._workload.meanings, self._workload.renewals
         self._retry_s = luck.series("user_retry.after", through=traffic.user_retry.after, block=256)
         self._think_s = luck.series("think_time", through=traffic.think_time)
         self._warm_up_s = warm_up_s

@@ -12,8 +12,16 @@ What a phrase is compared with, and what that is measured on:
   pairs, so a trap is as near to its question, in whatever words that stands in the cache, as to the words it was made
   from.
 
-Who asks in words of their own is further from a trap than who uses the words it was made from. If the two ways in which
-words were changed have nothing to do with each other, the cosines multiply; that is what is assumed.
+Who asks in words of their own is further from a trap than who uses the words it was made from. If the two ways in
+which words were changed had nothing to do with each other, the cosines would multiply. For 999 paraphrases (GPTCache's
+mock data, all-MiniLM-L6-v2) and the sentence most like the one that was paraphrased they nearly do: mean cosine .768,
+product .750, correlation of the two .95. The product with the first factor to the power of .7 has the mean that was
+measured.
+
+It is a model of neighbours, not of vectors: the entries of a cache are taken for random ones. Real ones lie further
+apart, since what is near to an entry is served and not kept. Against real vectors of banking77 (LRU 1000) hit rates
+were within half a point at .70 to .95 for 8,000 questions of Zipf popularity; for 4,000 sentences that come once, they
+were 2 to 3 points too low at .75 to .80, and right within one from .85 on.
 """
 
 from __future__ import annotations
@@ -35,6 +43,7 @@ __all__ = ["Company", "Nearest", "Nearness", "Table", "nearness"]
 Floats = NDArray[np.float64]
 
 NOWHERE = -1.0  #: similarity to nothing
+_SHARED = 0.7  #: power of the closeness to the usual words, see above
 _MOST_PLACES = 20_000  #: that a table remembers, 120 bytes each
 EVEN = (1.0,) * len(TRAP_KINDS)
 
@@ -170,7 +179,7 @@ class Nearness:
         if not company.traps:
             return NOWHERE
         near = self.any_trap(company.traps, meaning.trap_luck)
-        return near * max(self.rephrased(1, meaning.same_luck), 0.0) if meaning.kind == OWN_WORDS else near
+        return near * max(self.rephrased(1, meaning.same_luck), 0.0) ** _SHARED if meaning.kind == OWN_WORDS else near
 
     def similarity(self, meaning: Meaning, company: Company) -> Nearest:
         """The nearest of all.
@@ -200,10 +209,11 @@ class Nearness:
 
 def _mixed(kinds: tuple[Rows, ...], shares: tuple[float, ...]) -> Rows:
     """The quantiles of a mixture, at the levels of its parts."""
+    there = [(rows, share) for rows, share in zip(kinds, shares, strict=True) if share > 0]
     levels = np.array(kinds[0].levels)
     fine = np.linspace(0.0, 1.0, 2001)
-    cosines = np.concatenate([np.interp(fine, levels, rows.quantiles[0]) for rows in kinds])
-    weights = np.repeat(np.array(shares) / sum(shares), len(fine))
+    cosines = np.concatenate([np.interp(fine, levels, rows.quantiles[0]) for rows, _ in there])
+    weights = np.repeat([share / sum(shares) for _, share in there], len(fine))
     order = np.argsort(cosines, kind="stable")
     reached = np.cumsum(weights[order]) / len(fine)
     quantiles = np.interp(levels, reached, cosines[order])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 
 import numpy as np
@@ -40,22 +41,21 @@ class Renewals:
         self._edges = np.cumsum(self._lengths) / self._lengths.sum()
         self._known: dict[int, tuple[list[float], Series]] = {}
 
-    def changed(self, answer: int, made_s: float, now_s: float) -> bool:
-        """Whether the right answer has changed since `made_s`."""
-        return self.version(answer, now_s) != self.version(answer, made_s)
-
-    def version(self, answer: int, when_s: float) -> int:
-        """How often the right answer has changed until then."""
+    def changed_s(self, answer: int, when_s: float) -> float:
+        """When the right answer last changed, up to then; -inf: not since the first arrival."""
         known = self._known.get(answer)
         if known is None:
-            series = self._luck.series("workload.answer_changes", answer, block=_AHEAD)
-            place, part = series(0), series(1)
-            length = float(self._lengths[min(int(np.searchsorted(self._edges, place)), len(self._lengths) - 1)])
-            known = self._known[answer] = ([length * part], series)
+            known = self._known[answer] = self._begin(answer)
         moments, series = known
         while moments[-1] <= when_s:
             first = len(moments) + 1  # elements 0 and 1 made the first moment
             lengths = self._every.quantile(np.array([series(first + number) for number in range(_AHEAD)]))
             for length in lengths.tolist():
                 moments.append(moments[-1] + max(length, _LEAST_S))
-        return bisect_right(moments, when_s)
+        before = bisect_right(moments, when_s)
+        return moments[before - 1] if before else -math.inf
+
+    def _begin(self, answer: int) -> tuple[list[float], Series]:
+        series = self._luck.series("workload.answer_changes", answer, block=_AHEAD)
+        interval = min(int(np.searchsorted(self._edges, series(0))), len(self._lengths) - 1)
+        return [float(self._lengths[interval]) * series(1)], series

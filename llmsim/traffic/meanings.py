@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 
 from llmsim.luck import Luck
 from llmsim.traffic.arrivals import BLOCK
-from llmsim.traffic.freshness import Renewals
 from llmsim.traffic.similarity import similarity_tables
 from llmsim.traffic.topics import Topics
 
-__all__ = ["OWN_WORDS", "TRAP", "USUAL_WORDS", "Block", "Meaning", "Meanings"]
+__all__ = ["OWN_WORDS", "TRAP", "USUAL_WORDS", "Block", "Meaning", "Meanings", "correlated"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -99,7 +98,6 @@ class Meanings:
             u = luck.series("workload.meaning").array(0, whole)[:unique]
             self._answers = np.searchsorted(_size_edges(tables.sizes, topics.meanings), u)
         self._wordings: dict[int, _Latents] = {}
-        self._renewals = Renewals(topics.answers_change.every, luck) if topics.answers_change is not None else None
         self._blocks: dict[int, Block] = {}
 
     def texts(self, first: int) -> list[str]:
@@ -122,10 +120,6 @@ class Meanings:
         """What arrival `index` means."""
         block, at = self._blocks.get(index // BLOCK) or self.block(index // BLOCK), index % BLOCK
         return _meaning(Meaning, [column.item(at) for column in block])
-
-    def outdated(self, answer: int, made_s: float, now_s: float) -> bool:
-        """Whether the right answer has changed since one was given."""
-        return self._renewals is not None and self._renewals.changed(answer, made_s, now_s)
 
     def block(self, number: int) -> Block:
         """The meanings of arrivals ``number * BLOCK`` and on."""
@@ -163,7 +157,7 @@ class Meanings:
                 for column, known in zip(latents, of_question, strict=True):
                     column[at] = known[said[at]]
         same, other, near_trap = latents
-        other = _correlated(same, other, self._correlation)
+        other = correlated(same, other, self._correlation)
         answer = np.where(trap, phrase, self._answers[drawn])
         return Block(answer, phrase, drawn, kind, same, other, near_trap)
 
@@ -181,7 +175,7 @@ class Meanings:
 _LATENTS = ("same", "other", "near_trap")
 
 
-def _correlated(one: Floats, other: Floats, correlation: float) -> Floats:
+def correlated(one: Floats, other: Floats, correlation: float) -> Floats:
     """`other` such that the normal scores of the two are correlated, and each is uniform."""
     from scipy.special import ndtr, ndtri
 

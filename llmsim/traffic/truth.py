@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -10,6 +11,7 @@ from llmsim.types import Request
 
 if TYPE_CHECKING:
     from llmsim.traffic.conversations import Conversation
+    from llmsim.traffic.freshness import Renewals
     from llmsim.traffic.meanings import Meaning, Meanings
 
 __all__ = ["Truth", "World"]
@@ -89,10 +91,11 @@ class Truth:
 class World:
     """The truths of the requests that are under way, and what all arrivals mean."""
 
-    __slots__ = ("meanings", "truths")
+    __slots__ = ("meanings", "renewals", "truths")
 
     def __init__(self) -> None:
         self.truths: dict[str, Truth] = {}
+        self.renewals: Renewals | None = None  #: None: right answers never change
         self.meanings: Meanings | None = None  #: None: nothing is said about that
 
     def meaning(self, request_id: str) -> Meaning | None:
@@ -137,8 +140,12 @@ class World:
             or nothing is known about one of the two requests.
         """
         one, other = self.meaning(request_id), self.meaning(made_for)
-        if self.meanings is None or one is None or other is None:
+        if one is None or other is None or one.answer < 0 or other.answer < 0:
             return ""
         if one.answer != other.answer:
             return "other"
-        return "outdated" if self.meanings.outdated(one.answer, made_s, now_s) else ""
+        return "outdated" if self.changed_s(one.answer, now_s) > made_s else ""
+
+    def changed_s(self, answer: int, when_s: float) -> float:
+        """When the right answer of a meaning last changed, up to then; -inf: never, as far as that is known."""
+        return -inf if self.renewals is None else self.renewals.changed_s(answer, when_s)

@@ -21,6 +21,7 @@ from llmsim.luck import Luck
 from llmsim.traffic.arrivals import BLOCK, Arrivals, Given
 from llmsim.traffic.clients import mixes, population
 from llmsim.traffic.conversations import Conversation, Opening, Recorded, Scripts, whole
+from llmsim.traffic.freshness import Renewals
 from llmsim.traffic.meanings import Meanings
 from llmsim.traffic.replay import Sessions, replayed, sessions_of
 from llmsim.traffic.seasons import DAY_S
@@ -108,6 +109,9 @@ class Workload:
         self._series = {name: luck.series(f"workload.{name}") for name in names}
         #: What arrivals mean, if anything is said about that.
         self.meanings = Meanings(traffic.topics, luck) if traffic.topics is not None else None
+        change = traffic.topics.answers_change if traffic.topics is not None else None
+        #: When right answers change, if they do.
+        self.renewals = Renewals(change.every, luck) if change is not None else None
         self._users = [one.name for one in people] or [f"u{number}" for number in range(traffic.users)]
         self._blocks: dict[int, list[_Row]] = {}
         # Virtual users ask for rows all over the last few iterations; one block at a time would be made again for each.
