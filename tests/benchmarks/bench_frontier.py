@@ -43,7 +43,7 @@ def bot(minutes: float, **changes: Any) -> Scenario:
             "name": "support-bot",
             "seed": 3,
             "replications": 1,
-            "clock": {"warm_up": "60s", "duration": minutes * 60, "drain": "60s"},
+            "clock": {"warm_up": "60s", "duration": f"{minutes}m", "drain": "60s"},
             "traffic": {
                 "base_rate": "10/s",
                 "topics": {"zipf": {"s": 1.0, "unique": 5000}, "paraphrases": "30%", "traps": "3%"},
