@@ -126,7 +126,7 @@ class Observed:
     @property
     def changes(self) -> bool:
         """Whether any answer changes in this time."""
-        return bool(self.stream.version.any())
+        return bool(np.isfinite(self.stream.changed_s).any())
 
     def replay(self, cache: Cache) -> Replayed:
         """What this cache would have done."""
@@ -246,8 +246,7 @@ def _stream(book: RecordedStores) -> Stream:
         place=_codes((one.cache, one.partition, one.key) for one in asked),
         partition=_codes((one.cache, one.partition) for one in asked),
         answer=np.array([-1 if one is None else one.answer for one in meanings], dtype=np.int64),
-        version=np.zeros(len(asked), dtype=np.int64),
-        kept_version=np.zeros(len(asked), dtype=np.int64),
+        changed_s=np.full(len(asked), -_INF),
         probes=meanings,
         size=np.array(
             [_VECTOR_BYTES + _TOKEN_BYTES * (one.tokens + tokens) for one, (_, tokens) in zip(asked, kept, strict=True)]

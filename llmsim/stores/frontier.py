@@ -63,8 +63,8 @@ class Stream:
         Equal: may share answers.
     answer
         Equal: one answer serves both; -1: unknown, and so never called wrong.
-    version, kept_version
-        Which right answer it is by then, if that changes: when it is asked, and when the upstream's is kept.
+    changed_s
+        When the right answer last changed, up to when it is asked; -inf: never.
     probes
         What an index compares, one for each.
     size
@@ -77,8 +77,7 @@ class Stream:
     place: Ints
     partition: Ints
     answer: Ints
-    version: Ints
-    kept_version: Ints
+    changed_s: Floats
     probes: Sequence[Probe]
     size: Floats
 
@@ -299,7 +298,7 @@ def _judged(stream: Stream, course: _Course, between_s: tuple[float, float]) -> 
     hit = match != MISS
     answer, given = stream.answer, stream.answer[made_for]
     other = hit & (answer >= 0) & (given >= 0) & (answer != given)
-    outdated = hit & ~other & (answer >= 0) & (stream.version != stream.kept_version[made_for])
+    outdated = hit & ~other & (stream.changed_s > stream.kept_s[made_for])
     left_s = np.full(len(stream), _INF)
     left_s[list(course.left_s)] = list(course.left_s.values())
     begin_s, end_s = between_s

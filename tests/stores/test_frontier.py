@@ -57,10 +57,9 @@ def stream(probes, places, seed=1, partitions=1, caches=1, takes_s=3.0):
     kept_s = np.where(rng.random(n) < 0.1, INF, asked_s + rng.exponential(takes_s, n))
     partition = rng.integers(0, partitions * caches, n)
     place = np.unique(np.stack([partition, places], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
-    zeros = np.zeros(n, dtype=np.int64)
     answer = np.array([one if isinstance(one, int) else one.answer for one in probes])
     return Stream(
-        asked_s, kept_s, partition // partitions, place, partition, answer, zeros, zeros, probes, np.full(n, 100.0)
+        asked_s, kept_s, partition // partitions, place, partition, answer, np.full(n, -INF), probes, np.full(n, 100.0)
     )  # fmt: skip
 
 
@@ -167,13 +166,12 @@ def test_equal_questions_only_without_an_index():
 def test_wrong_and_outdated_are_told_apart():
     probes, places = questions(600)
     given = stream(probes, places)
-    given.version = (given.asked_s > 300).astype(np.int64)
-    given.kept_version = (given.kept_s > 300).astype(np.int64)
+    given.changed_s = np.where(given.asked_s > 300, 300.0, -INF)
     done = replay(given, Cache(0.75), near)
     other = np.array(
         [m and probes[i].answer != probes[j].answer for i, (m, j) in enumerate(zip(*done[:2], strict=True))]
     )
-    early = (done.match > 0) & (given.asked_s > 300) & (given.kept_s[done.made_for] <= 300)
+    early = (done.match > 0) & (given.asked_s > 300) & (given.kept_s[done.made_for] < 300)
     assert other.any() and early.any()
     assert np.array_equal(done.outdated, early & ~other)
     assert np.array_equal(done.wrong, early | other)
@@ -190,7 +188,7 @@ def test_what_is_kept_is_added_up_over_the_time_that_counts():
     asked_s = np.array([0.0, 5.0, 20.0, 40.0])
     zeros = np.zeros(4, dtype=np.int64)
     place, size = np.array([0, 1, 0, 2]), np.array([10.0, 20.0, 30.0, 40.0])
-    given = Stream(asked_s, asked_s + 1, zeros, place, zeros, place, zeros, zeros, [None] * 4, size)
+    given = Stream(asked_s, asked_s + 1, zeros, place, zeros, place, np.full(4, -INF), [None] * 4, size)
     done = replay(given, Cache(INF), None, between_s=(3.0, 50.0))
     assert done.match.tolist() == [MISS, MISS, EXACT, MISS]
     assert done.entry_s == pytest.approx(47 + 44 + 9)
