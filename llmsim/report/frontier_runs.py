@@ -246,7 +246,12 @@ def _stream(book: RecordedStores) -> Stream:
         place=_codes((one.cache, one.partition, one.key) for one in asked),
         partition=_codes((one.cache, one.partition) for one in asked),
         answer=np.array([-1 if one is None else one.answer for one in meanings], dtype=np.int64),
-        changed_s=np.full(len(asked), -_INF),
+        changed_s=np.array(
+            [
+                -_INF if meaning is None else world.changed_s(meaning.answer, one.time_s - book.epoch_s) + book.epoch_s
+                for one, meaning in zip(asked, meanings, strict=True)
+            ]
+        ),
         probes=meanings,
         size=np.array(
             [_VECTOR_BYTES + _TOKEN_BYTES * (one.tokens + tokens) for one, (_, tokens) in zip(asked, kept, strict=True)]

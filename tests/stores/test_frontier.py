@@ -291,3 +291,21 @@ def test_so_it_has_with_little_room_and_a_short_life():
         done, match, wrong = compared(scenario, threshold)
         assert np.array_equal(done.match, match)
         assert np.array_equal(done.wrong, wrong)
+
+
+def test_outdated_answers_as_in_a_whole_run():
+    topics = {**SCENARIO["traffic"]["topics"], "answers_change": {"every": "60s"}}
+    scenario = load({**SCENARIO, "traffic": {**SCENARIO["traffic"], "topics": topics}})
+    done, match, wrong = compared(scenario, 0.9)
+    assert np.array_equal(done.match, match)
+    assert np.array_equal(done.wrong, wrong)
+    assert done.outdated.sum() > 20
+
+
+def test_bounds_of_meanings():
+    given = stream(*questions(600), partitions=2, caches=2)
+    most = bounds(given, near)
+    for threshold in (0.8, 0.9, 0.95):
+        for keeping in KEEPING.values():
+            cache = keeping._replace(threshold=threshold)
+            assert np.array_equal(replay(given, cache, near, most=most).match, replay(given, cache, near).match)
