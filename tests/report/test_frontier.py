@@ -199,11 +199,11 @@ def test_upstreams_that_fail_without_a_cache_are_said(bot):
 
 
 def test_the_claim(bot):
-    table = claim_table(bot, 0.4, skews=(0.0, 1.2), uniques=(100,), thresholds=(0.75, 0.95), replications=2)
+    table = claim_table(bot, 0.4, skews=(0.0, 1.2), uniques=(2000,), thresholds=(0.75, 0.95), replications=2)
     rows = table.table
     assert rows.height == 2 * 3
     flat, steep = (rows.filter(rows["zipf_s"] == s) for s in (0.0, 1.2))
-    assert (steep["exact_only_hit_rate"] > flat["exact_only_hit_rate"] + 0.02).all()
+    assert (steep["exact_only_hit_rate"] > flat["exact_only_hit_rate"] + 0.1).all()
     assert (rows["holds"] == (rows["hit_rate"] >= 0.4)).all()
     assert (rows["net_saved_ratio"] < rows["hit_rate"] + 1e-9).all()
     text = str(table)
