@@ -72,6 +72,12 @@ class Entry(NamedTuple):
         """Of the answer."""
         return sum(chunk.tokens for chunk in self.chunks)
 
+    @property
+    def bytes(self) -> int:
+        """Of its texts in UTF-8: what was asked, where it stands, and the answer."""
+        texts = "".join([*self.partition, str(self.key), self.words, *[chunk.text for chunk in self.chunks]])
+        return len(texts) if texts.isascii() else len(texts.encode(errors="surrogatepass"))
+
 
 class Match(NamedTuple):
     """What a store found."""
@@ -100,10 +106,10 @@ class CacheUse:
         self.nearest = float("nan")  #: cosine of the nearest entry that was found, served or not
         self.made_for = ""  #: id of the request whose answer it got
         self.made_s = float("nan")  #: when that answer was complete, on the loop's clock
-        self.verified = ""  #: ``accepted`` or ``rejected`` by the verifier
+        self.verified = ""  #: ``accepted`` or ``rejected`` by the verifier, or ``failed``: it did not say
         self.embedded_tokens = 0
         self.queries = 0  #: searches in a vector store
-        self.writes = 0  #: entries written into one
+        self.writes = 0  #: entries written into one; counted by the policy, which does not wait for them
         self.verifications = 0
 
 
@@ -123,7 +129,11 @@ class AnswerStore(Protocol):
         """
 
     async def put(self, question: Question, entry: Entry, use: CacheUse) -> None:
-        """Keep an entry, in place of one with the same partition and key; others may have to go."""
+        """Keep an entry, in place of one with the same partition and key; others may have to go.
+
+        Nobody waits for it: when it is over, the request may be, too, and its bill written. So `use` is not the
+        request's own, and what is said in it is not billed.
+        """
 
     async def touch(self, entry: Entry, now_s: float, expires_s: float | None = None) -> None:
         """It was used: that counts for what is evicted next. With `expires_s`, it lives on until then."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from llmsim.errors import Problem
 from llmsim.gateway.registry import kind_of
+from llmsim.scenario.cache_words import idle_cache_words
 from llmsim.scenario.document import Document, Path
 from llmsim.scenario.health_words import idle_health_words
 from llmsim.scenario.idle_limits import idle_limits
@@ -154,6 +155,8 @@ def _policies(document: Document) -> Iterator[Problem]:
                 message = f"{kind} chooses between upstreams, so it cannot be a policy of one of them"
                 yield document.problem(path, message, "Move it to gateway.policies.", at_key=True)
             yield from idle_health_words(document, path, kind, scope, settings, providers)
+            if kind == "semantic_cache":
+                yield from idle_cache_words(document, path, settings)
             if kind == "hedge" and scope == "upstream" and settings.get("to"):
                 message = "behind one upstream there is no other to hedge to"
                 yield document.problem((*path, "to"), message, "Move the hedge to gateway.policies.", at_key=True)

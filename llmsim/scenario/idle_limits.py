@@ -35,6 +35,8 @@ def idle_limits(document: Document, entries: Iterable[tuple[Path, str, str, dict
     for path, kind, _, settings in policies:
         if kind in ("rate_limit", "bulkhead", "fair_queue", "budget"):
             yield from _per(document, path, kind, settings, values)
+        if kind == "semantic_cache":
+            yield from _cache_per(document, path, settings, values)
         if kind == "waiting_room":
             yield from _waiting_room(document, path, settings, values)
         levels = settings.get("levels") if kind == "load_shedding" else None
@@ -94,6 +96,19 @@ def _per(
         if str(name) not in values[per]:
             hint = nearest(str(name), sorted(values[per] - {""}))
             yield document.problem((*path, "weights", name), f"no request has the {per} {name!r}", hint, at_key=True)
+
+
+def _cache_per(
+    document: Document, path: Path, settings: dict[str, Any], values: dict[str, set[Any]]
+) -> Iterator[Problem]:
+    """Fields that answers are kept apart by, and that are the same for all."""
+    per = settings.get("per")
+    for index, field in enumerate(per if isinstance(per, list | tuple) else ()):
+        ours = field == "tenant" and settings.get("scope", "tenant") != "global"  # no effect for another reason
+        if field in _PER and len(values[field]) < 2 and not ours:
+            message = f"all requests have the same {field}, so it keeps no answers apart"
+            hint = f"Give the routes of the mix a {field}, or remove it."
+            yield document.problem((*path, "per", index), message, hint)
 
 
 def _waiting_room(

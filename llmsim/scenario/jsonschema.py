@@ -56,6 +56,7 @@ def json_schema() -> dict[str, Any]:
     gateway["upstream"] = _policy_list(gateway["upstream"], inner)
     definitions["SimProvider"]["properties"]["profile"]["enum"] = ["", *profile_names()]
     definitions["Fault"]["anyOf"] = [{"required": [effect]} for effect in _EFFECTS]
+    definitions["SemanticCache"]["properties"].pop("verifier")
     scenario = definitions.pop("Scenario")
     scenario["properties"].pop("source")
     scenario["properties"]["providers"] |= {"minProperties": 1, "propertyNames": {"not": {"enum": ["", "cache"]}}}

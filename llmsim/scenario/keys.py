@@ -15,7 +15,7 @@ from llmsim.units import Unit
 __all__ = ["at_path", "dataclass_of", "dataclasses_below", "example", "keys_of", "nearest"]
 
 # Fields that a file cannot set: they hold Python objects.
-_NOT_IN_FILES = {"Gateway": {"entry"}, "Scenario": {"source"}}
+_NOT_IN_FILES = {"Gateway": {"entry"}, "Scenario": {"source"}, "SemanticCache": {"verifier"}}
 
 # What to add where a required key is missing and its unit says nothing.
 _EXAMPLES = {

@@ -102,6 +102,7 @@ class Users:
         self._workload = Workload(traffic, luck, self._arrivals, lambda: loop.time() - warm_up_s)
         self._last_arrival_s = last_arrival_s
         world.meanings, world.renewals = self._workload.meanings, self._workload.renewals
+        world.asked = self._workload
         self._retry_s = luck.series("user_retry.after", through=traffic.user_retry.after, block=256)
         self._think_s = luck.series("think_time", through=traffic.think_time)
         self._warm_up_s = warm_up_s
@@ -311,8 +312,12 @@ class Users:
 
     def _cache_columns(self, use: CacheUse, request: Request, outcome: str) -> tuple[object, ...]:
         """What a cache did for a request; whether its answer was right is known to the lab alone."""
-        served = use.match if outcome == "ok" else ""
-        wrong = bool(served) and self._world.differs(request.id, use.made_for, use.made_s, self._loop.time())
+        served = use.match if outcome == "ok" or use.match == "negative" else ""
+        wrong = (
+            bool(served)
+            and outcome == "ok"
+            and self._world.differs(request.id, use.made_for, use.made_s, self._loop.time())
+        )
         return (served, use.nearest, wrong, use.embedded_tokens, use.queries, use.writes, use.verifications)
 
     def _maybe_retry(self, request: Request, truth: Truth) -> bool:

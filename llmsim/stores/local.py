@@ -21,7 +21,7 @@ class LocalStore:
     """
 
     def __init__(self, spec: StoreSpec, embedder: Embedder | None = None, index: Index | None = None) -> None:
-        self._shelf = Shelf(spec.capacity)
+        self._shelf = Shelf(spec.capacity, spec.capacity_bytes, spec.eviction)
         self._entries: dict[str, Entry] = {}
         self._embedder = embedder
         self._index = index
@@ -58,7 +58,8 @@ class LocalStore:
             self._index.add(entry.partition, entry.id, probe)
             use.writes += 1
         self._entries[entry.id] = entry
-        for gone in self._shelf.put(entry.id, (entry.partition, entry.key), expires_s=entry.expires_s):
+        room = {"now_s": entry.stored_s, "size": entry.bytes, "cost": entry.cost_usd}
+        for gone in self._shelf.put(entry.id, (entry.partition, entry.key), expires_s=entry.expires_s, **room):
             self._forget(gone)
 
     async def touch(self, entry: Entry, now_s: float, expires_s: float | None = None) -> None:

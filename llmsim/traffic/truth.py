@@ -10,11 +10,15 @@ from llmsim.luck import request_address
 from llmsim.types import Request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmsim.traffic.conversations import Conversation
     from llmsim.traffic.freshness import Renewals
     from llmsim.traffic.meanings import Meaning, Meanings
 
 __all__ = ["Truth", "World"]
+
+_LATE = 1000  #: truths of such requests that are remembered, for their calls are counted; far more than are under way
 
 
 class Truth:
@@ -91,11 +95,13 @@ class Truth:
 class World:
     """The truths of the requests that are under way, and what all arrivals mean."""
 
-    __slots__ = ("meanings", "renewals", "truths")
+    __slots__ = ("_late", "asked", "meanings", "renewals", "truths")
 
     def __init__(self) -> None:
         self.truths: dict[str, Truth] = {}
         self.renewals: Renewals | None = None  #: None: right answers never change
+        self._late: dict[str, Truth] = {}  # of requests that are not under way; the newest few
+        self.asked: Callable[[int], tuple[Request, Truth]] | None = None  #: what arrival number n was
         self.meanings: Meanings | None = None  #: None: nothing is said about that
 
     def meaning(self, request_id: str) -> Meaning | None:
@@ -110,14 +116,26 @@ class World:
         return self.meanings(address[0])
 
     def truth(self, request: Request) -> Truth:
-        """What is true about `request`; made up for an id that a policy invented."""
-        truth = self.truths.get(request.id)
+        """What is true about `request`.
+
+        Of one that has been answered, and is called for again in the background, what was true of it; made up for an
+        id that a policy invented.
+        """
+        truth = self.truths.get(request.id) or self._late.get(request.id)
         if truth is None:
-            index, step, retry = request_address(request.id) or (crc32(request.id.encode()), 0, 0)
-            truth = self.truths[request.id] = Truth(
-                index, request.max_tokens or 100, float("inf"), step=step, retry=retry
-            )
+            if len(self._late) >= _LATE:
+                del self._late[next(iter(self._late))]
+            truth = self._late[request.id] = self._late_truth(request)
         return truth
+
+    def _late_truth(self, request: Request) -> Truth:
+        address = request_address(request.id)
+        index, step, retry = address or (crc32(request.id.encode()), 0, 0)
+        if address is not None and step == 0 and self.asked is not None and index >= 0:
+            truth = self.asked(index)[1]
+            truth.retry, truth.session = retry, None
+            return truth
+        return Truth(index, request.max_tokens or 100, float("inf"), step=step, retry=retry)
 
     def differs(self, request_id: str, made_for: str, made_s: float, now_s: float) -> bool:
         """Whether an answer that was made for one request at one time is wrong for another one, now."""

@@ -33,6 +33,7 @@ from llmsim.pricing import TokenPrice  # noqa: E402
 from llmsim.providers.sim.provider import SimulatedProvider  # noqa: E402
 from llmsim.providers.sim.spec import SimProvider  # noqa: E402
 from llmsim.scenario.replicate import rare_collections  # noqa: E402
+from llmsim.stores.simulated import SimulatedStores  # noqa: E402
 from llmsim.traffic.workload import Truth, World  # noqa: E402
 from llmsim.types import Message, Request  # noqa: E402
 
@@ -112,7 +113,7 @@ def request_us(gateway: Gateway, requests: int) -> float:
     def start(loop: SimLoop, ended: Callable[[], None]) -> Callable[[int], Coroutine[Any, Any, None]]:
         world, luck = World(), Luck(1)
         providers = [SimulatedProvider(name, PROVIDER, loop=loop, luck=luck, world=world) for name in ("a", "b")]
-        running = gateway.open(providers, seed=1)
+        running = gateway.open(providers, seed=1, stores=SimulatedStores(world))
 
         async def user(index: int) -> None:
             name = f"{index}/0/0"

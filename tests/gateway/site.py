@@ -11,7 +11,7 @@ from llmsim.stores import LiveStores
 class Site:
     """A started gateway in front of toy providers, with what was noted about it."""
 
-    def __init__(self, gateway, *providers, seed=3):
+    def __init__(self, gateway, *providers, seed=3, stores=None):
         self.providers = {provider.name: provider for provider in providers or (Toy(),)}
         self.attempts, self.events = [], []
         self.running = Gateway.of(gateway).open(
@@ -19,7 +19,7 @@ class Site:
             on_attempt=self.attempts.append,
             on_event=lambda kind, fields: self.events.append((kind, fields)),
             seed=seed,
-            stores=LiveStores(),
+            stores=stores or LiveStores(),
         )
 
     async def send(self, request=None, exchange=None):

@@ -5,9 +5,12 @@ in `EXAMPLES`, and a test says so. `STACKS` are policies on top of each other.
 """
 
 import asyncio
+import itertools
+import re
 from dataclasses import dataclass
 
 import pytest
+from gateway.policies.angles import DOWN, Stores
 from gateway.policies.toys import Toy, ToyStream, ask
 from gateway.site import Site, play
 from hypothesis import HealthCheck, Phase, given, settings
@@ -35,6 +38,7 @@ from llmsim.gateway.policies import (
     LoadShedding,
     MaxTokens,
     OutlierEjection,
+    Pace,
     RateLimit,
     Retry,
     RunawayGuard,
@@ -95,6 +99,21 @@ STACKS = {
     "hedge, flight": (Hedge(after=0.3, budget=None), SingleFlight()),
     "flight, retry": (SingleFlight(), Retry(backoff=Backoff(initial=0.2))),
     "retry, flight": (Retry(backoff=Backoff(initial=0.2)), SingleFlight()),
+    "semantic_cache, near": (SemanticCache(threshold=0.5, capacity=1),),
+    "semantic_cache, stale": (SemanticCache(ttl=0.3, stale_while_revalidate=5.0, negative_ttl=0.5),),
+    "semantic_cache, flight": (SemanticCache(ttl=0.2, single_flight=True, negative_ttl=0.5),),
+    "semantic_cache, paced": (SemanticCache(replay=Pace(tokens=2.0), ttl=0.5, ttl_from="used"),),
+    "semantic_cache, verified": (SemanticCache(threshold=0.5, verify_below=0.99, verifier_timeout=0.3),),
+    "deadline, semantic_cache, flight": (
+        Deadline(timeout=1.0),
+        SemanticCache(single_flight=True, ttl=0.3, stale_while_revalidate=1.0, store_timeout=0.3, store_cooldown=0.4),
+        Retry(backoff=Backoff(initial=0.2)),
+    ),
+    "retry, semantic_cache, hedge": (
+        Retry(backoff=Backoff(initial=0.2)),
+        SemanticCache(backend="redis", ttl=0.3, stale_while_revalidate=1.0, store_timeout=0.3, store_cooldown=0.4),
+        Hedge(after=0.3, to=("b",), budget=None),
+    ),
     "hedge, retry, limit": (
         Hedge(after=0.3, budget=None),
         Retry(backoff=Backoff(initial=0.2)),
@@ -185,7 +204,7 @@ class Told:
 
 
 async def _call(site, number, caller, told):
-    question = (Message("user", f"question {caller.question}"),)
+    question = (Message("user", f"question {20 * caller.question}"),)
     request = ask(number, messages=question, stream=caller.stream)
     exchange, response = Exchange(request, site.running._runtime), None
     try:
@@ -215,7 +234,7 @@ async def _call(site, number, caller, told):
 def _play(policies, schedule, answers_a, answers_b, upstream=()):
     async def script():
         providers = [Scripted(answers_a, "a"), Scripted(answers_b, "b")]
-        site = Site(Gateway(policies=policies, upstream=upstream), *providers)
+        site = Site(Gateway(policies=policies, upstream=upstream), *providers, stores=SlowStores())
         loop, tasks, told = asyncio.get_running_loop(), [], Told()
         for number, caller in enumerate(schedule):
             task = asyncio.ensure_future(_later(caller.at_s, _call(site, number, caller, told)))
@@ -226,6 +245,7 @@ def _play(policies, schedule, answers_a, answers_b, upstream=()):
         for task in done:
             if not task.cancelled():
                 task.result()
+        await _until_all_is_kept()
         for _ in range(5):
             await asyncio.sleep(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}, "a task goes on for nobody"
@@ -238,10 +258,47 @@ def _play(policies, schedule, answers_a, answers_b, upstream=()):
         assert leaks == told.leaked <= told.forgotten
         # Every call is accounted for once.
         assert len(site.attempts) == sum(len(toy.calls) for toy in providers)
-        assert sum(one.won for one in site.attempts) <= len(schedule)
+        renewed = sum(kind == "refreshed" for kind, _ in site.events)  # in the background, for the next who ask
+        assert sum(one.won for one in site.attempts) <= len(schedule) + renewed
         return site
 
     return play(script)
+
+
+async def _until_all_is_kept():
+    """What a cache does in the background goes by a name, and ends by itself."""
+    names = re.compile(r"semantic_cache (keep|touch|forget|refresh) [0-9/]+")
+    while background := [task for task in asyncio.all_tasks() if names.fullmatch(task.get_name())]:
+        async with asyncio.timeout(60.0):
+            await asyncio.wait(background)
+
+
+class SlowStores(Stores):
+    """Whose operations take their time, or fail, each in its turn; and a judge who is as moody."""
+
+    def __init__(self):
+        super().__init__(judge=self._moody)
+        self._asked = 0
+
+    def open(self, spec, run):
+        store = super().open(spec, run)
+        store.trouble = Turns({"exact": [0, 0, 0.1], "nearest": [0.1, 0, DOWN, 0, 0.5], "put": [0, 0.2, DOWN, 0.5]})
+        return store
+
+    async def _moody(self, request, entry):
+        self._asked += 1
+        await asyncio.sleep((0.0, 0.1, 0.5)[self._asked % 3])
+        return self._asked % 2 == 0
+
+
+class Turns:
+    """Troubles in turn."""
+
+    def __init__(self, turns):
+        self._turns = {operation: itertools.cycle(troubles) for operation, troubles in turns.items()}
+
+    def get(self, operation):
+        return next(self._turns[operation]) if operation in self._turns else 0.1 if operation == "touch" else None
 
 
 def _after_ticks(loop, ticks, callback):

@@ -3,6 +3,7 @@
 from llmsim.algorithms.backoff import Backoff
 from llmsim.gateway.foreign import Around
 from llmsim.gateway.policies._line import WaitingLine
+from llmsim.gateway.policies._replay import Pace
 from llmsim.gateway.policies.adaptive_admission import AdaptiveAdmission
 from llmsim.gateway.policies.adaptive_rate import AdaptiveRate
 from llmsim.gateway.policies.adaptive_throttling import AdaptiveThrottling
@@ -54,6 +55,7 @@ __all__ = [
     "LoadShedding",
     "MaxTokens",
     "OutlierEjection",
+    "Pace",
     "Quota",
     "RateLimit",
     "Retry",

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Literal
 
-from llmsim.types import Request
+from llmsim.gateway.caching import Question
+from llmsim.types import Request, Response, Usage
 
-__all__ = ["Cacheable", "QuestionKey", "Scope", "check_question"]
+__all__ = ["Cacheable", "Per", "QuestionKey", "Questions", "Scope", "check_question", "usage_of_one_call"]
 
 Scope = Literal["tenant", "user", "global"]
 Cacheable = Literal["unsampled", "temperature_0", "all"]
+#: What else can be part of what must be equal.
+Per = Literal["route", "feature", "session", "user", "tenant"]
 _SCOPES = ("tenant", "user", "global")
 _RULES = ("unsampled", "temperature_0", "all")
 
@@ -71,3 +74,92 @@ class QuestionKey:
             request.tools,
             request.response_schema,
         )
+
+
+_INSTRUCTIONS = ("system", "developer")  #: roles of what is no part of the conversation
+
+
+class Questions:
+    """Requests as a semantic cache looks at them; None for one whose answer is its own.
+
+    That is what `QuestionKey` leaves alone, and besides: what does not end with the user's words, and what brings tools
+    or wants JSON where that is not to be kept.
+
+    Parameters
+    ----------
+    scope, cacheable
+        As for `QuestionKey`.
+    per
+        Fields of requests that must be equal besides.
+    conversation
+        Whether what was said before the last message must be the same to the letter. If not, only instructions must,
+        and two questions whose histories differ are the same in other words, never to the letter.
+    tools, json
+        Whether answers to requests with tools, or with a response schema, are kept.
+    generation
+        Part of what must be equal.
+    """
+
+    __slots__ = ("_conversation", "_generation", "_json", "_per", "_rule", "_scope", "_tools")
+
+    def __init__(
+        self,
+        scope: Scope,
+        cacheable: Cacheable,
+        *,
+        per: tuple[str, ...] = (),
+        conversation: bool = True,
+        tools: bool = False,
+        json: bool = True,
+        generation: str = "",
+    ) -> None:
+        self._scope = scope
+        self._rule = cacheable
+        self._per = per
+        self._conversation = conversation
+        self._tools = tools
+        self._json = json
+        self._generation = generation
+
+    def __call__(self, request: Request) -> Question | None:
+        messages, temperature = request.messages, request.temperature
+        if not messages or messages[-1].role != "user":
+            return None
+        if temperature is None:
+            if self._rule == "temperature_0":
+                return None
+        elif temperature != 0 and self._rule != "all":
+            return None
+        if (request.tools and not self._tools) or (request.response_schema is not None and not self._json):
+            return None
+        *history, last = messages
+        scope = self._scope
+        kept, key = history, last.content
+        if not self._conversation:
+            kept = [message for message in history if message.role in _INSTRUCTIONS]
+            key = repr(history) + key
+        partition = (
+            self._generation,
+            "" if scope == "global" else request.tenant,
+            request.user if scope == "user" else "",
+            request.upstream or "",
+            request.model or "",
+            request.response_schema or "",
+            repr(kept) if kept else "",
+            "" if temperature is None else repr(temperature),
+            repr(request.tools) if request.tools else "",
+            *[str(getattr(request, field)) for field in self._per],
+        )
+        return Question(request, partition, last.content, key)
+
+
+def usage_of_one_call(response: Response, usage: Usage) -> Usage:
+    """What one call would have used for an answer that one upstream began and others went on with: one prompt."""
+    part, several = response, False
+    while part.parents:
+        several = several or len(part.parents) > 1
+        part = part.parents[0]
+    if not several:
+        return usage
+    first = part.usage
+    return usage._replace(input_tokens=first.input_tokens, cached_input_tokens=first.cached_input_tokens)

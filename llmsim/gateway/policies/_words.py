@@ -12,7 +12,7 @@ from llmsim.errors import PolicyError
 if TYPE_CHECKING:
     from llmsim.gateway.contract import Run
 
-__all__ = ["ELSEWHERE", "ErrorWord", "Names", "OnWords", "Table", "known_upstreams", "on_words", "tables"]
+__all__ = ["ELSEWHERE", "ErrorWord", "Listed", "Names", "OnWords", "Table", "known_upstreams", "on_words", "tables"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -29,7 +29,7 @@ def _known(word: str | int) -> str | int:
     return word
 
 
-class _List:
+class Listed:
     """For pydantic: a bare word is a frequent slip, and deserves better than "should be a valid tuple"."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
@@ -68,8 +68,8 @@ ELSEWHERE: tuple[str | int, ...] = (
     "rejected",
 )
 
-OnWords = Annotated[tuple[ErrorWord, ...], _List()]
-Names = Annotated[tuple[str, ...], _List()]
+OnWords = Annotated[tuple[ErrorWord, ...], Listed()]
+Names = Annotated[tuple[str, ...], Listed()]
 
 
 def on_words(spec: Any, key: str = "on") -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.exchange import current_exchange
 from llmsim.gateway.policies._flight import Flight
+from llmsim.gateway.policies._flights import Flights
 from llmsim.gateway.policies._question import Cacheable, QuestionKey, Scope, check_question
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Request, Response
@@ -93,39 +92,19 @@ class SingleFlight:
 
 
 class _SingleFlightHandler:
-    __slots__ = ("_alone", "_key", "_run", "flights")
+    __slots__ = ("_flights", "_key")
 
     def __init__(self, spec: SingleFlight, run: Run) -> None:
-        self._run = run
         self._key = QuestionKey(spec.scope, spec.cacheable)
-        self._alone = spec.on_failure == "alone"
-        self.flights: dict[Hashable, Flight] = {}
+        self._flights = Flights(run, alone=spec.on_failure == "alone")
+
+    @property
+    def flights(self) -> dict[Hashable, Flight]:
+        """Those that can be joined."""
+        return self._flights.open
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         question = self._key(request)
         if question is None:
             return await call_next(request)
-        key = (question, request.stream)
-        exchange = current_exchange.get()
-        flight = self.flights.get(key)
-        joins = flight is not None
-        if flight is None:
-            flight = self.flights[key] = Flight(self.flights, key, request, call_next, exchange)
-        else:
-            self._run.emit("coalesced", request, into=flight.request_id)
-        reader = flight.join(exchange)
-        try:
-            failure = await reader.boarding
-        except asyncio.CancelledError as error:
-            # The message may say which time limit passed: the call learns it, should this have been the last one.
-            flight.leave(reader, error.args[0] if error.args else None)
-            await flight.over()
-            raise
-        if failure is None:
-            return flight.response_for(reader)
-        if joins and self._alone and isinstance(failure, Exception):
-            return await call_next(request)
-        try:
-            raise failure
-        finally:
-            del failure  # its traceback refers to this frame: a circle only the cyclic collector could free
+        return await self._flights.call((question, request.stream), request, call_next)

@@ -45,11 +45,9 @@ def cache(library: Section) -> list[PolicyPlan]:
         library.note("not expressed", "cache_params", "a cache that is not for chats")
         return []
     kind = (params.text("type") or "local").lower()
-    if "semantic" in kind:
-        params.note(
-            "approximated", "type", "only answers to the very same prompt come from the cache, not to alike ones"
-        )
     ttl = params.number("ttl", low=0)
+    if "semantic" in kind:
+        return [PolicyPlan("semantic_cache", _semantic(params, kind, ttl))]
     settings = {"ttl": params.said("ttl", duration(ttl))} if ttl else {}
     if not ttl:
         library.note("approximated", "cache", "LiteLLM keeps answers without a ttl until the store drops them; 1h here")
@@ -60,6 +58,34 @@ def cache(library: Section) -> list[PolicyPlan]:
     if kind not in ("local", "disk"):
         settings["shared"] = params.said("type", value=True)
     return [PolicyPlan("cache", settings)]
+
+
+def _semantic(params: Section, kind: str, ttl: float | None) -> dict[str, Said]:
+    """A cache that compares meanings (caching/redis_semantic_cache.py: similarity is 1 - cosine distance)."""
+    threshold = params.number("similarity_threshold")
+    if threshold is None or threshold > 1:
+        message = "LiteLLM's semantic caches need a similarity_threshold between 0 and 1"
+        params.file.problem(params.at("similarity_threshold"), message, "Write similarity_threshold: 0.8.")
+        threshold = 1.0
+    params.note(
+        "approximated",
+        "type",
+        "LiteLLM compares whole conversations by their meaning; here only the last message may be in other words",
+    )
+    if kind != "redis-semantic":
+        params.note("approximated", "type", f"answers that {kind} keeps are kept in memory, for all replicas")
+    by_user = (params.text("semantic_cache_scope") or "key") == "end_user"
+    why = params.why("semantic_cache_scope") if by_user else f"{_DEFAULT}: by key, team and organisation"
+    return {
+        "threshold": params.said("similarity_threshold", threshold),
+        "ttl": params.said("ttl", duration(ttl)) if ttl else Said(None, "LiteLLM keeps answers that have no ttl"),
+        "backend": params.said("type", "redis" if kind == "redis-semantic" else "memory"),
+        "scope": Said("user" if by_user else "tenant", why),
+        "cacheable": Said("all", "whatever the temperature"),
+        "tools": Said(True, "requests with tools, too"),
+        "on_new_model": Said("serve", "LiteLLM does not look at the model that answered"),
+        "shared": params.said("type", value=True),
+    }
 
 
 def cooldown(own: list[Deployment], router: Section, library: Section) -> list[PolicyPlan]:

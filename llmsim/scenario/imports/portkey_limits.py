@@ -120,7 +120,10 @@ def cache(top: Section, targets: list[Kept]) -> list[PolicyPlan]:
     if mode not in ("simple", "semantic"):
         holder.file.problem(holder.at("cache"), "there is no such mode of a cache", "Write mode: simple or semantic.")
     if mode == "semantic":
-        text = "only answers to the very same prompt come from the cache, not to alike ones (cosine of 0.95 and more)"
+        text = (
+            "Portkey compares conversations of up to four messages by their meaning and leaves the system prompt out; "
+        )
+        text += "here only the last message may be in other words"
         holder.file.note("approximated", holder.at("cache"), text)
     if age:
         text = "taken as seconds, as portkey.ai documents it; the open-source gateway counts milliseconds"
@@ -131,7 +134,13 @@ def cache(top: Section, targets: list[Kept]) -> list[PolicyPlan]:
         "cacheable": Said("all", "whatever the temperature"),
         "shared": Said(True, "one cache for all replicas"),
     }
-    return [PolicyPlan("cache", settings)]
+    if mode == "simple":
+        return [PolicyPlan("cache", settings)]
+    settings |= {
+        "threshold": Said(0.95, "Portkey's own: a cosine of 0.95 and more"),
+        "on_new_model": Said("serve", "the key is the request, whichever model answered"),
+    }
+    return [PolicyPlan("semantic_cache", settings)]
 
 
 def _below(top: Section, targets: list[Kept]) -> bool:

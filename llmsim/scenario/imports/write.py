@@ -95,6 +95,8 @@ def _value(value: Any) -> str:
 
 def _scalar(value: Any) -> str:
     """A scalar that reads as what it is."""
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

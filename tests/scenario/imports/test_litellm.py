@@ -287,14 +287,32 @@ def test_timeouts() -> None:
     assert policy(ONE, "timeout")["ttft"] == "100m"  # 6,000 s
 
 
+def _semantic(params: str) -> Imported:
+    return read(f"{ONE}litellm_settings: {{cache: true, cache_params: {{{params}}}}}")
+
+
+def test_a_semantic_cache_compares_cosines_as_it_does_there() -> None:
+    """A similarity_threshold of LiteLLM is 1 - cosine distance, which is the cosine: 0.8 stays 0.8."""
+    redis = _semantic("type: redis-semantic, similarity_threshold: 0.8, ttl: 600")
+    assert redis.plan.policy("semantic_cache") == {
+        "threshold": 0.8, "ttl": "10m", "backend": "redis", "scope": "tenant", "cacheable": "all", "tools": True,
+        "on_new_model": "serve", "shared": True,
+    }  # fmt: skip
+    assert noted(redis, "approximated", "whole conversations")
+    qdrant = _semantic("type: qdrant-semantic, similarity_threshold: 0.95, semantic_cache_scope: end_user")
+    found = qdrant.plan.policy("semantic_cache")
+    assert (found["backend"], found["scope"], found["ttl"]) == ("memory", "user", None)
+    assert noted(qdrant, "approximated", "qdrant-semantic keeps are kept in memory")
+    assert not noted(qdrant, "unknown key", "similarity_threshold")
+    for wrong in ("type: redis-semantic", "type: redis-semantic, similarity_threshold: 80"):
+        with pytest.raises(ScenarioError, match=r"similarity_threshold: 0\.8"):
+            _semantic(wrong)
+
+
 def test_the_cache() -> None:
     found = policy(f"{ONE}litellm_settings: {{cache: true, cache_params: {{type: redis, ttl: 600}}}}", "cache")
     assert found == {"ttl": "10m", "scope": "global", "cacheable": "all", "shared": True}
     assert "shared" not in policy(f"{ONE}litellm_settings: {{cache: true, cache_params: {{type: local}}}}", "cache")
-    semantic = read(
-        f"{ONE}litellm_settings: {{cache: true, cache_params: {{type: redis-semantic, similarity_threshold: 0.8}}}}"
-    )
-    assert noted(semantic, "approximated", "the very same prompt")
     for off in ("cache: false", "cache: true, cache_params: {mode: default_off}",
                 "cache: true, cache_params: {supported_call_types: [aembedding]}"):  # fmt: skip
         assert not policy(f"{ONE}litellm_settings: {{{off}}}", "cache")

@@ -140,7 +140,9 @@ def test_caches() -> None:
     found = policy({**A, "cache": {"mode": "simple", "max_age": 60}}, "cache")
     assert found == {"ttl": "1m", "scope": "global", "cacheable": "all", "shared": True}
     assert policy({**A, "cache": {"mode": "simple"}}, "cache")["ttl"] == "24h"
-    assert noted(read({**A, "cache": {"mode": "semantic"}}), "approximated", "0.95")
+    semantic = read({**A, "cache": {"mode": "semantic", "max_age": 60}})
+    assert semantic.plan.policy("semantic_cache") == {**found, "threshold": 0.95, "on_new_model": "serve"}
+    assert noted(semantic, "approximated", "system prompt")
 
 
 def test_a_circuit_breaker() -> None:
