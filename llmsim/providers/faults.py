@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from llmsim.distributions import Constant, DurationDistribution
-from llmsim.units import Count, Duration, Multiplier, PositiveDuration, Ratio, Unit
+from llmsim.units import BadValue, Count, Duration, Multiplier, PositiveDuration, Ratio, Unit
 
 __all__ = ["Abort", "Delay", "Fault", "ModelDrift", "Scale", "Stall", "StreamBreak"]
 
@@ -20,14 +20,27 @@ FORBID: dict[str, Any] = {"extra": "forbid"}
 _STATUS = Unit("an error status", ("503", "429"), lambda text: None, bare=True, low=400, high=599, whole=True)
 Status = Annotated[int, _STATUS]
 
+#: What can go wrong with a store.
+_OF_STORES = ("latency", "abort", "delay", "outage", "lose_state")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Abort:
-    """Answer a share of the calls with this status instead of passing them on."""
+    """Answer a share of the calls with this status instead of passing them on.
+
+    Parameters
+    ----------
+    status
+        Of the answers; a provider's needs one, a store's has none.
+    percentage
+        Which share.
+    retry_after
+        What the answer says about when to come back.
+    """
 
     __pydantic_config__: ClassVar = FORBID
 
-    status: Status
+    status: Status | None = None
     percentage: Ratio = 1.0
     retry_after: Duration | None = None
 
@@ -107,7 +120,7 @@ class ModelDrift:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Something that goes wrong with one provider for a while. Overlapping faults multiply.
+    """Something that goes wrong with one provider, or with one store, for a while. Overlapping faults multiply.
 
     Parameters
     ----------
@@ -115,6 +128,10 @@ class Fault:
         How reports call it.
     provider
         Name of a configured provider.
+    store
+        Or: name of the cache whose store it is on (its kind, ``semantic_cache``, unless it has a ``name:``), that of
+        every replica. A store can have latency, delay, abort (operations that fail), outage and lose_state. Its
+        embedder is another service, and not hit.
     at, duration
         Window on the scenario's clock (0 is the end of warm-up).
     latency, capacity, rate_limit
@@ -127,6 +144,8 @@ class Fault:
         Of calls and streams that start within the window.
     outage
         Every call is refused, and what was running is cut off.
+    lose_state
+        What a store kept is gone when the fault begins; without it an outage is only silence, and all is found again.
     sequence
         Scripted answers to the calls in the window, in the order they come: a status, or ``ok``; then as usual.
     sequence_per
@@ -137,7 +156,8 @@ class Fault:
     __pydantic_config__: ClassVar = {**FORBID, "alias_generator": lambda name: name.rstrip("_")}
 
     name: str
-    provider: str
+    provider: str = ""
+    store: str = ""
     at: Duration = 0.0
     duration: PositiveDuration = float("inf")
     latency: Scale | None = None
@@ -149,20 +169,47 @@ class Fault:
     stall: Stall | None = None
     break_: StreamBreak | None = None
     outage: bool = False
+    lose_state: bool = False
     sequence: tuple[Status | Literal["ok"], ...] = ()
     sequence_per: Literal["provider", "request"] = "provider"
 
     def __post_init__(self) -> None:
-        if not self.effects:
+        if bool(self.provider) == bool(self.store):
             raise ValueError(
-                f"fault {self.name!r} does nothing; give it latency, capacity, rate_limit, drift, abort, delay, stall, "
-                "break, outage or sequence"
+                f"fault {self.name!r} needs one thing that it is a fault of; write provider: openai, or "
+                "store: semantic_cache"
             )
+        if not self.effects:
+            words = (
+                "latency, abort, delay, outage or lose_state"
+                if self.store
+                else "latency, capacity, rate_limit, drift, abort, delay, stall, break, outage or sequence"
+            )
+            raise ValueError(f"fault {self.name!r} does nothing; give it {words}")
+        if self.store:
+            self._check_store()
+        elif self.lose_state:
+            raise BadValue("a provider has no state to lose; write outage: true", "lose_state")
+        elif self.abort is not None and self.abort.status is None:
+            raise BadValue("an abort needs the status that is answered; write abort: {status: 503}", "abort")
+
+    def _check_store(self) -> None:
+        """Refuse what makes no sense for a store."""
+        for word in self.effects:
+            if word not in _OF_STORES:
+                raise BadValue(f"a store has no {word}; give it {', '.join(_OF_STORES[:-1])} or {_OF_STORES[-1]}", word)
+        if self.abort is not None and (self.abort.status is not None or self.abort.retry_after is not None):
+            raise BadValue("operations on a store have no status; write abort: {percentage: 20%}", "abort")
+
+    @property
+    def target(self) -> str:
+        """What it is a fault of: the provider, or the store."""
+        return self.provider or self.store
 
     @property
     def end_s(self) -> float:
-        """End of its window."""
-        return self.at + self.duration
+        """End of its window; that of losing its state and nothing else is its beginning."""
+        return self.at if self.effects == ("lose_state",) else self.at + self.duration
 
     @property
     def effects(self) -> tuple[str, ...]:
@@ -177,11 +224,12 @@ class Fault:
             "stall",
             "break_",
             "outage",
+            "lose_state",
             "sequence",
         )
         return tuple(name.rstrip("_") for name in names if getattr(self, name))
 
     @property
     def intrinsic(self) -> bool:
-        """Whether it needs a simulated provider."""
-        return bool(self.latency or self.capacity or self.rate_limit or self.drift)
+        """Whether it needs a simulated provider, or a simulated store."""
+        return bool(self.store) or bool(self.latency or self.capacity or self.rate_limit or self.drift)

@@ -105,6 +105,7 @@ class FaultyProvider:
             raise error_of_status(scripted, self.name)
         abort: Abort | None = fault.abort
         if abort is not None and self._hit(fault, "abort", abort.percentage, request, number):
+            assert abort.status is not None, "a fault of a provider has one"
             raise error_of_status(abort.status, self.name, abort.retry_after)
 
     def _scripted(self, fault: Fault, request: Request) -> int | None:

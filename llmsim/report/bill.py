@@ -131,7 +131,10 @@ def bill(result: Result) -> Bill:
     saved = 0.0 if math.isnan(saved) else saved
     costs = result.scenario.costs
     used = {item.part for item in items}
-    unused = tuple(part for part in SIDE_PARTS if part not in used and getattr(costs, part) != getattr(NO_COSTS, part))
+    priced = [part for part in SIDE_PARTS if getattr(costs, part, None) != getattr(NO_COSTS, part, None)]
+    if result.scenario.store.judge is not None and result.scenario.store.judge.price:
+        priced.append("verification")
+    unused = tuple(part for part in priced if part not in used)
     return Bill(tuple(items), total, saved, f"{result.scenario.name}: cost of a replication", unused)
 
 

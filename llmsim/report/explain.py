@@ -59,7 +59,8 @@ def explain(result: Result, request_id: str, replication: int = 0) -> str:
     lines += _fault_lines(result, request)
     body = [line.text for line in sorted(lines, key=lambda line: (line.at_s, line.order))]
     again = _again(result, request)
-    blocks = [_head(request, replication), body, [_end(request), *([again] if again else [])]]
+    cache = _cache(result, request)
+    blocks = [_head(request, replication), body, [_end(request), *(line for line in (cache, again) if line)]]
     if attempts:
         blocks[-1].append(_LEGEND)
     return "\n\n".join("\n".join(block) for block in blocks if block)
@@ -207,7 +208,7 @@ def _fault_lines(result: Result, request: dict[str, Any]) -> list[_Line]:
     lines = []
     for fault in result.scenario.faults:
         if fault.at <= end_s and fault.end_s >= start_s:
-            about = f"{fault.name} of {fault.provider} ({', '.join(fault.effects)})"
+            about = f"{fault.name} of {fault.target} ({', '.join(fault.effects)})"
             if fault.at <= start_s:
                 lines.append(_Line(0.0, 0, f"  {_at(0.0)}    ! fault under way: {about}"))
             else:
@@ -228,6 +229,36 @@ def _end(request: dict[str, Any]) -> str:
     if request["leaked_streams"]:
         parts.append(f"{request['leaked_streams']} streams leaked")
     return "= " + ", ".join(parts)
+
+
+def _cache(result: Result, request: dict[str, Any]) -> str:
+    """What a cache did: what it found, how near that is, for whom it was made, and whether it was right."""
+    told = [f"{request['cache_match']} match"] if request["cache_match"] else []
+    if request["similarity"] is not None and request["cache_match"] != "exact":
+        told.append(f"similarity {request['similarity']:.3f}" + ("" if told else " of the nearest, not served"))
+    if request["verified"]:
+        told.append(f"{request['verified']} by the verifier")
+    if request["made_for"]:
+        told.append(f"made for {request['made_for']}{_of_whom(result, request)}")
+    if request["false_hit"]:
+        told.append(f"WRONG: {request['false_hit_reason'].replace('_', ' ')}")
+    if request["cross_scope"]:
+        told.append("WRONG: not to be shared between them")
+    if request["embedding_tokens"]:
+        told.append(f"{request['embedding_tokens']} tokens embedded")
+    return f"  Cache: {', '.join(told)}." if told else ""
+
+
+def _of_whom(result: Result, request: dict[str, Any]) -> str:
+    """The tenant and user that a cached answer was made for, if they are others than those who got it."""
+    address = _address(request["made_for"])
+    if address is None:
+        return ""
+    maker = result.requests.filter((pl.col("replication") == request["replication"]) & _is(address))
+    if maker.is_empty():
+        return ""
+    other = maker.row(0, named=True)
+    return "".join(f", {name} {other[name]}" for name in ("tenant", "user") if other[name] != request[name])
 
 
 def _again(result: Result, request: dict[str, Any]) -> str:

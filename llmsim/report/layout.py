@@ -154,9 +154,18 @@ def _sessions(result: Result) -> str:
 def _cache(numbers: dict[str, Any]) -> str:
     if not numbers["cache_hit_rate"] > 0:
         return ""
-    false = numbers["false_hit_rate"]
-    wrong = "wrong answers unknown" if math.isnan(false) else f"{share(false)} wrong"
-    return f"{share(numbers['cache_hit_rate'])} of requests, {wrong}; saved {usd(numbers['saved_usd'])}"
+    false, most = numbers["false_hit_rate"], numbers["false_hit_rate_upper"]
+    wrong = "wrong answers unknown" if math.isnan(false) else f"{share(false)} wrong (95 %: below {share(most)})"
+    if false > 0:
+        outdated = f", {share(numbers['outdated_rate'])} outdated" if numbers["outdated_rate"] > 0 else ""
+        wrong += f", {share(numbers['false_hits_per_hit'])} of hits{outdated}"
+    kinds = ""
+    if numbers["semantic_hit_rate"] > 0:
+        exact, semantic = numbers["exact_hit_rate"], numbers["semantic_hit_rate"]
+        kinds = f" ({share(exact)} exact, {share(semantic)} by meaning)"
+    saved, net = numbers["saved_usd"], numbers["saved_net_usd"]
+    own = f", {usd(net)} net of what it costs itself" if abs(net - saved) > 0.0005 * saved else ""
+    return f"{share(numbers['cache_hit_rate'])} of requests{kinds}, {wrong}; saved {usd(saved)}{own}"
 
 
 def _fallback(numbers: dict[str, Any]) -> str:

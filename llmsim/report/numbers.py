@@ -6,9 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import polars as pl
+
 from llmsim.report.verdict import median
 from llmsim.telemetry.costs import COST_PARTS, cost_parts
 from llmsim.telemetry.metrics import METRICS, evaluate
+from llmsim.telemetry.outcomes import HIT
+from llmsim.telemetry.rates import upper_bound
 from llmsim.telemetry.sample import Sample
 
 __all__ = ["SAFETY", "jsonable", "metrics", "over_replications"]
@@ -51,21 +55,40 @@ def metrics(samples: Sequence[Sample]) -> dict[str, Any]:
     numbers["cost_usd"] = _costs(samples)
     for name in (
         "saved",
+        "saved_net",
         "cost_per_ok",
         "cache_hit_rate",
         "exact_hit_rate",
+        "semantic_hit_rate",
         "false_hit_rate",
+        "false_hits_per_hit",
+        "outdated_rate",
         "fallback_rate",
         "fallback_activations",
         "retry_amplification",
     ):
         numbers[_key(name)] = _one(samples, name)
+    numbers |= _bounds(samples)
     numbers["retry_amplification_max"] = _one(samples, "retry_amplification", "max")
     numbers["recovery_time_s"] = _one(samples, "recovery_time")
     numbers["goodput_per_s"] = _one(samples, "goodput")
     numbers["safety"] = {_key(name): _one(samples, name) for name in SAFETY}
     numbers["safety"]["sleep_after_last_attempt_s"] = _over(samples, _slept)
     return numbers
+
+
+def _bounds(samples: Sequence[Sample]) -> dict[str, float]:
+    """What the wrong answers of all replications together allow to claim, with 95 % confidence."""
+    told = not any(math.isnan(evaluate(sample, "false_hit_rate")) for sample in samples if sample.requests.height)
+    requests = sum(sample.requests.height for sample in samples) if told else 0
+    hits, wrong = (
+        sum(int(sample.requests.select(which.sum()).item()) for sample in samples) if told else 0
+        for which in (HIT, HIT & pl.col("false_hit"))
+    )
+    return {
+        "false_hit_rate_upper": upper_bound(wrong, requests),
+        "false_hits_per_hit_upper": upper_bound(wrong, hits),
+    }
 
 
 def _key(metric: str) -> str:

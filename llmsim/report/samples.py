@@ -44,6 +44,7 @@ def sample_of(scenario: Scenario, replication: Replication, requests: pl.DataFra
         last_fault_end_s=last_fault_end_s(scenario, end_s),
         steady_state=tuple(objectives_of(scenario, "steady_state")),
         costs=scenario.costs,
+        verdict_usd=0.0 if scenario.store.judge is None else scenario.store.judge.price,
     )
 
 

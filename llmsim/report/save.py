@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "load_result", "save"]
 
-FORMAT = 1
+FORMAT = 2
 _TABLES = ("requests", "attempts", "events")
 _SCENARIO = "scenario.json"
 _RESULT = "result.json"

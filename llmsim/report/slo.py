@@ -135,7 +135,9 @@ def _why_missing(line: Objective, scenario: Scenario) -> str:
         return f"{metric} p({line.percentile:g}) needs {samples_needed(line.percentile)} requests that have one"
     if metric == "retry_amplification" and line.aggregate == "max":
         return f"no 10 s window had {MIN_WINDOW_REQUESTS} requests sent upstream"
-    if metric in ("false_hit_rate", "exact_hit_rate"):
+    if metric == "false_hits_per_hit" and line.aggregate == "value":
+        return "nothing was answered from a cache, or nothing tells whether the answers of your own were right"
+    if metric in ("false_hit_rate", "exact_hit_rate", "semantic_hit_rate", "outdated_rate"):
         return "nothing tells whether the answers of your own cache were right"
     return "no requests with these tags" if line.tags else "no requests"
 

@@ -14,7 +14,7 @@ import polars as pl
 from llmsim.report.columns import COLUMNS, WINDOW_PERCENTILES
 from llmsim.telemetry.columns import TABLES, Column
 from llmsim.telemetry.metrics import WINDOW_S
-from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, CLASS_OF_WORD, CLASSES
+from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, CLASS_OF_WORD, CLASSES, HIT, SEMANTIC_HIT
 from llmsim.telemetry.percentiles import samples_needed
 from llmsim.telemetry.recorder import ColumnData, Replication, TableData
 
@@ -145,7 +145,7 @@ def windows(requests: pl.DataFrame, ends_s: dict[int, float], width_s: float = W
         pl.col(counts).fill_null(0).cast(pl.Int64), pl.col("cost_usd", "saved_usd").fill_null(0.0)
     )
     length = pl.col("end_s") - pl.col("start_s")
-    answered = pl.col("answered") + pl.col("cache_hits")
+    answered = pl.col("answered") + pl.col("cache_hits") + pl.col("semantic_hits")
     joined = joined.with_columns(
         offered_per_s=pl.col("requests") / length,
         goodput_per_s=answered / length,
@@ -171,10 +171,14 @@ def _ratio(part: pl.Expr, whole: str) -> pl.Expr:
 
 
 def _window_columns() -> list[pl.Expr]:
-    hit = _OK & (pl.col("served_from") == "cache")
     named = {one.name: pl.col("outcome").is_in(one.words) for one in CLASSES if one.words}
-    named["answered"] = _OK & ~hit
-    classes = {"cache_hits": hit, **named, "other_failures": ~pl.col("outcome").is_in([*CLASS_OF_WORD])}
+    named["answered"] = _OK & ~HIT
+    classes = {
+        "cache_hits": HIT & ~SEMANTIC_HIT,
+        "semantic_hits": SEMANTIC_HIT,
+        **named,
+        "other_failures": ~pl.col("outcome").is_in([*CLASS_OF_WORD]),
+    }
     sent = pl.col("attempts") > 0
     aware = pl.when(_OK).then(pl.col("ttft_s")).otherwise(pl.lit(math.inf))
     good = pl.when(_OK).then(pl.col("ttft_s"))
@@ -187,6 +191,7 @@ def _window_columns() -> list[pl.Expr]:
         pl.col("attempts").cast(pl.Int64).sum(),
         pl.col("fallbacks").cast(pl.Int64).sum(),
         ANSWERED_ELSEWHERE.sum().alias("answered_elsewhere"),
+        (HIT & pl.col("false_hit")).sum().alias("false_hits"),
         pl.col("cost_usd", "saved_usd").sum(),
     ]
 

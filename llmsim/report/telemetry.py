@@ -23,7 +23,7 @@ from llmsim.report.tables import quantile
 from llmsim.telemetry.columns import Column
 from llmsim.telemetry.cost_tables import group_columns
 from llmsim.telemetry.costs import ADDRESS
-from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE
+from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, HIT, SEMANTIC_HIT
 
 if TYPE_CHECKING:
     from llmsim.report.result import Result
@@ -44,6 +44,8 @@ TELEMETRY: tuple[Column, ...] = (
     Column("output_tokens_per_s", "f8", "output tokens billed"),
     Column("delivered_tokens_per_s", "f8", "tokens of answers delivered to callers, those from the cache too"),
     Column("cache_hit_rate", "f8", "answered from the cache / requests"),
+    Column("semantic_hit_rate", "f8", "of these, by meaning / requests"),
+    Column("false_hit_rate", "f8", "of these, wrong answers / requests; null: nothing tells"),
     Column("fallback_rate", "f8", "answered by other than their first choice / sent upstream"),
     Column("fallbacks_per_s", "f8", "times a request was routed to another upstream, per second and replication"),
     Column("wait_p50_s", "f8", "p(50) of upstream successes: to the first chunk (the whole, if not streamed)"),
@@ -65,7 +67,6 @@ TELEMETRY: tuple[Column, ...] = (
 )  # fmt: skip
 
 _OK = pl.col("outcome") == "ok"
-_HIT = _OK & (pl.col("served_from") == "cache")
 
 
 def telemetry(
@@ -98,6 +99,8 @@ def telemetry(
         goodput_per_s=pl.col("ok") / pl.col("seconds"),
         error_rate=_ratio(pl.col("requests") - pl.col("ok"), "requests"),
         cache_hit_rate=_ratio(pl.col("hits"), "requests"),
+        semantic_hit_rate=_ratio(pl.col("by_meaning"), "requests"),
+        false_hit_rate=pl.when(pl.col("untold") == 0).then(_ratio(pl.col("wrong"), "requests")),
         fallback_rate=_ratio(pl.col("elsewhere"), "sent"),
         streamed_share=(pl.col("in_pieces") / (pl.col("ok") - pl.col("hits"))).fill_nan(None),
     )
@@ -133,7 +136,7 @@ def answers(result: Result) -> pl.DataFrame:
     rows = measured.join(used, on=key, how="left", maintain_order="left")
     rows = rows.join(answered, on=key, how="left", maintain_order="left")
     # What came whole has no first chunk of its own: its parts cannot be told apart.
-    streamed = _OK & ~_HIT & ((pl.col("e2e_s") > pl.col("ttft_s")) | (pl.col("output_tokens") <= 1))
+    streamed = _OK & ~HIT & ((pl.col("e2e_s") > pl.col("ttft_s")) | (pl.col("output_tokens") <= 1))
     known = streamed & pl.col("sent_s").is_not_null()
     gateway = pl.col("sent_s") - pl.col("arrival_s")
     queue = pl.col("queue_s").fill_null(0.0)
@@ -147,22 +150,25 @@ def answers(result: Result) -> pl.DataFrame:
 
 
 _RATES = ("input_tokens", "cached_input_tokens", "output_tokens", "delivered_tokens", "fallbacks")
-_SUMS = ["requests", "ok", "hits", "elsewhere", "sent", "in_pieces", *_RATES]
+_SUMS = ["requests", "ok", "hits", "by_meaning", "wrong", "untold", "elsewhere", "sent", "in_pieces", *_RATES]
 
 
 def _aggregates() -> list[pl.Expr]:
     streamed = pl.col("generation_s").is_not_null()
-    upstream = pl.when(_OK & ~_HIT)  # nobody looks at a spinner before an answer from the cache
+    upstream = pl.when(_OK & ~HIT)  # nobody looks at a spinner before an answer from the cache
     return [
         pl.len().cast(pl.Int64).alias("requests"),
         *(
             which.sum().cast(pl.Int64).alias(name)
             for name, which in {
                 "ok": _OK,
-                "hits": _HIT,
+                "hits": HIT,
+                "by_meaning": SEMANTIC_HIT,
+                "wrong": HIT & pl.col("false_hit"),
+                "untold": HIT & (pl.col("cache_match") == ""),
                 "elsewhere": ANSWERED_ELSEWHERE,
                 "sent": pl.col("attempts") > 0,
-                "in_pieces": _OK & ~_HIT & (pl.col("e2e_s") > pl.col("ttft_s")),
+                "in_pieces": _OK & ~HIT & (pl.col("e2e_s") > pl.col("ttft_s")),
             }.items()
         ),
         *(pl.col(f"used_{name}").sum().alias(name) for name in _RATES[:3]),

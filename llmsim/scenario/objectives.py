@@ -70,6 +70,11 @@ METRICS: dict[str, Measure] = {
     "fallback_rate": Measure(RATIO, _SHARE, True, "answered by other than their first choice / went upstream"),
     "fallback_activations": Measure(COUNT, _VALUE, True, "times a fallback was entered"),
     "cache_hit_rate": Measure(RATIO, _SHARE, True, "answered from the cache / requests"),
+    "exact_hit_rate": Measure(RATIO, _SHARE, True, "of these, to the very same question / requests"),
+    "semantic_hit_rate": Measure(RATIO, _SHARE, True, "of these, to one in other words / requests"),
+    "false_hit_rate": Measure(RATIO, _SHARE, True, "wrong answers from the cache / requests"),
+    "false_hits_per_hit": Measure(RATIO, _SHARE, True, "wrong answers from the cache / answers from it"),
+    "outdated_rate": Measure(RATIO, _SHARE, True, "of the wrong ones, those that were right once / requests"),
     "retry_amplification": Measure(
         MULTIPLIER, ("value", "max"), False, "attempts / requests sent upstream; max: in the worst window of 10 s"
     ),
@@ -77,6 +82,8 @@ METRICS: dict[str, Measure] = {
     "goodput": Measure(RATE, ("value", "rate"), True, "successful requests per second"),
     "cost": Measure(USD, _VALUE, True, "billed for everything, wasted work included"),
     "cost_per_ok": Measure(USD, _VALUE, True, "the same per successful request"),
+    "saved": Measure(USD, _VALUE, True, "what answers from the cache would have cost"),
+    "saved_net": Measure(USD, _VALUE, True, "the same less what the cache itself cost"),
     "requests": Measure(COUNT, _VALUE, True, "requests that arrived"),
     "max_steps_per_session": Measure(
         COUNT, ("value", "max"), True, "most turns of one conversation, or calls of one agent"
@@ -84,6 +91,9 @@ METRICS: dict[str, Measure] = {
     "max_spend_per_user": Measure(USD, ("value", "max"), True, "most billed for one user of one tenant"),
     "max_spend_per_session": Measure(USD, ("value", "max"), True, "most billed for one conversation or agent"),
     "max_in_flight": Measure(COUNT, ("value", "max"), False, "most requests in the gateway at once"),
+    "cross_scope_hits": Measure(
+        COUNT, _VALUE, True, "answers from the cache made for somebody they may not be shared with"
+    ),
     "leaked_streams": Measure(COUNT, _VALUE, True, "responses neither read nor closed by the policies"),
     "duplicated_tokens": Measure(
         COUNT, _VALUE, True, "tokens the caller had of an attempt that then failed and was retried"

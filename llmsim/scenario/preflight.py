@@ -18,6 +18,7 @@ from llmsim.providers.dialects import DIALECTS
 from llmsim.providers.dialects.meters import Window
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.providers.sim.timing import mean_service_s
+from llmsim.scenario.cache_notes import cache_notes
 from llmsim.scenario.idle_topics import topic_notes
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.steps import SAMPLED, steps_of
@@ -97,7 +98,7 @@ class Preflight:
     never_fit
         Limits that a call of average size can never meet, in words.
     notes
-        What the scenario says that makes no difference to it, in words.
+        What is worth knowing of the caches before a run.
     """
 
     base_per_s: float
@@ -200,7 +201,7 @@ def preflight(scenario: Scenario) -> Preflight:
         never_fit=tuple(
             words for name, spec in scenario.providers.items() for words in _never_fit(name, spec, offered)
         ),
-        notes=topic_notes(scenario),
+        notes=(*topic_notes(scenario), *cache_notes(scenario)),
     )
 
 

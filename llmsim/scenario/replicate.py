@@ -26,7 +26,9 @@ from llmsim.scenario.runtime import LabRuntime
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.users import Users, Visit
 from llmsim.stores.simulated import SimulatedStores
-from llmsim.telemetry.recorder import Recorder, Replication
+from llmsim.telemetry.cost_model import STORED_BYTE_S
+from llmsim.telemetry.recorder import Recorder, Replication, TableData
+from llmsim.telemetry.scopes import CROSSINGS_KNOWN, Scope, crossings
 from llmsim.traffic.clients import mixes
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.workload import World
@@ -150,7 +152,7 @@ class Lab:
 
     def __init__(self, scenario: Scenario, number: int, progress: Progress, stores: Stores | None = None) -> None:
         self.scenario = scenario
-        self._stores = stores
+        self._watch = stores
         self.number = number
         self.progress = progress
         clock = scenario.clock
@@ -163,6 +165,8 @@ class Lab:
         self.recorder: Recorder | None = None
         self.users: Users | None = None
         self.loop: SimLoop | None = None
+        self.stores: SimulatedStores | None = None
+        self.world = World()
         self.interrupted = False
         self.notes: list[str] = []
 
@@ -180,15 +184,14 @@ class Lab:
 
     async def main(self, loop: SimLoop) -> None:
         """Everything that happens inside the simulation."""
-        scenario, luck, world = self.scenario, Luck.of(self.scenario.seed, self.number), World()
+        scenario, luck, world = self.scenario, Luck.of(self.scenario.seed, self.number), self.world
         self.loop = loop
         self.recorder = recorder = Recorder(self.zero_s, loop.time)
         prices = {name: spec.price for name, spec in scenario.providers.items()}
-        stores: StoreOpener = SimulatedStores(world)
-        if self._stores is not None:
-            stores = self._stores(world, stores)
-        runtime = LabRuntime(loop.time, luck, recorder, prices, self.epoch_s, stores)
         faults = [*scenario.faults, *self._incidents(luck)]
+        self.stores = stores = self._stores(loop, luck, world)
+        watched = stores if self._watch is None else self._watch(world, stores)
+        runtime = LabRuntime(loop.time, luck, recorder, prices, self.epoch_s, watched)
         providers = self._providers(loop, luck, world, faults)
         self.users = users = Users(
             scenario.traffic,
@@ -204,11 +207,7 @@ class Lab:
             start_s=scenario.clock.start_s,
         )
         self.progress.loop, self.progress.users = loop, users
-        for fault in faults:
-            for when, state in ((fault.at, "begins"), (fault.end_s, "ends")):
-                if self.zero_s + when <= self.end_s:
-                    fields = {"name": fault.name, "state": state}
-                    loop.at(self.zero_s + when, recorder.emit, "fault", "", "", fault.provider, 0, fields)
+        self._announce(loop, recorder, faults)
         users.start()
         try:
             with suppress(TimeoutError):
@@ -221,6 +220,33 @@ class Lab:
         await self._send_home(users)
         if users.fatal is not None:
             raise users.fatal
+
+    def _announce(self, loop: SimLoop, recorder: Recorder, faults: Sequence[Fault]) -> None:
+        """Record when faults begin and end; and a store that loses what it kept does so at its time."""
+        for fault in faults:
+            if fault.lose_state and self.stores is not None:
+                loop.at(self.zero_s + fault.at, self.stores.lose_state, fault.store)
+            of = {"store": fault.store} if fault.store else {}
+            for when, state in ((fault.at, "begins"), (fault.end_s, "ends")):
+                if self.zero_s + when <= self.end_s:
+                    fields = {"name": fault.name, "state": state, **of}
+                    loop.at(self.zero_s + when, recorder.emit, "fault", "", "", fault.provider, 0, fields)
+
+    def _stores(self, loop: SimLoop, luck: Luck, world: World) -> SimulatedStores:
+        """Where caches keep answers."""
+        faults: dict[str, list[Fault]] = {}
+        for fault in self.scenario.faults:
+            if fault.store:
+                faults.setdefault(fault.store, []).append(fault)
+        return SimulatedStores(
+            world,
+            self.scenario.store,
+            luck=luck,
+            now=loop.time,
+            zero_s=self.zero_s,
+            end_s=self.last_arrival_s,
+            faults=faults,
+        )
 
     def _incidents(self, luck: Luck) -> Iterator[Fault]:
         """What happens to providers by chance, in this replication."""
@@ -275,6 +301,15 @@ class Lab:
         for visit in stubborn:
             users.write_off(visit)
 
+    def _crossings(self, requests: TableData) -> dict[str, float]:
+        """Fill in which answers from a cache crossed a scope; a counter that says whether that is all of them."""
+        meanings = self.world.meanings
+        topic = None if meanings is None else lambda index: meanings(index).topic
+        scopes = [getattr(policy, "scope", "") for policy in self.scenario.gateway.policies]
+        widest: Scope = "global" if "global" in scopes else "user" if scopes and {*scopes} <= {"user", ""} else "tenant"
+        requests["cross_scope"], known = crossings(requests, widest, topic)
+        return {CROSSINGS_KNOWN: float(known)}
+
     def finish(self, wall_s: float) -> Replication:
         """What was recorded."""
         assert self.recorder is not None and self.users is not None and self.loop is not None
@@ -283,9 +318,14 @@ class Lab:
             "events_processed": float(self.loop.events),
             "still_running": float(len(self.users.running)),
         }
+        until_s = self.loop.time() if self.interrupted else self.last_arrival_s
+        if self.stores is not None and (stored := self.stores.stored_byte_s(until_s)):
+            counters[STORED_BYTE_S] = stored
+        tables = self.recorder.tables()
+        counters |= self._crossings(tables["requests"])
         return Replication(
             self.number,
-            self.recorder.tables(),
+            tables,
             counters,
             tuple(self.notes),
             self.loop.time() - self.zero_s,

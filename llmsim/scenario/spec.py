@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from llmsim.gateway.pipeline import Gateway
 from llmsim.providers.faults import Fault
 from llmsim.providers.sim.spec import SimProvider
+from llmsim.stores.spec import StoreModel
 from llmsim.telemetry.cost_model import CostModel
 from llmsim.traffic.seasons import seconds_of_week
 from llmsim.traffic.spec import Traffic
@@ -82,6 +83,8 @@ class Scenario:
         The policies under test.
     faults
         What goes wrong, and when.
+    store
+        How the stores of semantic caches, their embedder and their verifier behave.
     costs
         Prices of what is not tokens: logs, embeddings, a vector store.
     steady_state
@@ -104,6 +107,7 @@ class Scenario:
     providers: dict[str, SimProvider]
     gateway: Gateway = field(default_factory=Gateway)
     faults: tuple[Fault, ...] = ()
+    store: StoreModel = StoreModel()
     costs: CostModel = CostModel()
     steady_state: dict[str, tuple[str, ...]] = field(default_factory=dict)
     slo: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -29,7 +29,7 @@ __all__ = ["Users", "Visit"]
 _NAN = float("nan")
 _LEAST_ITERATION_S = 0.001  #: of a virtual user; no client is infinitely fast
 _INF = float("inf")
-_NO_CACHE = ("", _NAN, False, 0, 0, 0, 0)
+_NO_CACHE = ("", _NAN, False, "", False, "", "", 0, 0, 0, 0)
 _LOOK_S = 2.0  # how often those who wait are looked for; nearly every first chunk is there by then
 
 
@@ -312,13 +312,27 @@ class Users:
 
     def _cache_columns(self, use: CacheUse, request: Request, outcome: str) -> tuple[object, ...]:
         """What a cache did for a request; whether its answer was right is known to the lab alone."""
-        served = use.match if outcome == "ok" or use.match == "negative" else ""
-        wrong = (
-            bool(served)
-            and outcome == "ok"
-            and self._world.differs(request.id, use.made_for, use.made_s, self._loop.time())
+        answered = outcome == "ok" and use.match
+        served, made_for, reason = use.match if answered or use.match == "negative" else "", "", ""
+        if answered:
+            made_for = use.made_for
+            if self._world.differs(request.id, made_for, use.made_s, self._loop.time()):
+                # What differs whenever it was made is another question.
+                other = self._world.differs(request.id, made_for, use.made_s, use.made_s)
+                reason = "other_question" if other else "outdated"
+        return (
+            served,
+            use.nearest,
+            bool(reason),
+            reason,
+            False,  # whether it crossed a scope shows when everybody's rows are there
+            made_for,
+            use.verified,
+            use.embedded_tokens,
+            use.queries,
+            use.writes,
+            use.verifications,
         )
-        return (served, use.nearest, wrong, use.embedded_tokens, use.queries, use.writes, use.verifications)
 
     def _maybe_retry(self, request: Request, truth: Truth) -> bool:
         """Whether the user presses retry, now or in a while."""

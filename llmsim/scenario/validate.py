@@ -13,6 +13,7 @@ from llmsim.gateway.pipeline import Gateway
 from llmsim.gateway.registry import policy_kinds
 from llmsim.scenario.crosscheck import crosscheck
 from llmsim.scenario.crosscheck_safety import safety_policies
+from llmsim.scenario.crosscheck_store import store_words
 from llmsim.scenario.document import Document, Path
 from llmsim.scenario.keys import keys_of, nearest
 from llmsim.scenario.messages import problems_of, shown, unknown_key
@@ -55,7 +56,7 @@ def validated(document: Document, problems: list[Problem] | None = None, *, si: 
         scenario = _adapter(Scenario).validate_python(prepared, context={"si": si})
     except ValidationError as error:
         more += problems_of(error, document, Scenario)
-    more += [*crosscheck(filled, si=si), *safety_policies(filled)]
+    more += [*crosscheck(filled, si=si), *safety_policies(filled), *store_words(filled)]
     # What could not be read is reported once, not again for not being what it should be.
     found += [problem for problem in more if not any(_inside(problem.path, path) for path in document.unread)]
     if found or scenario is None:

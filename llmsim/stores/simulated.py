@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
 from llmsim.gateway.caching import AnswerStore, Judge, StoreSpec
 from llmsim.gateway.contract import Run
-from llmsim.stores.local import LocalStore
+from llmsim.luck import Luck
+from llmsim.stores.judge import LabJudge
+from llmsim.stores.meter import Meter
+from llmsim.stores.slow import SlowStore, StoreFault, Surroundings
+from llmsim.stores.spec import StoreModel
 from llmsim.stores.synthetic import SyntheticIndex, TruthEmbedder, nearness_of
 from llmsim.traffic.truth import World
+
+if TYPE_CHECKING:
+    from llmsim.stores.index import Embedder, Index
 
 __all__ = ["SimulatedStores"]
 
@@ -18,15 +28,65 @@ class SimulatedStores:
     ----------
     world
         What its requests mean.
+    model
+        How its stores behave.
+    luck
+        Of the replication.
+    now
+        The loop's clock.
+    zero_s, end_s
+        On it: the measured time.
+    faults
+        By the name of the store (of the policy) they are on.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(
+        self,
+        world: World,
+        model: StoreModel | None = None,
+        *,
+        luck: Luck | None = None,
+        now: Callable[[], float] = lambda: 0.0,
+        zero_s: float = 0.0,
+        end_s: float = float("inf"),
+        faults: Mapping[str, Sequence[StoreFault]] | None = None,
+    ) -> None:
         self._world = world
+        self._model = StoreModel() if model is None else model
+        self._luck = Luck(0) if luck is None else luck
+        self._faults = faults or {}
+        self._meter = Meter(zero_s, end_s)
+        self._around = Surroundings(self._luck, now, zero_s, self._meter)
+        self._stores: dict[str, list[SlowStore]] = {}
 
     def open(self, spec: StoreSpec, run: Run) -> AnswerStore:
-        if spec.backend == "exact":
-            return LocalStore(spec)
-        return LocalStore(spec, TruthEmbedder(self._world), SyntheticIndex(lambda: nearness_of(self._world)))
+        opened = self._stores.setdefault(spec.name, [])
+        if opened and spec.backend == "redis":  # one server, whoever connects to it
+            return opened[0]
+        embedder: Embedder | None = None
+        make_index: Callable[[], Index] | None = None
+        if spec.backend != "exact":
+            embedder, make_index = self._meanings()
+        store = SlowStore(spec, self._model, embedder, make_index, self._faults.get(spec.name, ()), self._around)
+        opened.append(store)
+        return store
+
+    def _meanings(self) -> tuple[Embedder, Callable[[], Index]]:
+        """What makes questions comparable, and an empty index of them."""
+        return TruthEmbedder(self._world), lambda: SyntheticIndex(lambda: nearness_of(self._world))
 
     def judge(self, run: Run) -> Judge | None:
-        return None
+        model = self._model.judge
+        return None if model is None else LabJudge(model, self._world, self._luck, run)
+
+    def lose_state(self, name: str) -> None:
+        """The stores of this name lose all they kept, in every replica."""
+        for store in self._stores.get(name, ()):
+            store.lose_state()
+
+    def stored_byte_s(self, until_s: float) -> float:
+        """Bytes kept in vector stores, integrated over the measured time up to this time of the loop.
+
+        May lie ahead: a run is over once nobody asks any more, and what is kept is kept on.
+        """
+        return self._meter.byte_s(until_s)

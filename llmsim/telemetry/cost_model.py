@@ -18,6 +18,7 @@ __all__ = [
     "STORED_BYTE_S",
     "VECTOR_QUERIES",
     "VECTOR_WRITES",
+    "VERIFICATIONS",
     "CostModel",
     "Embeddings",
     "Observability",
@@ -30,6 +31,7 @@ FORBID = {"extra": "forbid"}
 EMBEDDING_TOKENS = "embedding_tokens"  #: column of requests: tokens embedded for it
 VECTOR_QUERIES = "vector_queries"  #: column of requests: searches in a vector store for it
 VECTOR_WRITES = "vector_writes"  #: column of requests: entries written into a vector store for it
+VERIFICATIONS = "verifications"  #: column of requests: times a verifier was asked about it
 STORED_BYTE_S = "vector_store_byte_s"  #: counter of a replication: ∫ stored bytes dt over the measured time
 
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 import polars as pl
 
 from llmsim.errors import LlmsimError
-from llmsim.telemetry.cost_model import EMBEDDING_TOKENS, VECTOR_QUERIES, VECTOR_WRITES
+from llmsim.telemetry.cost_model import EMBEDDING_TOKENS, VECTOR_QUERIES, VECTOR_WRITES, VERIFICATIONS
 from llmsim.telemetry.costs import ADDRESS, COST_PARTS, TOKEN_PARTS, attempt_parts, side_uses
 from llmsim.telemetry.sample import Sample
 
@@ -140,6 +140,7 @@ def cost_table(sample: Sample, by: Sequence[str] = (), width_s: float | None = N
         embeddings_usd=_used(requests, EMBEDDING_TOKENS) * model.embeddings.price,
         vector_store_usd=_used(requests, VECTOR_QUERIES) * store.queries
         + _used(requests, VECTOR_WRITES) * store.writes,
+        verification_usd=_used(requests, VERIFICATIONS) * sample.verdict_usd,
         observability_usd=(logged.bytes_per_request + whole * logged.bytes_per_token) * logged.price,
     )
     lines = pl.concat([asked, spent, _stored(sample, keys, width_s)], how="diagonal_relaxed")

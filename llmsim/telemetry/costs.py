@@ -1,4 +1,4 @@
-"""What was paid for what: tokens in six parts, what comes beside tokens in three; together they are the total."""
+"""What was paid for what: tokens in six parts, what comes beside tokens in four; together they are the total."""
 
 from __future__ import annotations
 
@@ -8,10 +8,26 @@ import polars as pl
 
 from llmsim.errors import BadOutput
 from llmsim.pricing import TokenPrice
-from llmsim.telemetry.cost_model import EMBEDDING_TOKENS, STORED_BYTE_S, VECTOR_QUERIES, VECTOR_WRITES
+from llmsim.telemetry.cost_model import (
+    EMBEDDING_TOKENS,
+    STORED_BYTE_S,
+    VECTOR_QUERIES,
+    VECTOR_WRITES,
+    VERIFICATIONS,
+)
 from llmsim.telemetry.sample import Sample
 
-__all__ = ["ADDRESS", "COST_PARTS", "SIDE_PARTS", "TOKEN_PARTS", "WASTED", "attempt_parts", "cost_parts", "side_uses"]
+__all__ = [
+    "ADDRESS",
+    "CACHE_PARTS",
+    "COST_PARTS",
+    "SIDE_PARTS",
+    "TOKEN_PARTS",
+    "WASTED",
+    "attempt_parts",
+    "cost_parts",
+    "side_uses",
+]
 
 TOKEN_PARTS: dict[str, str] = {
     "useful": "attempts whose answer the caller got whole, at the price of the request's first choice",
@@ -25,10 +41,14 @@ TOKEN_PARTS: dict[str, str] = {
 SIDE_PARTS: dict[str, str] = {
     "embeddings": "tokens embedded for a semantic cache",
     "vector_store": "searches and writes in a vector store, and its storage",
+    "verification": "verdicts on cached answers in the uncertainty band",
     "observability": "bytes logged for requests and attempts",
 }
 
 COST_PARTS: dict[str, str] = {**TOKEN_PARTS, **SIDE_PARTS}
+
+#: What a semantic cache itself costs.
+CACHE_PARTS = ("embeddings", "vector_store", "verification")
 
 #: What bought nothing.
 WASTED = ("retry", "abandoned", "hedge_losing", "broken")
@@ -90,7 +110,7 @@ def attempt_parts(sample: Sample) -> pl.DataFrame:
 def side_uses(sample: Sample) -> dict[str, dict[str, tuple[float, float]]]:
     """What comes beside tokens: for each of `SIDE_PARTS`, what was used, how much of it, and its cost in USD.
 
-    Amounts are bytes logged, tokens embedded, operations, and byte-seconds stored.
+    Amounts are bytes logged, tokens embedded, operations, verdicts, and byte-seconds stored.
     """
     requests, model = sample.requests, sample.costs
     logged, store = model.observability, model.vector_store
@@ -102,6 +122,7 @@ def side_uses(sample: Sample) -> dict[str, dict[str, tuple[float, float]]]:
         "of prompts and answers": tokens * logged.bytes_per_token,
     }
     embedded, queries, writes = (_uses(requests, name) for name in (EMBEDDING_TOKENS, VECTOR_QUERIES, VECTOR_WRITES))
+    verdicts = _uses(requests, VERIFICATIONS)
     stored = sample.counters.get(STORED_BYTE_S, 0.0) * sample.shared
     return {
         "embeddings": {"tokens": (embedded, embedded * model.embeddings.price)},
@@ -110,6 +131,7 @@ def side_uses(sample: Sample) -> dict[str, dict[str, tuple[float, float]]]:
             "writes": (writes, writes * store.writes),
             "storage": (stored, stored * store.storage),
         },
+        "verification": {"verdicts": (verdicts, verdicts * sample.verdict_usd)},
         "observability": {what: (size, size * logged.price) for what, size in written.items()},
     }
 

@@ -76,11 +76,16 @@ def _of_requests(requests: pl.DataFrame) -> Iterator[Series]:
     )  # fmt: skip
     asked: dict[str, str] = {name: name for name in ("route", "tenant", "feature") if name in requests.columns}
     ok = rows.filter(pl.col("outcome") == "ok")
-    yield from _series(rows, "requests", "one", {**asked, "outcome": "outcome", "served_from": "served_from"}, {})
+    served = {"outcome": "outcome", "served_from": "served_from", "cache_match": "cache_match"}
+    yield from _series(rows, "requests", "one", {**asked, **served}, {})
     yield from _series(rows, "request_duration", "e2e_s", {**asked, **_ERROR}, {})
     yield from _series(ok, "request_first_chunk", "ttft_s", {**asked, "served_from": "served_from"}, {})
     yield from _series(rows, "fallbacks", "fallbacks", asked, {})
     yield from _series(rows, "saved", "saved_usd", asked, {})
+    wrong = ok.filter(pl.col("false_hit"))
+    yield from _series(wrong, "false_hits", "one", {**asked, "false_hit_reason": "false_hit_reason"}, {})
+    embedded = rows.filter(pl.col("embedding_tokens") > 0)
+    yield from _series(embedded, "embedding_tokens", "embedding_tokens", asked, {})
 
 
 def _error() -> pl.Expr:

@@ -16,11 +16,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmsim.telemetry.costs import cost_parts
+from llmsim.telemetry.costs import CACHE_PARTS, cost_parts
 from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE
 from llmsim.telemetry.percentiles import percentile
 from llmsim.telemetry.recovery import recovery_time
 from llmsim.telemetry.sample import Condition, Sample
+from llmsim.telemetry.scopes import CROSSINGS_KNOWN
 
 __all__ = ["METRICS", "MIN_WINDOW_REQUESTS", "WINDOW_S", "Metric", "evaluate", "evaluate_condition", "values"]
 
@@ -141,6 +142,19 @@ def _counter(name: str) -> Callable[[Sample], float]:
 
 _hit_rate = _share(_HIT)
 
+
+def _saved_net(sample: Sample) -> float:
+    parts = cost_parts(sample)
+    return math.fsum([*sample.requests["saved_usd"], *(-parts[name] for name in CACHE_PARTS)])
+
+
+def _crossed(sample: Sample) -> float:
+    # Missing, not 0, where nothing tells whom an answer was made for.
+    unknown = _count(sample, _HIT & (pl.col("made_for") == ""))
+    known = sample.counters.get(CROSSINGS_KNOWN, 0.0) > 0
+    return float(_count(sample, pl.col("cross_scope"))) if known or not unknown else math.nan
+
+
 METRICS: dict[str, Metric] = {
     "ttft": Metric("s", "arrival to first chunk at the caller; failures count as +inf", _or_inf("ttft_s")),
     "ttft_ok": Metric("s", "the same, successes only", _if_ok("ttft_s")),
@@ -184,6 +198,21 @@ METRICS: dict[str, Metric] = {
     "false_hit_rate": Metric(
         "ratio", "wrong answers from the cache / requests", value=_if_known(_share(_HIT & pl.col("false_hit")))
     ),
+    "semantic_hit_rate": Metric(
+        "ratio",
+        "cache hits by meaning, in other words / requests",
+        value=_if_known(_share(_HIT & (pl.col("cache_match") == "semantic"))),
+    ),
+    "false_hits_per_hit": Metric(
+        "ratio",
+        "wrong answers from the cache / answers from the cache",
+        value=_if_known(_share(pl.col("false_hit"), _HIT)),
+    ),
+    "outdated_rate": Metric(
+        "ratio",
+        "answers from the cache that were right once, and no longer / requests; part of false_hit_rate",
+        value=_if_known(_share(_HIT & (pl.col("false_hit_reason") == "outdated"))),
+    ),
     "retry_amplification": Metric(
         "factor",
         "attempts / requests sent upstream; max: in the worst 10 s window with at least 10 of them",
@@ -203,6 +232,11 @@ METRICS: dict[str, Metric] = {
     ),
     "cost_per_ok": Metric("usd", "cost / successes; +inf without any", value=_per_ok),
     "saved": Metric("usd", "what answers from the cache would have cost", value=_sum("saved_usd")),
+    "saved_net": Metric(
+        "usd",
+        "the same less what the cache itself cost: embeddings, vector store, verification",
+        value=_saved_net,
+    ),
     "leaked_streams": Metric(
         "count", "responses neither read nor closed by the policies", value=_sum("leaked_streams")
     ),
@@ -228,8 +262,8 @@ METRICS: dict[str, Metric] = {
     ),
     "cross_scope_hits": Metric(
         "count",
-        "cache answers made for somebody else",
-        value=_counter("cross_scope_hits"),  # missing, not 0, as long as nobody counts them
+        "answers from the cache made for somebody they may not be shared with; of caches of one's own: at least",
+        value=_crossed,
     ),
     "max_in_flight": Metric(
         "count",

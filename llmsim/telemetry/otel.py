@@ -44,6 +44,13 @@ ATTRIBUTES: dict[str, str] = {
     "outcome": "llmsim.outcome",
     "served_by": "llmsim.served_by",
     "served_from": "llmsim.served_from",
+    "cache_match": "llmsim.cache.match",
+    "similarity": "llmsim.cache.similarity",
+    "false_hit": "llmsim.cache.false_hit",
+    "false_hit_reason": "llmsim.cache.false_hit_reason",
+    "made_for": "llmsim.cache.made_for",
+    "verified": "llmsim.cache.verified",
+    "embedding_tokens": "llmsim.cache.embedding_tokens",
     "first_choice": "llmsim.first_choice",
     "replica": "llmsim.replica",
     "request_id": "llmsim.request.id",
@@ -122,5 +129,11 @@ METRICS: dict[str, Instrument] = {
     ),
     "fallbacks": Instrument("llmsim.fallbacks", "counter", "{fallback}", "Times a request was routed elsewhere."),
     "cost": Instrument("llmsim.cost", "counter", "USD", "Billed for calls to upstreams."),
+    "false_hits": Instrument(
+        "llmsim.cache.false_hits", "counter", "{request}", "Wrong answers from a cache, where it is known."
+    ),
+    "embedding_tokens": Instrument(
+        "llmsim.cache.embedding_tokens", "counter", "{token}", "Tokens embedded to look for an answer in a cache."
+    ),
     "saved": Instrument("llmsim.saved", "counter", "USD", "What answers from the cache would have cost."),
 }  # fmt: skip

@@ -175,6 +175,8 @@ _OF_REQUEST = (
     "request_id", "route", "tenant", "feature", "user", "outcome", "served_by", "served_from", "first_choice",
     "replica", "input_tokens", "output_tokens", "cost_usd", "saved_usd",
 )  # fmt: skip
+#: Of a request that a cache was asked about; what is empty is left out.
+_OF_CACHE = ("cache_match", "similarity", "false_hit_reason", "made_for", "verified", "embedding_tokens")
 _OF_ATTEMPT = (
     "upstream", "model", "attempt", "cause", "won", "replica", "queue_s", "input_tokens", "cached_input_tokens",
     "output_tokens", "cost_usd",
@@ -184,6 +186,7 @@ _OF_ATTEMPT = (
 def _request_span(row: dict[str, Any], trace: str, told: Iterable[dict[str, Any]]) -> dict[str, Any]:
     values = {name: row.get(name) for name in _OF_REQUEST}
     values |= {"operation": OPERATION, "session": str(row["session"]), "first_chunk_s": row["ttft_s"]}
+    values |= {name: row.get(name) or None for name in _OF_CACHE}
     span = {
         "traceId": trace[:32],
         "spanId": trace[32:48],

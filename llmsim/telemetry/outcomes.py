@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-__all__ = ["ANSWERED_ELSEWHERE", "CLASSES", "CLASS_OF_WORD", "OutcomeClass", "class_of"]
+__all__ = ["ANSWERED_ELSEWHERE", "CLASSES", "CLASS_OF_WORD", "HIT", "SEMANTIC_HIT", "OutcomeClass", "class_of"]
 
 
 #: Answered, and by an upstream other than the first choice.
@@ -15,6 +15,11 @@ ANSWERED_ELSEWHERE: pl.Expr = (
     & (pl.col("served_from") == "upstream")
     & (pl.col("served_by") != pl.col("first_choice"))
 )
+
+
+#: Answered from a cache, and by which of the two classes.
+HIT: pl.Expr = (pl.col("outcome") == "ok") & (pl.col("served_from") == "cache")
+SEMANTIC_HIT: pl.Expr = HIT & (pl.col("cache_match") == "semantic")
 
 
 class OutcomeClass(NamedTuple):
@@ -28,6 +33,7 @@ class OutcomeClass(NamedTuple):
 #: In the order in which they are stacked and listed: answered first, then who refused, then who gave up.
 CLASSES: tuple[OutcomeClass, ...] = (
     OutcomeClass("cache_hits", "from the cache", ()),
+    OutcomeClass("semantic_hits", "from the cache, by meaning", ()),
     OutcomeClass("answered", "answered", ("ok",)),
     OutcomeClass("rate_limited", "rate limited", ("rate_limited", "quota_exhausted")),
     OutcomeClass("server_errors", "server error", ("server_error", "overloaded", "connection_failed", "stream_broken")),
@@ -47,7 +53,7 @@ CLASSES: tuple[OutcomeClass, ...] = (
 CLASS_OF_WORD: dict[str, str] = {word: one.name for one in CLASSES for word in one.words}
 
 
-def class_of(word: str, served_from: str = "upstream") -> str:
+def class_of(word: str, served_from: str = "upstream", match: str = "") -> str:
     """Name of the class of an outcome.
 
     Examples
@@ -56,5 +62,5 @@ def class_of(word: str, served_from: str = "upstream") -> str:
     ('answered', 'cache_hits', 'timeouts', 'other_failures')
     """
     if word == "ok" and served_from == "cache":
-        return "cache_hits"
+        return "semantic_hits" if match == "semantic" else "cache_hits"
     return CLASS_OF_WORD.get(word, "other_failures")

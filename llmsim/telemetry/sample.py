@@ -62,6 +62,8 @@ class Sample:
         What "recovered" means.
     costs
         Prices of what is not tokens.
+    verdict_usd
+        Price of a verifier's verdict on a cached answer.
     shared
         Which share of what belongs to no request (the vector store's storage) counts here: in a part of the time that
         part, in a selection of requests nothing.
@@ -76,6 +78,7 @@ class Sample:
     last_fault_end_s: float = math.nan
     steady_state: tuple[Condition, ...] = ()
     costs: CostModel = NO_COSTS
+    verdict_usd: float = 0.0
     shared: float = 1.0
     cache: dict[object, object] = field(default_factory=dict, repr=False)  # what was computed already
 

@@ -14,7 +14,8 @@ from llmsim.telemetry.sample import Sample
 _REQUEST = {
     "session": 0, "step": 0, "user_retry": 0, "arrival_s": 0.0, "route": "chat", "feature": "", "tenant": "",
     "user": "u1", "replica": 0, "outcome": "ok", "finish_reason": "stop", "served_by": "openai",
-    "served_from": "upstream", "cache_match": "", "similarity": math.nan, "false_hit": False, "embedding_tokens": 0,
+    "served_from": "upstream", "cache_match": "", "similarity": math.nan, "false_hit": False,
+    "false_hit_reason": "", "cross_scope": False, "made_for": "", "verified": "", "embedding_tokens": 0,
     "vector_queries": 0, "vector_writes": 0, "verifications": 0,
     "first_choice": "openai", "attempts": 1, "fallbacks": 0, "ttft_s": 0.5, "e2e_s": 1.5,
     "max_inter_token_s": 0.1, "input_tokens": 100, "output_tokens": 11, "cost_usd": 0.0, "saved_usd": 0.0,

@@ -136,6 +136,11 @@ def test_cache_rates():
     assert value(rows, "saved") == 0.75
     assert value([*rows, cached(cache_match="semantic", false_hit=True)], "false_hit_rate") == 0.2
     assert value([*rows, cached(cache_match="semantic")], "exact_hit_rate") == 0.4
+    told = [*rows, cached(cache_match="semantic", false_hit=True, false_hit_reason="outdated")]
+    told.append(cached(cache_match="semantic", false_hit=True, false_hit_reason="other_question"))
+    assert value(told, "outdated_rate") == pytest.approx(1 / 6)
+    assert value(told, "false_hit_rate") == value(told, "semantic_hit_rate") == pytest.approx(2 / 6)
+    assert value(told, "false_hits_per_hit") == pytest.approx(2 / 4)
     # Whether a cache of one's own was right, nobody recorded.
     assert math.isnan(value([*rows, cached(cache_match="")], "false_hit_rate"))
     assert value([request()], "false_hit_rate") == 0.0
@@ -155,7 +160,7 @@ def test_safety_counters():
     assert value(rows, "sleep_after_last_attempt", "max") == 4.0
     assert value(rows, "max_in_flight") == value(rows, "max_in_flight", "max") == 3.0
     assert math.isnan(value(rows, "max_in_flight", counters={}))
-    assert math.isnan(value(rows, "cross_scope_hits"))
+    assert value(rows, "cross_scope_hits") == 0
 
 
 def test_tags_select_by_route_tenant_and_by_who_answered_or_should_have():

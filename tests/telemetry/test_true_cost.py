@@ -22,6 +22,7 @@ from llmsim.telemetry.cost_model import (
 )
 from llmsim.telemetry.cost_tables import cost_table, group_columns, token_costs
 from llmsim.telemetry.costs import COST_PARTS, TOKEN_PARTS, cost_parts, side_uses
+from llmsim.telemetry.metrics import evaluate
 from llmsim.units import MONTH_S
 
 # Per token: input, output, input from the provider's prompt cache.
@@ -123,6 +124,24 @@ def test_embeddings_and_the_vector_store():
     assert thirds["vector_store_usd"].to_list() == pytest.approx(
         [36e-6 + 0.3 * storage, 0.3 * storage, 0.3 * storage, 0.1 * storage]
     )
+
+
+def test_verdicts():
+    rows = [request(verifications=1), request(session=1, route="rag", verifications=2), request(session=2)]
+    one = sample(rows, [], prices=PRICES, costs=MODEL, verdict_usd=2e-4)
+    assert cost_parts(one)["verification"] == pytest.approx(6e-4, abs=1e-15)
+    assert side_uses(one)["verification"] == {"verdicts": (3.0, pytest.approx(6e-4))}
+    table = cost_table(one, ["route"])
+    assert table["verification_usd"].to_list() == pytest.approx([2e-4, 4e-4])
+    assert table["total_usd"].sum() == pytest.approx(cost_parts(one)["total"], abs=1e-12)
+    assert sum(cost_parts(one)[name] for name in COST_PARTS) == pytest.approx(cost_parts(one)["total"], abs=1e-9)
+
+
+def test_what_a_cache_saved_less_what_it_costs():
+    one = with_vectors([request(saved_usd=0.01), request(session=1, saved_usd=0.02)], verdict_usd=1e-3)
+    parts = cost_parts(one)
+    assert parts["embeddings"] > 0
+    assert evaluate(one, "saved_net") == pytest.approx(0.03 - parts["embeddings"] - parts["vector_store"])
 
 
 def test_who_pays_what():

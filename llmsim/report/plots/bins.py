@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmsim.telemetry.outcomes import CLASS_OF_WORD, CLASSES
+from llmsim.telemetry.outcomes import CLASS_OF_WORD, CLASSES, HIT, SEMANTIC_HIT
 from llmsim.telemetry.percentiles import samples_needed
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _edges(end_s: float, most: int) -> Floats:
 
 
 def _measured(result: Result) -> pl.DataFrame:
-    wanted = ("arrival_s", "outcome", "served_from", "attempts", "ttft_s")
+    wanted = ("arrival_s", "outcome", "served_from", "cache_match", "attempts", "ttft_s")
     return result.requests.lazy().filter(pl.col("window") == "measured").select(wanted).collect()
 
 
@@ -63,17 +63,18 @@ def outcome_bins(result: Result, most: int = 240) -> Bins:
     """What arrived and what became of it."""
     edges_s = _edges(_end_s(result), most)
     lengths = np.diff(edges_s)
-    hit = (pl.col("outcome") == "ok") & (pl.col("served_from") == "cache")
     numbered = _numbered(_measured(result), edges_s)
     word = pl.col("outcome").cast(pl.String)
     # Words become classes after counting: there are few words and many requests.
     counts = (
-        numbered.group_by("bin", "outcome", hit.alias("hit"))
+        numbered.group_by("bin", "outcome", HIT.alias("hit"), SEMANTIC_HIT.alias("by_meaning"))
         .agg(pl.len())
         .select(
             "bin",
             "len",
-            kind=pl.when("hit")
+            kind=pl.when("by_meaning")
+            .then(pl.lit("semantic_hits"))
+            .when("hit")
             .then(pl.lit("cache_hits"))
             .otherwise(word.replace_strict(CLASS_OF_WORD, default="other_failures", return_dtype=pl.String)),
         )

@@ -26,6 +26,7 @@ LOAD = "#8a5a00"  # the offered load: dark on white, visible on black, not used 
 #: hatches tell them apart without any colour.
 CLASS_STYLE: dict[str, tuple[str, str]] = {
     "cache_hits": ("#66ccee", ""),
+    "semantic_hits": ("#99ddff", "oo"),
     "answered": ("#4477aa", ""),
     "rate_limited": ("#ccbb44", "////"),
     "server_errors": ("#ee6677", "\\\\\\\\"),

@@ -157,7 +157,7 @@ def draw_faults(ax: Axes, result: Result, end_s: float) -> int:
         if fault.at >= end_s:
             continue
         start, end = max(0.0, fault.at), min(end_s, fault.end_s)
-        text = f"{fault.name}: {fault.provider} {', '.join(fault.effects)}"
+        text = f"{fault.name}: {fault.target} {', '.join(fault.effects)}"
         length = len(text) * end_s / 115  # of the text, in seconds of this axis: a width that was measured
         needs = max(end, start + length)
         row = next((number for number, free in enumerate(rows) if free <= start), len(rows))

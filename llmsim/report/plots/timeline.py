@@ -123,7 +123,10 @@ def _alt_load(bins: Bins) -> str:
     if not bins.offered.any():
         return "No requests."
     peak = int(bins.offered.argmax())
-    good = sum((bins.classes.get(name, 0.0) for name in ("cache_hits", "answered")), np.zeros(len(bins.offered)))
+    good = sum(
+        (bins.classes.get(name, 0.0) for name in ("cache_hits", "semantic_hits", "answered")),
+        np.zeros(len(bins.offered)),
+    )
     bad = 1 - np.divide(good, bins.offered, out=np.ones(len(bins.offered)), where=bins.offered > 0)
     worst = int(bad.argmax())
     load = f"Offered load up to {figure(float(bins.offered[peak]), 'per_s')} at {clock(float(bins.edges_s[peak]))};"
