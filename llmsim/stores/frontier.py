@@ -281,7 +281,7 @@ class _Replay:
         if index is not None:
             index.add(self._columns.partition[number], entry, self._probes[number])
         expires_s = now_s + self._cache.ttl_s
-        for gone in self._shelves[which].put(entry, place, expires_s=expires_s):
+        for gone in self._shelves[which].put(entry, place, expires_s=expires_s, now_s=now_s):
             self._forget(gone, index, now_s)
         self._put[which].append((expires_s, entry))
 
