@@ -107,6 +107,8 @@ class Observed:
         Makes an empty index.
     begin_s
         When measuring began, on the stream's clock.
+    queue_s
+        What a call waited for a slot at its upstream, on average.
     """
 
     scenario: Scenario
@@ -117,6 +119,7 @@ class Observed:
     ttft_s: Floats
     index: Callable[[], Index]
     begin_s: float
+    queue_s: float = 0.0
 
     @property
     def failed(self) -> float:
@@ -222,8 +225,16 @@ def observe(scenario: Scenario, number: int, progress: Progress | None = None) -
         np.where(answered, table["ttft_s"].values, _INF)[measured],
         lambda: SyntheticIndex(nearness("banking77")),
         book.epoch_s + scenario.clock.warm_up,
+        _queue_s(replication.tables["attempts"]),
     )
     return observed, replication
+
+
+def _queue_s(attempts: TableData) -> float:
+    """Mean time in the queues of upstreams, where it is known."""
+    known = attempts["queue_s"].values[attempts["arrival_s"].values >= 0]
+    known = known[np.isfinite(known)]
+    return float(known.mean()) if len(known) else 0.0
 
 
 def _stream(book: RecordedStores) -> Stream:

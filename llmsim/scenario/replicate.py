@@ -150,7 +150,7 @@ class Lab:
 
     def __init__(self, scenario: Scenario, number: int, progress: Progress, stores: Stores | None = None) -> None:
         self.scenario = scenario
-        self._stores = stores
+        self._watch = stores
         self.number = number
         self.progress = progress
         clock = scenario.clock
@@ -184,10 +184,9 @@ class Lab:
         self.loop = loop
         self.recorder = recorder = Recorder(self.zero_s, loop.time)
         prices = {name: spec.price for name, spec in scenario.providers.items()}
-        stores: StoreOpener = SimulatedStores(world)
-        if self._stores is not None:
-            stores = self._stores(world, stores)
-        runtime = LabRuntime(loop.time, luck, recorder, prices, self.epoch_s, stores)
+        stores = SimulatedStores(world)
+        watched = stores if self._watch is None else self._watch(world, stores)
+        runtime = LabRuntime(loop.time, luck, recorder, prices, self.epoch_s, watched)
         faults = [*scenario.faults, *self._incidents(luck)]
         providers = self._providers(loop, luck, world, faults)
         self.users = users = Users(
