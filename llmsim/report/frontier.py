@@ -177,6 +177,7 @@ class _Session:
             (),
             tolerance,
             float(np.mean([observed.failed for observed, _ in self.done])),
+            float(np.mean([observed.queue_s for observed, _ in self.done])),
             len(self.done) < self.scenario.replications,
         )
         if ttls is None:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Frontier", "Point"]
 
+#: Share of the TTFT that is waiting for a slot. At 70 % of it the pass gave a mean TTFT of 1.27 s where whole runs had
+#: 0.38 s (concurrency 30 at 10 requests/s); hits differed by 0.1 points, wrong answers by 0.01.
+_QUEUED = 0.05
+
 
 class Point(NamedTuple):
     """A cache, and what came of it."""
@@ -95,8 +99,8 @@ class Frontier:
         The recommended threshold (without one, the scenario's own) under other times to live, ascending.
     tolerance
         Of wrong answers.
-    failed
-        Share of the measured requests that failed without the cache.
+    failed, queue_s
+        Share of the measured requests that failed without the cache, and what a call then waited for a slot upstream.
     partial
         It was interrupted; some replications are missing.
     """
@@ -108,6 +112,7 @@ class Frontier:
     ttls: tuple[Point, ...]
     tolerance: Tolerance
     failed: float = 0.0
+    queue_s: float = 0.0
     partial: bool = False
 
     # -- the choice --------------------------------------------------------------------------------------------
@@ -185,9 +190,13 @@ class Frontier:
                 f"Without a cache {share(self.failed)} of the requests fail. With one the upstreams have less to do: "
                 "judge that by full runs."
             )
-        nearest = self.points[0].threshold, self.points[-1].threshold
+        if self.queue_s > _QUEUED * self.nothing.mean("ttft_mean_s"):
+            told.append(
+                f"Without a cache calls wait {format_duration(self.queue_s)} for a slot upstream. With one they wait "
+                "less, so times to the first token are better than they say here; hits and wrong answers hold."
+            )
         if self.recommended is not None and self.recommended is self.points[0]:
-            told.append(f"It is the lowest that was tried ({nearest[0]:.3g}): try lower ones.")
+            told.append(f"It is the lowest that was tried ({self.points[0].threshold:.3g}): try lower ones.")
         return told
 
     # -- for people and programs -------------------------------------------------------------------------------

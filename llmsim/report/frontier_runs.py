@@ -106,6 +106,8 @@ class Observed:
         Makes an empty index.
     begin_s
         When measuring began, on the stream's clock.
+    queue_s
+        What a call waited for a slot at its upstream, on average.
     """
 
     scenario: Scenario
@@ -117,6 +119,7 @@ class Observed:
     index: Callable[[], Index]
     most: Floats
     begin_s: float
+    queue_s: float = 0.0
 
     @property
     def failed(self) -> float:
@@ -230,8 +233,16 @@ def observe(scenario: Scenario, number: int, progress: Progress | None = None) -
         index,
         bounds(stream, index),
         book.epoch_s + scenario.clock.warm_up,
+        _queue_s(replication.tables["attempts"]),
     )
     return observed, replication
+
+
+def _queue_s(attempts: TableData) -> float:
+    """Mean time in the queues of upstreams, where it is known."""
+    known = attempts["queue_s"].values[attempts["arrival_s"].values >= 0]
+    known = known[np.isfinite(known)]
+    return float(known.mean()) if len(known) else 0.0
 
 
 def _stream(book: RecordedStores) -> Stream:
