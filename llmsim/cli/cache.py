@@ -1,19 +1,21 @@
-"""``llmsim cache``."""
+"""``llmsim cache``: choose how a semantic cache is set, and see what that does."""
 
 from __future__ import annotations
 
 import typer
 
+from llmsim.cli.cache_frontier import frontier
 from llmsim.cli.cache_threshold import threshold
 
 __all__ = ["cache"]
 
 cache = typer.Typer(
-    name="cache", help="Choose the threshold of a semantic cache.", rich_markup_mode=None, no_args_is_help=True
+    name="cache", help="Choose how a semantic cache is set.", rich_markup_mode=None, no_args_is_help=True
 )
+cache.command()(frontier)
 cache.command()(threshold)
 
 
 @cache.callback()
 def _cache() -> None:
-    """Choose the threshold of a semantic cache."""
+    """Choose how a semantic cache is set."""

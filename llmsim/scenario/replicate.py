@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import perf_counter
 
@@ -14,6 +14,7 @@ from llmsim.engine.frames import is_plumbing
 from llmsim.engine.loop import SimLoop
 from llmsim.engine.world import EPOCH
 from llmsim.errors import DeadlockError, EventBudgetError, PolicyError, VirtualTimeError
+from llmsim.gateway.caching import StoreOpener
 from llmsim.gateway.contract import Provider
 from llmsim.luck import Luck
 from llmsim.providers.dialects import Accounts
@@ -32,7 +33,9 @@ from llmsim.traffic.clients import mixes
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.workload import World
 
-__all__ = ["Progress", "rare_collections", "replicate"]
+__all__ = ["Progress", "Stores", "rare_collections", "replicate"]
+
+Stores = Callable[[World, StoreOpener], StoreOpener]
 
 _EVENTS_PER_REQUEST = 2000  # a budget no sane policy reaches: a ten-layer pipeline takes about 50
 _REQUESTS_PER_VU_S = 100  # a virtual user that is answered faster than this has no model behind it
@@ -69,8 +72,19 @@ class Progress:
         return self.users.done if self.users is not None else 0
 
 
-def replicate(scenario: Scenario, number: int, progress: Progress | None = None) -> Replication:
+def replicate(
+    scenario: Scenario, number: int, progress: Progress | None = None, stores: Stores | None = None
+) -> Replication:
     """Run replication `number` of `scenario` on luck ``(seed, number)`` in the current thread.
+
+    Parameters
+    ----------
+    scenario, number
+        What, and on which luck.
+    progress
+        Is kept up to date.
+    stores
+        Makes of what requests mean and of the scenario's stores those that policies get.
 
     Returns
     -------
@@ -85,7 +99,7 @@ def replicate(scenario: Scenario, number: int, progress: Progress | None = None)
     started = perf_counter()
     progress = progress if progress is not None else Progress()
     progress.number = number
-    lab = Lab(scenario, number, progress)
+    lab = Lab(scenario, number, progress, stores)
     progress.lab = lab
     with rare_collections():
         try:
@@ -136,8 +150,9 @@ def rare_collections() -> Iterator[None]:
 class Lab:
     """The objects of one replication."""
 
-    def __init__(self, scenario: Scenario, number: int, progress: Progress) -> None:
+    def __init__(self, scenario: Scenario, number: int, progress: Progress, stores: Stores | None = None) -> None:
         self.scenario = scenario
+        self._watch = stores
         self.number = number
         self.progress = progress
         clock = scenario.clock
@@ -175,7 +190,8 @@ class Lab:
         prices = {name: spec.price for name, spec in scenario.providers.items()}
         faults = [*scenario.faults, *self._incidents(luck)]
         self.stores = stores = self._stores(loop, luck, world)
-        runtime = LabRuntime(loop.time, luck, recorder, prices, self.epoch_s, stores)
+        watched = stores if self._watch is None else self._watch(world, stores)
+        runtime = LabRuntime(loop.time, luck, recorder, prices, self.epoch_s, watched)
         providers = self._providers(loop, luck, world, faults)
         self.users = users = Users(
             scenario.traffic,

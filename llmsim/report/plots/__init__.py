@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,6 +69,18 @@ class Plots:
         from llmsim.report.plots.telemetry import cache
 
         return cache(self._result, ax=ax)
+
+    def cache_frontier(self, *, ax: Axes | None = None, **options: Any) -> Figure | Axes:
+        """What each similarity threshold of the semantic cache would be worth, on the luck of this result.
+
+        Runs each replication once more, with a cache that stays empty. `options` are those of
+        `llmsim.report.frontier.frontier`: ``thresholds``, ``tolerance``, ``ttls``.
+        """
+        from llmsim.report.frontier import frontier
+
+        result = self._result
+        known = {"seed": result.seed, "replications": max(1, len(result.replications))}
+        return frontier(result.scenario, **{**known, **options}).plot(ax=ax)
 
     def __repr__(self) -> str:
         names = " ".join(f".{name}()" for name in vars(Plots) if not name.startswith("_"))

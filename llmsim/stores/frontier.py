@@ -1,0 +1,348 @@
+"""What caches with other thresholds would have made of the same questions: one run, replayed for all of them at once.
+
+A run in which a cache has nothing (`RecordedStores`) shows who asks what, when, and when the upstream's answer is
+complete. None of that depends on the threshold, so it is worked out once; what does depend on it (what is kept, what
+is near enough) is replayed for each threshold from the same events.
+
+What a replay takes for granted, and what it does not:
+
+- Answers take as long as they took in a run without hits: an upstream that is less loaded because of the cache would
+  be faster, and one that throttles would throttle less.
+- Answers are kept when they are complete, so a question that comes before that is a miss here too. Calls that failed
+  keep nothing.
+- Each replica has its cache, or all have one: as in the run.
+- A call that another one with the same words was waiting for (`single_flight`) is waited for here, too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim.algorithms.shelf import Shelf
+from llmsim.stores.index import Index, Probe
+
+__all__ = ["EXACT", "MISS", "SEMANTIC", "Cache", "Replayed", "Stream", "bounds", "replay"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MISS, EXACT, SEMANTIC = 0, 1, 2
+
+_INF = float("inf")
+
+
+class Cache(NamedTuple):
+    """A cache to replay."""
+
+    threshold: float  #: least cosine of a hit; inf: equal questions only
+    ttl_s: float = _INF
+    capacity: int = 1 << 62
+    sliding: bool = False  #: a hit renews the time to live
+
+
+@dataclass(eq=False)
+class Stream:
+    """Questions in the order in which they came. Arrays have shape ``(n,)``.
+
+    Parameters
+    ----------
+    asked_s, kept_s
+        When it was asked, and when the upstream's answer would be kept; inf: never.
+    cache
+        Number of the cache that was asked, from 0.
+    place
+        Equal: the same question to the letter, in the same partition of the same cache.
+    partition
+        Equal: may share answers.
+    answer
+        Equal: one answer serves both; -1: unknown, and so never called wrong.
+    changed_s
+        When the right answer last changed, up to when it is asked; -inf: never.
+    probes
+        What an index compares, one for each.
+    size
+        Bytes that its answer takes when it is kept.
+    """
+
+    asked_s: Floats
+    kept_s: Floats
+    cache: Ints
+    place: Ints
+    partition: Ints
+    answer: Ints
+    changed_s: Floats
+    probes: Sequence[Probe]
+    size: Floats
+
+    def __len__(self) -> int:
+        return len(self.asked_s)
+
+    @cached_property
+    def events(self) -> tuple[list[int], list[float]]:
+        """What happens, in order, and when: ``i``: question i is asked; ``~i``: the answer to it is complete."""
+        n = len(self)
+        kept = np.flatnonzero(np.isfinite(self.kept_s))
+        times = np.concatenate([self.kept_s[kept], self.asked_s])
+        events = np.concatenate([~kept, np.arange(n)])
+        order = np.argsort(times, kind="stable")  # at one instant, what is complete is kept before the next asks
+        return events[order].tolist(), times[order].tolist()
+
+    @property
+    def caches(self) -> int:
+        """How many caches were asked."""
+        return int(self.cache.max(initial=-1)) + 1
+
+    def lasts(self, cache: Cache) -> bool:
+        """Whether nothing that such a cache keeps would leave it before the end."""
+        times = self.events[1]
+        return not times or (cache.capacity >= self._most_places and times[-1] - times[0] < cache.ttl_s)
+
+    @cached_property
+    def _most_places(self) -> int:
+        """Different questions that one cache is asked, at most."""
+        _, first = np.unique(self.place, return_index=True)
+        return int(np.bincount(self.cache[first]).max(initial=0))
+
+    def forget_lists(self) -> None:
+        """Let go of what is made of the arrays again when it is needed."""
+        for name in ("events", "columns"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def columns(self) -> _Columns:
+        """What a loop needs of each question, as lists."""
+        names = [(str(number),) for number in range(int(self.partition.max(initial=-1)) + 1)]
+        return _Columns(
+            self.cache.tolist(),
+            self.place.tolist(),
+            [names[number] for number in self.partition.tolist()],
+            [str(number) for number in range(len(self))],
+        )
+
+
+class _Columns(NamedTuple):
+    cache: list[int]
+    place: list[int]
+    partition: list[tuple[str, ...]]
+    entry: list[str]  #: id of the entry that its answer would become
+
+
+class Replayed(NamedTuple):
+    """What a cache did with each question of a stream; arrays have shape ``(n,)``."""
+
+    match: NDArray[np.int8]  #: `MISS`, `EXACT` or `SEMANTIC`
+    made_for: Ints  #: number of the question whose answer was given; -1: none was
+    wrong: NDArray[np.bool_]  #: another question's answer, or an outdated one
+    outdated: NDArray[np.bool_]  #: of these, the outdated ones
+    entry_s: float  #: ∫ entries dt over the time that was asked for
+    byte_s: float  #: ∫ bytes dt over it
+
+
+def replay(
+    stream: Stream,
+    cache: Cache,
+    index: Callable[[], Index] | None,
+    *,
+    most: Floats | None = None,
+    between_s: tuple[float, float] = (0.0, 0.0),
+) -> Replayed:
+    """Ask a cache everything that was asked in a run.
+
+    Parameters
+    ----------
+    stream
+        Of the run.
+    cache
+        Its threshold and how it keeps.
+    index
+        Makes the index of a cache, empty; None: equal questions only.
+    most
+        Of `bounds`: where it is below the threshold, nothing is looked for (unless a search could throw something out).
+    between_s
+        The time over which entries and bytes are added up.
+    """
+    semantic = index is not None and cache.threshold <= 1.0
+    n = len(stream)
+    worth = [semantic] * n if most is None else ((most >= cache.threshold) & semantic).tolist()
+    indices = [index() if index is not None and semantic else None for _ in range(stream.caches)]
+    course = _Course(bytearray(n), [-1] * n, {})
+    if stream.lasts(cache):
+        _replay_lasting(stream, cache.threshold, indices, worth, course)
+    else:
+        _Replay(stream, cache, indices, worth, course).run()
+    return _judged(stream, course, between_s)
+
+
+class _Course(NamedTuple):
+    """What happened in a replay, question by question."""
+
+    match: bytearray
+    made_for: list[int]
+    left_s: dict[int, float]  #: when an entry went
+
+
+def _replay_lasting(
+    stream: Stream, threshold: float, indices: Sequence[Index | None], worth: list[bool], course: _Course
+) -> None:
+    """Where nothing leaves before the end but what is replaced by an answer to the same words."""
+    which, places, partitions, entries = stream.columns
+    probes = stream.probes
+    match, made_for, left_s = course
+    stands = [-1] * (int(stream.place.max(initial=-1)) + 1)
+    for event, now_s in zip(*stream.events, strict=True):
+        if event >= 0:
+            number = stands[places[event]]
+            if number >= 0:
+                match[event] = EXACT
+                made_for[event] = number
+            elif worth[event]:
+                index = indices[which[event]]
+                assert index is not None
+                found = index.nearest(partitions[event], probes[event])
+                if found is not None and found.similarity >= threshold:
+                    match[event] = SEMANTIC
+                    made_for[event] = int(found.id)
+        elif not match[~event]:
+            number = ~event
+            before, stands[places[number]] = stands[places[number]], number
+            if before >= 0:
+                left_s[before] = now_s
+            index = indices[which[number]]
+            if index is not None:
+                index.add(partitions[number], entries[number], probes[number])
+                if before >= 0:
+                    index.remove(partitions[before], entries[before])
+
+
+class _Replay:
+    """With all that makes entries leave. A test holds this and `LocalStore` to each other."""
+
+    def __init__(
+        self, stream: Stream, cache: Cache, indices: Sequence[Index | None], worth: list[bool], course: _Course
+    ) -> None:
+        self._columns = stream.columns
+        self._events = stream.events
+        self._probes = stream.probes
+        self._cache = cache
+        self._indices = indices
+        self._worth = worth
+        self._course = course
+        self._shelves = [Shelf(cache.capacity) for _ in indices]
+        self._put: list[deque[tuple[float, str]]] = [deque() for _ in indices]  # with when they expire
+
+    def run(self) -> None:
+        """From the first event to the last."""
+        which, places, _, entries = self._columns
+        match, made_for, _ = self._course
+        renewed_s = self._cache.ttl_s if self._cache.sliding else None
+        for event, now_s in zip(*self._events, strict=True):
+            number = event if event >= 0 else ~event
+            if event < 0:
+                if not match[number]:
+                    self._keep(number, entries[number], now_s)
+                continue
+            shelf = self._shelves[which[number]]
+            entry, how = shelf.find(places[number], now_s), EXACT
+            if entry is None and (self._worth[number] or self._dead(which[number], now_s)):
+                entry, how = self._nearest(number, shelf, now_s), SEMANTIC
+            if entry is not None:
+                match[number], made_for[number] = how, int(entry)
+                shelf.touch(entry, None if renewed_s is None else now_s + renewed_s)
+
+    def _dead(self, which: int, now_s: float) -> bool:
+        """Whether something has expired and is still there: a search would throw it out if it came across it."""
+        put, shelf = self._put[which], self._shelves[which]
+        if self._cache.sliding:
+            return self._cache.ttl_s < _INF and self._indices[which] is not None
+        while put and put[0][1] not in shelf:
+            put.popleft()
+        return bool(put) and put[0][0] <= now_s and self._indices[which] is not None
+
+    def _nearest(self, number: int, shelf: Shelf, now_s: float) -> str | None:
+        index = self._indices[self._columns.cache[number]]
+        assert index is not None
+        while (found := index.nearest(self._columns.partition[number], self._probes[number])) is not None:
+            if shelf.lives(found.id, now_s):
+                return found.id if found.similarity >= self._cache.threshold else None
+            shelf.drop(found.id)
+            self._forget(found.id, index, now_s)
+        return None
+
+    def _keep(self, number: int, entry: str, now_s: float) -> None:
+        which, place = self._columns.cache[number], self._columns.place[number]
+        index = self._indices[which]
+        if index is not None:
+            index.add(self._columns.partition[number], entry, self._probes[number])
+        expires_s = now_s + self._cache.ttl_s
+        for gone in self._shelves[which].put(entry, place, expires_s=expires_s, now_s=now_s):
+            self._forget(gone, index, now_s)
+        self._put[which].append((expires_s, entry))
+
+    def _forget(self, entry: str, index: Index | None, now_s: float) -> None:
+        number = int(entry)
+        self._course.left_s[number] = now_s
+        if index is not None:
+            index.remove(self._columns.partition[number], entry)
+
+
+def _judged(stream: Stream, course: _Course, between_s: tuple[float, float]) -> Replayed:
+    """Whose answers were wrong, which no cache knows, and how much was kept for how long."""
+    match, made_for = np.frombuffer(course.match, dtype=np.int8), np.array(course.made_for, dtype=np.int64)
+    hit = match != MISS
+    answer, given = stream.answer, stream.answer[made_for]
+    other = hit & (answer >= 0) & (given >= 0) & (answer != given)
+    outdated = hit & ~other & (stream.changed_s > stream.kept_s[made_for])
+    left_s = np.full(len(stream), _INF)
+    left_s[list(course.left_s)] = list(course.left_s.values())
+    begin_s, end_s = between_s
+    lasted_s = np.where(hit, 0.0, np.minimum(left_s, end_s) - np.maximum(stream.kept_s, begin_s))
+    lasted_s = np.maximum(lasted_s, 0.0)
+    return Replayed(
+        match, made_for, other | outdated, outdated, float(lasted_s.sum()), float((lasted_s * stream.size).sum())
+    )
+
+
+def bounds(stream: Stream, index: Callable[[], Index]) -> Floats:
+    """How near anything could be to each question, whatever a cache keeps; shape ``(n,)``.
+
+    That is how near the nearest would be if every answer had been kept by then and none had left, since an index finds
+    nothing that is further away when it has more to choose from. Who asks what others have asked to the letter is
+    compared with all there is at the end, as it matters only where those got somebody else's answer.
+    """
+    which, places, partitions, entries = stream.columns
+    probes = stream.probes
+    indices = [index() for _ in range(stream.caches)]
+    most = np.full(len(stream), -1.0)
+    stands: dict[int, int] = {}
+    often = np.bincount(stream.place)[stream.place] > 1
+    alone = (~often).tolist()
+    for event in stream.events[0]:
+        number = event if event >= 0 else ~event
+        everything = indices[which[number]]
+        if event < 0:
+            if stands.setdefault(places[number], number) == number:
+                everything.add(partitions[number], entries[number], probes[number])
+        elif alone[number]:
+            found = everything.nearest(partitions[number], probes[number])
+            if found is not None:
+                most[number] = found.similarity
+    by_place = np.full(int(stream.place.max(initial=-1)) + 1, -1.0)
+    for number in np.unique(np.where(often, stream.place, -1), return_index=True)[1].tolist():
+        if not often[number]:
+            continue
+        everything, before = indices[which[number]], stands.get(places[number])
+        if before is not None:
+            everything.remove(partitions[before], entries[before])
+        found = everything.nearest(partitions[number], probes[number])
+        if found is not None:
+            by_place[places[number]] = found.similarity
+        if before is not None:
+            everything.add(partitions[before], entries[before], probes[before])
+    return np.where(often, by_place[stream.place], most)
