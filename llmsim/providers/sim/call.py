@@ -289,7 +289,7 @@ class Call:
 
     def _chunk(self, tokens: int) -> Chunk:
         self._delivered += tokens
-        if self._delivered >= self.tokens:
+        if self._delivered >= self.tokens and not self.finish_reason:  # before the server comes to say so
             self.usage = _usage(Usage, (self.input_tokens, self.tokens, self.cached_tokens))
             self.finish_reason = self.plan.finish_reason
         return _chunk(Chunk, (self.words(self._delivered - tokens, self._delivered), tokens))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.distributions import Constant, Distribution, Mixture, Part
-from llmsim.providers.sim.latency import PromptCache, StreamStall
+from llmsim.providers.sim.latency import Load, PromptCache, StreamStall
 
 if TYPE_CHECKING:
     from llmsim.providers.sim.spec import SimProvider
@@ -178,6 +179,12 @@ class _Silence:
         return seconds
 
 
+@lru_cache(maxsize=64)
+def _by_slots(load: Load, slots: int) -> list[tuple[float, float]]:
+    """The multipliers with so many slots in use."""
+    return [load.multipliers(busy / slots) for busy in range(slots + 1)]
+
+
 class Timing:
     """What a provider prepares from its spec, once.
 
@@ -210,8 +217,7 @@ class Timing:
         self._meter: RateMeter | None = None
         if load is not None and load.of == "slots":
             assert spec.concurrency is not None, "SimProvider sees to that"
-            slots = spec.concurrency
-            self._by_slots = [load.multipliers(busy / slots) for busy in range(slots + 1)]
+            self._by_slots = _by_slots(load, spec.concurrency)
         elif load is not None:
             self._meter = RateMeter(load.averaged_over)
 
