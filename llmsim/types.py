@@ -342,7 +342,7 @@ class Response:
         if self.outcome is not None:
             return
         self.outcome = outcome
-        callbacks, self._callbacks = self._callbacks, None
+        callbacks, self._callbacks, self._taps = self._callbacks, None, None  # taps may refer to it: no circles
         if callbacks is not None:
             run_callbacks(callbacks, outcome, self._stream.usage)
 

@@ -17,6 +17,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # jsonschema would ask it about URIs, which nothing here does; importing it compiles grammars for a second.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
+# Two processes run the suite: threads of polars in each would wait for each other, over tables of a few rows.
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
+
 # As Hypothesis has it where CI is set: how long an example takes says how busy the machine is, and nothing about it.
 # The suite takes a minute; `HYPOTHESIS_PROFILE=thorough pytest -m hypothesis`, as CI does, tries more.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)

@@ -1,11 +1,12 @@
 """A response ends exactly once, whoever ends it."""
 
 import asyncio
+import weakref
 
 import pytest
 
 from llmsim.errors import PolicyError, StreamBroken
-from llmsim.types import NO_LIMITS, Chunk, Limits, Request, Response, Usage, WholeAnswer
+from llmsim.types import NO_LIMITS, Chunk, Limits, Request, Response, Tap, Usage, WholeAnswer
 
 
 class Scripted:
@@ -54,6 +55,22 @@ def test_iterating_to_the_end():
         assert ended(response) == [("ok", Usage(10, 2))]  # late listeners are told at once
 
     asyncio.run(main())
+
+
+def test_a_tap_that_knows_its_response_is_freed_with_it():
+    """Else every answer that goes into a cache waits for the cyclic collector: a fifth of the time of a run."""
+
+    class Knows(Tap):
+        """As a cache's does."""
+
+    async def main():
+        response = Response(Scripted([Chunk("a")]))
+        tap = response.tap(Knows())
+        tap.response = response
+        await response.aclose()
+        return weakref.ref(tap)
+
+    assert asyncio.run(main())() is None
 
 
 def test_an_error_in_the_middle_ends_it():

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from llmsim.report.columns import COLUMNS, WINDOW_PERCENTILES
 from llmsim.telemetry.columns import TABLES, Column
@@ -53,47 +54,43 @@ def frame(replications: Sequence[Replication], table: str, duration_s: float = m
     duration_s
         Length of the measured time: what arrives later belongs to the drain.
     """
-    columns = {
-        column.name: _column(column, [replication.tables[table][column.name] for replication in replications])
-        for column in TABLES[table]
-    }
+    parts = [replication.tables[table] for replication in replications]
+    raw: dict[str, pl.Series] = {}
+    made: list[pl.Expr] = []
+    for column in TABLES[table]:
+        raw[column.name], meant = _column(column, [part[column.name] for part in parts])
+        made += [] if meant is None else [meant.alias(column.name)]
     # Every column of a table has its rows.
-    first = TABLES[table][0].name
-    rows = [len(replication.tables[table][first].values) for replication in replications]
+    rows = [len(part[TABLES[table][0].name].values) for part in parts]
     numbers = np.repeat(np.array([replication.number for replication in replications], dtype=np.int32), rows)
-    whole = pl.DataFrame({"replication": numbers, **columns})
     if table != "events":
-        whole = whole.with_columns(
-            request_id=pl.concat_str("session", "step", "user_retry", separator="/"), window=_window(whole, duration_s)
-        )
+        made.append(pl.concat_str("session", "step", "user_retry", separator="/").alias("request_id"))
+        made.append(_window(raw["arrival_s"].to_numpy(), duration_s).alias("window"))
+    # All at once, and nothing in parallel: asking polars for a column takes longer than making it.
+    whole = pl.DataFrame({"replication": numbers, **raw}).with_columns_seq(made)
     if table == "requests":
-        whole = whole.with_columns(tpot_s=_tpot())
-    return whole.select(column.name for column in COLUMNS[table])
+        whole = whole.with_columns_seq(tpot_s=_tpot())
+    return whole.select_seq(column.name for column in COLUMNS[table])
 
 
-def _column(column: Column, parts: Sequence[ColumnData]) -> pl.Series:
-    """One column of all replications."""
-    if column.kind == "category":
-        coded = [_decode(part) for part in parts]
-        return pl.concat(coded) if coded else pl.Series(dtype=pl.Categorical)
-    dtype = _TYPES[column.kind]
+def _column(column: Column, parts: Sequence[ColumnData]) -> tuple[pl.Series, pl.Expr | None]:
+    """One column of all replications as it was recorded, and what it means, where that is something else."""
     if column.kind == "text":
-        texts = [text for part in parts for text in part.values]
-        return pl.Series(texts, dtype=pl.String)
+        return pl.Series([text for part in parts for text in part.values], dtype=pl.String), None
     values = np.concatenate([part.values for part in parts]) if parts else np.empty(0)
-    series = pl.Series(values, dtype=dtype)
-    return series.fill_nan(None) if column.kind in ("f4", "f8") else series
+    if column.kind != "category":
+        is_float = column.kind in ("f4", "f8")
+        return pl.Series(values, dtype=_TYPES[column.kind]), pl.col(column.name).fill_nan(None) if is_float else None
+    names = [part.categories or () for part in parts]
+    before = np.cumsum([0, *map(len, names)])[:-1]  # codes count within their own replication
+    codes = values + np.repeat(before, [len(part.values) for part in parts])
+    words = pl.lit(pl.Series([name for some in names for name in some], dtype=pl.String)).cast(pl.Categorical)
+    return pl.Series(codes, dtype=pl.UInt32), words.gather(pl.col(column.name))
 
 
-def _decode(part: ColumnData) -> pl.Series:
-    names = pl.Series(part.categories or (), dtype=pl.Categorical)
-    return names.gather(pl.Series(part.values, dtype=pl.UInt32))
-
-
-def _window(whole: pl.DataFrame, duration_s: float) -> pl.Series:
-    arrival = whole["arrival_s"].to_numpy()
-    number = (arrival >= 0).astype(np.uint32) + (arrival >= duration_s)
-    return pl.Series(WINDOW.categories, dtype=WINDOW).gather(pl.Series(number))
+def _window(arrival_s: NDArray[np.float64], duration_s: float) -> pl.Expr:
+    number = (arrival_s >= 0).astype(np.uint32) + (arrival_s >= duration_s)
+    return pl.lit(pl.Series(WINDOW.categories, dtype=WINDOW)).gather(pl.Series(number, dtype=pl.UInt32))
 
 
 def _tpot() -> pl.Expr:

@@ -139,7 +139,7 @@ class Account:
             if level < 0:
                 return self._refuse(amounts, now)
             levels.append(level)
-        for meter, level in zip(self.meters, levels, strict=True):
+        for meter, level in zip(self.meters, levels):  # noqa: B905 - strict would be a fifth of the time of all this
             meter.level = level
         return (now, taken, output, levels)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from llmsim.distributions import Distribution, Normal
+from llmsim.distributions import Distribution
 from llmsim.luck import Luck
 from llmsim.providers.sim.conditions import Phase
 from llmsim.providers.sim.draws import CallLuck
@@ -55,7 +55,7 @@ class Answers:
         if output.refusals:
             self.columns["refusal"] = None
         if output.variation:
-            self.columns["length"] = Normal()
+            self.columns["length"] = output.spread
         self._refusal = self._length = -1  # where they stand in a call's luck
         self._defect = CallLuck(luck, provider, {"defect": None, "cut_at": None})
 
@@ -79,9 +79,9 @@ class Answers:
         output = self._output
         if output.refusals and row[self._refusal] < output.refusals * phase.refusals:
             return Plan(REFUSAL_TOKENS if most is None else min(REFUSAL_TOKENS, most), "refusal")
-        z = row[self._length] if output.variation else 0.0
-        natural = output.tokens(natural, z, phase.length)
-        kept = natural if most is None else min(natural, most)
+        spread = row[self._length] if self._length >= 0 else 1.0
+        natural = round(natural * output.length * phase.length * spread) or 1
+        kept = natural if most is None or natural <= most else most
         if request.response_schema is None and kept == natural:
             return _stops(kept)
         text = None

@@ -124,7 +124,8 @@ class Call:
         self.longest_gap_s *= scale
         if stall is not None:
             self.end_s = end_s = end_s + stall[1]
-            self.longest_gap_s = float(self._all_gaps().max())
+            gap_s = self._slots().gaps.gap(self.place, stall[0]) * scale + stall[1]
+            self.longest_gap_s = max(self.longest_gap_s, gap_s)
         loop = self.provider.loop
         fails_after = self.plan.fails_after
         if self.tokens > 1 and self.waiter is not None and fails_after != 0:  # an error that comes first is no answer
@@ -154,7 +155,7 @@ class Call:
             waiter.set_result(None)
         if reader is not None and not reader.done():
             reader.set_result(None)
-        self._slots().release(self)
+        self.provider.server.release(self)  # type: ignore[attr-defined]  # `_slots`, without the call
 
     def _break(self) -> None:
         """The server fails in the middle of the answer."""
@@ -288,7 +289,7 @@ class Call:
 
     def _chunk(self, tokens: int) -> Chunk:
         self._delivered += tokens
-        if self._delivered >= self.tokens:
+        if self._delivered >= self.tokens and not self.finish_reason:  # before the server comes to say so
             self.usage = _usage(Usage, (self.input_tokens, self.tokens, self.cached_tokens))
             self.finish_reason = self.plan.finish_reason
         return _chunk(Chunk, (self.words(self._delivered - tokens, self._delivered), tokens))

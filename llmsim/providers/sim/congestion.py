@@ -9,6 +9,7 @@ drawn in order, and a longer warm-up changes nothing.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,12 @@ _TAPS = 448  # knots back in which it forgets: exp(-14) of its weight is cut off
 _BINS_PER_SHOCK = 20
 _LONGEST_SHOCK = 8  # mean durations: one in 3,000 is cut there
 _FINEST_S, _COARSEST_S = 0.5, 60.0  # bins
+
+
+@lru_cache(maxsize=1)
+def _quadrature() -> tuple[Floats, Floats]:
+    """Nodes and weights of Gauss-Laguerre; finding them takes longer than all else there is to prepare."""
+    return np.polynomial.laguerre.laggauss(64)
 
 
 class SharedCongestion:
@@ -144,7 +151,7 @@ class SharedCongestion:
         if shocks is None or shocks.factor <= 1 or not part:
             return 1.0
         # E[(1 + (factor - 1)·X)**part] for an exponential X, by Gauss-Laguerre.
-        nodes, weights = np.polynomial.laguerre.laggauss(64)
+        nodes, weights = _quadrature()
         size = float(weights @ (1 + (shocks.factor - 1) * nodes) ** part)
         going_on = max(1 - self.bin_s / shocks.duration, 0.0)
         alive = going_on ** np.arange(self._lookback)  # that it is still on, so many bins later

@@ -52,7 +52,13 @@ class EngineSlots:
         pass
 
     def accept(
-        self, request: Request, plan: Plan, row: tuple[float, ...], cached_tokens: int, waiter: asyncio.Future[None]
+        self,
+        request: Request,
+        plan: Plan,
+        row: tuple[float, ...],
+        cached_tokens: int,
+        waiter: asyncio.Future[None],
+        now: float,
     ) -> EngineCall:
         return EngineCall(self._provider, self._server, request.input_tokens, plan, waiter, cached_tokens)
 

@@ -66,6 +66,10 @@ class GapPool:
         one, other = maximum(place), maximum(place + count - (1 << level))
         return place, sums(place + count) - sums(place), one if one > other else other
 
+    def gap(self, place: int, number: int) -> float:
+        """One of a window's gaps, counted from 0, in seconds."""
+        return self.constant if self.constant is not None else float(self.gaps[(place + number) % _POOL])
+
     def window(self, place: int, count: int) -> Floats:
         """The window's gaps, shape ``(count,)``."""
         if self.constant is not None:

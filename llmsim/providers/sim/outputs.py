@@ -8,12 +8,15 @@ llama-3-8B's to a DSPy prompt. "Missing brackets" of gpt-4o were answers cut at 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim.distributions import Distribution, Normal
 from llmsim.units import Multiplier, Ratio
 
 __all__ = ["REFUSAL_TOKENS", "Defect", "JsonDefects", "Output", "Plan", "json_text"]
@@ -97,10 +100,21 @@ class Output:
         """The shares for a prompt style."""
         return self.json_defects_by_style.get(style, self.json_defects)
 
-    def tokens(self, natural: int, z: float, multiplier: float) -> int:
-        """Length of an answer that has `natural` tokens by the traffic; `z` is a standard normal value."""
-        spread = math.exp(self.variation * z - self.variation**2 / 2) if self.variation else 1.0
-        return max(round(natural * self.length * multiplier * spread), 1)
+    @property
+    def spread(self) -> Distribution | None:
+        """What the length of each answer is multiplied by; None: nothing."""
+        return _Spread(self.variation) if self.variation else None
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """Lognormal with mean 1 and this standard deviation of the logarithm."""
+
+    sigma: float
+    mean: ClassVar[float] = 1.0
+
+    def quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.exp(self.sigma * Normal().quantile(u) - self.sigma**2 / 2)
 
 
 class Plan(NamedTuple):

@@ -155,21 +155,22 @@ class SimulatedProvider:
         """A call is here; what becomes of it goes into `arrived`, and `answer` resolves with its answer."""
         if answer.done():
             return  # the caller left while it was on its way
+        now = self.loop.time()
         plan = self._answers.plan(request, truth, number, row, self._phase)
         cached, failure = 0, None
         if self._prompts is not None:
             fixed = None if truth.session is None else truth.session.fixed_tokens
-            cached = self._prompts.cached(request, self.loop.time(), truth.shared_tokens, fixed)
+            cached = self._prompts.cached(request, now, truth.shared_tokens, fixed)
         if self._error >= 0 and row[self._error] < self._error_share:
             failure = self.spec.errors.pick(row[self._error])
-        ticket = self._admit(request, failure, plan.tokens, cached)
+        ticket = self._admit(request, failure, plan.tokens, cached, now)
         if isinstance(ticket, GatewayError):
             arrived.append(ticket)
-            self.loop.wake_at(self.loop.time() + self._rarely(truth, number)[0], answer)
+            self.loop.wake_at(now + self._rarely(truth, number)[0], answer)
             return
         if failure == "in_stream":
             plan = plan._replace(fails_after=int(self._rarely(truth, number)[1] * plan.tokens))
-        call = self.server.accept(request, plan, row, cached, answer)
+        call = self.server.accept(request, plan, row, cached, answer, now)
         arrived.append(call)
         if self.settles:
             call.ticket = ticket
@@ -210,7 +211,7 @@ class SimulatedProvider:
     # -- admission ---------------------------------------------------------------------------------------------
 
     def _admit(
-        self, request: Request, failure: Failure | None, tokens: int, cached: int
+        self, request: Request, failure: Failure | None, tokens: int, cached: int, now: float
     ) -> Ticket | GatewayError | None:
         """What the account charged for the call (None: it has no limits), or what it is answered instead."""
         spec = self.spec
@@ -227,7 +228,7 @@ class SimulatedProvider:
         if account is None:
             return None
         output_tokens = tokens if account.foresees else request.max_tokens
-        outcome = account.admit(request.input_tokens, output_tokens, cached, self.loop.time())
+        outcome = account.admit(request.input_tokens, output_tokens, cached, now)
         if type(outcome) is Refused:
             return self._dialect.refusal(account, outcome, model=request.model or self.model).error(self.name)
         return outcome  # type: ignore[return-value]  # a plain tuple

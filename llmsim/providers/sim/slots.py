@@ -40,9 +40,15 @@ class Server(Protocol):
         """Learn where its columns stand in a call's luck."""
 
     def accept(
-        self, request: Request, plan: Plan, row: tuple[float, ...], cached_tokens: int, waiter: asyncio.Future[None]
+        self,
+        request: Request,
+        plan: Plan,
+        row: tuple[float, ...],
+        cached_tokens: int,
+        waiter: asyncio.Future[None],
+        now: float,
     ) -> Call:
-        """Serve a call whose luck is `row`, now or when its turn comes; `waiter` resolves with its first token."""
+        """Serve a call that comes `now` and whose luck is `row`; `waiter` resolves with its first token."""
 
     def enter(self, phase: Phase, *, outage: bool) -> None:
         """Conditions change; `outage`: everything that runs or waits is lost."""
@@ -73,17 +79,16 @@ class Slots:
         self.columns: dict[str, Distribution | None] = {"ttft": timing.base, "window": None}
         if timing.pace is not None:
             self.columns["pace"] = timing.pace
-        if timing.per_answer is not None:
-            self.columns |= {"stall": None, "stall_place": None}
+        if timing.silence is not None:
+            self.columns |= {"stall": timing.silence, "stall_place": None}
         self._ttft, self._window = 0, 1  # where they stand in a call's luck
         self._pace = self._stall = self._stall_place = -1
-        self._stall_share = 0.0 if timing.per_answer is None else timing.per_answer.probability
         self._reads_prompt = bool(timing.linear or timing.squared)
         self._by_load = spec.load is not None
         self._arrived = timing.arrived if timing.counts_arrivals else None
         self._congestion = congestion
         self._varies = self._by_load or congestion is not None
-        self._has_manners = timing.pace is not None or timing.per_answer is not None
+        self._has_manners = timing.pace is not None or timing.silence is not None
         self._settle = provider.settle if provider.settles else None
         self._slots = math.inf if spec.concurrency is None else spec.concurrency
         self._usable = self._slots  # of them now: a capacity cut takes some away
@@ -99,20 +104,26 @@ class Slots:
         return self.busy >= self._usable and self.waiting >= limit
 
     def accept(
-        self, request: Request, plan: Plan, row: tuple[float, ...], cached_tokens: int, waiter: asyncio.Future[None]
+        self,
+        request: Request,
+        plan: Plan,
+        row: tuple[float, ...],
+        cached_tokens: int,
+        waiter: asyncio.Future[None],
+        now: float,
     ) -> Call:
         tokens = plan.tokens
         window = self.gaps.stretch(row[self._window], tokens - 1) if tokens > 1 else _NO_GAPS
         ttft_s = row[self._ttft]
         if self._reads_prompt:
-            ttft_s = self._timing.ttft(ttft_s, request.input_tokens, cached_tokens)
+            ttft_s += self._timing.prefill(request.input_tokens, cached_tokens)
         call = Call(self._provider, request.input_tokens, plan, ttft_s * self._first, window)
         if cached_tokens:
             call.cached_tokens = cached_tokens
         if self._has_manners:
             call.manner = self._manner(row, tokens)
         call.waiter = waiter
-        call.arrived_s = now = self._loop.time()
+        call.arrived_s = now
         if self._active is not None:
             self._active[call] = None
         if not self.waiting and self.busy < self._usable:
@@ -130,10 +141,10 @@ class Slots:
 
     def _manner(self, row: tuple[float, ...], tokens: int) -> Manner:
         pace = row[self._pace] if self._pace >= 0 else 1.0
-        stall = None
-        if self._stall >= 0 and row[self._stall] < self._stall_share and pace:
-            stall = self._timing.stall(row[self._stall], row[self._stall_place], tokens - 1)
-        return pace, stall
+        gaps = tokens - 1
+        if self._stall < 0 or not row[self._stall] or not pace or not gaps:
+            return pace, None
+        return pace, (int(row[self._stall_place] * gaps), row[self._stall])
 
     def _start(self, call: Call, now: float) -> None:
         first = gap = self._latency

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.distributions import Constant, Distribution, Mixture, Part
-from llmsim.providers.sim.latency import PromptCache, StreamStall
+from llmsim.providers.sim.latency import Load, PromptCache, StreamStall
 
 if TYPE_CHECKING:
     from llmsim.providers.sim.spec import SimProvider
@@ -51,7 +52,7 @@ class PromptCacheState:
             answered that step can have; this part of it all prompts of the route begin with. None: no session.
         """
         tokens = request.input_tokens
-        shared = min(int(tokens * self._share) if shared_tokens is None else shared_tokens, tokens)
+        shared = int(tokens * self._share) if shared_tokens is None else min(shared_tokens, tokens)
         if fixed_tokens is None:
             return self._found(self._key(request), shared, now)
         return self._found(_session(request), shared, now) or self._found(
@@ -62,7 +63,8 @@ class PromptCacheState:
         entry = self._written.get(key)
         if entry is None or now < entry[0] or now > entry[1] + self._ttl:
             return 0
-        shared = min(shared, entry[2])
+        there = entry[2]
+        shared = shared if shared < there else there
         shared -= shared % self._increment
         if shared < self._least:
             return 0
@@ -93,11 +95,12 @@ class PromptCacheState:
     def _write(self, key: str, length: int, first_token_s: float, now: float) -> None:
         written = self._written
         entry = written.get(key)
-        usable, last = first_token_s, max(now, first_token_s)
+        usable = first_token_s
         if entry is not None and now <= entry[1] + self._ttl:
             if entry[2] >= length and entry[0] <= usable:
                 return  # reading it has refreshed it
             usable, length = min(usable, entry[0]), max(length, entry[2])
+        last = max(now, first_token_s)
         written.pop(key, None)
         written[key] = [usable, last, length, last]
         # Forget what expired, so that a long run with many sessions stays small. Being read moves nothing in the dict
@@ -159,6 +162,29 @@ class _Pace:
         return np.where(u < self.flush, 0.0, self.paced.quantile(inner))
 
 
+@dataclass(frozen=True)
+class _Silence:
+    """Seconds that one answer falls silent: `duration` with this probability, else 0. Falls and rises with `u`."""
+
+    probability: float
+    duration: Distribution
+
+    @property
+    def mean(self) -> float:
+        return self.probability * self.duration.mean
+
+    def quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+        seconds, silent = np.zeros_like(u), u < self.probability
+        seconds[silent] = self.duration.quantile(u[silent] / self.probability)
+        return seconds
+
+
+@lru_cache(maxsize=64)
+def _by_slots(load: Load, slots: int) -> list[tuple[float, float]]:
+    """The multipliers with so many slots in use."""
+    return [load.multipliers(busy / slots) for busy in range(slots + 1)]
+
+
 class Timing:
     """What a provider prepares from its spec, once.
 
@@ -172,11 +198,11 @@ class Timing:
         Distribution of the gaps of an answer of usual pace, stalls per gap included.
     linear, squared
         Seconds of prefill per token and per squared token.
-    per_answer
-        The stall that may come once an answer, if there is one.
+    silence
+        Distribution of the stall that may come once an answer, in seconds (0: none); None: there never is one.
     """
 
-    __slots__ = ("_by_slots", "_load", "_meter", "base", "gaps", "linear", "network", "pace", "per_answer", "squared")
+    __slots__ = ("_by_slots", "_load", "_meter", "base", "gaps", "linear", "network", "pace", "silence", "squared")
 
     def __init__(self, spec: SimProvider) -> None:
         self.network: Distribution | None = None if spec.network == Constant(0.0) else spec.network
@@ -185,34 +211,19 @@ class Timing:
         self.pace: Distribution | None = None if plain else _Pace(spec.flush, spec.pace)
         self.linear = spec.prefill.per_1k / 1e3
         self.squared = spec.prefill.per_1k_squared / 1e6
-        self.gaps, self.per_answer = _gaps(spec.inter_token, spec.stall)
+        self.gaps, self.silence = _gaps(spec.inter_token, spec.stall)
         self._load = load = spec.load
         self._by_slots: list[tuple[float, float]] | None = None
         self._meter: RateMeter | None = None
         if load is not None and load.of == "slots":
             assert spec.concurrency is not None, "SimProvider sees to that"
-            slots = spec.concurrency
-            self._by_slots = [load.multipliers(busy / slots) for busy in range(slots + 1)]
+            self._by_slots = _by_slots(load, spec.concurrency)
         elif load is not None:
             self._meter = RateMeter(load.averaged_over)
 
-    def ttft(
-        self, base_s: float, input_tokens: int, cached_tokens: int = 0, *, load: float = 1.0, network_s: float = 0.0
-    ) -> float:
-        """Seconds from the start of service to the first token at the caller; arrays give arrays.
-
-        Parameters
-        ----------
-        base_s, network_s
-            This call's draws from `base` and `network`.
-        input_tokens, cached_tokens
-            Of the prompt; how many of these are in the prompt cache.
-        load
-            The multiplier `load_factors` gave.
-        """
-        fresh = input_tokens - cached_tokens
-        prefill_s = fresh * (self.linear + self.squared * (input_tokens + cached_tokens))
-        return network_s + (base_s + prefill_s) * load
+    def prefill(self, input_tokens: int, cached_tokens: int) -> float:
+        """Seconds that reading a prompt takes, of which so much is in the prompt cache."""
+        return (input_tokens - cached_tokens) * (self.linear + self.squared * (input_tokens + cached_tokens))
 
     def load_factors(self, busy: int, now: float) -> tuple[float, float]:
         """Multipliers of TTFT and of gaps for a call that starts now.
@@ -241,21 +252,6 @@ class Timing:
         if self._meter is not None:
             self._meter.arrival(now)
 
-    def stall(self, u: float, place: float, gaps: int) -> tuple[int, float] | None:
-        """A stall per answer, if this call has one: after how many gaps, and its seconds on top.
-
-        Parameters
-        ----------
-        u, place
-            This call's uniforms: whether and how long, and where.
-        gaps
-            Of its answer; 0 if it is flushed (its pace is 0), as there is nothing to stall in.
-        """
-        if self.per_answer is None or not gaps or u >= self.per_answer.probability:
-            return None
-        inner = np.array([u / self.per_answer.probability])
-        return int(place * gaps), float(self.per_answer.duration.quantile(inner)[0])
-
 
 def mean_service_s(spec: SimProvider, input_tokens: float, output_tokens: float, *, full: bool = False) -> float:
     """Mean seconds of a slot that a call takes, with prompts and answers of mean length, nothing cached.
@@ -278,17 +274,17 @@ def mean_service_s(spec: SimProvider, input_tokens: float, output_tokens: float,
         return company * prefill_s + gaps * (engine.decode_step + company * engine.decode_sequence)
     timing = Timing(spec)
     pace = 1.0 if timing.pace is None else timing.pace.mean
-    stall = timing.per_answer.probability * timing.per_answer.duration.mean if timing.per_answer is not None else 0.0
+    stall = timing.silence.mean if timing.silence is not None else 0.0
     slower = spec.load.multipliers(1.0) if full and spec.load is not None and spec.load.of == "slots" else (1.0, 1.0)
     first = (spec.ttft.mean + input_tokens * (timing.linear + timing.squared * input_tokens)) * slower[0]
     return first + gaps * timing.gaps.mean * pace * slower[1] + (stall * (1 - spec.flush) if gaps else 0.0)
 
 
-def _gaps(inter_token: Distribution, stall: StreamStall | None) -> tuple[Distribution, StreamStall | None]:
-    """Gaps with the stalls that may come with any of them, and the stall that is left to each answer."""
+def _gaps(inter_token: Distribution, stall: StreamStall | None) -> tuple[Distribution, Distribution | None]:
+    """Gaps with the stalls that may come with any of them, and the silences that are left to each answer."""
     if stall is None or not stall.probability:
         return inter_token, None
     if stall.per == "answer":
-        return inter_token, stall
+        return inter_token, _Silence(stall.probability, stall.duration)
     parts = (Part(1 - stall.probability, inter_token), Part(stall.probability, stall.duration))
     return Mixture(parts), None

@@ -72,6 +72,10 @@ def test_an_answer_that_stalls_once_is_late_by_that_and_a_limit_on_gaps_sees_it(
     assert limited.word == "stream_stalled"
     assert 1 <= limited.tokens == limited.error.tokens_delivered <= 10
     assert limited.end_s == pytest.approx(0.2 + (limited.tokens - 1) * 0.01 + 1.0)
+    many = play(spec, lambda bench: [bench.go(number, how=how, tokens=6, gap_s=1.0) for number in range(100)])
+    assert {visit.tokens for visit in many} == {1, 2, 3, 4, 5}, "after any of them"
+    flushed = dataclasses.replace(spec, flush=1.0)
+    assert [_one(flushed).end_s, _one(spec, tokens=1).end_s] == pytest.approx([0.2, 0.2]), "nothing to stall in"
 
 
 def test_a_limit_on_gaps_looks_at_what_is_still_to_come():
@@ -115,6 +119,9 @@ def test_a_full_server_is_slower():
     seen = play(_spec(load=curve, concurrency=4), lambda bench: [bench.go(number, tokens=11) for number in range(4)])
     assert [visit.first_s for visit in seen] == pytest.approx([0.2, 0.4, 0.6, 0.8])
     assert seen[3].end_s - seen[3].first_s == pytest.approx(0.2)
+    far = _spec(load=curve, concurrency=4, network=Constant(0.1), prefill=Prefill(per_1k=0.01))
+    seen = play(far, lambda bench: [bench.go(number, input_tokens=2000) for number in range(4)])
+    assert seen[3].first_s == pytest.approx(0.1 + 4 * (0.2 + 0.02)), "not the network"
 
 
 def test_load_by_requests_counts_those_that_queue():
