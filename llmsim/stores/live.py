@@ -31,6 +31,10 @@ class LiveStores:
     def open(self, spec: StoreSpec, run: Run) -> AnswerStore:
         if spec.backend == "exact":
             return LocalStore(spec)
+        if spec.backend == "redis":
+            from llmsim.stores.redis import RedisStore
+
+            return RedisStore(spec, run, self._redis, self._embedder)
         raise NotImplementedError(spec.backend)
 
     def judge(self, run: Run) -> Judge | None:
