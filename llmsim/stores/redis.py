@@ -55,6 +55,9 @@ VERSION = 1  #: of the layout; what another version wrote is not looked at
 #: Bytes of an entry in Redis besides its JSON and the numbers of its vector: measured, see "What it costs".
 OVERHEAD_BYTES = 1500
 
+#: Of letting 128 entries go, after a capacity was made smaller; with still more, the next write goes on.
+_LAPS = 1000
+
 
 class RedisStore:
     """Implements `AnswerStore` on Redis 8.
@@ -114,7 +117,7 @@ class RedisStore:
         vectors = self._vectors(question.partition, probe)
         for _ in range(4):  # more in a row that cannot be read are no accident; the next request goes on with them
             got = await self._link.run(NEAREST, self._prefix, vectors, _bytes(probe), repr(float(now_s)))
-            if not isinstance(got, list):
+            if not isinstance(got, list) or len(got) != 5:
                 return None
             place, match = _match(got, question, probe)
             if match is not None:
@@ -142,7 +145,9 @@ class RedisStore:
             vector,
             *bounds,
         )
-        while within == 0:  # the capacity was larger before
+        for _ in range(_LAPS):
+            if within != 0:
+                break
             within = await self._link.run(TRIM, self._prefix, told, *bounds)
         use.writes += self._embedder is not None
 
@@ -164,8 +169,11 @@ class RedisStore:
             assert self._embedder is not None
             use.embedded_tokens += self._embedder.tokens(question)
             question.probe = await self._embedder.probe(question)
-        vector = np.asarray(question.probe, dtype=np.float64)
-        length = float(np.linalg.norm(vector)) if vector.ndim == 1 else math.nan
+        try:
+            vector = np.asarray(question.probe, dtype=np.float64)
+            length = float(np.linalg.norm(vector)) if vector.ndim == 1 else math.nan
+        except (ValueError, TypeError):
+            length = math.nan
         if not 0.0 < length < math.inf:
             raise StoreError(f"the embedder made no vector of the question but {_described(question.probe)}")
         return (vector / length).astype(np.float32)
@@ -214,7 +222,7 @@ def _match(got: list[Any], question: Question, probe: Probe) -> tuple[str, Match
 
     place, body, expires, kind, raw = got
     entry = _entry(body, expires, question.partition)
-    if entry is None or kind != b"f32" or len(raw) != 4 * len(probe):
+    if entry is None or kind != b"f32" or not isinstance(raw, bytes) or len(raw) != 4 * len(probe):
         return place, None
     ours, theirs = probe.astype(np.float64), np.frombuffer(raw, dtype="<f4").astype(np.float64)
     length = float(np.linalg.norm(ours) * np.linalg.norm(theirs))

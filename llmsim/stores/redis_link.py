@@ -63,11 +63,12 @@ class RedisLink:
             "timeout": None,  # for a free connection: within ours
             "retry": Retry(NoBackoff(), 1, supported_errors=(Lost,)),
         }
-        pool = None
+        pool: BlockingConnectionPool | None
         try:
             pool = BlockingConnectionPool.from_url(url, **options)
+            pool.connection_class(**pool.connection_kwargs)  # which is where an option that there is not is noticed
         except (ValueError, TypeError):
-            pass
+            pool = None
         if pool is None:  # not inside of except: the message of a wrong port quotes what may be a password
             raise ValueError("the address of a Redis is written like redis://:password@host:6379/0")
         given = pool.connection_kwargs

@@ -306,5 +306,5 @@ def test_no_python_hash_no_pickle_and_names_that_say_whose_they_are(server, look
         await store.put(asked, entry(asked, stored_s=now()), CacheUse())
 
     run(server, script, spec(name="my {cache}:1"))
-    assert all(name.startswith(b"llmsim:1:{my%20%7Bcache%7D%3A1}:") for name in look.keys())
+    assert all(name.startswith(b"llmsim:1:{my%20%7Bcache%7D%3A1}:") for name in look.keys("*"))
     assert look.hget(look.keys("*:e:*")[0], "d").startswith(b'{"id":"r0","partition":["acme"],"key":["hello",null,0.5]')

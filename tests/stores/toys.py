@@ -15,7 +15,7 @@ class ToyEmbedder:
 
     name = "toy"
 
-    def __init__(self, dimensions: int = 16) -> None:
+    def __init__(self, dimensions: int = 64) -> None:
         self.dimensions = dimensions
         self.asked = 0
 
