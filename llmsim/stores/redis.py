@@ -139,7 +139,7 @@ class RedisStore:
             body,
             _expiry(entry.expires_s),
             told,
-            len(body) + len(vector) + OVERHEAD_BYTES,
+            _size(body, len(vector) // 4),
             repr(float(entry.cost_usd)),
             vectors,
             vector,
@@ -160,6 +160,10 @@ class RedisStore:
 
     async def aclose(self) -> None:
         await self._link.aclose()
+
+    def bytes(self, entry: Entry, dimensions: int) -> int:
+        """What an entry counts for in ``capacity_bytes``."""
+        return _size(encoded(entry), dimensions)
 
     async def _probe(self, question: Question, use: CacheUse) -> Probe:
         """The question as a unit vector, float32."""
@@ -189,6 +193,10 @@ def _place(partition: tuple[str, ...], key: Any) -> str:
 
 def _named(entry: Entry) -> tuple[str, str]:
     return _place(entry.partition, entry.key), entry.id
+
+
+def _size(body: bytes, dimensions: int) -> int:
+    return len(body) + 4 * dimensions + OVERHEAD_BYTES
 
 
 def _expiry(expires_s: float) -> str:

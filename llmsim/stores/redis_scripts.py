@@ -60,7 +60,7 @@ end
 local function rank(how, seq, freq, bytes, cost)
   if how == 'lru' then return seq end
   if how == 'lfu' then return freq end
-  return tonumber(redis.call('HGET', S, 'floor') or '0') + freq * cost / bytes
+  return tonumber(redis.call('HGET', S, 'floor') or '0') + freq * cost / math.max(bytes, 1)  -- see algorithms/shelf
 end
 
 local function note(how, place, seq, freq, bytes, cost, vset)
@@ -137,22 +137,26 @@ for _, gone in ipairs(redis.call('ZRANGE', X, '-inf', string.format('%.17g', now
 end
 remove(place)
 if (expires ~= '' and tonumber(expires) <= now) or bytes > most_bytes then return 1 end
+local room = trim(now, capacity - 1, most_bytes - bytes, how, 128)  -- first, or the new one might be the least
 if vset ~= '' then redis.call('VADD', vset, 'FP32', vector, place, 'NOQUANT') end
 redis.call('HSET', E .. place, 'd', body, 'i', id)
 expire(place, expires)
 redis.call('HINCRBY', S, 'bytes', bytes)
 note(how, place, seq, 1, bytes, cost, vset)
-return trim(now, capacity, most_bytes, how, 128)
+return room
 """
 
 _TOUCH = """
 local place, id, expires, how = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if redis.pcall('HGET', E .. place, 'i') ~= id then return 0 end
+local before = redis.call('HGET', E .. place, 'x')
 local order, freq, bytes, cost, vset = notes(place)
 if not order then return 0 end
 redis.call('ZREM', U, order .. place)
 note(how, place, redis.call('HINCRBY', S, 'seq', 1), tonumber(freq) + 1, tonumber(bytes), tonumber(cost), vset)
-if expires ~= 'as it was' then expire(place, expires) end
+if expires ~= 'as it was' and before ~= '' and (expires == '' or tonumber(expires) > (tonumber(before) or 0)) then
+  expire(place, expires)  -- never shorter
+end
 return 1
 """
 

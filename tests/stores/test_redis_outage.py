@@ -61,7 +61,7 @@ def test_killed_and_started_again(tmp_path, append):
         before = [await store.exact(question(text), time.time()) for text in texts]
         server.kill()
         for _ in range(3):
-            with pytest.raises(StoreError, match="redis at 127.0.0.1"):
+            with pytest.raises(StoreError, match=r"redis at 127\.0\.0\.1"):
                 await store.exact(question(texts[0]), time.time())
         server.start()
         start = time.perf_counter()
