@@ -171,8 +171,8 @@ class RedisStore:
 
         if question.probe is None:
             assert self._embedder is not None
-            use.embedded_tokens += self._embedder.tokens(question)
             question.probe = await self._embedder.probe(question)
+            use.embedded_tokens += self._embedder.tokens(question)  # afterwards, since some know only then
         try:
             vector = np.asarray(question.probe, dtype=np.float64)
             length = float(np.linalg.norm(vector)) if vector.ndim == 1 else math.nan
