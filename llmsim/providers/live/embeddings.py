@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import math
 from collections.abc import Coroutine, Sequence
@@ -53,15 +54,13 @@ class OpenAIEmbeddings:
     timeout_s
         Longest wait for a vector. 2 s is what LiteLLM's and aisix's semantic caches allow.
     price
-        Per token. None: the price that OpenAI lists, if `base_url` is OpenAI's and genai-prices knows the model (then
-        it may be found in ``price``), else nothing.
+        Per token. None: the price that OpenAI lists, if `base_url` is OpenAI's and genai-prices knows the model, else
+        nothing.
 
     Attributes
     ----------
     name
         What its vectors are filed under: those of two names are never compared.
-    price
-        Per input token.
 
     Examples
     --------
@@ -91,7 +90,7 @@ class OpenAIEmbeddings:
         self.dimensions = dimensions
         self.timeout_s = timeout_s
         self.name = f"{model}/{dimensions}" if shorten else model
-        self.price = _listed(model, base_url) if price is None else price
+        self._price = price
         self._shorten = shorten
         self._key = EnvironmentKey(api_key_env)
         self._certificates = certificates(httpx.URL(base_url).scheme)
@@ -99,6 +98,11 @@ class OpenAIEmbeddings:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._counts: dict[str, int] = {}
+
+    @functools.cached_property
+    def price(self) -> TokenPrice:
+        """Per input token."""  # looked up when it is wanted: the list takes a second to load
+        return _listed(self.model, self.base_url) if self._price is None else self._price
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r}, base_url={self.base_url!r}, api_key_env={self._key.variable!r})"

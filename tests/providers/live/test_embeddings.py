@@ -189,6 +189,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(monkeypatch: Any, caplog: A
         shown = [
             str(frame.locals) for frame in told.stack if "llmsim/" in frame.filename and "tests" not in frame.filename
         ]
+        assert shown
         assert not [text for text in ["".join(told.format()), *shown] if KEY in text]
 
     for answer in (failure(401, message=f"no such key {KEY}"), Answer([KEY.encode()]), hang_up(), hang()):
