@@ -53,7 +53,7 @@ __all__ = ["RedisStore"]
 VERSION = 1  #: of the layout; what another version wrote is not looked at
 
 #: Bytes of an entry in Redis besides its JSON and the numbers of its vector: measured, see "What it costs".
-OVERHEAD_BYTES = 1500
+OVERHEAD_BYTES = 2000
 
 #: Of letting 128 entries go, after a capacity was made smaller; with still more, the next write goes on.
 _LAPS = 1000

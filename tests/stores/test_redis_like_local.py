@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores.redis_server import RedisServer, needs_redis
-from stores.toys import ToyEmbedder, entry, question, spec
+from stores.redis_toys import ToyEmbedder, entry, question, spec
 
 from llmsim.gateway.caching import CacheUse
 from llmsim.stores.index import Found

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from loopback import LoopbackServer, Seen, stream
 from stores.redis_server import RedisServer, needs_redis
-from stores.toys import ToyEmbedder
+from stores.redis_toys import ToyEmbedder
 
 from llmsim.gateway.pipeline import Gateway
 from llmsim.gateway.policies.semantic_cache import SemanticCache

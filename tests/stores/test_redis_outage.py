@@ -8,7 +8,7 @@ import time
 
 import pytest
 from stores.redis_server import RedisServer, needs_redis
-from stores.toys import ToyEmbedder, entry, question, spec
+from stores.redis_toys import ToyEmbedder, entry, question, spec
 
 from llmsim.gateway.caching import CacheUse, StoreError
 from llmsim.stores.redis import RedisStore

@@ -9,7 +9,7 @@ import traceback
 
 import pytest
 from stores.fake_redis import FakeRedis
-from stores.toys import ToyEmbedder, entry, question, spec
+from stores.redis_toys import ToyEmbedder, entry, question, spec
 
 from llmsim.gateway.caching import CacheUse, StoreError
 
