@@ -19,10 +19,13 @@ class FakeRedis:
         Close by RST, after the answer.
     cut
         Close after the answer.
+    refuse
+        So many connections are closed by their first command, before any that get the answer.
     """
 
-    def __init__(self, answer: bytes | None, *, reset: bool = False, cut: bool = False) -> None:
+    def __init__(self, answer: bytes | None, *, reset: bool = False, cut: bool = False, refuse: int = 0) -> None:
         self.answer, self.reset, self.cut = answer, reset, cut
+        self.refuse = refuse
         self.open = self.most_open = 0
 
     async def __aenter__(self) -> FakeRedis:
@@ -45,6 +48,9 @@ class FakeRedis:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             while await self._command(reader):
+                if self.refuse > 0:
+                    self.refuse -= 1
+                    return
                 if self.answer:
                     writer.write(self.answer)
                     await writer.drain()

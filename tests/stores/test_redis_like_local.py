@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import random
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ pytestmark = needs_redis
 
 TOY = ToyEmbedder(24)
 START_S = 4e9  #: of the story's clock: so late that Redis's own lets nothing expire
-WORDS = [f"{verb} {thing}" for verb in ("open", "close", "lose") for thing in ("account", "card", "letter", "door")]
+WORDS = [f"{verb} {thing}" for verb in ("open", "close") for thing in ("account", "card", "letter")]
 PARTITIONS = [("acme",), ("globex",)]
 numbers = itertools.count()
 
@@ -98,16 +99,20 @@ class Listed:
             del self.kept[entry.partition, entry.key]
 
 
-steps = st.lists(
-    st.tuples(
-        st.sampled_from(["put", "put", "put", "ask", "ask", "near", "touch", "longer", "drop", "wait"]),
-        st.sampled_from(WORDS),
-        st.sampled_from(PARTITIONS),
-        st.integers(0, 9),
-    ),
-    max_size=40,
-)
-few = settings(max_examples=80)
+WHAT = ["put"] * 4 + ["near", "touch", "touch", "touch", "longer", "drop", "wait"]
+
+
+@st.composite
+def steps(draw):
+    """A history that is long enough for everything to be asked for, used again, and forced out."""
+    luck = random.Random(draw(st.integers(0, 2**32)))
+    return [
+        (luck.choice(WHAT), luck.choice(WORDS), luck.choice(PARTITIONS), luck.randint(0, 9))
+        for _ in range(draw(st.integers(1, 60)))
+    ]
+
+
+few = settings(max_examples=40)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +143,7 @@ def made(word, partition, number, now_s, ttl_s):
     return asked, entry(asked, f"e{next(numbers)}", stored_s=now_s, ttl_s=ttl_s, text=text)._replace(cost_usd=cost)
 
 
-@given(steps, st.integers(1, 12), st.booleans())
+@given(steps(), st.integers(1, 8), st.booleans())
 @few
 def test_the_same_answers_as_in_memory(server, script, capacity, mortal):
     """Either entries expire or capacity forces them out: what happens when both do is for the test below."""
@@ -177,7 +182,9 @@ def test_the_same_answers_as_in_memory(server, script, capacity, mortal):
     play(server, spec(1000 if mortal else capacity), both)
 
 
-@given(steps, st.integers(1, 8), st.sampled_from(["lru", "lfu", "cost"]), st.sampled_from([math.inf, 9000.0, 20_000.0]))
+@given(
+    steps(), st.integers(1, 6), st.sampled_from(["lru", "lfu", "cost"]), st.sampled_from([math.inf, 9000.0, 20_000.0])
+)
 @few
 def test_what_is_kept_is_what_should_be(server, script, capacity, eviction, capacity_bytes):
     specified = spec(capacity, capacity_bytes=capacity_bytes, eviction=eviction)

@@ -306,6 +306,36 @@ def test_an_entry_in_the_wrong_place_is_not_given_away(server):
     on(server.url, script)
 
 
+def test_an_answer_in_the_place_of_another_question_is_not_given_away(server):
+    async def script(store):
+        await keep(store, "hello", "good bye")
+        look = server.client()
+        names = {look.hget(name, "i"): name for name in look.keys("*:e:*")}
+        look.hset(names[b"r0"], "d", look.hget(names[b"r1"], "d"))
+        look.close()
+        assert await store.exact(question("hello"), time.time()) is None
+        assert (await store.exact(question("good bye"), time.time())).id == "r1"
+
+    on(server.url, script)
+
+
+def test_vectors_without_an_entry_hide_nothing(server):
+    """Some that no bookkeeping knows of either, nearer than the entry that there is."""
+
+    async def script(store):
+        await keep(store, "hello there")
+        look = server.client()
+        (vset,) = look.keys("*:v:*")
+        vector = store._embedder.vector("hello").astype("f4").tobytes()
+        for number in range(5):
+            look.execute_command("VADD", vset, "FP32", vector, f"stray {number}", "NOQUANT")
+        assert (await store.nearest(question("hello"), time.time(), CacheUse())).entry.words == "hello there"
+        assert look.execute_command("VCARD", vset) == 1
+        look.close()
+
+    on(server.url, script)
+
+
 def test_a_password(tmp_path):
     with RedisServer(tmp_path, "--requirepass", "open sesame/1") as server:
 

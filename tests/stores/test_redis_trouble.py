@@ -16,6 +16,7 @@ from llmsim.gateway.caching import CacheUse, StoreError
 pytest.importorskip("redis", reason="no redis-py in this interpreter (pip install 'llmsim[redis]')")
 
 from llmsim.stores.redis import RedisStore
+from llmsim.stores.redis_codec import encoded
 from llmsim.stores.redis_link import RedisLink
 
 WORDS = ToyEmbedder()
@@ -109,6 +110,22 @@ RUBBISH = [
 @pytest.mark.parametrize("step", STEPS)
 def test_rubbish_is_a_miss_or_a_store_error(step, answer):
     ask_fake(step, answer, timeout="0.1")
+
+
+def test_a_connection_that_is_lost_is_opened_anew_once():
+    nothing = b"*2\r\n$-1\r\n$-1\r\n"
+    assert ask_fake("exact", nothing, refuse=1) is None
+    assert ask_fake("exact", nothing, refuse=2).startswith("redis at 127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    "kind, vector", [(b"f32", b"abc"), (b"f32", b""), (b"int8", b"x" * 4 * WORDS.dimensions), (b"f32", None),
+                     (b"f32", bytes(4 * WORDS.dimensions)), (b"f32", b"\xff" * 4 * WORDS.dimensions)],
+)  # fmt: skip
+def test_an_entry_with_a_vector_that_is_none(kind, vector):
+    parts = [b"place", encoded(KEPT), b"99.0", kind, vector]
+    told = b"".join(b"$-1\r\n" if part is None else b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+    assert ask_fake("nearest", b"*5\r\n" + told) is None
 
 
 def test_nobody_listens():
