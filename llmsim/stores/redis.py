@@ -20,19 +20,33 @@ Redis 8.0 or later, for its vector sets (Valkey and Redis 7 have none), with ``p
 
 What it costs
 -------------
-Measured with Redis 8.2.3, 10,000 real sentences with 384 numbers each, answers of 1 kB, one client on the same
-machine (two cores at 2.8 GHz, shared); tests/benchmarks/bench_redis.py prints it anew:
+Redis 8.2.3 with 10,000 real sentences (banking77, 384 numbers each) and answers of 1 kB, one client on the same machine
+of two cores, which other work kept busy (so the 10th percentile, and the CPU time of Redis, say more than the median);
+``tests/benchmarks/bench_redis.py`` prints it anew:
 
-=================  ==============================================================================================
-=================  ==============================================================================================
+=====================  ==========  ==========  ============  =======================================================
+step                   p10 (ms)    p50 (ms)    CPU (ms)      beside it, in the same run
+=====================  ==========  ==========  ============  =======================================================
+``exact``, a hit       0.17        0.18        0.03          PING 0.08
+``touch``              0.16        0.17        0.05
+``nearest``            1.3         7.8         0.8           VSIM by itself: p10 0.6, p50 0.7, CPU 0.6
+``put``                1.1 to 3.9  1.9 to 9.8  1.3 to 1.8    VADD by itself: p10 0.8, p50 1.3, CPU 1.1
+=====================  ==========  ==========  ============  =======================================================
 
-Vectors are kept as float32 (``NOQUANT``). Redis's default of 8 bits would save 1.1 kB of 2.3 kB per vector, but its
-similarities are off by up to 0.0019 and for 14 of 1,000 questions another entry came out as the nearest; and since no
+With the machine less busy, VSIM took 0.4 ms and VADD 1.0 ms (p50, at 10,000 entries, both in a script). Scripts search
+in Redis's main thread: by these figures a miss (a search and a write) takes 2.6 ms of it, so some 400 misses a second
+are what one Redis can take; hits cost it next to nothing.
+
+An entry takes 4.8 kB: 1.8 kB its hash (1 kB of that the answer), 2.25 kB its vector with the graph around it (1.5 kB
+of that the vector), 0.5 kB the bookkeeping, and the rest Redis's own. ``capacity_bytes`` counts it as its JSON, four
+bytes for each number, and `OVERHEAD_BYTES`.
+
+Vectors are kept as float32 (``NOQUANT``). Redis's default of 8 bits would save 1.15 kB of those 2.25, but its
+similarities are off by up to 0.0019, and for 14 of 1,000 questions another entry came out as the nearest; and since no
 hit may be below the threshold, the true vector would be needed all the same. The cosine that a `Match` bears is
-computed here, from the vector that Redis hands over with the answer: Redis's own score is (1 + cosine)/2.
-A vector is searched for in an HNSW graph, so the nearest may be missed (of 1,000 real questions among 10,000: none);
-what is found is never nearer than it is. Scripts run searches in Redis's main thread: about 1,000 misses a second is
-what one Redis can take.
+computed here, from the vector that Redis hands over with the answer: Redis's own score is (1 + cosine)/2. A vector is
+searched for in an HNSW graph, so the nearest may be missed (of 1,000 real questions among 10,000: one at most); what is
+found is never said to be nearer than it is.
 """
 
 from __future__ import annotations
@@ -75,7 +89,7 @@ class RedisStore:
     embedder
         Makes questions comparable; None: exact matches only. Its ``name``, if it has one, and the number of dimensions
         keep its vectors apart from those of other embedders: after a change equal questions are found as before, and
-        others as soon as somebody has asked again.
+        others once an answer has been written again.
 
     Notes
     -----
