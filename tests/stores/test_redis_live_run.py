@@ -169,12 +169,12 @@ def test_all_that_was_known_is_lost(tmp_path, how):
 def test_a_redis_that_hangs_costs_its_time_limit_and_no_more(tmp_path):
     with RedisServer(tmp_path) as server:
         events = [(1.0, server.freeze), (2.0, server.thaw)]
-        traffic = live(f"{server.url}?socket_timeout=0.1", events, 3.0)
+        traffic = live(f"{server.url}?socket_timeout=0.2", events, 3.5)
     slow = traffic.slowest_s(1.0, 2.2)
-    print(f"slowest while it hangs: {slow:.3f} s; hit rate after {traffic.hit_rate(2.3, 9.9):.2f}")
-    assert len(traffic.between(1.1, 2.0)) >= 8
-    assert 0.1 <= slow < 1.0
-    assert traffic.hit_rate(2.3, 9.9) > 0.6
+    print(f"slowest while it hangs: {slow:.3f} s; hit rate after {traffic.hit_rate(2.5, 9.9):.2f}")
+    assert len(traffic.between(1.0, 2.0)) >= 8
+    assert 0.2 <= slow < 1.5
+    assert traffic.hit_rate(2.5, 9.9) > 0.5
 
 
 def test_pauses_shorter_than_the_limit_are_waited_for(tmp_path):
