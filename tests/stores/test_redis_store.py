@@ -136,7 +136,8 @@ def test_one_entry_a_key(server, look):
         await store.put(asked, new, CacheUse())
         assert await store.exact(asked, now()) == new
         await store.drop(old)  # which is not there any more
-        await store.touch(old, now())
+        await store.touch(old, now(), float("inf"))
+        assert await store.exact(asked, now()) == new  # that was not meant
         assert (await store.nearest(asked, now(), CacheUse())).entry == new
         await store.drop(new)
         await store.drop(new)
