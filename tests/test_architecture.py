@@ -34,6 +34,7 @@ HOMES = {
     "typer": {"cli"},
     "rich": {"cli"},
     "joblib": {"api", "tune", "cli.checks"},
+    "redis": {"stores.redis_link"},
 }
 #: In the code under test, time and chance come from the loop and from addressed luck.
 BANNED = {"time", "random", "secrets", "numpy.random"}

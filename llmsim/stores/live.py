@@ -63,11 +63,9 @@ class LiveStores:
                     f"{run.name} with backend: redis needs the address of a Redis 8; write "
                     'LiveStores(..., redis="redis://127.0.0.1:6379"), or backend: memory'
                 )
-            from llmsim.stores.redis import (  # type: ignore[import-not-found, unused-ignore]
-                RedisStore,
-            )
+            from llmsim.stores.redis import RedisStore
 
-            return RedisStore(spec, run, self._redis, self._embedder)  # type: ignore[no-any-return, unused-ignore]
+            return RedisStore(spec, run, self._redis, self._embedder)
         index = VectorIndex(capacity=spec.capacity, say=partial(_say, run))
         return LocalStore(spec, self._embedder, index)
 

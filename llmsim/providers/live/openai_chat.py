@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import importlib
 import json
-import ssl
 from collections.abc import Coroutine, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,14 +16,13 @@ from llmsim.errors import ConnectionFailed, GatewayError, ServerError, StreamBro
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.providers.live.auth import EnvironmentKey
 from llmsim.providers.live.chat_stream import USAGE_HEADER, ChatStream
+from llmsim.providers.live.endpoint import certificates, check_endpoint, new_client
 from llmsim.providers.live.errors import error_from_answer, error_from_event, error_object
 from llmsim.providers.live.openai_wire import estimate_input, estimate_tokens, payload, piece
 from llmsim.providers.live.sockets import SocketWatch
 from llmsim.types import Request, Response, Usage, WholeAnswer
 
 __all__ = ["OpenAIChat"]
-
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 # httpx imports these in its first call, which would hold up the loop for 100 ms and stand in somebody's TTFT.
 for _module in ("httpcore", "anyio._backends._asyncio"):
@@ -102,7 +98,7 @@ class OpenAIChat:
         include_usage: bool = True,
         context_window: int | None = None,
     ) -> None:
-        _check(name, base_url, extra_headers or {})
+        check_endpoint(name, base_url, extra_headers or {})
         self.name = name
         self.base_url = base_url.rstrip("/")
         self.model = model
@@ -115,7 +111,7 @@ class OpenAIChat:
         self._extra_body = dict(extra_body or {})
         self._deadline_header = deadline_header
         self._include_usage = include_usage
-        self._certificates = _certificates(httpx.URL(base_url).scheme)
+        self._certificates = certificates(httpx.URL(base_url).scheme)
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -267,7 +263,7 @@ class OpenAIChat:
         """The client of the running loop."""
         self._enter_loop()
         if self._client is None:
-            self._client = self._new_client()
+            self._client = new_client(self.base_url, self.connect_timeout_s, self.keep_alive_s, self._certificates)
         return self._client
 
     def _enter_loop(self) -> None:
@@ -283,47 +279,8 @@ class OpenAIChat:
         self._client, self._loop = None, loop
         self._closing.clear()
 
-    def _new_client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            # How many calls may run at once is for policies to say; a limit here would be a hidden queue.
-            limits=httpx.Limits(
-                max_connections=None,
-                max_keepalive_connections=None if self.keep_alive_s > 0 else 0,
-                keepalive_expiry=self.keep_alive_s,
-            ),
-            timeout=httpx.Timeout(None, connect=self.connect_timeout_s),
-            headers={"User-Agent": "llmsim"},
-            # No cookies: they would tie calls together that are independent.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            verify=self._certificates,
-            # A proxy from the environment cannot reach a server on this machine.
-            trust_env=httpx.URL(self.base_url).host not in _LOOPBACK,
-        )
-
     def _keep(self, closing: Coroutine[Any, Any, None]) -> None:
         """Run in the background; the loop itself holds tasks only weakly."""
         task = asyncio.get_running_loop().create_task(closing)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-@functools.cache
-def _certificates(scheme: str) -> ssl.SSLContext:
-    """Whom to trust: loaded once and early, since it takes 20 ms and more, which the loop would stand still.
-
-    Plain http needs no certificates; its context trusts nobody.
-    """
-    return httpx.create_ssl_context() if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def _check(name: str, base_url: str, extra_headers: Mapping[str, str]) -> None:
-    """Refuse what cannot work, without quoting what may be a secret."""
-    if not name:
-        raise ValueError("a provider needs a name: policies address it by that")
-    url = httpx.URL(base_url)
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"base_url of {name!r} must be like https://api.openai.com/v1")
-    if url.userinfo or url.query or url.fragment:
-        raise ValueError(f"base_url of {name!r} must have no user, query or fragment; put the key into api_key_env")
-    if any(header.lower() in ("authorization", "proxy-authorization") for header in extra_headers):
-        raise ValueError(f"extra_headers of {name!r} must not hold credentials; put the key into api_key_env")
