@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 from llmsim.calibrate.similarity import LEVELS, Samples, Similarity, fit_similarity, nearest_samples
 from llmsim.traffic.latents import lucks
 
-__all__ = ["THRESHOLDS", "Check", "Count", "Row", "check_similarity", "fitted_finder", "popular", "real_finder", "replay"]
+__all__ = [
+    "THRESHOLDS",
+    "Check",
+    "Count",
+    "Row",
+    "check_similarity",
+    "fitted_finder",
+    "popular",
+    "real_finder",
+    "replay",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -232,7 +242,9 @@ class Row(NamedTuple):
 
         pairs = zip(self.fitted, self.real, strict=True)
         gaps = np.array([getattr(one, field) - getattr(other, field) for one, other in pairs]) / self.requests
-        wide = float(t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / math.sqrt(len(gaps))) if len(gaps) > 1 else math.inf
+        wide = (
+            float(t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / math.sqrt(len(gaps))) if len(gaps) > 1 else math.inf
+        )
         return float(gaps.mean()), float(gaps.mean()) - wide, float(gaps.mean()) + wide
 
     @property

@@ -29,6 +29,7 @@ _TYPES: dict[str, type[pl.DataType]] = {
     "f4": pl.Float32,
     "f8": pl.Float64,
     "bool": pl.Boolean,
+    "maybe": pl.Boolean,
     "category": pl.Categorical,
     "text": pl.String,
 }
@@ -81,6 +82,9 @@ def _column(column: Column, parts: Sequence[ColumnData]) -> pl.Series:
         texts = [text for part in parts for text in part.values]
         return pl.Series(texts, dtype=pl.String)
     values = np.concatenate([part.values for part in parts]) if parts else np.empty(0)
+    if column.kind == "maybe":
+        known = pl.Series(values, dtype=pl.Int8)
+        return known.replace_strict({1: True, 0: False, -1: None}, return_dtype=pl.Boolean)
     series = pl.Series(values, dtype=dtype)
     return series.fill_nan(None) if column.kind in ("f4", "f8") else series
 
@@ -117,6 +121,8 @@ def to_table(whole: pl.DataFrame, table: str) -> TableData:
             data[column.name] = ColumnData(np.array(series.to_list(), dtype=object))
         elif column.kind in ("f4", "f8"):
             data[column.name] = ColumnData(series.fill_null(math.nan).to_numpy().astype(column.kind))
+        elif column.kind == "maybe":
+            data[column.name] = ColumnData(series.cast(pl.Int8).fill_null(-1).to_numpy().astype("i1"))
         else:
             data[column.name] = ColumnData(series.to_numpy().astype(column.kind))
     return data

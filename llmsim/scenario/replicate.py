@@ -24,6 +24,7 @@ from llmsim.providers.sim.provider import SimulatedProvider
 from llmsim.scenario.runtime import LabRuntime
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.users import Users, Visit
+from llmsim.scenario.vectors import vectors_of
 from llmsim.stores.simulated import SimulatedStores
 from llmsim.telemetry.recorder import Recorder, Replication
 from llmsim.traffic.clients import mixes
@@ -150,6 +151,7 @@ class Lab:
         self.loop: SimLoop | None = None
         self.interrupted = False
         self.notes: list[str] = []
+        self.vectors = vectors_of(scenario)  # here, since nothing is embedded in virtual time
 
     @property
     def event_budget(self) -> int:
@@ -169,7 +171,7 @@ class Lab:
         self.loop = loop
         self.recorder = recorder = Recorder(self.zero_s, loop.time)
         prices = {name: spec.price for name, spec in scenario.providers.items()}
-        runtime = LabRuntime(loop.time, luck, recorder, prices, self.epoch_s, SimulatedStores(world))
+        runtime = LabRuntime(loop.time, luck, recorder, prices, self.epoch_s, SimulatedStores(world, self.vectors))
         faults = [*scenario.faults, *self._incidents(luck)]
         providers = self._providers(loop, luck, world, faults)
         self.users = users = Users(

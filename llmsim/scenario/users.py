@@ -312,8 +312,16 @@ class Users:
     def _cache_columns(self, use: CacheUse, request: Request, outcome: str) -> tuple[object, ...]:
         """What a cache did for a request; whether its answer was right is known to the lab alone."""
         served = use.match if outcome == "ok" else ""
-        wrong = bool(served) and self._world.differs(request.id, use.made_for, use.made_s, self._loop.time())
-        return (served, use.nearest, wrong, use.embedded_tokens, use.queries, use.writes, use.verifications)
+        wrong = self._world.differs(request.id, use.made_for, use.made_s, self._loop.time()) if served else False
+        return (
+            served,
+            use.nearest,
+            -1 if wrong is None else wrong,
+            use.embedded_tokens,
+            use.queries,
+            use.writes,
+            use.verifications,
+        )
 
     def _maybe_retry(self, request: Request, truth: Truth) -> bool:
         """Whether the user presses retry, now or in a while."""

@@ -32,6 +32,7 @@ _LABEL = ("intent", "label", "category")
 _NAMES = {"count": ("count",), "time_s": ("time_s",), "tenant": ("tenant",)}
 _MOST_PROBLEMS = 20  #: shown of a file; more of them is the wrong file
 _MOST_PROMPTS = 200_000  #: different ones: a brute-force look at each would take minutes a request beyond
+_MOST_BLOCKS = 1024  #: that are kept, 8 kB each; older ones are drawn again
 _CSV_FIELD_BYTES = 10_000_000
 
 
@@ -69,7 +70,7 @@ class PromptLog:
     tenants
         Of each row, or empty.
     counted
-        Whether the log says how often something was asked: by a column, or by repeating it.
+        Whether the log says how often something was asked, by a column.
     contradictions
         Texts that have two labels.
     """
@@ -148,7 +149,7 @@ def read_prompts(path: str | Path, *, text: str = "", label: str = "") -> Prompt
         elif intent >= 0 and answer[number] != intent:
             contradictions.add(number)
         rows.append(number)
-        counts.append(row.count)
+        counts.append(row.times)
         times.append(row.time_s)
         tenants.append(row.tenant)
     table.report()
@@ -166,7 +167,7 @@ def read_prompts(path: str | Path, *, text: str = "", label: str = "") -> Prompt
         np.rint(asked).astype(np.int64),
         np.array(rows, dtype=np.int64)[order],
         tuple(tenants[at] for at in order.tolist()) if table.has("tenant") else (),
-        table.has("count") or len(rows) > len(texts),
+        table.has("count"),
         len(contradictions),
     )
 
@@ -174,7 +175,7 @@ def read_prompts(path: str | Path, *, text: str = "", label: str = "") -> Prompt
 class _Row(NamedTuple):
     text: str
     label: str
-    count: int
+    times: int
     time_s: float
     tenant: str
 
@@ -207,10 +208,10 @@ class _Table:
         """Whether there is such a column."""
         return self._column[kind] is not None
 
-    def _lines(self) -> Iterator[tuple[int, str]]:
+    def _lines(self, *, blank: bool = False) -> Iterator[tuple[int, str]]:
         try:
             with self._path.open(encoding="utf-8-sig", newline="") as file:
-                yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
+                yield from ((number, line) for number, line in enumerate(file, 1) if blank or line.strip())
         except UnicodeDecodeError:
             _stop(self._path, "this is not text in UTF-8", "Give a CSV or JSONL file, unpacked.")
         except FileNotFoundError:
@@ -243,22 +244,23 @@ class _Table:
     def _records(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         csv.field_size_limit(_CSV_FIELD_BYTES)
         line = 0
+        first = self._first[0] if self._first is not None else 1
 
         def lines() -> Iterator[str]:
             nonlocal line
-            for number, text in self._lines():
-                line = number
-                yield text
+            for number, text in self._lines(blank=True):  # a prompt may have blank lines in it
+                if number >= first:
+                    line = number
+                    yield text
 
         reader = csv.reader(lines(), strict=True)
         header = next(reader)
-        header[0] = header[0].lstrip("\ufeff")
         try:
             for values in reader:
-                if len(values) != len(header):
+                if values and len(values) != len(header):
                     many = f"{len(values)} values for {len(header)} columns"
                     self._wrong(line, many, 'A prompt with a comma in it stands in quotes: "one, two".')
-                else:
+                elif values:
                     yield line, dict(zip(header, values, strict=True))
         except csv.Error as error:
             self._wrong(line, f"this is no CSV: {error}", 'A quote within quotes is doubled: "he said ""no""".')
@@ -267,13 +269,16 @@ class _Table:
         found = {kind: values.get(name) if name is not None else None for kind, name in self._column.items()}
         text = found["text"]
         if not isinstance(text, str) or not text.strip():
-            return self._wrong(line, "there is no prompt", "Remove the line, or say what was asked.")
+            self._wrong(line, "there is no prompt", "Remove the line, or say what was asked.")
+            return None
         count = _number(found["count"], 1.0)
         if not (count >= 1 and count == int(count)):
-            return self._wrong(line, f"count {found['count']!r} is no number of times", "Write a whole number from 1.")
+            self._wrong(line, f"count {found['count']!r} is no number of times", "Write a whole number from 1.")
+            return None
         time_s = _number(found["time_s"], 0.0)
         if not math.isfinite(time_s) or (self.has("time_s") and found["time_s"] in (None, "")):
-            return self._wrong(line, f"time_s {found['time_s']!r} is no number of seconds", "Write a number, as 12.5.")
+            self._wrong(line, f"time_s {found['time_s']!r} is no number of seconds", "Write a number, as 12.5.")
+            return None
         label, tenant = (str(found[kind]) if found[kind] is not None else "" for kind in ("label", "tenant"))
         return _Row(text, label.strip(), int(count), time_s, tenant)
 
@@ -326,9 +331,8 @@ class PromptMeanings:
 
     Notes
     -----
-    With ``order: zipf`` a log that says how often its prompts were asked is drawn from by that; one that does not, by
-    Zipf's law over its prompts in random order (another in each replication). With ``order: file`` row *i* is asked by
-    arrival *i*, and the first again after the last.
+    With ``order: file`` row *i* is asked by arrival *i*, and the first again after the last, in every replication. Else
+    arrivals draw their texts: by Zipf's law over an order that is random in each replication, or by count.
     """
 
     def __init__(self, topics: Topics, luck: Luck) -> None:
@@ -337,7 +341,7 @@ class PromptMeanings:
         self.log = prompt_log(topics.prompts)
         self._series = luck.series("workload.topic")
         self._in_turn = topics.order == "file"
-        self._edges, self._ranked = (_popularity(self.log, topics.zipf.s, luck)) if not self._in_turn else (None, None)
+        self._popularity = None if self._in_turn else _popularity(self.log, topics, luck)
         self._blocks: dict[int, Ints] = {}
         answer = self.log.answer.tolist()
         self._prompts = [Prompt(answer[number], number, number) for number in range(len(answer))]
@@ -367,22 +371,25 @@ class PromptMeanings:
         found = self._blocks.get(number)
         if found is None:
             first = number * BLOCK
-            if self._edges is None or self._ranked is None:
+            if self._popularity is None:
                 found = self.log.rows[np.arange(first, first + BLOCK) % len(self.log)]
             else:
-                found = self._ranked[np.searchsorted(self._edges, self._series.array(first, BLOCK))]
+                edges, ranked = self._popularity
+                found = ranked[np.searchsorted(edges, self._series.array(first, BLOCK))]
+            if len(self._blocks) >= _MOST_BLOCKS:
+                del self._blocks[next(iter(self._blocks))]
             self._blocks[number] = found
         return found
 
 
-def _popularity(log: PromptLog, s: float, luck: Luck) -> tuple[Floats, Ints]:
+def _popularity(log: PromptLog, topics: Topics, luck: Luck) -> tuple[Floats, Ints]:
     """Where in [0, 1] each text ends, and which texts these are."""
     many = len(log.texts)
-    if log.counted:
+    if topics.order == "count":
         mass, ranked = log.count.astype(np.float64), np.arange(many)
     else:
         ranked = np.argsort(luck.series("workload.prompts").array(0, -(-many // 4) * 4)[:many], kind="stable")
-        mass = np.arange(1, many + 1, dtype=np.float64) ** -s
+        mass = np.arange(1, many + 1, dtype=np.float64) ** -topics.zipf.s
     edges = np.cumsum(mass / mass.sum())
     edges[-1] = 1.0
     return edges, ranked

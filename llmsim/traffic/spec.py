@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from llmsim.distributions import Constant, CountDistribution, DurationDistribution
 from llmsim.traffic.burstiness import ArrivalWords
+from llmsim.traffic.prompt_words import check_prompts
 from llmsim.traffic.replay import TraceReplay
 from llmsim.traffic.seasons import Diurnal, FlashCrowd, Weekly
 from llmsim.traffic.sessions import Agent, Documents, PatienceWords, Session
@@ -144,6 +145,16 @@ class Topics:
     traps
         Share of requests that look like one of the questions and are not (a negation, another number, another name): an
         answer to it would be wrong.
+    prompts
+        A CSV or JSONL file of real prompts, relative to the scenario file, that are asked word for word in place of
+        made-up topics (columns: `llmsim.traffic.prompts.read_prompts`). A semantic cache then compares their real
+        vectors (extra ``embeddings``), and an answer is wrong if it was made for another intent; without intents in the
+        file nobody knows. Paraphrases and traps are what the file has of them.
+    order
+        Of prompts. ``zipf``: by the popularity in `zipf`, whose ranks are dealt out by chance in each replication;
+        ``unique`` is the number of prompts then. ``count``: each as often as the file says, by a column or by
+        repeating it. ``file``: in turn (by ``time_s``, if there is one), and the first again after the last; a
+        ``tenant`` of the file replaces that of the route.
     """
 
     __pydantic_config__: ClassVar = FORBID
@@ -151,6 +162,15 @@ class Topics:
     zipf: Zipf = Zipf()
     paraphrases: Ratio = 0.3
     traps: Ratio = 0.0
+    prompts: str | None = None
+    order: Literal["zipf", "count", "file"] = "zipf"
+
+    def __post_init__(self) -> None:
+        if self.prompts is None:
+            if self.order != "zipf":
+                raise BadValue(f"order: {self.order} is of prompts, and there are none; write prompts: FILE", "order")
+            return
+        check_prompts(self, self.prompts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from llmsim.types import Request
 if TYPE_CHECKING:
     from llmsim.traffic.conversations import Conversation
     from llmsim.traffic.meanings import Meaning, Meanings
+    from llmsim.traffic.prompts import Prompt, PromptMeanings
 
 __all__ = ["Truth", "World"]
 
@@ -93,9 +94,9 @@ class World:
 
     def __init__(self) -> None:
         self.truths: dict[str, Truth] = {}
-        self.meanings: Meanings | None = None  #: None: nothing is said about that
+        self.meanings: Meanings | PromptMeanings | None = None  #: None: nothing is said about that
 
-    def meaning(self, request_id: str) -> Meaning | None:
+    def meaning(self, request_id: str) -> Meaning | Prompt | None:
         """What a request means, also when it has long been answered.
 
         None for what nothing is known about: the later steps of a session (they depend on what was said before), ids
@@ -116,7 +117,12 @@ class World:
             )
         return truth
 
-    def differs(self, request_id: str, made_for: str, made_s: float, now_s: float) -> bool:
-        """Whether an answer that was made for one request at one time is wrong for another one, now."""
+    def differs(self, request_id: str, made_for: str, made_s: float, now_s: float) -> bool | None:
+        """Whether an answer that was made for one request at one time is wrong for another one, now.
+
+        None if nobody knows: prompts of a log without intents, in different words.
+        """
         one, other = self.meaning(request_id), self.meaning(made_for)
-        return one is not None and other is not None and one.answer != other.answer
+        if one is None or other is None or one.phrase == other.phrase:
+            return False
+        return None if one.answer < 0 or other.answer < 0 else one.answer != other.answer
