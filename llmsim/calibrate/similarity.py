@@ -21,7 +21,7 @@ cache over real vectors, LRU of 1000, 8,000 requests; `llmsim.calibrate.similari
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +101,11 @@ class Similarity:
     def labelled(self) -> bool:
         """Whether it knows what means the same."""
         return bool(self.same)
+
+    def quantiles(self, kind: str, n: int, levels: Sequence[float]) -> list[float]:
+        """Cosines of a row (``same`` or ``other``) at some levels."""
+        table = self.same if kind == "same" else self.other
+        return [float(value) for value in np.interp(levels, LEVELS, table[n])]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

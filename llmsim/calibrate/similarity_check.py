@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -192,9 +192,10 @@ def fitted_finder(fitted: Similarity, answer: Ints, seed: int) -> Callable[[], F
     return lambda: _Fitted(grids[0], grids[1], known, luck)
 
 
-def _grid(table: dict[int, Floats] | object, luck: Floats, growth: float) -> Floats:
+def _grid(table: Mapping[int, Floats], luck: Floats, growth: float) -> Floats:
     """Cosines by phrase and place of n, as `llmsim.stores.nearness.Table` has them; ``(phrases, places)``."""
-    assert isinstance(table, dict)
+    if not table:  # nobody knows what means the same
+        return np.full((len(luck), _PLACES[-1] + 1), -1.0)
     counts = sorted(table)
     logs = np.log(counts)
     rows = np.array([np.interp(luck, LEVELS, table[n]) for n in counts])

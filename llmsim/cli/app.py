@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from llmsim.cli.cache import cache
 from llmsim.cli.capacity import capacity
 from llmsim.cli.explain import explain
 from llmsim.cli.import_gateway import import_gateway
@@ -28,6 +29,7 @@ app.command()(import_gateway)
 app.command()(policies)
 app.command()(presets)
 app.command()(schema)
+app.add_typer(cache)
 app.add_typer(trace)
 
 
