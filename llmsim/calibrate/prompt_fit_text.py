@@ -10,6 +10,7 @@ from llmsim.calibrate.similarity_check import Check
 
 __all__ = ["fit_text"]
 
+_WRONG = "    wrong hits a stream: real  fitted  factor"
 _SHOWN = (0.05, 0.50, 0.95)
 
 
@@ -41,11 +42,11 @@ def _about(fit: PromptFit) -> str:
     if similarity.labelled:
         spread = similarity.spread
         shares = ", ".join(f"{100 * share:.2f}% above {level:.2f}" for level, share in fit.twins.items())
-        lines += [
-            f"near duplicates in another intent: {shares}",
-            f"in common within an intent: {100 * spread.same:.0f}% of the variance to the same, {100 * spread.other:.0f}% "
-            f"to others; correlation of the two {similarity.correlation:.2f}",
-        ]
+        lines.append(f"near duplicates in another intent: {shares}")
+        lines.append(
+            f"in common within an intent: {100 * spread.same:.0f}% of the variance to the same, "
+            f"{100 * spread.other:.0f}% to others; correlation of the two {similarity.correlation:.2f}"
+        )
     else:
         lines.append(
             "There are no intents (column intent, label or category; or --label COLUMN): which answers would be\n"
@@ -69,13 +70,12 @@ def _tables(similarity: Similarity, check: Check | None) -> str:
 def _replays(check: Check, *, labelled: bool) -> str:
     rows = check.rows
     requests = rows[0].requests
+    halves = "intents" if labelled else "prompts"
     lines = [
-        f"{check.streams} streams of {requests:,} through a cache (LRU), fitted on one half of the "
-         f"{'intents' if labelled else 'prompts'}, compared on the other:",
-        "threshold   hit rate real  fitted   difference, 95% (points)" + (
-            "    wrong hits a stream: real  fitted  factor" if labelled else ""
-        ),
-    ]  # fmt: skip
+        f"{check.streams} streams of {requests:,} through a cache (LRU),",
+        f"fitted on one half of the {halves}, compared on the other:",
+        f"threshold   hit rate real  fitted   difference, 95% (points){_WRONG if labelled else ''}",
+    ]
     for row in rows:
         gap, low, high = row.difference("hits")
         line = (

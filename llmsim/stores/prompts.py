@@ -1,7 +1,8 @@
 """Real vectors of a scenario's prompts, made before the run begins: no model runs in virtual time.
 
 Results are the same to the last bit on every machine, whatever library multiplies and with how many threads. Components
-are rounded to whole multiples of 2**-24, which moves a cosine by less than 1e-7: products of two such numbers, and
+are rounded to whole multiples of 2**-24, which moves a cosine by some 1e-8 (never by
+1.2e-6, for 384 of them): products of two such numbers, and
 their sums over a unit vector, have no more than 53 bits, so that doubles hold them exactly and the order of adding does
 not matter.
 """
