@@ -23,7 +23,7 @@ from llmsim.traffic.prompts import PromptLog
 
 @pytest.fixture(scope="module")
 def corpus():
-    return made_vectors(intents=24, each=50)
+    return made_vectors(intents=24, each=50, dimensions=24)
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +37,15 @@ def test_a_row_is_the_nearest_of_so_many_random_ones(corpus, fitted):
     random = np.random.default_rng(9)
     for kind, n in (("same", 4), ("other", 30)):
         found = []
-        for _ in range(4000):
+        for _ in range(1500):
             one = int(random.integers(len(answer)))
             alike = (answer == answer[one]) if kind == "same" else (answer != answer[one])
             others = np.setdiff1d(np.flatnonzero(alike), [one])
             found.append(float((vectors[random.choice(others, n, replace=False)] @ vectors[one]).max()))
         levels = (0.05, 0.25, 0.5, 0.75, 0.95)
-        # Quantiles of 4,000 are off by .008 in probability at most (one standard error), .03 of four.
+        # Quantiles of 1,500 are off by .013 in probability at most (one standard error).
         reached = [float(np.mean(np.array(found) <= value)) for value in fitted.quantiles(kind, n, levels)]
-        assert reached == pytest.approx(levels, abs=0.03)
+        assert reached == pytest.approx(levels, abs=0.05)
 
 
 def test_rows_that_too_few_phrases_have_are_left_out(fitted):
@@ -130,6 +130,7 @@ def test_the_replay_is_the_policy_by_real_vectors_hit_for_hit(corpus, threshold)
     assert found.hits > found.exact > 0
 
 
+@pytest.mark.slow
 def test_the_replay_is_the_policy_by_fitted_tables(corpus, fitted):
     """They draw which entry is the nearest differently, so over some streams and not hit for hit."""
     answer = corpus[1]
@@ -152,6 +153,7 @@ def test_the_replay_is_the_policy_by_fitted_tables(corpus, fitted):
     assert np.abs(np.mean(found, axis=0)).max() < 0.012, found
 
 
+@pytest.mark.slow
 def test_a_check_finds_a_good_fit_good(corpus):
     check = check_similarity(*corpus, streams=6, requests=1500, capacity=200, thresholds=(0.75, 0.85, 0.95))
     for row in check.rows:
@@ -173,6 +175,7 @@ def test_and_a_bad_one_bad(corpus, fitted):
     assert abs(counts[1] - counts[0]) < 100 < counts[2] - counts[0]
 
 
+@pytest.mark.slow
 def test_without_intents_there_are_hits_only(corpus):
     vectors, answer = corpus
     unknown = np.full(len(answer), -1)

@@ -21,6 +21,16 @@ def model(monkeypatch, corpus):
 QUICK = ("--streams", "2", "--requests", "500", "--capacity", "100", "--no-progress")
 
 
+def test_it_fits_and_writes(ask, corpus, tmp_path):
+    file, out = write_csv(tmp_path / "log.csv", corpus[1]), tmp_path / "own.json"
+    answer = ask("cache", "fit", file, "--out", out, "--no-check", "--no-progress")
+    assert answer.exit_code == 0, answer.output
+    assert "640 prompts, 640 different, 16 intents" in answer.stdout
+    assert f"similarity: {out}" in answer.stdout
+    assert set(json.loads(out.read_text())) >= {"levels", "same", "other", "correlation", "sizes"}
+
+
+@pytest.mark.slow
 def test_it_fits_says_how_well_and_writes(ask, corpus, tmp_path):
     file, out = write_csv(tmp_path / "log.csv", corpus[1]), tmp_path / "own.json"
     answer = ask("cache", "fit", file, "--out", out, *QUICK)
@@ -37,7 +47,7 @@ def test_it_fits_says_how_well_and_writes(ask, corpus, tmp_path):
 
 def test_without_intents_it_says_what_cannot_be_known_and_writes_nothing(ask, corpus, tmp_path):
     file, out = write_csv(tmp_path / "log.csv", corpus[1], labelled=False), tmp_path / "own.json"
-    answer = ask("cache", "fit", file, "--out", out, *QUICK)
+    answer = ask("cache", "fit", file, "--out", out, "--no-check", "--no-progress")
     assert answer.exit_code == 0, answer.output
     assert "cannot be known" in answer.stdout
     assert "wrong hits" not in answer.stdout

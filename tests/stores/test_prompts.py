@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ print(hashlib.sha256(repr([index.nearest((), number) for number in range(1000)])
 
 @pytest.mark.slow
 def test_processes_with_other_numbers_of_threads_find_the_same():
-    code = _LOOK.format(tests=os.path.dirname(os.path.dirname(__file__)))
+    code = _LOOK.format(tests=str(Path(__file__).parents[1]))
     found = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -22,7 +22,8 @@ def written(tmp_path, text, name="log.csv"):
 def test_csv_and_jsonl_say_the_same(tmp_path):
     table = written(
         tmp_path,
-        '\ufeffPrompt,Category,count,time_s,tenant\n"a, b\n\nc",one,2,9,x\nlost card,two,1,3,y\n\n"a, b\n\nc",one,1,5,x\n',
+        "\ufeffPrompt,Category,count,time_s,tenant\n"
+        '"a, b\n\nc",one,2,9,x\nlost card,two,1,3,y\n\n"a, b\n\nc",one,1,5,x\n',
     )
     lines = written(
         tmp_path,
