@@ -134,11 +134,11 @@ def run(
     given = {name: value for name, value in changes.items() if value is not None}
     if given:
         scenario = dataclasses.replace(scenario, **given)  # type: ignore[arg-type]
-    vectors_of(scenario, _EmbeddingSaid() if progress is not None else None)
     display = notebook_progress() if progress is None else None
     session = _Session(scenario, progress or display)
     workers = _workers(jobs, scenario.replications)
     try:
+        _embed(scenario, told=progress is not None)
         if workers == 1:
             session.in_this_process()
         else:
@@ -151,6 +151,14 @@ def run(
         if display is not None:
             display.close()
     return session.result()
+
+
+def _embed(scenario: Scenario, *, told: bool) -> None:
+    """Make the vectors of real prompts, where they will be compared, before virtual time begins."""
+    try:
+        vectors_of(scenario, _EmbeddingSaid() if told else None)
+    except KeyboardInterrupt:
+        raise SimulationInterrupted("interrupted; prompts that were embedded are kept") from None
 
 
 class _EmbeddingSaid:

@@ -362,10 +362,6 @@ class PromptMeanings:
         """What arrival `index` means."""
         return self._prompts[self.block(index // BLOCK).item(index % BLOCK)]
 
-    def outdated(self, answer: int, made_s: float, now_s: float) -> bool:
-        """A log does not say when answers change."""
-        return False
-
     def block(self, number: int) -> Ints:
         """Numbers of the texts that arrivals ``number * BLOCK`` and on ask, shape ``(BLOCK,)``."""
         found = self._blocks.get(number)

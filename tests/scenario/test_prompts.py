@@ -7,7 +7,7 @@ from made_prompts import embedder_of, made_vectors, write_csv
 
 import llmsim
 from llmsim.calibrate.similarity_check import real_finder, replay
-from llmsim.errors import LlmsimError
+from llmsim.errors import LlmsimError, SimulationInterrupted
 from llmsim.luck import Luck
 from llmsim.scenario.vectors import needs_vectors
 from llmsim.stores import prompts as stores
@@ -106,3 +106,13 @@ def test_what_to_install_is_said_where_there_is_no_model(monkeypatch):
     monkeypatch.setattr(stores, "import_module", absent)
     with pytest.raises(LlmsimError, match=r"onnxruntime.*pip install 'llmsim\[embeddings\]'"):
         stores.embed_prompts(["a"])
+
+
+def test_an_interruption_while_embedding_is_one_of_the_run(tmp_path, corpus, monkeypatch):
+    def interrupted(texts, progress=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stores, "embed_prompts", interrupted)
+    with pytest.raises(SimulationInterrupted) as caught:
+        llmsim.run(scenario(write_csv(tmp_path / "log.csv", corpus[1]), {"semantic_cache": {}}))
+    assert not caught.value.partial.replications
