@@ -124,3 +124,14 @@ def test_processes_with_other_numbers_of_threads_find_the_same():
     }
     assert len(found) == 1
     assert len(next(iter(found)).strip()) == len(hashlib.sha256().hexdigest())
+
+
+def test_where_more_are_equally_near_than_a_list_holds_the_lowest_number_is_the_nearest():
+    vectors = np.zeros((90, 4), dtype=np.float32)
+    vectors[:, 0], vectors[89] = 1.0, (0.6, 0.8, 0.0, 0.0)
+    known = PromptVectors([str(number) for number in range(90)], vectors)
+    for low in range(88):
+        index = PromptIndex(known)
+        for number in (88, low):
+            index.add((), str(number), number)
+        assert index.nearest((), 89).id == str(low)
