@@ -127,11 +127,14 @@ def test_processes_with_other_numbers_of_threads_find_the_same():
 
 
 def test_where_more_are_equally_near_than_a_list_holds_the_lowest_number_is_the_nearest():
-    vectors = np.zeros((90, 4), dtype=np.float32)
-    vectors[:, 0], vectors[89] = 1.0, (0.6, 0.8, 0.0, 0.0)
-    known = PromptVectors([str(number) for number in range(90)], vectors)
-    for low in range(88):
+    vectors = np.zeros((150, 2), dtype=np.float32)
+    angle = np.where(np.arange(150) % 3, 0.9, 0.1 + np.arange(150) / 1000)  # two of three are a tie, others nearer
+    angle[149] = 0.0
+    vectors[:] = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    known = PromptVectors([str(number) for number in range(150)], vectors)
+    ties = [number for number in range(149) if number % 3]
+    for low, high in zip(ties, ties[1:] + ties[:1], strict=True):
         index = PromptIndex(known)
-        for number in (88, low):
+        for number in (high, low):
             index.add((), str(number), number)
-        assert index.nearest((), 89).id == str(low)
+        assert index.nearest((), 149).id == str(min(low, high))
