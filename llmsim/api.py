@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -15,11 +16,15 @@ from llmsim.report.result import Result
 from llmsim.report.slo import Judge
 from llmsim.scenario.replicate import Progress, replicate
 from llmsim.scenario.spec import Scenario
+from llmsim.scenario.vectors import vectors_of
 from llmsim.telemetry.recorder import Replication
 
 __all__ = ["RunProgress", "load", "run"]
 
 ScenarioLike = Scenario | str | Path | Mapping[str, Any]
+
+
+_SAY_EVERY_S = 5.0
 
 
 class RunProgress(NamedTuple):
@@ -133,6 +138,7 @@ def run(
     session = _Session(scenario, progress or display)
     workers = _workers(jobs, scenario.replications)
     try:
+        _embed(scenario, told=progress is not None)
         if workers == 1:
             session.in_this_process()
         else:
@@ -145,6 +151,26 @@ def run(
         if display is not None:
             display.close()
     return session.result()
+
+
+def _embed(scenario: Scenario, *, told: bool) -> None:
+    """Make the vectors of real prompts, where they will be compared, before virtual time begins."""
+    try:
+        vectors_of(scenario, _EmbeddingSaid() if told else None)
+    except KeyboardInterrupt:
+        raise SimulationInterrupted("interrupted; prompts that were embedded are kept") from None
+
+
+class _EmbeddingSaid:
+    """A line now and then about vectors that are made before the run."""
+
+    def __init__(self) -> None:
+        self._last_s = perf_counter()
+
+    def __call__(self, done: int, total: int) -> None:
+        if perf_counter() - self._last_s >= _SAY_EVERY_S:
+            self._last_s = perf_counter()
+            print(f"embedding prompts: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
 
 def _workers(jobs: int, replications: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from llmsim.cli.cache_fit import fit
 from llmsim.cli.cache_frontier import frontier
 from llmsim.cli.cache_threshold import threshold
 
@@ -12,6 +13,7 @@ __all__ = ["cache"]
 cache = typer.Typer(
     name="cache", help="Choose how a semantic cache is set.", rich_markup_mode=None, no_args_is_help=True
 )
+cache.command()(fit)
 cache.command()(frontier)
 cache.command()(threshold)
 

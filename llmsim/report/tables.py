@@ -30,6 +30,7 @@ _TYPES: dict[str, type[pl.DataType]] = {
     "f4": pl.Float32,
     "f8": pl.Float64,
     "bool": pl.Boolean,
+    "maybe": pl.Boolean,
     "category": pl.Categorical,
     "text": pl.String,
 }
@@ -78,6 +79,9 @@ def _column(column: Column, parts: Sequence[ColumnData]) -> tuple[pl.Series, pl.
     if column.kind == "text":
         return pl.Series([text for part in parts for text in part.values], dtype=pl.String), None
     values = np.concatenate([part.values for part in parts]) if parts else np.empty(0)
+    if column.kind == "maybe":
+        known = pl.col(column.name)
+        return pl.Series(values, dtype=pl.Int8), pl.when(known >= 0).then(known == 1)
     if column.kind != "category":
         is_float = column.kind in ("f4", "f8")
         return pl.Series(values, dtype=_TYPES[column.kind]), pl.col(column.name).fill_nan(None) if is_float else None
@@ -114,6 +118,8 @@ def to_table(whole: pl.DataFrame, table: str) -> TableData:
             data[column.name] = ColumnData(np.array(series.to_list(), dtype=object))
         elif column.kind in ("f4", "f8"):
             data[column.name] = ColumnData(series.fill_null(math.nan).to_numpy().astype(column.kind))
+        elif column.kind == "maybe":
+            data[column.name] = ColumnData(series.cast(pl.Int8).fill_null(-1).to_numpy().astype("i1"))
         else:
             data[column.name] = ColumnData(series.to_numpy().astype(column.kind))
     return data

@@ -22,6 +22,7 @@ from llmsim.scenario.overrides import apply_overrides
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.validate import validated
 from llmsim.scenario.yaml_words import syntax_problem
+from llmsim.traffic.prompts import prompt_log
 from llmsim.traffic.replay import replayed
 from llmsim.traffic.similarity import CORPORA, similarity_tables
 
@@ -65,7 +66,8 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: Sequence[st
         raise ScenarioError([Problem("this is a directory", hint="Name a file in it.")], str(source)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         raise ScenarioError([Problem(f"cannot be read: {error}")], str(source)) from None
-    return _with_similarity(_with_trace(parse_scenario(content, str(source), overrides), path.parent), path.parent)
+    scenario, folder = _with_trace(parse_scenario(content, str(source), overrides), path.parent), path.parent
+    return _with_prompts(_with_similarity(scenario, folder), folder)
 
 
 def _with_trace(scenario: Scenario, folder: Path) -> Scenario:
@@ -103,6 +105,22 @@ def _with_similarity(scenario: Scenario, folder: Path) -> Scenario:
             [scenario.source.problem(place, f"there is no {found.similarity}", hint)], scenario.source.source
         )
     similarity_tables(found.similarity)
+    return dataclasses.replace(scenario, traffic=dataclasses.replace(scenario.traffic, topics=found))
+
+
+def _with_prompts(scenario: Scenario, folder: Path) -> Scenario:
+    """With the name of a file of prompts as the scenario file means it, and the file read, so that its errors show."""
+    topics = scenario.traffic.topics
+    if topics is None or topics.prompts is None:
+        return scenario
+    file = folder / topics.prompts
+    if not file.exists():
+        near = get_close_matches(file.name, [p.name for p in file.parent.glob("*")], n=1)
+        hint = f"Did you mean {file.parent / near[0]}?" if near else "It is relative to this file."
+        problem = scenario.source.problem(("traffic", "topics", "prompts"), f"there is no {file}", hint)
+        raise ScenarioError([problem], scenario.source.source)
+    prompt_log(file)
+    found = dataclasses.replace(topics, prompts=str(file))
     return dataclasses.replace(scenario, traffic=dataclasses.replace(scenario.traffic, topics=found))
 
 

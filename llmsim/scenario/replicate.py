@@ -25,6 +25,7 @@ from llmsim.providers.sim.provider import SimulatedProvider
 from llmsim.scenario.runtime import LabRuntime
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.users import Users, Visit
+from llmsim.scenario.vectors import vectors_of
 from llmsim.stores.simulated import SimulatedStores
 from llmsim.telemetry.cost_model import STORED_BYTE_S
 from llmsim.telemetry.recorder import Recorder, Replication, TableData
@@ -169,6 +170,7 @@ class Lab:
         self.world = World()
         self.interrupted = False
         self.notes: list[str] = []
+        self.vectors = vectors_of(scenario)  # here, since nothing is embedded in virtual time
 
     @property
     def event_budget(self) -> int:
@@ -246,6 +248,7 @@ class Lab:
             zero_s=self.zero_s,
             end_s=self.last_arrival_s,
             faults=faults,
+            prompts=self.vectors,
         )
 
     def _incidents(self, luck: Luck) -> Iterator[Fault]:

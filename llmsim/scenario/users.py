@@ -320,7 +320,7 @@ class Users:
         return (
             served,
             use.nearest,
-            bool(reason),
+            -1 if reason == "unknown" else bool(reason),
             reason,
             False,  # whether it crossed a scope shows when everybody's rows are there
             made_for,

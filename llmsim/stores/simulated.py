@@ -10,6 +10,7 @@ from llmsim.gateway.contract import Run
 from llmsim.luck import Luck
 from llmsim.stores.judge import LabJudge
 from llmsim.stores.meter import Meter
+from llmsim.stores.prompts import PromptEmbedder, PromptIndex, PromptVectors
 from llmsim.stores.slow import SlowStore, StoreFault, Surroundings
 from llmsim.stores.spec import StoreModel
 from llmsim.stores.synthetic import SyntheticIndex, TruthEmbedder, nearness_of
@@ -38,6 +39,8 @@ class SimulatedStores:
         On it: the measured time.
     faults
         By the name of the store (of the policy) they are on.
+    prompts
+        Vectors of what they ask, if that is a log of real prompts.
     """
 
     def __init__(
@@ -50,11 +53,13 @@ class SimulatedStores:
         zero_s: float = 0.0,
         end_s: float = float("inf"),
         faults: Mapping[str, Sequence[StoreFault]] | None = None,
+        prompts: PromptVectors | None = None,
     ) -> None:
         self._world = world
         self._model = StoreModel() if model is None else model
         self._luck = Luck(0) if luck is None else luck
         self._faults = faults or {}
+        self._prompts = prompts
         self._meter = Meter(zero_s, end_s)
         self._around = Surroundings(self._luck, now, zero_s, self._meter)
         self._stores: dict[str, list[SlowStore]] = {}
@@ -73,7 +78,9 @@ class SimulatedStores:
 
     def _meanings(self) -> tuple[Embedder, Callable[[], Index]]:
         """What makes questions comparable, and an empty index of them."""
-        world = self._world
+        world, prompts = self._world, self._prompts
+        if prompts is not None:
+            return PromptEmbedder(prompts), lambda: PromptIndex(prompts)
         return TruthEmbedder(world), lambda: SyntheticIndex(lambda: nearness_of(world))
 
     def judge(self, run: Run) -> Judge | None:

@@ -33,7 +33,8 @@ class TruthEmbedder:
         self._world = world
 
     async def probe(self, question: Question) -> Meaning | None:
-        return self._world.meaning(question.request.id)
+        meaning = self._world.meaning(question.request.id)
+        return meaning if isinstance(meaning, Meaning) else None  # real prompts have vectors, and no luck
 
     def tokens(self, question: Question) -> int:
         return question.request.input_tokens

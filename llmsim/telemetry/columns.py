@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["ATTEMPTS", "EVENTS", "REQUESTS", "TABLES", "Column"]
+__all__ = ["ATTEMPTS", "DTYPES", "EVENTS", "REQUESTS", "TABLES", "Column"]
 
-Kind = Literal["i2", "i4", "i8", "f4", "f8", "bool", "category", "text"]
+Kind = Literal["i2", "i4", "i8", "f4", "f8", "bool", "maybe", "category", "text"]
+
+
+#: How a column of a kind stands in an array. ``maybe`` is 1, 0, or -1 where nobody knows.
+DTYPES = {"maybe": "i1"}
 
 
 class Column(NamedTuple):
@@ -46,11 +50,11 @@ REQUESTS: tuple[Column, ...] = (
         "cache_match", "category", "how a cache had the answer: exact, semantic, negative (a known error), or empty"
     ),
     Column("similarity", "f4", "cosine of the nearest question that a cache found, served or not"),
-    Column("false_hit", "bool", "the answer from the cache was to another question, or outdated"),
+    Column("false_hit", "maybe", "the answer from the cache was to another question, or outdated"),
     Column(
         "false_hit_reason",
         "category",
-        "other (to another question), outdated (right once, and no longer), or empty",
+        "other (to another question), outdated (right once, and no longer), unknown, or empty",
     ),
     Column("cross_scope", "bool", "the answer from the cache was made for somebody it may not be shared with"),
     Column("made_for", "text", "id of the request that the answer from the cache was made for; empty: nothing tells"),

@@ -109,9 +109,11 @@ def _worst_amplification(sample: Sample) -> float:
     return math.nan if windows.is_empty() else float(windows["attempts"].max())  # type: ignore[arg-type]
 
 
-def _if_known(value: Callable[[Sample], float]) -> Callable[[Sample], float]:
+def _if_known(value: Callable[[Sample], float], also: pl.Expr | None = None) -> Callable[[Sample], float]:
     # Nothing recorded tells whether the answer of somebody's own cache was right: unknown is not 0.
     unknown = _HIT & (pl.col("cache_match") == "")
+    if also is not None:  # nor does a log of prompts without intents
+        unknown |= _HIT & also
     return lambda sample: math.nan if _count(sample, unknown) else value(sample)
 
 
@@ -195,7 +197,9 @@ METRICS: dict[str, Metric] = {
         value=_if_known(_share(_HIT & (pl.col("cache_match") == "exact"))),
     ),
     "false_hit_rate": Metric(
-        "ratio", "wrong answers from the cache / requests", value=_if_known(_share(_HIT & pl.col("false_hit")))
+        "ratio",
+        "wrong answers from the cache / requests",
+        value=_if_known(_share(_HIT & pl.col("false_hit")), pl.col("false_hit").is_null()),
     ),
     "semantic_hit_rate": Metric(
         "ratio",

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.telemetry.columns import ATTEMPTS, EVENTS, REQUESTS, Column
+from llmsim.telemetry.columns import ATTEMPTS, DTYPES, EVENTS, REQUESTS, Column
 
 __all__ = ["ColumnData", "Recorder", "Replication", "TableData", "event_hash"]
 
@@ -100,7 +100,7 @@ class _Table:
             elif column.kind == "text":
                 block.append(list(values))
             else:
-                block.append(np.fromiter(values, dtype=column.kind, count=len(values)))
+                block.append(np.fromiter(values, dtype=DTYPES.get(column.kind, column.kind), count=len(values)))
         self._blocks.append(block)
         self.rows.clear()
 
@@ -112,7 +112,7 @@ class _Table:
             if column.kind == "text":
                 data[column.name] = ColumnData(np.array([text for part in parts for text in part], dtype=object))
             else:
-                dtype = np.int32 if codes is not None else np.dtype(column.kind)
+                dtype = np.int32 if codes is not None else np.dtype(DTYPES.get(column.kind, column.kind))
                 whole = np.concatenate(parts) if parts else np.empty(0, dtype=dtype)
                 data[column.name] = ColumnData(whole, tuple(codes) if codes is not None else None)
         return data

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from llmsim.distributions import DurationDistribution
+from llmsim.traffic.prompt_words import check_prompts
 from llmsim.units import RATIO, BadValue, PositiveCount, Ratio, Unit
 
 __all__ = ["AnswersChange", "Topics", "TrapKinds", "TrapWords", "Traps", "Zipf"]
@@ -129,6 +130,16 @@ class Topics:
         relative to the scenario.
     answers_change
         The right answers change after a time: an older one is wrong if it is served. Without it they hold.
+    prompts
+        A CSV or JSONL file of real prompts, relative to the scenario file, that are asked word for word in place of
+        made-up topics (columns: `llmsim.traffic.prompts.read_prompts`). A semantic cache then compares their real
+        vectors (extra ``embeddings``), and an answer is wrong if it was made for another intent; without intents in the
+        file nobody knows. Paraphrases and traps are what the file has of them.
+    order
+        Of prompts. ``zipf``: by the popularity in `zipf`, whose ranks are dealt out by chance in each replication;
+        ``unique`` is the number of prompts then. ``count``: each as often as the file says, by a column or by
+        repeating it. ``file``: in turn (by ``time_s``, if there is one), and the first again after the last; a
+        ``tenant`` of the file replaces that of the route.
 
     Notes
     -----
@@ -144,8 +155,14 @@ class Topics:
     traps: TrapWords = 0.0
     similarity: str = "banking77"
     answers_change: AnswersChange | None = None
+    prompts: str | None = None
+    order: Literal["zipf", "count", "file"] = "zipf"
 
     def __post_init__(self) -> None:
+        if self.prompts is not None:
+            check_prompts(self, self.prompts)
+        elif self.order != "zipf":
+            raise BadValue(f"order: {self.order} is of prompts, and there are none; write prompts: FILE", "order")
         if self.meanings is not None and self.meanings > self.zipf.unique:
             raise BadValue(
                 f"{self.zipf.unique:,} questions cannot have {self.meanings:,} answers; write a smaller number, or "

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llmsim.traffic.conversations import Conversation
     from llmsim.traffic.freshness import Renewals
     from llmsim.traffic.meanings import Meaning, Meanings
+    from llmsim.traffic.prompts import Prompt, PromptMeanings
 
 __all__ = ["Truth", "World"]
 
@@ -102,9 +103,9 @@ class World:
         self._late: dict[str, Truth] = {}  # of requests that are not under way; the newest few
         self.asked: Callable[[int], tuple[Request, Truth]] | None = None  #: what arrival number n was
         self.renewals: Renewals | None = None  #: None: right answers never change
-        self.meanings: Meanings | None = None  #: None: nothing is said about that
+        self.meanings: Meanings | PromptMeanings | None = None  #: None: nothing is said about that
 
-    def meaning(self, request_id: str) -> Meaning | None:
+    def meaning(self, request_id: str) -> Meaning | Prompt | None:
         """What a request means, also when it has long been answered.
 
         None for what nothing is known about: the later steps of a session (they depend on what was said before), ids
@@ -138,8 +139,8 @@ class World:
         return Truth(index, request.max_tokens or 100, float("inf"), step=step, retry=retry)
 
     def differs(self, request_id: str, made_for: str, made_s: float, now_s: float) -> bool:
-        """Whether an answer that was made for one request at one time is wrong for another one, now."""
-        return bool(self.mistake(request_id, made_for, made_s, now_s))
+        """Whether an answer that was made for one request at one time is known to be wrong for another one, now."""
+        return self.mistake(request_id, made_for, made_s, now_s) in ("other", "outdated")
 
     def mistake(self, request_id: str, made_for: str, made_s: float, now_s: float) -> str:
         """Why such an answer is wrong.
@@ -154,14 +155,18 @@ class World:
         Returns
         -------
         str
-            ``other``: it answers something else. ``outdated``: the right answer has changed since. Empty: it is right,
-            or nothing is known about one of the two requests.
+            ``other``: it answers something else. ``outdated``: the right answer has changed since. ``unknown``: nobody
+            can tell (prompts of a log without intents, in different words). Empty: it is right, or nothing is known
+            about what one of the two requests asks.
         """
         one, other = self.meaning(request_id), self.meaning(made_for)
-        if one is None or other is None or one.answer < 0 or other.answer < 0:
+        if one is None or other is None:
             return ""
-        if one.answer != other.answer:
-            return "other"
+        if one.phrase != other.phrase:
+            if one.answer < 0 or other.answer < 0:
+                return "unknown"
+            if one.answer != other.answer:
+                return "other"
         return "outdated" if self.changed_s(one.answer, now_s) > made_s else ""
 
     def changed_s(self, answer: int, when_s: float) -> float:

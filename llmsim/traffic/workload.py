@@ -23,10 +23,11 @@ from llmsim.traffic.clients import mixes, population
 from llmsim.traffic.conversations import Conversation, Opening, Recorded, Scripts, whole
 from llmsim.traffic.freshness import Renewals
 from llmsim.traffic.meanings import Meanings
+from llmsim.traffic.prompts import PromptMeanings
 from llmsim.traffic.replay import Sessions, replayed, sessions_of
 from llmsim.traffic.seasons import DAY_S
 from llmsim.traffic.sessions import MOST_STEPS, Agent
-from llmsim.traffic.spec import Route, Traffic
+from llmsim.traffic.spec import Route, Topics, Traffic
 from llmsim.traffic.traces import Trace
 from llmsim.traffic.truth import Truth, World
 from llmsim.types import Message, Request
@@ -40,7 +41,8 @@ _CUT = re.compile(r"(tok )*(t|to|tok)?")  # filler (llmsim.providers.sim.outputs
 
 _BLOCK = BLOCK
 _MOST_KEPT = 128  #: blocks from which on none more are kept, however often they are asked for again
-_Row = tuple[int, int, int, float, int, str]  # number of the route, input tokens, output tokens, patience, user, words
+# Number of the route, input tokens, output tokens, patience, user, words, and the tenant if a log of prompts says it.
+_Row = tuple[int, int, int, float, int, str, str]
 
 # A NamedTuple's own constructor is Python code; these are made for every arrival.
 _message: Callable[[type[Message], tuple[str, str]], Message] = tuple.__new__
@@ -108,7 +110,8 @@ class Workload:
         )
         self._series = {name: luck.series(f"workload.{name}") for name in names}
         #: What arrivals mean, if anything is said about that.
-        self.meanings = Meanings(traffic.topics, luck) if traffic.topics is not None else None
+        self.meanings = meanings_of(traffic.topics, luck)
+        self._verbatim = isinstance(self.meanings, PromptMeanings)
         change = traffic.topics.answers_change if traffic.topics is not None else None
         #: When right answers change, if they do.
         self.renewals = Renewals(change.every, luck) if change is not None else None
@@ -133,7 +136,7 @@ class Workload:
         if not 0 <= offset < _BLOCK:
             self._turn_to(index // _BLOCK)
             offset = index - self._first
-        number, input_tokens, output_tokens, patience_s, user, question = self._rows[offset]
+        number, input_tokens, output_tokens, patience_s, user, words, tenant = self._rows[offset]
         route = self._mixes.routes[number]
         more = self._more[number]
         if more:
@@ -143,11 +146,11 @@ class Workload:
             f"{index}/0/0",
             str(index),
             self._users[user],
-            route.tenant,
+            tenant or route.tenant,
             route.route,
             route.feature,
             route.priority,
-            (_message(Message, ("user", f"[{route.route}] {question}")),),
+            (_message(Message, ("user", words if self._verbatim else f"[{route.route}] {words}")),),
             None,
             None,
             input_tokens,
@@ -220,7 +223,16 @@ class Workload:
             else (self._uniform("user", first) * traffic.users).astype(np.int64).tolist()
         )
         questions = self._questions(first)
-        columns = (routes.tolist(), inputs.tolist(), outputs.tolist(), patience.tolist(), users, questions)
+        tenants = self.meanings.tenants(first) if isinstance(self.meanings, PromptMeanings) else None
+        columns = (
+            routes.tolist(),
+            inputs.tolist(),
+            outputs.tolist(),
+            patience.tolist(),
+            users,
+            questions,
+            tenants or [""] * _BLOCK,
+        )
         return list(zip(*columns, strict=True))
 
     def _own_patience(self, first: int, routes: NDArray[np.intp], patience: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -283,6 +295,13 @@ class Workload:
         if self.meanings is None:
             return [f"question {index}" for index in range(first, first + _BLOCK)]
         return self.meanings.texts(first)
+
+
+def meanings_of(topics: Topics | None, luck: Luck) -> Meanings | PromptMeanings | None:
+    """What arrivals mean, if anything is said about that."""
+    if topics is None:
+        return None
+    return PromptMeanings(topics, luck) if topics.prompts is not None else Meanings(topics, luck)
 
 
 def _knows_beginnings(route: Route) -> bool:
