@@ -158,7 +158,7 @@ class Shelf:
             if before != entry:
                 gone.append(before)
         self.drop(entry)  # from another place
-        gone += self._expired(now_s)
+        gone += self.expire(now_s)
         if size > self._capacity_bytes:
             return [*gone, entry]
         while self._slots and (len(self._slots) >= self._capacity or self.bytes + size > self._capacity_bytes):
@@ -203,8 +203,8 @@ class Shelf:
         self._sweep()
         return True
 
-    def _expired(self, now_s: float) -> list[str]:
-        """Let everything go whose time has come."""
+    def expire(self, now_s: float) -> list[str]:
+        """Let everything go whose time has come; what that was, in the order of when it was said to."""
         gone, heap = [], self._by_time
         while heap and heap[0][0] <= now_s:
             _, entry = heappop(heap)

@@ -241,7 +241,7 @@ def _cache(result: Result, request: dict[str, Any]) -> str:
     if request["made_for"]:
         told.append(f"made for {request['made_for']}{_of_whom(result, request)}")
     if request["false_hit"]:
-        told.append(f"WRONG: {request['false_hit_reason'].replace('_', ' ')}")
+        told.append("WRONG: other question" if request["false_hit_reason"] == "other" else "WRONG: outdated")
     if request["cross_scope"]:
         told.append("WRONG: not to be shared between them")
     if request["embedding_tokens"]:

@@ -16,7 +16,6 @@ What a replay takes for granted, and what it does not:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -164,7 +163,7 @@ def replay(
     index
         Makes the index of a cache, empty; None: equal questions only.
     most
-        Of `bounds`: where it is below the threshold, nothing is looked for (unless a search could throw something out).
+        Of `bounds`: where it is below the threshold, nothing is looked for.
     between_s
         The time over which entries and bytes are added up.
     """
@@ -235,7 +234,6 @@ class _Replay:
         self._worth = worth
         self._course = course
         self._shelves = [Shelf(cache.capacity) for _ in indices]
-        self._put: list[deque[tuple[float, str]]] = [deque() for _ in indices]  # with when they expire
 
     def run(self) -> None:
         """From the first event to the last."""
@@ -250,30 +248,20 @@ class _Replay:
                 continue
             shelf = self._shelves[which[number]]
             entry, how = shelf.find(places[number], now_s), EXACT
-            if entry is None and (self._worth[number] or self._dead(which[number], now_s)):
-                entry, how = self._nearest(number, shelf, now_s), SEMANTIC
+            if entry is None and self._indices[which[number]] is not None:
+                for gone in shelf.expire(now_s):
+                    self._forget(gone, self._indices[which[number]], now_s)
+                if self._worth[number]:
+                    entry, how = self._nearest(number), SEMANTIC
             if entry is not None:
                 match[number], made_for[number] = how, int(entry)
                 shelf.touch(entry, None if renewed_s is None else now_s + renewed_s)
 
-    def _dead(self, which: int, now_s: float) -> bool:
-        """Whether something has expired and is still there: a search would throw it out if it came across it."""
-        put, shelf = self._put[which], self._shelves[which]
-        if self._cache.sliding:
-            return self._cache.ttl_s < _INF and self._indices[which] is not None
-        while put and put[0][1] not in shelf:
-            put.popleft()
-        return bool(put) and put[0][0] <= now_s and self._indices[which] is not None
-
-    def _nearest(self, number: int, shelf: Shelf, now_s: float) -> str | None:
+    def _nearest(self, number: int) -> str | None:
         index = self._indices[self._columns.cache[number]]
         assert index is not None
-        while (found := index.nearest(self._columns.partition[number], self._probes[number])) is not None:
-            if shelf.lives(found.id, now_s):
-                return found.id if found.similarity >= self._cache.threshold else None
-            shelf.drop(found.id)
-            self._forget(found.id, index, now_s)
-        return None
+        found = index.nearest(self._columns.partition[number], self._probes[number])
+        return found.id if found is not None and found.similarity >= self._cache.threshold else None
 
     def _keep(self, number: int, entry: str, now_s: float) -> None:
         which, place = self._columns.cache[number], self._columns.place[number]
@@ -283,7 +271,6 @@ class _Replay:
         expires_s = now_s + self._cache.ttl_s
         for gone in self._shelves[which].put(entry, place, expires_s=expires_s, now_s=now_s):
             self._forget(gone, index, now_s)
-        self._put[which].append((expires_s, entry))
 
     def _forget(self, entry: str, index: Index | None, now_s: float) -> None:
         number = int(entry)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
-from math import inf
-
 from llmsim.algorithms.shelf import Shelf
 from llmsim.gateway.caching import CacheUse, Entry, Match, Question, StoreSpec
 from llmsim.stores.index import Embedder, Index, Probe
@@ -33,7 +30,6 @@ class LocalStore:
         self._shelf = Shelf(spec.capacity, spec.capacity_bytes, spec.eviction)
         self._entries: dict[str, Entry] = {}
         self._sizes: dict[str, int] = {}
-        self._times: list[tuple[float, str]] = []  #: heap of when entries expire, as it was when they were put
         self._embedder = embedder
         self._index = index
         self.bytes = 0
@@ -50,27 +46,15 @@ class LocalStore:
             return None
         probe = await self._probe(question, use)
         use.queries += 1
-        self._expire(now_s)
+        # All that has expired, first: else a search would meet it one by one, thousands after a quiet night.
+        for gone in self._shelf.expire(now_s):
+            self._forget(gone)
         while (found := self._index.nearest(question.partition, probe)) is not None:
             if self._shelf.lives(found.id, now_s):
                 return Match(self._entries[found.id], found.similarity)
             self._shelf.drop(found.id)  # it would hide what is second nearest
             self._forget(found.id)
         return None
-
-    def _expire(self, now_s: float) -> None:
-        """Forget what has expired: else a search would meet them one after the other, thousands after a quiet night."""
-        times = self._times
-        while times and times[0][0] <= now_s:
-            _, entry = heappop(times)
-            kept = self._entries.get(entry)
-            if kept is None:
-                continue
-            if now_s < kept.expires_s:  # it was used, and lives on
-                heappush(times, (kept.expires_s, entry))
-            else:
-                self._shelf.drop(entry)
-                self._forget(entry)
 
     async def _probe(self, question: Question, use: CacheUse) -> Probe:
         if question.probe is None:
@@ -96,11 +80,6 @@ class LocalStore:
         room = {"now_s": entry.stored_s, "size": size, "cost": entry.cost_usd}
         for gone in self._shelf.put(entry.id, (entry.partition, entry.key), expires_s=entry.expires_s, **room):
             self._forget(gone)
-        if entry.expires_s < inf:
-            heappush(self._times, (entry.expires_s, entry.id))
-            if len(self._times) > 2 * len(self._entries) + 64:  # of entries that have gone before their time
-                self._times = [(each.expires_s, each.id) for each in self._entries.values() if each.expires_s < inf]
-                heapify(self._times)
 
     async def touch(self, entry: Entry, now_s: float, expires_s: float | None = None) -> None:
         kept = self._entries.get(entry.id)

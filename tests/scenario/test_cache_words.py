@@ -16,6 +16,7 @@ def _load(settings, mix=({"route": "chat"}, {"route": "refunds", "expects": "jso
         "traffic": {"base_rate": "4/s", "mix": list(mix)},
         "providers": {"a": {"ttft": "100ms"}},
         "gateway": {"policies": [{"semantic_cache": settings} if isinstance(settings, dict) else settings]},
+        **({"store": {"judge": {"accept_right": "95%", "accept_wrong": "10%"}}} if isinstance(settings, dict) and settings.get("verify_below") else {}),
     })  # fmt: skip
 
 
@@ -66,8 +67,8 @@ def test_every_word_can_be_written():
 def test_idle_words_say_what_to_write(settings, path, message, hint):
     with pytest.raises(ScenarioError) as raised:
         _load(settings)
-    [problem] = raised.value.problems
-    assert problem.path == f"gateway.policies[0].semantic_cache{'.' if path else ''}{path}"
+    place = f"gateway.policies[0].semantic_cache{'.' if path else ''}{path}"
+    [problem] = [one for one in raised.value.problems if one.path == place]
     assert message in f"{problem.message}"
     assert hint in f"{problem.message} {problem.hint}"
 

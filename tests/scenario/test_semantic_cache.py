@@ -15,6 +15,7 @@ BASE = {
         "mix": [{"input_tokens": 500, "output_tokens": {"lognormal": {"p50": 60, "p99": 200}}}],
     },
     "providers": {"a": {"ttft": "400ms", "price": {"input": "$1/Mtok", "output": "$2/Mtok"}}},
+    "store": {"embedding": {"latency": "0s"}, "lookup": "0s"},  # what is waited for is the upstream
 }
 
 

@@ -11,6 +11,7 @@ import llmsim as ls
 from llmsim.distributions import Exponential
 from llmsim.errors import ScenarioError
 from llmsim.luck import Luck
+from llmsim.scenario.idle_topics import topic_notes
 from llmsim.scenario.load import load_scenario
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.values import from_values, to_values
@@ -124,9 +125,10 @@ def test_a_file_is_found_beside_the_scenario(tmp_path):
     ],
 )
 def test_words_that_move_nothing_under_this_gateway_are_noted(topics, policies, notes):
-    told = preflight(load(topics, policies))
-    assert len(told.notes) == len(notes)
-    assert all(found.startswith(note) for found, note in zip(told.notes, notes, strict=True))
+    scenario = load(topics, policies)
+    told, found = preflight(scenario), topic_notes(scenario)
+    assert len(found) == len(notes)
+    assert all(one.startswith(note) for one, note in zip(found, notes, strict=True))
     assert all(f"note: {note}" in str(told) for note in notes)
 
 

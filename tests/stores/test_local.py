@@ -70,7 +70,7 @@ def test_what_goes_before_its_time_leaves_nothing_behind():
         store = store_of(capacity=3)
         for number in range(1000):
             await put(store, f"e{number}", str(number), expires_s=1e9)
-        assert len(store._times) <= 2 * 3 + 65
+        assert len(store._shelf._by_time) <= 2 * 3 + 65
         assert len(store) == len(store._sizes) == 3
 
     asyncio.run(script())
