@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -28,7 +29,7 @@ def blocks(language: str) -> list[str]:
     return [text for found, text in _BLOCK.findall(README) if found == language]
 
 
-POLICY, LAB, LIVE, CLASS, WHOLE = blocks("python")
+POLICY, LAB, LIVE, CLASS, WHOLE, CACHED = blocks("python")
 
 
 @pytest.fixture
@@ -120,6 +121,24 @@ def test_the_words_for_policies_are_words_of_a_scenario(tmp_path: Path) -> None:
     assert len(scenario.gateway.policies) + len(scenario.gateway.upstream) == 9
     metrics = ls.run(scenario).metrics
     assert (metrics["requests"] > 50, metrics["error_rate"]) == (True, 0.0)
+
+
+def test_a_semantic_cache_is_opened_live(names: dict[str, Any]) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra embeddings")
+    from gateway.policies.toys import Toy, ask
+
+    exec(CACHED, names)
+
+    async def main() -> list[str]:
+        gateway, served = names["open_gateway"]([Toy()]), []
+        for words in ("How do I reset my password?", "How do I reset my password?", "Where is my card?"):
+            response = await gateway.send(ask(messages=(names["ls"].Message("user", words),)))
+            await response.read()
+            await asyncio.sleep(0.05)  # what is kept is kept off the caller's path
+            served.append(response.served_from)
+        return served
+
+    assert asyncio.run(main()) == ["upstream", "cache", "upstream"]
 
 
 def test_the_words_for_slos_are_words_of_a_scenario(tmp_path: Path) -> None:

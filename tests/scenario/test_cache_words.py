@@ -9,6 +9,8 @@ from llmsim.gateway.policies import Pace, SemanticCache
 from llmsim.scenario.jsonschema import json_schema
 from llmsim.scenario.load import load_scenario
 
+JUDGED = {"store": {"judge": {"accept_right": "95%", "accept_wrong": "10%"}}}
+
 
 def _load(settings, mix=({"route": "chat"}, {"route": "refunds", "expects": "json"})):
     return load_scenario({
@@ -16,7 +18,7 @@ def _load(settings, mix=({"route": "chat"}, {"route": "refunds", "expects": "jso
         "traffic": {"base_rate": "4/s", "mix": list(mix)},
         "providers": {"a": {"ttft": "100ms"}},
         "gateway": {"policies": [{"semantic_cache": settings} if isinstance(settings, dict) else settings]},
-        **({"store": {"judge": {"accept_right": "95%", "accept_wrong": "10%"}}} if isinstance(settings, dict) and settings.get("verify_below") else {}),
+        **(JUDGED if isinstance(settings, dict) and settings.get("verify_below") else {}),
     })  # fmt: skip
 
 
