@@ -37,6 +37,7 @@ class GuardedStore:
         "_not_begun",
         "_run",
         "_store",
+        "_touch",
         "_vectors",
         "_write",
         "background",
@@ -51,8 +52,11 @@ class GuardedStore:
         self._vectors = spec.backend != "exact"
         self._far = spec.backend == "redis"
         times = (spec.store_timeout, spec.store_cooldown)
-        # Apart, since one can fail without the others: who embeds, who has memory left for what is new.
-        self._equal, self._near, self._write = (Guard(run, word, *times) for word in ("exact", "nearest", "put"))
+        # Apart, since one can fail without the others: who embeds; who has memory left for what is new; and a Redis
+        # that only reads fails in every touch, and none of the answers it has should be lost for that.
+        self._equal, self._near, self._write, self._touch = (
+            Guard(run, word, *times) for word in ("exact", "nearest", "put", "touch")
+        )
         self._going: set[str] = set()  # entries that are being dropped
         self._not_begun = 0  # writes whose task has not had its first turn
         self.background: set[asyncio.Task[None]] = set()
@@ -62,7 +66,7 @@ class GuardedStore:
     @property
     def failures(self) -> int:
         """Times it failed, or took too long."""
-        return self._equal.failures + self._near.failures + self._write.failures
+        return sum(guard.failures for guard in (self._equal, self._near, self._write, self._touch))
 
     def now(self) -> float:
         """Seconds since 1970: what entries are dated with."""
@@ -95,16 +99,16 @@ class GuardedStore:
 
     async def touch(self, entry: Entry, request: Request, expires_s: float | None) -> None:
         """Note that it was used. Of a store in this process that is done at once."""
-        if self._equal.closed:
+        if self._touch.closed or self._equal.closed:
             return
         if self._far:
-            self.begin(self._touch(entry, request, expires_s), "touch", request)
+            self.begin(self._note_use(entry, request, expires_s), "touch", request)
         else:
-            await self._touch(entry, request, expires_s)
+            await self._note_use(entry, request, expires_s)
 
-    async def _touch(self, entry: Entry, request: Request, expires_s: float | None) -> None:
+    async def _note_use(self, entry: Entry, request: Request, expires_s: float | None) -> None:
         try:
-            await self._equal.ask(self._store.touch(entry, self.now(), expires_s), request)
+            await self._touch.ask(self._store.touch(entry, self.now(), expires_s), request)
         except StoreError:
             pass  # it is served all the same
 

@@ -131,8 +131,8 @@ class SemanticCache:
         Longest that a request waits for the store, each time it asks. 2s: what LiteLLM's and api7/aisix's semantic
         caches give their embedder.
     store_cooldown
-        How long the store is left alone after a failure; then one request tries it for all. 5s: LiteLLM's cooldown of
-        deployments.
+        How long the store is left alone after two failures in a row; then one request tries it for all. 5s: LiteLLM's
+        cooldown of deployments.
     shared
         One cache for all replicas of the gateway instead of one each.
 
@@ -141,7 +141,7 @@ class SemanticCache:
     ``served_from`` is ``cache`` for each answer, and ``cache_match`` says how it was found: ``exact``, ``semantic``, or
     ``negative`` (the error). Emits ``verified`` (``verdict``: accepted, rejected, failed), ``outdated``, ``refreshed``
     (a stale answer, with the ``outcome`` of the call), ``coalesced``, and ``store_failed`` and ``store_back`` (with the
-    ``operation``: exact, nearest, put).
+    ``operation``: exact, nearest, put, touch) when it begins and ends to be left alone.
 
     Examples
     --------
