@@ -62,10 +62,8 @@ class Entry(NamedTuple):
     origin: str  #: upstream that answered
     request_id: str  #: of the request it was made for
     stored_s: float  #: when it was complete, in seconds since 1970
-    fresh_until_s: float  #: from then on it is stale
     expires_s: float  #: from then on it is gone
     cost_usd: float = 0.0  #: what the call cost
-    error: str = ""  #: word of the error that is remembered instead of an answer
 
     @property
     def tokens(self) -> int:

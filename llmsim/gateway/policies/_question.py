@@ -100,7 +100,7 @@ class Questions:
         Part of what must be equal.
     """
 
-    __slots__ = ("_conversation", "_generation", "_json", "_per", "_rule", "_scope", "_tools")
+    __slots__ = ("_conversation", "_generation", "_json", "_per", "_rule", "_rules", "_scope", "_tools")
 
     def __init__(
         self,
@@ -120,6 +120,9 @@ class Questions:
         self._tools = tools
         self._json = json
         self._generation = generation
+        # What the texts of a partition stand for. Gateways with other rules may have the same store, and there "" would
+        # be the owner of what is everybody's and of what has no tenant; a route, and a feature of that name.
+        self._rules = " ".join((scope, "conversation" if conversation else "last_message", *per))
 
     def __call__(self, request: Request) -> Question | None:
         messages, temperature = request.messages, request.temperature
@@ -139,6 +142,7 @@ class Questions:
             kept = [message for message in history if message.role in _INSTRUCTIONS]
             key = repr(history) + key
         partition = (
+            self._rules,
             self._generation,
             "" if scope == "global" else request.tenant,
             request.user if scope == "user" else "",
@@ -146,7 +150,7 @@ class Questions:
             request.model or "",
             request.response_schema or "",
             repr(kept) if kept else "",
-            "" if temperature is None else repr(temperature),
+            "" if temperature is None else repr(float(temperature)),
             repr(request.tools) if request.tools else "",
             *[str(getattr(request, field)) for field in self._per],
         )

@@ -96,7 +96,7 @@ class SemanticCacheHandler:
             return await self._ask(question, use, call_next)
         expires_s = None
         now_s = self.store.now()
-        if now_s >= entry.expires_s - self._stale_s:
+        if now_s >= self._expires_s(entry) - self._stale_s:
             self.stale += 1
             self._refresh(entry, question, use, call_next, exchange)
         elif self._slides:
@@ -148,7 +148,7 @@ class SemanticCacheHandler:
 
     def _serves(self, entry: Entry, question: Question) -> bool:
         """Whether this entry may answer this question at all, however near it is. Stores are not trusted here."""
-        if entry.partition != question.partition or self.store.now() >= entry.expires_s:
+        if entry.partition != question.partition or self.store.now() >= self._expires_s(entry):
             return False
         request = question.request
         newest = self._models.get((entry.origin, request.model or ""))
@@ -158,6 +158,12 @@ class SemanticCacheHandler:
                 self._run.emit("outdated", request, of=entry.origin, model=entry.model, now=newest)
             return False
         return request.max_tokens is None or entry.tokens <= request.max_tokens
+
+    def _expires_s(self, entry: Entry) -> float:
+        """When it is over. What another gateway kept, or this one before its `ttl` was lowered, lives no longer here."""
+        if self._slides:
+            return entry.expires_s
+        return min(entry.expires_s, entry.stored_s + self._fresh_s + self._stale_s)
 
     # -- a new answer --------------------------------------------------------------------------------------------------
 
@@ -191,7 +197,6 @@ class SemanticCacheHandler:
     def _entry(self, question: Question, response: Response, tap: Tap, usage: Usage) -> Entry:
         now_s, made_for = self.store.now(), question.request.id
         usage = usage_of_one_call(response, usage)
-        fresh_until_s = now_s + self._fresh_s
         self._number += 1
         return Entry(
             f"{made_for}@{now_s:.6f}.{self._number}",  # callers may use one id twice, and gateways share stores
@@ -204,8 +209,7 @@ class SemanticCacheHandler:
             response.origin,
             made_for,
             now_s,
-            fresh_until_s,
-            fresh_until_s + self._stale_s,
+            now_s + self._fresh_s + self._stale_s,
             self._run.cost(response.origin, usage),
         )
 
