@@ -7,7 +7,8 @@ Redis 8.0 or later, for its vector sets (Valkey and Redis 7 have none), with ``p
     redis-server --appendonly yes --maxmemory 4gb --maxmemory-policy noeviction
 
     stores = LiveStores(embedder=…, redis="redis://:password@10.0.0.5:6379/0?socket_timeout=0.25")
-    gateway.open(providers, stores=stores)     # of a gateway with - semantic_cache: {backend: redis, …}
+    async with gateway.open(providers, stores=stores) as running:  # of one with - semantic_cache: {backend: redis, …}
+        ...
 
 * All gateways with that address and a policy of that name share one cache; ``capacity`` bounds it as a whole, exactly:
   the least of theirs holds. What may not be shared is kept apart by the policy's ``scope``.

@@ -24,7 +24,7 @@ class GuardedStore:
     Attributes
     ----------
     background
-        Tasks that nobody waits for. Each ends by itself: writes within `store_timeout`.
+        Tasks that nobody waits for but `aclose`. Each ends by itself: writes within `store_timeout`.
     stored, unkept
         Answers that were to be kept, and those of them that the store did not take.
     """
@@ -33,6 +33,7 @@ class GuardedStore:
         "_equal",
         "_far",
         "_going",
+        "_lasting",
         "_near",
         "_not_begun",
         "_run",
@@ -60,6 +61,7 @@ class GuardedStore:
         self._going: set[str] = set()  # entries that are being dropped
         self._not_begun = 0  # writes whose task has not had its first turn
         self.background: set[asyncio.Task[None]] = set()
+        self._lasting: set[asyncio.Task[None]] = set()  # those of them that are no use any more when it is closed
         self.stored = 0
         self.unkept = 0
 
@@ -149,8 +151,19 @@ class GuardedStore:
         except StoreError:
             self.unkept += 1
 
-    def begin(self, work: Coroutine[Any, Any, None], what: str, request: Request) -> None:
-        """Do it in the background."""
+    def begin(self, work: Coroutine[Any, Any, None], what: str, request: Request, *, lasting: bool = False) -> None:
+        """Do it in the background; what is `lasting` is not waited for in the end but cancelled."""
         task = asyncio.get_running_loop().create_task(work, name=f"{self._run.name} {what} {request.id}")
         self.background.add(task)
         task.add_done_callback(self.background.discard)
+        if lasting:
+            self._lasting.add(task)
+            task.add_done_callback(self._lasting.discard)
+
+    async def aclose(self) -> None:
+        """End what was begun: writes within `store_timeout`, calls that were to renew an answer at once."""
+        for task in self._lasting:
+            task.cancel()
+        while self.background:
+            await asyncio.wait(self.background)
+        await self._store.aclose()

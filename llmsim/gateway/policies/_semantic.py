@@ -105,6 +105,10 @@ class SemanticCacheHandler:
         use.made_for, use.made_s = entry.request_id, entry.stored_s - self._run.epoch_s
         return replay(entry, request, self._spec.replay, self._run.now)
 
+    async def aclose(self) -> None:
+        """Write what is to be kept, and close the store."""
+        await self.store.aclose()
+
     # -- looking -------------------------------------------------------------------------------------------------------
 
     async def _find(self, question: Question, use: CacheUse) -> Entry | None:
@@ -160,7 +164,7 @@ class SemanticCacheHandler:
         return request.max_tokens is None or entry.tokens <= request.max_tokens
 
     def _expires_s(self, entry: Entry) -> float:
-        """When it is over. What another gateway kept, or this one before its `ttl` was lowered, lives no longer here."""
+        """When it is over; by the `ttl` that holds here, too, if another gateway kept it, or it was lowered since."""
         if self._slides:
             return entry.expires_s
         return min(entry.expires_s, entry.stored_s + self._fresh_s + self._stale_s)
@@ -246,7 +250,7 @@ class SemanticCacheHandler:
         own = None if exchange is None else exchange.apart()
         if self._spec.backend != "exact":
             use.writes += 1  # now: when it is written, the bill of who pays for it will be
-        self.store.begin(self._fetch(entry, renewed, request, call_next, own), "refresh", request)
+        self.store.begin(self._fetch(entry, renewed, request, call_next, own), "refresh", request, lasting=True)
 
     def _question_of(self, entry: Entry, question: Question, request: Request) -> Question:
         """What was asked first, for that is what is stale: the same words if it was found by them."""
