@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from llmsim.gateway.caching import Question
+from llmsim.gateway.caching import CacheUse, Question
 from llmsim.types import Request, Response, Usage
 
-__all__ = ["Cacheable", "Per", "QuestionKey", "Questions", "Scope", "check_question", "usage_of_one_call"]
+__all__ = [
+    "Cacheable",
+    "Made",
+    "Per",
+    "QuestionKey",
+    "Questions",
+    "Scope",
+    "check_question",
+    "made_by",
+    "usage_of_one_call",
+]
 
 Scope = Literal["tenant", "user", "global"]
 Cacheable = Literal["unsampled", "temperature_0", "all"]
@@ -167,3 +177,26 @@ def usage_of_one_call(response: Response, usage: Usage) -> Usage:
         return usage
     first = part.usage
     return usage._replace(input_tokens=first.input_tokens, cached_input_tokens=first.cached_input_tokens)
+
+
+class Made(NamedTuple):
+    """Where an answer that is to be kept comes from."""
+
+    request_id: str  #: it was made for
+    at_s: float  #: complete, on the loop's clock
+    match: str = "exact"  #: how near that request was to the one that is kept with it
+    similarity: float = 1.0
+
+
+def made_by(response: Response, use: CacheUse | None, request_id: str, now_s: float) -> Made | None:
+    """Where an answer that has just ended comes from; None if it is not to be kept.
+
+    What a cache further in had is as old as it is, and was made for whom it was made: kept as if it were new, it would
+    be served for two lives, and a wrong one would look right.
+    """
+    if response.served_from == "upstream":
+        return Made(request_id, now_s)
+    # Of a shared call the one who pays for it knows the tokens; the others have the same answer, and no usage.
+    if response.served_from == "flight" or use is None or not use.made_for:
+        return None
+    return Made(use.made_for, use.made_s, use.match, use.nearest)

@@ -15,7 +15,7 @@ from llmsim.gateway.exchange import Exchange, current_exchange
 from llmsim.gateway.policies._flight_reader import again
 from llmsim.gateway.policies._flights import Flights
 from llmsim.gateway.policies._guarded_store import GuardedStore
-from llmsim.gateway.policies._question import Questions, usage_of_one_call
+from llmsim.gateway.policies._question import Made, Questions, made_by, usage_of_one_call
 from llmsim.gateway.policies._replay import replay
 from llmsim.gateway.policies._verdict import Verifier
 from llmsim.types import CallNext, Message, Outcome, Request, Response, Tap, Usage
@@ -189,21 +189,24 @@ class SemanticCacheHandler:
     def ended(self, question: Question, use: CacheUse, response: Response, tap: Tap, usage: Usage) -> None:
         """A clean end: keep the answer, if it is a whole one."""
         self._learn(question.request, response)
-        # Of a shared call the one who pays for it knows the tokens; the others have the same answer, and no usage.
-        if response.finish_reason == "stop" and response.served_from != "flight" and self.store.keeps(question):
-            self.store.keep(question, self._entry(question, response, tap, usage), use)
+        if response.finish_reason != "stop":
+            return
+        made = made_by(response, use, question.request.id, self._run.now())
+        # What a cache further in had for other words is not kept for these: near to near to near is far.
+        if made is not None and made.match == "exact" and self.store.keeps(question):
+            self.store.keep(question, self._entry(question, response, tap, usage, made), use)
 
     def _learn(self, request: Request, response: Response) -> None:
         """Which model an upstream answers with."""
         if response.served_from == "upstream" and response.model:
             self._models[response.origin, request.model or ""] = response.model
 
-    def _entry(self, question: Question, response: Response, tap: Tap, usage: Usage) -> Entry:
-        now_s, made_for = self.store.now(), question.request.id
+    def _entry(self, question: Question, response: Response, tap: Tap, usage: Usage, made: Made) -> Entry:
+        made_s = self._run.epoch_s + made.at_s
         usage = usage_of_one_call(response, usage)
         self._number += 1
         return Entry(
-            f"{made_for}@{now_s:.6f}.{self._number}",  # callers may use one id twice, and gateways share stores
+            f"{made.request_id}@{made_s:.6f}.{self._number}",  # callers may use one id twice, and gateways share stores
             question.partition,
             question.key,
             question.words,
@@ -211,9 +214,9 @@ class SemanticCacheHandler:
             usage,
             response.model,
             response.origin,
-            made_for,
-            now_s,
-            now_s + self._fresh_s + self._stale_s,
+            made.request_id,
+            made_s,
+            made_s + self._fresh_s + self._stale_s,
             self._run.cost(response.origin, usage),
         )
 
@@ -282,8 +285,9 @@ class SemanticCacheHandler:
             await response.read()
             word = response.finish_reason
             self._learn(request, response)
-            if word == "stop" and self.store.keeps(question):
-                self.store.keep(question, self._entry(question, response, tap, response.usage), CacheUse())
+            if word == "stop" and response.served_from != "cache" and self.store.keeps(question):
+                made = Made(question.request.id, self._run.now())
+                self.store.keep(question, self._entry(question, response, tap, response.usage, made), CacheUse())
                 if question.key != stale.key:  # another conversation: it does not take the old one's place
                     self.store.forget(stale, request)
         except (GatewayError, TimeoutError) as error:

@@ -94,15 +94,17 @@ class MoodyStore(LocalStore):
 
 
 class Stores:
-    """A `StoreOpener` of such stores; `made` are those it opened."""
+    """A `StoreOpener` of such stores; `made` are those it opened, `specs` what was asked of each."""
 
     def __init__(self, judge=None):
         self.made = []
+        self.specs = []
         self._judge = judge
 
     def open(self, spec, run):
         near = () if spec.backend == "exact" else (AngleEmbedder(), AngleIndex())
         self.made.append(MoodyStore(spec, *near))
+        self.specs.append(spec)
         return self.made[-1]
 
     def judge(self, run):
