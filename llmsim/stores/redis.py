@@ -142,7 +142,7 @@ class RedisStore:
 
     async def put(self, question: Question, entry: Entry, use: CacheUse) -> None:
         vectors, vector = "", b""
-        if self._embedder is not None:
+        if self._embedder is not None and question.comparable:
             probe = await self._probe(question, use)
             vectors, vector = self._vectors(entry.partition, probe), _bytes(probe)
         body, told, spec = encoded(entry), repr(float(entry.stored_s)), self._spec
@@ -164,7 +164,7 @@ class RedisStore:
             if within != 0:
                 break
             within = await self._link.run(TRIM, self._prefix, told, *bounds)
-        use.writes += self._embedder is not None
+        use.writes += bool(vectors)
 
     async def touch(self, entry: Entry, now_s: float, expires_s: float | None = None) -> None:
         expiry = "as it was" if expires_s is None else _expiry(expires_s)

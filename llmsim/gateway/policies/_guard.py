@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from llmsim.errors import LlmsimError
-from llmsim.gateway.caching import StoreError
+from llmsim.gateway.caching import Incomparable, StoreError
 from llmsim.gateway.contract import Run
 from llmsim.types import Request
 from llmsim.units import format_duration
@@ -113,6 +113,8 @@ class Guard:
 
     def _failed(self, error: StoreError, request: Request) -> None:
         """Leave it alone for a while, if that was no accident."""
+        if isinstance(error, Incomparable):
+            return  # two long prompts, and nobody's questions would be compared
         self.failures += 1
         self._row += 1
         if self._row < IN_A_ROW and not self._down:

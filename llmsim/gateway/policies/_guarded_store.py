@@ -7,7 +7,7 @@ import math
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from llmsim.gateway.caching import CacheUse, Entry, Match, Question, StoreError, StoreSpec
+from llmsim.gateway.caching import CacheUse, Entry, Incomparable, Match, Question, StoreError, StoreSpec
 from llmsim.gateway.contract import Run
 from llmsim.gateway.policies._guard import Guard
 from llmsim.types import Request
@@ -94,7 +94,8 @@ class GuardedStore:
             return None
         try:
             return await self._near.ask(self._store.nearest(question, self.now(), use), question.request)
-        except StoreError:
+        except StoreError as error:
+            question.comparable = not isinstance(error, Incomparable)
             return None
 
     # -- writing -------------------------------------------------------------------------------------------------------
@@ -134,11 +135,11 @@ class GuardedStore:
         """Whether it would take an answer now: it is in no trouble, or at least need not embed what cannot be."""
         if self._write.closed or self._equal.closed:
             return False
-        return question.probe is not None or not self._vectors or not self._near.closed
+        return question.probe is not None or not self._vectors or not question.comparable or not self._near.closed
 
     def keep(self, question: Question, entry: Entry, use: CacheUse) -> None:
         """Write it; counts what that costs."""
-        if self._vectors:
+        if self._vectors and question.comparable:
             use.writes += 1  # now: when it has been written, the bill may be
         self.stored += 1
         self._not_begun += 1

@@ -44,7 +44,7 @@ class AngleIndex:
         self.entries[entry] = (partition, probe)
 
     def remove(self, partition, entry):
-        del self.entries[entry]
+        self.entries.pop(entry, None)  # what has no vector never came in
 
     def nearest(self, partition, probe):
         here = [(abs(probe - other), entry) for entry, (where, other) in self.entries.items() if where == partition]

@@ -13,6 +13,7 @@ from llmsim.errors import (
     PolicyError,
     ServerError,
 )
+from llmsim.gateway.caching import Incomparable
 from llmsim.gateway.policies import SemanticCache
 
 # -- verifiers ---------------------------------------------------------------------------------------------------------
@@ -264,6 +265,38 @@ def test_who_cannot_embed_still_finds_what_is_equal():
         await lab.ask(about(0))
         lab.stores.store.trouble["nearest"] = DOWN
         assert await lab.served(about(90), about(0), about(1)) == ["", "exact", ""]
+
+    play(script)
+
+
+def test_a_question_without_a_vector_is_no_trouble_of_the_store():
+    """It is too long for the model that embeds, say: equal ones are found, and others are compared as before."""
+
+    async def script():
+        lab = Lab(SemanticCache())
+        embedder = lab.stores.store._embedder
+        probe, asked = embedder.probe, []
+
+        async def picky(question):
+            asked.append(question.words)
+            if question.words == "about 180":
+                raise Incomparable("too long")
+            return await probe(question)
+
+        embedder.probe = picky
+        long = about(180)
+        assert await lab.served(about(0), long, long, about(1), long, about(181)) == [
+            "", "", "exact", "semantic", "exact", "",
+        ]  # fmt: skip
+        assert (lab.told("store_failed"), asked.count("about 180")) == ([], 1)
+        lab.stores.store.trouble["put"] = DOWN
+        use, _ = await lab.ask(about(90))
+        assert use.writes == 1
+        lab.stores.store.trouble.clear()
+        await asyncio.sleep(0.1)
+        for number in range(4):
+            use, _ = await lab.ask(about(180, tenant=str(number)))
+            assert use.writes == 0, "what has no vector is written into no vector store"
 
     play(script)
 
