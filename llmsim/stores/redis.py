@@ -11,7 +11,8 @@ Redis 8.0 or later, for its vector sets (Valkey and Redis 7 have none), with ``p
         ...
 
 * All gateways with that address and a policy of that name share one cache; ``capacity`` bounds it as a whole, exactly:
-  the least of theirs holds. What may not be shared is kept apart by the policy's ``scope``.
+  the least of theirs holds. What may not be shared is kept apart by the policy's ``scope``, and what has another
+  ``scope``, ``per``, ``compare`` or ``generation`` is another policy's.
 * ``noeviction`` or one of ``volatile-*``: with ``allkeys-*`` Redis may throw out the bookkeeping or a whole set of
   vectors. Nothing wrong would be answered, but the cache would be emptier than it looks.
 * ``--appendonly yes`` keeps answers over a restart (of the last second some may be missing); without it the cache

@@ -43,7 +43,7 @@ class Cache:
     schema. An answer is kept only after a clean finish: it was read to its end and its finish reason is ``stop``
     (not one cut off by ``length``, filtered, broken, abandoned, or a tool call). Requests without messages are never
     cached, for there is nothing to compare. Two equal requests in flight at once both go upstream, unless
-    `single_flight` stands inside of it.
+    `single_flight` stands inside of it. What a cache further in had is kept, too, as old as it is.
 
     It is in this process and does nothing but compare, in a few microseconds. `semantic_cache` finds what was asked in
     other words, too, keeps answers where several gateways find them, and has more to say about what is kept and for how
