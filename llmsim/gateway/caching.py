@@ -17,11 +17,29 @@ from llmsim.types import Chunk, Request, Usage
 if TYPE_CHECKING:
     from llmsim.gateway.contract import Run
 
-__all__ = ["AnswerStore", "CacheUse", "Entry", "Judge", "Match", "Question", "StoreError", "StoreOpener", "StoreSpec"]
+__all__ = [
+    "AnswerStore",
+    "CacheUse",
+    "Entry",
+    "Incomparable",
+    "Judge",
+    "Match",
+    "Question",
+    "StoreError",
+    "StoreOpener",
+    "StoreSpec",
+]
 
 
 class StoreError(LlmsimError):
     """A store could not be asked, or did not answer in time. A policy treats it as a miss; no caller sees it."""
+
+
+class Incomparable(StoreError):
+    """There is no vector of this very question, and would be none a second time: it is too long, say.
+
+    A store that says so is in no trouble. Answers are kept for those who ask the same to the letter.
+    """
 
 
 class Question:
@@ -39,13 +57,14 @@ class Question:
         Equal for two questions of a partition that are the same to the letter.
     """
 
-    __slots__ = ("key", "partition", "probe", "request", "words")
+    __slots__ = ("comparable", "key", "partition", "probe", "request", "words")
 
     def __init__(self, request: Request, partition: tuple[str, ...], words: str, key: Hashable) -> None:
         self.request = request
         self.partition = partition
         self.words = words
         self.key = key
+        self.comparable = True  #: until it turns out that it is not
         self.probe: Any = None  #: what a store made of it to compare it by, so that `put` need not embed it again
 
 
@@ -62,10 +81,8 @@ class Entry(NamedTuple):
     origin: str  #: upstream that answered
     request_id: str  #: of the request it was made for
     stored_s: float  #: when it was complete, in seconds since 1970
-    fresh_until_s: float  #: from then on it is stale
     expires_s: float  #: from then on it is gone
     cost_usd: float = 0.0  #: what the call cost
-    error: str = ""  #: word of the error that is remembered instead of an answer
 
     @property
     def tokens(self) -> int:
@@ -115,6 +132,8 @@ class CacheUse:
 
 class AnswerStore(Protocol):
     """Where answers are kept. Every method may raise `StoreError`, and none may answer across partitions.
+
+    What is not `Question.comparable` is kept without a vector.
 
     Methods that cost something say so in `use`.
     """

@@ -57,7 +57,7 @@ def start_policy(spec: Any, run: Run) -> Handler:
     if type(spec).__module__.startswith("llmsim.gateway.policies."):
         return handler
     wrapped = checked(handler, run.name, getattr(spec, "function", handler))
-    for method in TOLL:
+    for method in (*TOLL, "aclose"):
         if callable(getattr(handler, method, None)):
             setattr(wrapped, method, getattr(handler, method))
     return wrapped

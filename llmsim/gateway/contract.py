@@ -30,7 +30,10 @@ Scope = Literal["gateway", "upstream"]
 
 
 class Handler(Protocol):
-    """What runs for every request: ``await call_next(request)`` goes on inwards."""
+    """What runs for every request: ``await call_next(request)`` goes on inwards.
+
+    One with an ``async def aclose(self)`` besides is told by it that the gateway is closed.
+    """
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         """Answer `request`, or raise a `GatewayError`."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from types import TracebackType
+from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
 from llmsim.errors import PolicyError, StreamBroken
 from llmsim.gateway.caching import StoreOpener
@@ -99,9 +101,9 @@ class Gateway:
         """Fresh state in front of these providers (in order: the first is where unaddressed requests go)."""
         if not providers:
             raise ValueError("a gateway needs at least one provider")
-        shared = _Shared({}, {}, Health())
+        shared = _Shared({}, {}, Health(), [])
         replicas = [_Replica(self, number, runtime, providers, prices or {}, shared) for number in range(self.replicas)]
-        return RunningGateway(self, replicas, runtime)
+        return RunningGateway(self, replicas, runtime, shared.closers)
 
     def open(
         self,
@@ -113,6 +115,8 @@ class Gateway:
         stores: StoreOpener | None = None,
     ) -> RunningGateway:
         """Start it for real, on the running asyncio loop: the same policies, live providers.
+
+        ``async with gateway.open(...) as running:`` closes it in the end; see `RunningGateway.aclose`.
 
         Parameters
         ----------
@@ -175,11 +179,15 @@ class _Router:
 
 
 class _Shared(NamedTuple):
-    """What the replicas of a gateway have in common: handlers (and what they know) of ``shared: true``, and timers."""
+    """What the replicas of a gateway have in common.
+
+    That is handlers (and what they know) of ``shared: true``, timers, and the list of what is to be closed in the end.
+    """
 
     handlers: dict[tuple[str, int, str], Handler]
     deadlines: dict[tuple[float | None, str], Deadlines]
     health: Health
+    closers: list[Callable[[], Awaitable[object]]]
 
 
 class _Replica:
@@ -219,6 +227,9 @@ class _Replica:
                 context_windows=windows,
             )
             shared.handlers[key] = handler = start_policy(spec, run)
+            close = getattr(handler, "aclose", None)
+            if close is not None:
+                shared.closers.append(close)
             return handler
 
         self.number = number
@@ -253,15 +264,40 @@ class _Replica:
 
 
 class RunningGateway:
-    """A started gateway. `send` is all a caller needs."""
+    """A started gateway. `send` is all a caller needs, and `aclose` in the end."""
 
-    __slots__ = ("_gateway", "_next", "_replicas", "_runtime")
+    __slots__ = ("_closers", "_gateway", "_next", "_replicas", "_runtime")
 
-    def __init__(self, gateway: Gateway, replicas: list[_Replica], runtime: Runtime) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        replicas: list[_Replica],
+        runtime: Runtime,
+        closers: Sequence[Callable[[], Awaitable[object]]],
+    ) -> None:
         self._gateway = gateway
         self._replicas = replicas
         self._runtime = runtime
+        self._closers = closers
         self._next = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let policies end what they have begun: a cache writes what it was about to keep, and closes its store.
+
+        Providers, stores and embedders that were passed in are closed by whoever made them. What is still being
+        answered goes on, but nobody waits for what becomes of it.
+        """
+        async with AsyncExitStack() as stack:  # one that fails keeps none of the others from it
+            for close in self._closers:
+                stack.push_async_callback(close)
 
     @property
     def in_flight(self) -> int:

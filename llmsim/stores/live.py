@@ -32,7 +32,8 @@ class LiveStores:
         from llmsim.stores import LiveStores
         from llmsim.stores.embedders import MiniLm
 
-        gateway.open(providers, stores=LiveStores(MiniLm()))
+        async with gateway.open(providers, stores=LiveStores(MiniLm())) as running:
+            response = await running.send(request)
     """
 
     def __init__(self, embedder: Embedder | None = None, *, redis: str = "", judge: Judge | None = None) -> None:

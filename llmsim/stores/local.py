@@ -66,12 +66,14 @@ class LocalStore:
     async def put(self, question: Question, entry: Entry, use: CacheUse) -> None:
         size = entry.bytes
         probe = None
-        if self._index is not None:
+        comparable = self._index is not None and question.comparable
+        if comparable:
             probe = await self._probe(question, use)
             size += getattr(probe, "nbytes", 0)
         # Nothing is awaited from here on, so that nobody sees half of it.
         await self.drop(entry)  # an id that comes again: the older one is outdated
-        if self._index is not None:
+        if comparable:
+            assert self._index is not None
             self._index.add(entry.partition, entry.id, probe)
             use.writes += 1
         self._entries[entry.id] = entry

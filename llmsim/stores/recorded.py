@@ -75,8 +75,7 @@ class _RecordedStore:
         return None
 
     async def put(self, question: Question, entry: Entry, use: CacheUse) -> None:
-        if not entry.error:
-            self._kept[question.request.id] = (entry.stored_s, entry.tokens)
+        self._kept[question.request.id] = (entry.stored_s, entry.tokens)
 
     async def touch(self, entry: Entry, now_s: float, expires_s: float | None = None) -> None:
         """It has no entries."""

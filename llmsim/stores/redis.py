@@ -7,10 +7,12 @@ Redis 8.0 or later, for its vector sets (Valkey and Redis 7 have none), with ``p
     redis-server --appendonly yes --maxmemory 4gb --maxmemory-policy noeviction
 
     stores = LiveStores(embedder=…, redis="redis://:password@10.0.0.5:6379/0?socket_timeout=0.25")
-    gateway.open(providers, stores=stores)     # of a gateway with - semantic_cache: {backend: redis, …}
+    async with gateway.open(providers, stores=stores) as running:  # of one with - semantic_cache: {backend: redis, …}
+        ...
 
 * All gateways with that address and a policy of that name share one cache; ``capacity`` bounds it as a whole, exactly:
-  the least of theirs holds. What may not be shared is kept apart by the policy's ``scope``.
+  the least of theirs holds. What may not be shared is kept apart by the policy's ``scope``, and what has another
+  ``scope``, ``per``, ``compare`` or ``generation`` is another policy's.
 * ``noeviction`` or one of ``volatile-*``: with ``allkeys-*`` Redis may throw out the bookkeeping or a whole set of
   vectors. Nothing wrong would be answered, but the cache would be emptier than it looks.
 * ``--appendonly yes`` keeps answers over a restart (of the last second some may be missing); without it the cache
@@ -141,7 +143,7 @@ class RedisStore:
 
     async def put(self, question: Question, entry: Entry, use: CacheUse) -> None:
         vectors, vector = "", b""
-        if self._embedder is not None:
+        if self._embedder is not None and question.comparable:
             probe = await self._probe(question, use)
             vectors, vector = self._vectors(entry.partition, probe), _bytes(probe)
         body, told, spec = encoded(entry), repr(float(entry.stored_s)), self._spec
@@ -163,7 +165,7 @@ class RedisStore:
             if within != 0:
                 break
             within = await self._link.run(TRIM, self._prefix, told, *bounds)
-        use.writes += self._embedder is not None
+        use.writes += bool(vectors)
 
     async def touch(self, entry: Entry, now_s: float, expires_s: float | None = None) -> None:
         expiry = "as it was" if expires_s is None else _expiry(expires_s)

@@ -46,7 +46,7 @@ def entry(asked, *, expires_s=float("inf"), stored_s=0.0, tokens=50):
     request = asked.request
     return Entry(
         request.id, asked.partition, asked.key, asked.words, (Chunk("answer", tokens),), Usage(100, tokens), "m", "a",
-        request.id, stored_s, expires_s, expires_s,
+        request.id, stored_s, expires_s,
     )  # fmt: skip
 
 

@@ -46,5 +46,5 @@ def question(words: str, partition: tuple[str, ...] = ("acme",), number: int = 0
 def entry(asked: Question, name: str = "", *, stored_s: float, ttl_s: float = 3600.0, text: str = "yes") -> Entry:
     return Entry(
         name or asked.request.id, asked.partition, asked.key, asked.words, (Chunk(text, 2), Chunk("", 0)),
-        Usage(10, 2, 1), "gpt", "openai", asked.request.id, stored_s, stored_s + ttl_s / 2, stored_s + ttl_s, 0.1 + 0.2,
+        Usage(10, 2, 1), "gpt", "openai", asked.request.id, stored_s, stored_s + ttl_s, 0.1 + 0.2,
     )  # fmt: skip

@@ -100,7 +100,7 @@ def one_by_one(given, cache, index):
     async def keep(number, now_s):
         question, until_s = asked[number], now_s + cache.ttl_s
         fields = (question.partition, question.key, "words", (), Usage(1, 0, 1), "m", "u", question.request.id)
-        entry = Entry(str(number), *fields, now_s, until_s, until_s)
+        entry = Entry(str(number), *fields, now_s, until_s)
         await stores[given.cache[number]].put(question, entry, CacheUse())
 
     asked = []

@@ -33,10 +33,8 @@ entries = st.builds(
     origin=texts,
     request_id=texts,
     stored_s=st.floats(allow_nan=False),
-    fresh_until_s=st.floats(allow_nan=False),
     expires_s=st.floats(allow_nan=False),
     cost_usd=st.floats(allow_nan=False),
-    error=texts,
 )
 
 
@@ -81,7 +79,7 @@ def test_names_are_the_same_in_every_process():
     assert seen == {digest(canonical(("a", None, 0.1, ("é", 3))))}
 
 
-GOOD = Entry("i", ("p",), "k", "w", (Chunk("yes", 2),), Usage(1, 2, 0), "m", "o", "r", 1.0, math.inf, math.inf)
+GOOD = Entry("i", ("p",), "k", "w", (Chunk("yes", 2),), Usage(1, 2, 0), "m", "o", "r", 1.0, math.inf)
 
 
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
@@ -106,7 +104,7 @@ def test_a_field_of_another_type_makes_it_none(name, value):
     assert exactly(decoded(encoded(entry))) == exactly(entry)
     assert all(isinstance(chunk.text, str) and chunk.tokens >= 0 for chunk in entry.chunks)
     assert isinstance(entry.tokens, int)
-    assert all(isinstance(part, str) for part in (*entry.partition, entry.id, entry.words, entry.model, entry.error))
+    assert all(isinstance(part, str) for part in (*entry.partition, entry.id, entry.words, entry.model))
     assert not any(math.isnan(number) for number in (entry.stored_s, entry.expires_s, entry.cost_usd))
 
 

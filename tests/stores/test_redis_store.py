@@ -128,6 +128,18 @@ def test_without_an_embedder_only_equal_questions_are_found(server, look):
     assert look.keys("*:v:*") == []
 
 
+def test_a_question_without_a_vector_is_found_by_who_asks_the_same(server, look):
+    async def script(store):
+        use, asked, other = CacheUse(), question("far too long"), question("far too long, and more")
+        asked.comparable = False
+        await store.put(asked, entry(asked, stored_s=now()), use)
+        assert (await store.exact(question("far too long"), now())) is not None
+        assert await store.nearest(other, now(), use) is None
+        assert use.writes == 0
+
+    run(server, script)
+
+
 def test_one_entry_a_key(server, look):
     async def script(store):
         asked = question("hello")

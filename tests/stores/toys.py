@@ -37,7 +37,7 @@ def question(words, partition=("p",), request_id="0/0/0"):
 
 def entry(entry_id, words, partition=("p",), expires_s=inf, answer="yes", **fields):
     chunks = (Chunk(answer),)
-    known = {"request_id": "0/0/0", "stored_s": 0.0, "fresh_until_s": expires_s, "expires_s": expires_s, **fields}
+    known = {"request_id": "0/0/0", "stored_s": 0.0, "expires_s": expires_s, **fields}
     return Entry(entry_id, partition, words, words, chunks, Usage(1, 1), "m", "a", **known)
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from llmsim.gateway.caching import Question
+from llmsim.gateway.caching import CacheUse, Question
 from llmsim.types import Request, Response, Usage
 
-__all__ = ["Cacheable", "Per", "QuestionKey", "Questions", "Scope", "check_question", "usage_of_one_call"]
+__all__ = [
+    "Cacheable",
+    "Made",
+    "Per",
+    "QuestionKey",
+    "Questions",
+    "Scope",
+    "check_question",
+    "made_by",
+    "usage_of_one_call",
+]
 
 Scope = Literal["tenant", "user", "global"]
 Cacheable = Literal["unsampled", "temperature_0", "all"]
@@ -100,7 +110,7 @@ class Questions:
         Part of what must be equal.
     """
 
-    __slots__ = ("_conversation", "_generation", "_json", "_per", "_rule", "_scope", "_tools")
+    __slots__ = ("_conversation", "_generation", "_json", "_per", "_rule", "_rules", "_scope", "_tools")
 
     def __init__(
         self,
@@ -120,6 +130,9 @@ class Questions:
         self._tools = tools
         self._json = json
         self._generation = generation
+        # What the texts of a partition stand for. Gateways with other rules may have the same store, and there "" would
+        # be the owner of what is everybody's and of what has no tenant; a route, and a feature of that name.
+        self._rules = " ".join((scope, "conversation" if conversation else "last_message", *per))
 
     def __call__(self, request: Request) -> Question | None:
         messages, temperature = request.messages, request.temperature
@@ -139,6 +152,7 @@ class Questions:
             kept = [message for message in history if message.role in _INSTRUCTIONS]
             key = repr(history) + key
         partition = (
+            self._rules,
             self._generation,
             "" if scope == "global" else request.tenant,
             request.user if scope == "user" else "",
@@ -146,7 +160,7 @@ class Questions:
             request.model or "",
             request.response_schema or "",
             repr(kept) if kept else "",
-            "" if temperature is None else repr(temperature),
+            "" if temperature is None else repr(float(temperature)),
             repr(request.tools) if request.tools else "",
             *[str(getattr(request, field)) for field in self._per],
         )
@@ -163,3 +177,26 @@ def usage_of_one_call(response: Response, usage: Usage) -> Usage:
         return usage
     first = part.usage
     return usage._replace(input_tokens=first.input_tokens, cached_input_tokens=first.cached_input_tokens)
+
+
+class Made(NamedTuple):
+    """Where an answer that is to be kept comes from."""
+
+    request_id: str  #: it was made for
+    at_s: float  #: complete, on the loop's clock
+    match: str = "exact"  #: how near that request was to the one that is kept with it
+    similarity: float = 1.0
+
+
+def made_by(response: Response, use: CacheUse | None, request_id: str, now_s: float) -> Made | None:
+    """Where an answer that has just ended comes from; None if it is not to be kept.
+
+    What a cache further in had is as old as it is, and was made for whom it was made: kept as if it were new, it would
+    be served for two lives, and a wrong one would look right.
+    """
+    if response.served_from == "upstream":
+        return Made(request_id, now_s)
+    # Of a shared call the one who pays for it knows the tokens; the others have the same answer, and no usage.
+    if response.served_from == "flight" or use is None or not use.made_for:
+        return None
+    return Made(use.made_for, use.made_s, use.match, use.nearest)

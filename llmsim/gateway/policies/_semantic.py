@@ -15,7 +15,7 @@ from llmsim.gateway.exchange import Exchange, current_exchange
 from llmsim.gateway.policies._flight_reader import again
 from llmsim.gateway.policies._flights import Flights
 from llmsim.gateway.policies._guarded_store import GuardedStore
-from llmsim.gateway.policies._question import Questions, usage_of_one_call
+from llmsim.gateway.policies._question import Made, Questions, made_by, usage_of_one_call
 from llmsim.gateway.policies._replay import replay
 from llmsim.gateway.policies._verdict import Verifier
 from llmsim.types import CallNext, Message, Outcome, Request, Response, Tap, Usage
@@ -96,7 +96,7 @@ class SemanticCacheHandler:
             return await self._ask(question, use, call_next)
         expires_s = None
         now_s = self.store.now()
-        if now_s >= entry.expires_s - self._stale_s:
+        if now_s >= self._expires_s(entry) - self._stale_s:
             self.stale += 1
             self._refresh(entry, question, use, call_next, exchange)
         elif self._slides:
@@ -104,6 +104,10 @@ class SemanticCacheHandler:
         await self.store.touch(entry, request, expires_s)
         use.made_for, use.made_s = entry.request_id, entry.stored_s - self._run.epoch_s
         return replay(entry, request, self._spec.replay, self._run.now)
+
+    async def aclose(self) -> None:
+        """Write what is to be kept, and close the store."""
+        await self.store.aclose()
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
@@ -148,7 +152,7 @@ class SemanticCacheHandler:
 
     def _serves(self, entry: Entry, question: Question) -> bool:
         """Whether this entry may answer this question at all, however near it is. Stores are not trusted here."""
-        if entry.partition != question.partition or self.store.now() >= entry.expires_s:
+        if entry.partition != question.partition or self.store.now() >= self._expires_s(entry):
             return False
         request = question.request
         newest = self._models.get((entry.origin, request.model or ""))
@@ -158,6 +162,12 @@ class SemanticCacheHandler:
                 self._run.emit("outdated", request, of=entry.origin, model=entry.model, now=newest)
             return False
         return request.max_tokens is None or entry.tokens <= request.max_tokens
+
+    def _expires_s(self, entry: Entry) -> float:
+        """When it is over; by the `ttl` that holds here, too, if another gateway kept it, or it was lowered since."""
+        if self._slides:
+            return entry.expires_s
+        return min(entry.expires_s, entry.stored_s + self._fresh_s + self._stale_s)
 
     # -- a new answer --------------------------------------------------------------------------------------------------
 
@@ -179,22 +189,24 @@ class SemanticCacheHandler:
     def ended(self, question: Question, use: CacheUse, response: Response, tap: Tap, usage: Usage) -> None:
         """A clean end: keep the answer, if it is a whole one."""
         self._learn(question.request, response)
-        # Of a shared call the one who pays for it knows the tokens; the others have the same answer, and no usage.
-        if response.finish_reason == "stop" and response.served_from != "flight" and self.store.keeps(question):
-            self.store.keep(question, self._entry(question, response, tap, usage), use)
+        if response.finish_reason != "stop":
+            return
+        made = made_by(response, use, question.request.id, self._run.now())
+        # What a cache further in had for other words is not kept for these: near to near to near is far.
+        if made is not None and made.match == "exact" and self.store.keeps(question):
+            self.store.keep(question, self._entry(question, response, tap, usage, made), use)
 
     def _learn(self, request: Request, response: Response) -> None:
         """Which model an upstream answers with."""
         if response.served_from == "upstream" and response.model:
             self._models[response.origin, request.model or ""] = response.model
 
-    def _entry(self, question: Question, response: Response, tap: Tap, usage: Usage) -> Entry:
-        now_s, made_for = self.store.now(), question.request.id
+    def _entry(self, question: Question, response: Response, tap: Tap, usage: Usage, made: Made) -> Entry:
+        made_s = self._run.epoch_s + made.at_s
         usage = usage_of_one_call(response, usage)
-        fresh_until_s = now_s + self._fresh_s
         self._number += 1
         return Entry(
-            f"{made_for}@{now_s:.6f}.{self._number}",  # callers may use one id twice, and gateways share stores
+            f"{made.request_id}@{made_s:.6f}.{self._number}",  # callers may use one id twice, and gateways share stores
             question.partition,
             question.key,
             question.words,
@@ -202,10 +214,9 @@ class SemanticCacheHandler:
             usage,
             response.model,
             response.origin,
-            made_for,
-            now_s,
-            fresh_until_s,
-            fresh_until_s + self._stale_s,
+            made.request_id,
+            made_s,
+            made_s + self._fresh_s + self._stale_s,
             self._run.cost(response.origin, usage),
         )
 
@@ -242,7 +253,7 @@ class SemanticCacheHandler:
         own = None if exchange is None else exchange.apart()
         if self._spec.backend != "exact":
             use.writes += 1  # now: when it is written, the bill of who pays for it will be
-        self.store.begin(self._fetch(entry, renewed, request, call_next, own), "refresh", request)
+        self.store.begin(self._fetch(entry, renewed, request, call_next, own), "refresh", request, lasting=True)
 
     def _question_of(self, entry: Entry, question: Question, request: Request) -> Question:
         """What was asked first, for that is what is stale: the same words if it was found by them."""
@@ -274,8 +285,9 @@ class SemanticCacheHandler:
             await response.read()
             word = response.finish_reason
             self._learn(request, response)
-            if word == "stop" and self.store.keeps(question):
-                self.store.keep(question, self._entry(question, response, tap, response.usage), CacheUse())
+            if word == "stop" and response.served_from != "cache" and self.store.keeps(question):
+                made = Made(question.request.id, self._run.now())
+                self.store.keep(question, self._entry(question, response, tap, response.usage, made), CacheUse())
                 if question.key != stale.key:  # another conversation: it does not take the old one's place
                     self.store.forget(stale, request)
         except (GatewayError, TimeoutError) as error:

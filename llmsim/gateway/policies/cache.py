@@ -9,8 +9,16 @@ from typing import Any, ClassVar, NamedTuple
 from llmsim.algorithms.lru import LruCache
 from llmsim.gateway.caching import CacheUse
 from llmsim.gateway.contract import Handler, Run
-from llmsim.gateway.exchange import current_exchange
-from llmsim.gateway.policies._question import Cacheable, QuestionKey, Scope, check_question, usage_of_one_call
+from llmsim.gateway.exchange import Exchange, current_exchange
+from llmsim.gateway.policies._question import (
+    Cacheable,
+    Made,
+    QuestionKey,
+    Scope,
+    check_question,
+    made_by,
+    usage_of_one_call,
+)
 from llmsim.gateway.registry import register
 from llmsim.types import CallNext, Outcome, Request, Response, Tap, Usage, WholeAnswer
 from llmsim.units import PositiveCount, PositiveDuration
@@ -35,7 +43,7 @@ class Cache:
     schema. An answer is kept only after a clean finish: it was read to its end and its finish reason is ``stop``
     (not one cut off by ``length``, filtered, broken, abandoned, or a tool call). Requests without messages are never
     cached, for there is nothing to compare. Two equal requests in flight at once both go upstream, unless
-    `single_flight` stands inside of it.
+    `single_flight` stands inside of it. What a cache further in had is kept, too, as old as it is.
 
     It is in this process and does nothing but compare, in a few microseconds. `semantic_cache` finds what was asked in
     other words, too, keeps answers where several gateways find them, and has more to say about what is kept and for how
@@ -94,8 +102,7 @@ class _Answer(NamedTuple):
     usage: Usage
     model: str
     origin: str
-    request_id: str
-    made_s: float
+    made: Made
 
 
 class _CacheHandler:
@@ -121,34 +128,40 @@ class _CacheHandler:
             exchange = current_exchange.get(None)
             if exchange is not None:
                 use = exchange.cache = exchange.cache or CacheUse()
-                use.match, use.nearest, use.made_for, use.made_s = "exact", 1.0, answer.request_id, answer.made_s
+                use.made_for, use.made_s, use.match, use.nearest = answer.made
             whole = WholeAnswer(answer.text, answer.tokens, answer.usage)
             return Response(whole, upstream="cache", model=answer.model, served_from="cache", origin=answer.origin)
         self.misses += 1
         response = await call_next(request)
-        fill = _Fill(self, key, request.id, response)
+        fill = _Fill(self, key, request.id, response, current_exchange.get(None))
         response.tap(fill)
         response.on_end(fill)
         return response
 
-    def store(self, key: Hashable, request_id: str, response: Response, tap: Tap, usage: Usage) -> None:
+    def store(
+        self, key: Hashable, request_id: str, response: Response, tap: Tap, usage: Usage, exchange: Exchange | None
+    ) -> None:
         """Keep a complete answer."""
+        made = made_by(response, None if exchange is None else exchange.cache, request_id, self._now())
+        if made is None:
+            return
         self.stored += 1
-        now = self._now()
         # One chunk is what most simulated answers are.
         text, tokens = tap.chunks[0] if len(tap.chunks) == 1 else (tap.text, tap.tokens)
         usage = usage_of_one_call(response, usage)
-        answer = _Answer(text, tokens, usage, response.model, response.origin, request_id, now)
-        self.answers.put(key, answer, now)
+        self.answers.put(key, _Answer(text, tokens, usage, response.model, response.origin, made), made.at_s)
 
 
 class _Fill(Tap):
     """An answer on its way into the cache; called when it has ended."""
 
-    __slots__ = ("_cache", "_key", "_request_id", "_response")
+    __slots__ = ("_cache", "_exchange", "_key", "_request_id", "_response")
 
-    def __init__(self, cache: _CacheHandler, key: Hashable, request_id: str, response: Response) -> None:
+    def __init__(
+        self, cache: _CacheHandler, key: Hashable, request_id: str, response: Response, exchange: Exchange | None
+    ) -> None:
         self.chunks = []
+        self._exchange = exchange
         self._cache = cache
         self._key = key
         self._request_id = request_id
@@ -156,6 +169,5 @@ class _Fill(Tap):
 
     def __call__(self, outcome: Outcome, usage: Usage) -> None:
         response = self._response
-        # Of a shared call the one who pays for it knows the tokens; the others have the same answer, and no usage.
-        if outcome.kind == "ok" and response.finish_reason == "stop" and response.served_from != "flight":
-            self._cache.store(self._key, self._request_id, response, self, usage)
+        if outcome.kind == "ok" and response.finish_reason == "stop":
+            self._cache.store(self._key, self._request_id, response, self, usage, self._exchange)

@@ -54,6 +54,8 @@ class SemanticCache:
     **What is kept**: whole answers (read to their end, finish reason ``stop``), once they are complete. The nearest
     entry alone is looked at: if it may not be served, for whatever reason, the request goes upstream.
 
+    What a cache further in had is as old as it is, and kept only if it was an exact match there.
+
     **Trouble** of the store, or of what embeds, is a miss; no caller sees it, and none waits longer than
     `store_timeout`. Writing delays nobody.
 
@@ -78,7 +80,8 @@ class SemanticCache:
         A verifier that fails or takes longer has said no: it is a miss. betterdb-semantic-cache waits 2 s too, and then
         serves the answer.
     ttl
-        How long an answer is good for; null: for ever. 1h: as for `cache`.
+        How long an answer is good for; null: for ever. 1h: as for `cache`. From ``stored``, it also holds for what
+        others have kept in the same Redis, or this policy before it was lowered.
     ttl_from
         ``stored``: from when it was complete (default). ``used``: from when it was last served, which keeps a popular
         answer alive for ever, right or not (RedisVL does so: redis-vl-python #603).
@@ -131,8 +134,8 @@ class SemanticCache:
         Longest that a request waits for the store, each time it asks. 2s: what LiteLLM's and api7/aisix's semantic
         caches give their embedder.
     store_cooldown
-        How long the store is left alone after a failure; then one request tries it for all. 5s: LiteLLM's cooldown of
-        deployments.
+        How long the store is left alone after two failures in a row; then one request tries it for all. 5s: LiteLLM's
+        cooldown of deployments.
     shared
         One cache for all replicas of the gateway instead of one each.
 
@@ -141,7 +144,7 @@ class SemanticCache:
     ``served_from`` is ``cache`` for each answer, and ``cache_match`` says how it was found: ``exact``, ``semantic``, or
     ``negative`` (the error). Emits ``verified`` (``verdict``: accepted, rejected, failed), ``outdated``, ``refreshed``
     (a stale answer, with the ``outcome`` of the call), ``coalesced``, and ``store_failed`` and ``store_back`` (with the
-    ``operation``: exact, nearest, put).
+    ``operation``: exact, nearest, put, touch) when it begins and ends to be left alone.
 
     Examples
     --------

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from llmsim.errors import AuthError
-from llmsim.gateway.caching import Question, StoreError
+from llmsim.errors import AuthError, ContentFiltered, ContextTooLong
+from llmsim.gateway.caching import Incomparable, Question, StoreError
 from llmsim.pricing import FREE, TokenPrice, list_price
 from llmsim.providers.live.auth import EnvironmentKey
 from llmsim.providers.live.endpoint import certificates, check_endpoint, new_client
@@ -145,8 +145,10 @@ class OpenAIEmbeddings:
         Raises
         ------
         StoreError
-            If they cannot be had.
+            If they cannot be had; `Incomparable` if that is because of a text.
         """
+        if "" in texts:  # OpenAI's answer to that is a 400, which may be anything
+            raise Incomparable(f"{self!r}: an empty text has no vector")
         try:
             self._key.check(self.model)
         except AuthError as error:
@@ -161,7 +163,8 @@ class OpenAIEmbeddings:
             answer = None
         if not 200 <= status < 300 or error_object(answer) is not None:
             said = error_from_answer(status, headers, text, upstream=self.model)
-            raise StoreError(f"{self!r}: HTTP {status}: {said}")
+            kind = Incomparable if isinstance(said, ContextTooLong | ContentFiltered) else StoreError
+            raise kind(f"{self!r}: HTTP {status}: {said}")
         vectors = self._vectors(answer, len(texts))
         self._count(answer, texts)
         return vectors

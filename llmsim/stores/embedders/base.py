@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.gateway.caching import Question, StoreError
+from llmsim.gateway.caching import Incomparable, Question, StoreError
 
 __all__ = ["TextEmbedder", "Vectors", "unit_vectors"]
 
@@ -59,7 +59,9 @@ def unit_vectors(found: Any, count: int, dimensions: int, name: str) -> Vectors:
     Raises
     ------
     StoreError
-        If that is not `count` vectors of `dimensions` finite numbers that are not all 0; says what came.
+        If that is not `count` vectors of `dimensions` finite numbers; says what came.
+    Incomparable
+        If all numbers of a vector are 0.
 
     Examples
     --------
@@ -87,7 +89,9 @@ def unit_vectors(found: Any, count: int, dimensions: int, name: str) -> Vectors:
     bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
     if len(bad):
         row = vectors[bad[0]]
-        what = "only zeros" if not row.any() else f"{int((~np.isfinite(row)).sum())} values that are not finite"
-        raise StoreError(f"embedder {name}: vector {bad[0]} of {count} has {what}")
+        vector = f"embedder {name}: vector {bad[0]} of {count}"
+        if not row.any():  # of a text in which there is no word that it knows
+            raise Incomparable(f"{vector} has only zeros")
+        raise StoreError(f"{vector} has {int((~np.isfinite(row)).sum())} values that are not finite")
     unit: Vectors = (vectors / lengths[:, None]).astype(np.float32)
     return unit

@@ -44,7 +44,7 @@ class AngleIndex:
         self.entries[entry] = (partition, probe)
 
     def remove(self, partition, entry):
-        del self.entries[entry]
+        self.entries.pop(entry, None)  # what has no vector never came in
 
     def nearest(self, partition, probe):
         here = [(abs(probe - other), entry) for entry, (where, other) in self.entries.items() if where == partition]
@@ -94,15 +94,17 @@ class MoodyStore(LocalStore):
 
 
 class Stores:
-    """A `StoreOpener` of such stores; `made` are those it opened."""
+    """A `StoreOpener` of such stores; `made` are those it opened, `specs` what was asked of each."""
 
     def __init__(self, judge=None):
         self.made = []
+        self.specs = []
         self._judge = judge
 
     def open(self, spec, run):
         near = () if spec.backend == "exact" else (AngleEmbedder(), AngleIndex())
         self.made.append(MoodyStore(spec, *near))
+        self.specs.append(spec)
         return self.made[-1]
 
     def judge(self, run):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from loopback import Answer, LoopbackServer, Script, Wait, failure, hang, hang_up
 
-from llmsim.gateway.caching import CacheUse, Question, StoreError, StoreSpec
+from llmsim.gateway.caching import CacheUse, Incomparable, Question, StoreError, StoreSpec
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.providers.live import OpenAIEmbeddings
 from llmsim.types import Message, Request
@@ -102,6 +102,29 @@ def test_without_a_word_about_tokens_they_are_estimated(usage: Any) -> None:
         return embedder.tokens(question("hello there"))
 
     assert asked(vectors([3, 0, 4], tokens=usage), use) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "answer", "calls"),
+    [
+        (
+            "long",
+            failure(400, type="invalid_request_error", message="This model's maximum context length is 8192 tokens"),
+            1,
+        ),
+        ("long", failure(400, code="context_length_exceeded"), 1),
+        ("", vectors([3, 0, 4]), 0),
+    ],
+)
+def test_what_is_wrong_with_a_text_is_told_from_what_is_wrong_with_the_server(
+    words: str, answer: Answer, calls: int
+) -> None:
+    async def use(embedder: OpenAIEmbeddings, server: LoopbackServer) -> int:
+        with pytest.raises(Incomparable):
+            await embedder.probe(question(words))
+        return len(server.seen)
+
+    assert asked(answer, use) == calls
 
 
 def test_counts_are_not_kept_for_ever() -> None:
