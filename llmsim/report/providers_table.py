@@ -37,8 +37,8 @@ def provider_rows(result: Result) -> list[tuple[str, ...]]:
         outcome, status = pl.col("outcome").cast(pl.String), pl.col("status")
         shares = own.select(
             ok=(outcome == "ok").mean(),
-            limited=(status == 429).fill_null(value=False).mean(),
-            broken=(status >= 500).fill_null(value=False).mean(),
+            limited=(status == 429).mean(),
+            broken=(status >= 500).mean(),
             late=(outcome.str.contains("timeout") | (outcome == "stream_stalled")).mean(),
             p50=(pl.col("first_s") - pl.col("start_s")).quantile(0.5),
             p95=(pl.col("first_s") - pl.col("start_s")).quantile(0.95),
