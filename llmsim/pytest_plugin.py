@@ -61,9 +61,9 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFi
         folders: list[Path] = parent.config.getini("llmsim_scenarios")
         if not any(file_path.is_relative_to(folder) for folder in folders):
             return None
-        from llmsim.chaos.discovery import discover
+        from llmsim.chaos.discovery import looks_like_one
 
-        if file_path not in discover([file_path.parent]).files:
+        if not looks_like_one(file_path):
             return None
     return ScenarioFile.from_parent(parent, path=file_path)
 
@@ -71,7 +71,8 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFi
 class ScenarioFile(pytest.File):
     """A scenario; its tests are the lines of its SLOs."""
 
-    _result: Result | None = None
+    _result: Result | Exception | None = None
+    _scenario: Scenario | None = None
 
     def collect(self) -> Iterator[pytest.Item]:
         """One item a line, or one for all that says the scenario runs."""
@@ -88,17 +89,26 @@ class ScenarioFile(pytest.File):
         from llmsim.api import load
         from llmsim.chaos.named import with_named_gateway
 
-        scenario = load(self.path)
-        named: str = self.config.getoption("--llmsim-gateway") or self.config.getini("llmsim_gateway")
-        return with_named_gateway(scenario, named)
+        if self._scenario is None:
+            named: str = self.config.getoption("--llmsim-gateway") or self.config.getini("llmsim_gateway")
+            self._scenario = with_named_gateway(load(self.path), named)
+        return self._scenario
 
     def result(self) -> Result:
-        """Run it, once."""
+        """Run it, once, also where that fails."""
         if self._result is None:
             from llmsim.api import run
+            from llmsim.errors import SimulationInterrupted
 
             most: int | None = self.config.getoption("--llmsim-replications")
-            self._result = run(self.scenario(), replications=most, progress=_quiet)
+            try:
+                self._result = run(self.scenario(), replications=most, progress=_quiet)
+            except SimulationInterrupted as stop:  # Ctrl-C is for all of pytest, not for one test of it
+                raise KeyboardInterrupt from stop
+            except Exception as error:
+                self._result = error
+        if isinstance(self._result, Exception):
+            raise self._result
         return self._result
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
@@ -137,6 +147,12 @@ class SloItem(pytest.Item):
         self.user_properties += [
             ("measured", line.shown), ("interval", line.shown_interval), ("verdict", line.verdict)
         ]  # fmt: skip
+        if line.objective.key in result.scenario.expect.fail:
+            of_key = {one.verdict for one in result.slo if one.objective.key == line.objective.key}
+            if "FAIL" in of_key:
+                return
+            if of_key == {"PASS"}:
+                raise SloBroken(f"expected to break, and holds; {self._told(line)}")
         if line.verdict == "FAIL":
             raise SloBroken(self._told(line))
         if line.verdict == "UNDECIDED":

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Discovered", "discover"]
+__all__ = ["Discovered", "discover", "looks_like_one"]
 
 #: What every scenario has at the beginning of a line, and hardly another YAML file has both of.
 _SECTIONS = (re.compile(r"^traffic\s*:", re.MULTILINE), re.compile(r"^providers\s*:", re.MULTILINE))
@@ -34,7 +34,7 @@ def discover(paths: Sequence[Path]) -> Discovered:
             found[path] = None
             continue
         for file in _yaml_files(path):
-            if ".scenario." in file.name or _looks_like_one(file):
+            if ".scenario." in file.name or looks_like_one(file):
                 found[file] = None
             else:
                 skipped[file] = None
@@ -51,7 +51,8 @@ def _yaml_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _looks_like_one(file: Path) -> bool:
+def looks_like_one(file: Path) -> bool:
+    """Whether a YAML file has the sections of a scenario."""
     try:
         if file.stat().st_size > _LARGEST:
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ def gateway_named(name: str) -> Any:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise LlmsimError(f"gateway {name}: cannot import {module_name} from {here} ({error})") from error
+    except (Exception, SystemExit) as error:  # SystemExit: a program that is none to import
+        where = "".join(
+            f", {frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-1:]
+        )
+        raise LlmsimError(
+            f"gateway {name}: importing {module_name} from {here} raised {type(error).__name__}: {error}{where}"
+        ) from error
     try:
         return getattr(module, attribute)
     except AttributeError:
@@ -42,4 +50,10 @@ def gateway_named(name: str) -> Any:
 
 def with_named_gateway(scenario: Scenario, name: str) -> Scenario:
     """The scenario under the gateway of that name; under its own if there is none."""
-    return scenario.with_gateway(gateway_named(name)) if name else scenario
+    if not name:
+        return scenario
+    gateway = gateway_named(name)
+    try:
+        return scenario.with_gateway(gateway)
+    except TypeError as error:
+        raise LlmsimError(f"gateway {name}: {error}") from error

@@ -59,15 +59,14 @@ class Baseline:
         worse = [_line(one) for one in found if one.verdict == "worse"]
         if not worse:
             return page
+        head, *rest = page["text"].splitlines()
         told = [f"    {MARKS['FAIL']} {line['metric']}  {line['expression']}: {line['shown']}" for line in worse]
         return {
             **page,
             "slo": [*page["slo"], *worse],
             "verdict": "FAIL",
             "exit_code": worst([page["exit_code"], 1]),
-            "text": "\n".join(
-                [page["text"].replace(MARKS["PASS"], MARKS["FAIL"], 1).replace("PASS", "FAIL", 1), *told]
-            ),
+            "text": "\n".join([f"{MARKS['FAIL']} {'FAIL':<10}{head[12:]}", *rest, *told]),
         }
 
 

@@ -11,10 +11,12 @@ from typing import Any
 from llmsim.api import load
 from llmsim.api import run as simulate
 from llmsim.chaos.named import with_named_gateway
-from llmsim.cli.failures import INTERRUPTED, block, page_of, worst
+from llmsim.cli.expected import as_expected
+from llmsim.cli.failures import BROKEN, INTERRUPTED, block, page_of, worst
 from llmsim.cli.files import missing_file
+from llmsim.cli.progress import progress
 from llmsim.cli.replay import replay
-from llmsim.errors import LlmsimError, SimulationInterrupted
+from llmsim.errors import LlmsimError, Problem, SimulationInterrupted
 from llmsim.report.layout import MARKS, common_reason
 from llmsim.report.markdown import to_markdown
 from llmsim.report.numbers import jsonable
@@ -23,7 +25,7 @@ from llmsim.report.result import Result
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Scenario
 
-__all__ = ["Asked", "check_one", "work_of"]
+__all__ = ["Asked", "check_one", "died", "work_of"]
 
 _WIDTH = 100
 
@@ -48,7 +50,7 @@ class Asked:
         return replay(file, seed, self.replications, self.overrides, **named)
 
 
-def check_one(file: Path, asked: Asked, name: str, *, alone: bool) -> dict[str, Any]:
+def check_one(file: Path, asked: Asked, name: str, *, alone: bool, jobs: int = 1, show: bool = False) -> dict[str, Any]:
     """Run one scenario.
 
     Parameters
@@ -59,6 +61,10 @@ def check_one(file: Path, asked: Asked, name: str, *, alone: bool) -> dict[str, 
         What its folder and its page are called.
     alone
         Whether this process does nothing else that an interrupt is for.
+    jobs
+        Processes for its replications.
+    show
+        Whether to show how far it is.
 
     Returns
     -------
@@ -70,7 +76,14 @@ def check_one(file: Path, asked: Asked, name: str, *, alone: bool) -> dict[str, 
     again = asked.again(file, asked.seed)
     try:
         scenario = _read(file, asked)
-        result = simulate(scenario, seed=asked.seed, replications=asked.replications, progress=lambda _: None)
+        with progress(str(file), wanted=show) as report:
+            result = simulate(
+                scenario,
+                seed=asked.seed,
+                replications=asked.replications,
+                jobs=jobs,
+                progress=report or (lambda _: None),
+            )
     except SimulationInterrupted as stop:
         page = _told(file, stop.partial, asked)
         return {**page, "exit_code": INTERRUPTED}
@@ -98,7 +111,7 @@ def _saved(result: Result, asked: Asked, name: str, again: str) -> dict[str, str
         place = asked.html / f"{name}.html"
         try:
             asked.html.mkdir(parents=True, exist_ok=True)
-            place.write_text(to_page(result, again), encoding="utf-8")
+            place.write_text(to_page(result, again), encoding="utf-8", errors="replace")
         except OSError as error:
             raise LlmsimError(f"--html {place}: {error.strerror or error}; name a directory") from error
         saved["report"] = str(place)
@@ -123,7 +136,7 @@ def work_of(file: Path, asked: Asked) -> float:
 
 def _told(file: Path, result: Result, asked: Asked) -> dict[str, Any]:
     again = asked.again(file, result.seed)
-    return {
+    page = {
         "file": str(file),
         "exit_code": result.exit_code(allow_undecided=asked.allow_undecided),
         "replay": again,
@@ -133,6 +146,17 @@ def _told(file: Path, result: Result, asked: Asked) -> dict[str, Any]:
         "markdown": to_markdown(result),
         "aborts": any(line.objective.abort_on_fail and line.verdict == "FAIL" for line in result.slo),
     }
+    return as_expected(page, result, allow_undecided=asked.allow_undecided)
+
+
+def died(file: Path, asked: Asked) -> dict[str, Any]:
+    """The page of a scenario whose process ended without a word: out of memory, as a rule."""
+    again = asked.again(file, asked.seed)
+    problem = Problem("the process that ran it was ended from outside, as when memory runs out")
+    hint = f"Run it alone, or with a lower --jobs: {again}"
+    text = f"✗ ERROR     {file}\n    {problem.message}\n    {hint}"
+    found = {"verdict": "ERROR", "error": "WorkerDied", "problems": [problem._replace(hint=hint)._asdict()]}
+    return {"file": str(file), "exit_code": BROKEN, **found, "replay": again, "text": text}
 
 
 def _block(file: Path, result: Result, again: str) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+from joblib import cpu_count
+
 from llmsim.chaos.discovery import discover
 from llmsim.cli.baseline import LEAST_EFFECT, Baseline
-from llmsim.cli.checking import Asked, check_one, work_of
+from llmsim.cli.check_progress import Progress
+from llmsim.cli.checking import Asked, check_one, died, work_of
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED, worst
-from llmsim.cli.outputs import names_of
+from llmsim.cli.outputs import check_file, names_of
 from llmsim.cli.terminal import put
 from llmsim.report.figures import clock
 from llmsim.report.github import commands, summary
@@ -24,6 +28,10 @@ __all__ = ["Checks"]
 
 #: For people alone: not part of the JSON.
 _FOR_PEOPLE = ("text", "markdown", "aborts")
+
+
+_INTERRUPTED = "not run: interrupted"
+_MARKS: dict[str, str] = {str(word): mark for word, mark in MARKS.items()} | {"EXPECTED": "✓", "NOT RUN": "·"}
 
 
 class Checks:
@@ -52,6 +60,9 @@ class Checks:
         self._baseline = Baseline(baseline, least_effect) if baseline is not None else None
         self._quiet = quiet
         self._progress = progress
+        for option, place in (("--json", json_to), ("--junit", junit), ("--markdown", markdown)):
+            if place is not None and str(place) != "-":
+                check_file(option, Path(place))
         #: Standard output belongs to the JSON if that was asked for.
         self._to: Literal["stdout", "stderr"] = "stderr" if json_to == "-" else "stdout"
 
@@ -64,21 +75,26 @@ class Checks:
             return BAD_INPUT
         if found.skipped and not self._quiet:
             put(f"no scenarios, so left out: {', '.join(map(str, found.skipped))}", "stderr")
-        started, pages = perf_counter(), []
-        aborted_by = ""
-        for ran in self._run(found.files):
-            # What comes after it in order is not told, even if it ran at the same time: --jobs must not show.
-            why = f"not run, since {aborted_by} failed a line that says abort_on_fail"
-            page = _not_run(ran["file"], why) if aborted_by else ran
-            if self._baseline is not None:
-                page = self._baseline.held_against(page)
-            if page.get("aborts"):
-                aborted_by = page["file"]
-            pages.append(page)
-            if not self._quiet:
-                put(f"{page['text']}\n", self._to, painted=True)
-        interrupted = len(pages) < len(found.files) or any(page["exit_code"] == INTERRUPTED for page in pages)
-        pages += [_not_run(str(file), "not run: interrupted") for file in found.files[len(pages) :]]
+        started = perf_counter()
+        pages: list[dict[str, Any]] = []
+        why, running = _INTERRUPTED, self._run(found.files)
+        try:
+            for ran in running:
+                page = ran if self._baseline is None else self._baseline.held_against(ran)
+                pages.append(page)
+                self._tell(page)
+                if page.get("aborts"):
+                    # What comes after it in order is not told, even if it ran meanwhile: --jobs must not show.
+                    why = f"not run, since {page['file']} failed a line that says abort_on_fail"
+                    break
+        except KeyboardInterrupt:
+            pass
+        running.close()
+        interrupted = why == _INTERRUPTED and len(pages) < len(found.files)
+        interrupted |= any(page["exit_code"] == INTERRUPTED for page in pages)
+        for file in found.files[len(pages) :]:
+            pages.append(_not_run(str(file), why))
+            self._tell(pages[-1])
         self._summary(pages, perf_counter() - started)
         codes = [page["exit_code"] for page in pages]
         try:
@@ -88,55 +104,63 @@ class Checks:
             codes.append(BAD_INPUT)
         return INTERRUPTED if interrupted else worst(codes)
 
-    def _run(self, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    def _tell(self, page: dict[str, Any]) -> None:
+        if not self._quiet:
+            put(f"{page['text']}\n", self._to, painted=True)
+
+    def _run(self, files: Sequence[Path]) -> Generator[dict[str, Any]]:
         """Pages in the order of `files`; fewer of them after an interrupt."""
-        workers = min(self._jobs or os.cpu_count() or 1, len(files))
+        workers = min(self._jobs or cpu_count(), len(files))  # of this container, not of the machine around it
         names = names_of(files)
         if workers == 1:
             for number, file in enumerate(files):
                 self._show(number, len(files), file)
-                page = check_one(file, self._asked, names[number], alone=True)
+                jobs = self._jobs or 1 if len(files) == 1 else 1
+                page = check_one(file, self._asked, names[number], alone=True, jobs=jobs, show=self._progress)
                 yield page
                 if page["exit_code"] == INTERRUPTED:
                     return
         else:
             yield from self._in_processes(files, names, workers)
 
-    def _in_processes(self, files: Sequence[Path], names: Sequence[str], workers: int) -> Iterator[dict[str, Any]]:
-        from joblib import Parallel, delayed
+    def _in_processes(self, files: Sequence[Path], names: Sequence[str], workers: int) -> Generator[dict[str, Any]]:
+        from concurrent.futures.process import BrokenProcessPool
 
         # The longest first, so that none is left to run alone at the end.
         work = [work_of(file, self._asked) for file in files]
         order = sorted(range(len(files)), key=lambda number: -work[number])
+        tasks = [(number, files[number], self._asked, names[number]) for number in order]
         done: dict[int, dict[str, Any]] = {}
-        shown, began = 0, perf_counter()
-        pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+        shown = 0
+        line = Progress([str(file) for file in files], work, order, workers, wanted=self._progress)
         try:
-            tasks = (delayed(_numbered)(number, files[number], self._asked, names[number]) for number in order)
-            for number, page in pool(tasks):
+            for number, page in _started(tasks, workers):
                 done[number] = page
-                self._tell(sum(work[n] for n in done) / (sum(work) or 1.0), len(done), len(files), began)
+                line.clear()
                 while shown in done:
                     yield done[shown]
                     shown += 1
+                line.done(number)
         except KeyboardInterrupt:
-            from joblib.externals.loky import get_reusable_executor
-
-            get_reusable_executor().shutdown(wait=False, kill_workers=True)
+            if not done:
+                return
+            rest = [_not_run(str(file), _INTERRUPTED) | {"exit_code": INTERRUPTED} for file in files]
+            yield from (done.get(number, rest[number]) for number in range(shown, max(done) + 1))
+        except BrokenProcessPool:
+            line.clear()
+            yield from (done.get(number) or died(files[number], self._asked) for number in range(shown, len(files)))
+        finally:
+            line.clear()
+            if len(done) < len(files):
+                _end_workers()
 
     def _show(self, number: int, count: int, file: Path) -> None:
         if self._progress:
             put(f"{number + 1}/{count} {file}", "stderr")
 
-    def _tell(self, share: float, done: int, count: int, began: float) -> None:
-        if self._progress and done < count:
-            spent_s = perf_counter() - began
-            left = f", about {clock(spent_s / share - spent_s)} left" if 0.02 < share < 1 else ""
-            put(f"{done} of {count} done{left}", "stderr")
-
     def _summary(self, pages: Sequence[dict[str, Any]], wall_s: float) -> None:
-        lines = [f"{MARKS.get(page['verdict'], '✗')} {page['verdict']:<10}{page['file']}" for page in pages]
-        words = ("PASS", "FAIL", "UNDECIDED", "ERROR", "NONE", "NOT RUN")
+        lines = [f"{_MARKS.get(page['verdict'], '✗')} {page['verdict']:<10}{page['file']}" for page in pages]
+        words = ("PASS", "EXPECTED", "FAIL", "UNDECIDED", "ERROR", "NONE", "NOT RUN")
         counts = {word: sum(page["verdict"] == word for page in pages) for word in words}
         told = ", ".join(f"{number} {word}" for word, number in counts.items() if number)
         if self._quiet or len(pages) > 1:
@@ -149,19 +173,38 @@ class Checks:
             if self._json == "-":
                 put(text)
             else:
-                Path(self._json).write_text(text + "\n", encoding="utf-8")
+                Path(self._json).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         if self._junit is not None:
             text = to_junit(plain, allow_undecided=self._asked.allow_undecided)
             self._junit.write_text(text, encoding="utf-8")
         if self._markdown is not None:
-            self._markdown.write_text(summary(pages), encoding="utf-8")
+            self._markdown.write_text(summary(pages), encoding="utf-8", errors="replace")
         if self._github:
             for command in commands(plain):
-                put(command)
+                put(command, self._to)
             place = os.environ.get("GITHUB_STEP_SUMMARY")
             if place:
-                with Path(place).open("a", encoding="utf-8") as step_summary:
+                with Path(place).open("a", encoding="utf-8", errors="replace") as step_summary:
                     step_summary.write(summary(pages))
+
+
+def _started(tasks: Sequence[tuple[Any, ...]], workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Results as they come. Ctrl-C reaches all processes; workers are born deaf to it, for it can come at once."""
+    from joblib import Parallel, delayed
+
+    pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        results: Iterator[tuple[int, dict[str, Any]]] = pool(delayed(_numbered)(*task) for task in tasks)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return results
+
+
+def _end_workers() -> None:
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=False, kill_workers=True)
 
 
 def _numbered(number: int, file: Path, asked: Asked, name: str) -> tuple[int, dict[str, Any]]:

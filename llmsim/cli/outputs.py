@@ -12,7 +12,7 @@ from llmsim.cli.terminal import put
 from llmsim.errors import LlmsimError
 from llmsim.report.result import Result
 
-__all__ = ["Outputs", "names_of"]
+__all__ = ["Outputs", "check_file", "names_of"]
 
 
 class Outputs:
@@ -48,10 +48,10 @@ class Outputs:
         self._folders = [None] * len(files) if out is None else _folders(files, out)
         self._otlp, self._prometheus = _places(files, otlp), _places(files, prometheus)
         if json_to is not None and json_to != "-":
-            _check_file("--json", Path(json_to), "name a file, or - for standard output")
+            check_file("--json", Path(json_to), "name a file, or - for standard output")
         for option, place in (("--otlp", otlp), ("--prometheus", prometheus)):
             if place is not None:
-                _check_file(option, place, "name a file")
+                check_file(option, place, "name a file")
         for folder in self._folders:
             if folder is not None:
                 _make(folder)
@@ -109,12 +109,19 @@ class Outputs:
             put(text)
             return
         try:
-            Path(self._json).write_text(text + "\n", encoding="utf-8")
+            Path(self._json).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise LlmsimError(f"--json {self._json}: cannot be written: {error.strerror or error}") from error
 
 
-def _check_file(option: str, place: Path, instead: str) -> None:
+def check_file(option: str, place: Path, instead: str = "name a file") -> None:
+    """That a file can be written there, as far as can be told before it is.
+
+    Raises
+    ------
+    LlmsimError
+        If it cannot.
+    """
     if place.is_dir():
         raise LlmsimError(f"{option} {place}: this is a directory; {instead}")
     if not place.absolute().parent.is_dir():

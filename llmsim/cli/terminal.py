@@ -9,9 +9,9 @@ from typing import Literal, TextIO
 
 __all__ = ["bold", "colourful", "paint", "put", "steady_streams"]
 
-_STYLES = {"PASS": "32", "✓": "32", "FAIL": "1;31", "✗": "1;31", "UNDECIDED": "33", "?": "33"}
+_STYLES = {"PASS": "32", "✓": "32", "EXPECTED": "32", "FAIL": "1;31", "✗": "1;31", "UNDECIDED": "33", "?": "33"}
 # Words anywhere; marks only where a line or a cell begins with them, for `?` also ends sentences.
-_WORDS = re.compile(r"\b(?:PASS|FAIL|UNDECIDED)\b|^ *(?:✓|✗|\?)(?= )", re.MULTILINE)
+_WORDS = re.compile(r"\b(?:PASS|EXPECTED|FAIL|UNDECIDED)\b|^ *(?:✓|✗|\?)(?= )", re.MULTILINE)
 
 
 def colourful(stream: TextIO) -> bool:

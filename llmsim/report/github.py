@@ -7,7 +7,9 @@ GitHub shows 10 errors and 10 warnings of a step at most, so the worst come firs
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 __all__ = ["LARGEST_SUMMARY", "MOST_ANNOTATIONS", "commands", "summary"]
@@ -16,8 +18,9 @@ Page = Mapping[str, Any]
 
 MOST_ANNOTATIONS = 10  #: of a kind
 LARGEST_SUMMARY = 1024 * 1024  #: bytes
+_CUT = "\n(more than fits here)\n"
 
-_MARKS = {"PASS": "✅", "FAIL": "❌", "UNDECIDED": "❔", "NONE": "➖", "ERROR": "💥", "NOT RUN": "➖"}
+_MARKS = {"PASS": "✅", "FAIL": "❌", "UNDECIDED": "❔", "EXPECTED": "✅", "NONE": "➖", "ERROR": "💥", "NOT RUN": "➖"}
 
 
 def commands(pages: Sequence[Page]) -> list[str]:
@@ -27,14 +30,15 @@ def commands(pages: Sequence[Page]) -> list[str]:
     for page in pages:
         for problem in page.get("problems", []):
             text = f"{problem['message']}. {problem['hint'] or ''}"
-            errors.append((math.inf, _command("error", page, problem["line"], "not a scenario", text)))
+            title = "not a scenario" if page["error"] == "ScenarioError" else f"it could not be run: {page['error']}"
+            errors.append((math.inf, _command("error", page, problem["line"], title, text)))
         for line in page.get("slo", []):
             title = f"{page['scenario']}: {line['metric']} {line['expression']}"
             told = [f"measured {line['shown']}.", line["reason"], *page.get("advice", [])[:1]]
             text = " ".join(sentence for sentence in told if sentence)
             if line["verdict"] == "FAIL":
                 errors.append((float(line["excess"]), _command("error", page, line["line"], title, text)))
-            elif line["verdict"] == "UNDECIDED":
+            elif line["verdict"] == "UNDECIDED" and page["verdict"] != "EXPECTED":
                 warnings.append((float(line["excess"]), _command("warning", page, line["line"], title, text)))
     chosen = []
     for kind in (errors, warnings):
@@ -45,7 +49,16 @@ def commands(pages: Sequence[Page]) -> list[str]:
 
 def _command(kind: str, page: Page, line: int | None, title: str, text: str) -> str:
     at = f",line={line}" if line else ""
-    return f"::{kind} file={_value(str(page['file']))}{at},title={_value(title)}::{_data(text)}"
+    return f"::{kind} file={_value(_from_root(str(page['file'])))}{at},title={_value(title)}::{_data(text)}"
+
+
+def _from_root(file: str) -> str:
+    """As GitHub wants it: from the root of the repository, also where a step works in a folder of it."""
+    root = os.environ.get("GITHUB_WORKSPACE")
+    if not root:
+        return file
+    place = Path(file).absolute()
+    return str(place.relative_to(root)) if place.is_relative_to(root) else file
 
 
 def _data(text: str) -> str:
@@ -62,10 +75,10 @@ def summary(pages: Sequence[Page]) -> str:
     text = "\n".join(["## llmsim check", "", "| | scenario | |", "| --- | --- | --- |", *rows, ""])
     for page in sorted(pages, key=lambda page: page["verdict"] != "FAIL"):
         part = str(page.get("markdown", ""))
-        if page["verdict"] == "PASS" or not part:
+        if page["verdict"] in ("PASS", "EXPECTED") or not part:
             continue
-        if len((text + part).encode()) > LARGEST_SUMMARY:
-            return text + "\n(more than fits here)\n"
+        if len(f"{text}\n{part}{_CUT}".encode(errors="replace")) > LARGEST_SUMMARY:
+            return text + _CUT
         text += f"\n{part}"
     return text
 
@@ -73,6 +86,10 @@ def summary(pages: Sequence[Page]) -> str:
 def _broken(page: Page) -> str:
     if page["verdict"] == "ERROR":
         return "; ".join(problem["message"] for problem in page.get("problems", [])).replace("|", "\\|")
-    lines = [line for line in page.get("slo", []) if line["verdict"] != "PASS"]
+    if page["verdict"] == "NOT RUN":
+        return str(page["reason"])
+    if page["verdict"] == "EXPECTED":
+        return "broke, as the scenario expects"
+    lines = [line for line in page.get("slo", []) if line["verdict"] not in ("PASS", "EXPECTED")]
     told = [f"`{line['metric']} {line['expression']}`: {line['shown']}".replace("|", "¦") for line in lines]
     return "<br>".join(told) or f"{len(page.get('slo', []))} SLOs hold"

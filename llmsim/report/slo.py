@@ -18,7 +18,7 @@ from llmsim.telemetry.recorder import Replication
 from llmsim.telemetry.sample import Sample
 from llmsim.units import format_duration
 
-__all__ = ["Judge", "Overall", "SloResult", "measure", "overall", "slo_results"]
+__all__ = ["Judge", "Overall", "SloResult", "measure", "overall", "rehearsal", "slo_results"]
 
 Overall = Literal["PASS", "FAIL", "UNDECIDED", "NONE"]  #: NONE: the scenario has no SLO, there is nothing to judge
 
@@ -117,6 +117,20 @@ def overall(results: Sequence[SloResult]) -> Overall:
     return "FAIL" if "FAIL" in verdicts else "UNDECIDED" if "UNDECIDED" in verdicts else "PASS"
 
 
+def rehearsal(results: Sequence[SloResult], expected: Sequence[str]) -> Overall:
+    """As `overall`, for a story that is meant to end badly: PASS if a line of each of these keys broke and no others.
+
+    Lines that are undecided by then stay so: nobody waits for what is not asked.
+    """
+    if not expected or not results:
+        return overall(results)
+    broken = {result.objective.key for result in results if result.verdict == "FAIL"}
+    held = set(expected) - {result.objective.key for result in results if result.verdict != "PASS"}
+    if held or not broken <= set(expected):
+        return "FAIL"
+    return "PASS" if broken >= set(expected) else "UNDECIDED"
+
+
 def _reason(line: Objective, judged: Judgement, look: Look, most: int, scenario: Scenario) -> str:
     if judged.missing:
         share = f"{judged.missing} of {judged.replications} replications"
@@ -170,7 +184,8 @@ class Judge:
             judge.add([replicate(scenario, number) for number in range(judge.done, upto)])
 
     It looks at replications in their order, so workers that finish in another order change nothing. A run stops as
-    soon as one line has failed or all have passed; without SLO lines it makes all its replications.
+    soon as one line has failed or all have passed; without SLO lines it makes all its replications. Of a story that is
+    meant to end badly it stops when that is decided.
 
     Parameters
     ----------
@@ -194,7 +209,7 @@ class Judge:
 
     def next_look(self) -> int | None:
         """How many replications there must be at the next look; None: stop."""
-        if self.done >= self.most or overall(self.results) in ("PASS", "FAIL"):
+        if self.done >= self.most or rehearsal(self.results, self.scenario.expect.fail) in ("PASS", "FAIL"):
             return None
         return next_look(self.done, self.most) if self._lines else self.most
 

@@ -57,6 +57,7 @@ def crosscheck(document: Document, *, si: bool = False) -> list[Problem]:
         *_faults(document, si=si),
         *_objectives(document, "slo"),
         *_objectives(document, "steady_state"),
+        *_expected(document),
     ]
 
 
@@ -337,12 +338,22 @@ def _objectives(document: Document, section: str) -> Iterator[Problem]:
                 if error.in_key:
                     break  # wrong once, however many expressions it has
                 continue
-            if section == "steady_state" and (objective.phase or objective.window_s or objective.abort_on_fail):
+            more = objective.phase or objective.window_s or objective.burn or objective.abort_on_fail
+            if section == "steady_state" and more:
                 message = "the steady state is looked at in windows of 10 s, before and after faults"
                 yield document.problem((*path, index), message, "Write the bound alone, or move the line to slo:.")
             if objective.metric == "recovery_time":
                 yield from _recovery_time(document, section, path)
                 break
+
+
+def _expected(document: Document) -> Iterator[Problem]:
+    expected, slo = document.get(("expect", "fail")), document.get(("slo",))
+    known = list(slo) if isinstance(slo, dict) else []
+    for index, key in enumerate(expected if isinstance(expected, list | tuple) else ()):
+        if isinstance(key, str) and key not in known:
+            message = f"slo has no {key!r} that could fail"
+            yield document.problem(("expect", "fail", index), message, nearest(key, known))
 
 
 def _mappings(value: Any) -> list[dict[str, Any]]:

@@ -60,6 +60,21 @@ class Clock:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Expect:
+    """What a rehearsal of a scenario is meant to show, where that is not that all SLOs hold.
+
+    Parameters
+    ----------
+    fail
+        Keys of `slo` of which a line must be broken, and no others may.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    fail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scenario:
     """Everything one simulation needs. Make changed copies with `with_gateway` or `with_values`.
 
@@ -91,6 +106,8 @@ class Scenario:
         Metric (with tags) to expressions that hold when all is well; what recovery_time waits for.
     slo
         Metric (with tags) to expressions that must hold; see `llmsim.scenario.objectives`.
+    expect
+        What ``llmsim check`` and pytest hold a story to that is meant to end badly; the verdict itself stays FAIL.
     source
         The document it was read from, for line numbers; not part of its value.
     """
@@ -111,6 +128,7 @@ class Scenario:
     costs: CostModel = CostModel()
     steady_state: dict[str, tuple[str, ...]] = field(default_factory=dict)
     slo: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    expect: Expect = Expect()
     source: Any = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

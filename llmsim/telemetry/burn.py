@@ -32,6 +32,13 @@ def worst_burn(sample: Sample, burn: Burn) -> float:
     >>> round(worst_burn(Sample(rows, pl.DataFrame(), 100.0), Burn(0.99, 50.0, 10.0)), 6)
     20.0
     """
+    # A window lies within one stretch of time: two faults a minute apart are not one outage.
+    stretches = [sample] if len(sample.spans) == 1 else [sample.between(*span) for span in sample.spans]
+    told = [rate for rate in (_worst_of(stretch, burn) for stretch in stretches) if not math.isnan(rate)]
+    return max(told) if told else math.nan
+
+
+def _worst_of(sample: Sample, burn: Burn) -> float:
     requests = sample.requests
     if requests.is_empty() or sample.duration_s < burn.long_s:
         return math.nan

@@ -9,7 +9,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from llmsim.cli.check_progress import Progress
 from llmsim.report.github import MOST_ANNOTATIONS, commands, summary
+from llmsim.report.junit import to_junit
 
 
 @pytest.fixture
@@ -217,3 +219,81 @@ def test_what_is_no_baseline(scenario: Any, ask: Any, tmp_path: Path) -> None:
     ran = ask("check", "calm.yaml", "--baseline", "empty.json")
     assert ran.exit_code == 0
     assert "Note: not compared with empty.json: calm.yaml is not in it" in ran.stdout
+
+
+EXPECTING = "expect: {fail: [error_rate]}\n"
+
+
+def test_a_story_that_is_meant_to_fail(scenario: Any, ask: Any, tmp_path: Path) -> None:
+    path = scenario("sad", error_rate="90%")
+    path.write_text(path.read_text(encoding="utf-8") + EXPECTING, encoding="utf-8")
+    ran = ask("check", "sad.yaml", "--jobs", 1, "--json", "out.json", "--junit", "out.xml", "--github")
+    assert ran.exit_code == 0
+    assert ran.stdout.startswith("✓ EXPECTED  sad.yaml") and "error_rate broke, as the scenario expects." in ran.stdout
+    assert "::error" not in ran.stdout
+    (page,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert (page["verdict"], page["slo"][0]["verdict"]) == ("EXPECTED", "EXPECTED")
+    assert ET.parse(tmp_path / "out.xml").getroot().attrib["failures"] == "0"
+    assert ask("run", "sad.yaml", "--quiet").exit_code == 1, "a run says what is"
+    ran = ask("check", "sad.yaml", "--jobs", 1, "--set", "providers.openai.errors.server_error=0%")
+    assert ran.exit_code == 1, "it was to break, and holds"
+    assert ran.stdout.startswith("✗ FAIL      sad.yaml") and "error_rate  is expected to break, and holds" in ran.stdout
+
+
+def test_what_breaks_beside_what_is_expected(scenario: Any, ask: Any) -> None:
+    path = scenario("sad", error_rate="90%")
+    text = path.read_text(encoding="utf-8") + '  goodput: ["value > 3/s"]\n' + EXPECTING
+    path.write_text(text, encoding="utf-8")
+    assert ask("check", "sad.yaml", "--jobs", 1).exit_code == 1
+    path.write_text(text.replace("[error_rate]", "[error_rat]"), encoding="utf-8")
+    ran = ask("check", "sad.yaml", "--jobs", 1)
+    assert ran.exit_code == 2 and "slo has no 'error_rat' that could fail" in ran.stdout
+
+
+@pytest.mark.parametrize("code", ["raise ValueError('no key')", "import sys; sys.exit(3)", "gateway = 5"])
+def test_a_gateway_that_cannot_be_had_is_bad_input(
+    scenario: Any, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    scenario("calm")
+    name = f"broken_gateway_{len(code)}"
+    (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    ran = ask("check", "calm.yaml", "--gateway", f"{name}:gateway", "--jobs", 1)
+    assert ran.exit_code == 2, ran.stdout
+    assert f"gateway {name}:gateway: " in ran.stdout and "llmsim itself broke" not in ran.stdout
+
+
+def test_annotations_leave_standard_output_to_the_json(three: Path, ask: Any) -> None:
+    ran = ask("check", "chaos", "--jobs", 1, "--json", "-", "--github", "--quiet")
+    assert len(json.loads(ran.stdout)) == 2
+    assert "::error file=" in ran.stderr
+
+
+def test_places_to_write_to_are_looked_at_first(scenario: Any, ask: Any) -> None:
+    scenario("calm")
+    ran = ask("check", "calm.yaml", "--junit", "absent/out.xml")
+    assert ran.exit_code == 2 and "PASS" not in ran.stdout
+    assert "--junit absent/out.xml: there is no directory absent" in ran.stderr
+
+
+def test_junit_has_only_what_xml_can_say_and_no_name_twice() -> None:
+    page = {"scenario": "a\ud800\ufffe\x0b", "verdict": "NONE", "wall_s": 0.0}
+    text = to_junit([{**page, "file": "one.yaml"}, {**page, "file": "two.yaml"}])
+    names = [suite.attrib["name"] for suite in ET.fromstring(text.encode("utf-8"))]
+    assert names == ["a\ufffd\ufffd\ufffd (one.yaml)", "a\ufffd\ufffd\ufffd (two.yaml)"]
+
+
+def test_annotations_start_at_the_root_of_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    page = {"file": "a.yaml", "scenario": "a", "verdict": "FAIL", "slo": [_line("FAIL", 1.0)], "advice": []}
+    assert commands([page])[0].startswith("::error file=deep/a.yaml,line=4,")
+
+
+def test_a_line_of_progress_says_what_runs() -> None:
+    line = Progress(["x/a.yaml", "b.scenario.yaml", "c.yaml"], [1.0, 2.0, 1.0], [1, 0, 2], 2, wanted=False)
+    assert line.running() == ["b", "a"]
+    line.done(1)
+    assert line.sentence(10.0) == "1 of 3 done, about 0:10 left"
+    assert line.running() == ["a", "c"]

@@ -118,6 +118,19 @@ def test_ctrl_c_ends_worker_processes(scenario: Any, spawn: Any) -> None:
 
 
 @pytest.mark.slow
+def test_ctrl_c_ends_a_check_and_its_processes(scenario: Any, spawn: Any, tmp_path: Path) -> None:
+    for name, duration in (("a", "100h"), ("c", "10s")):
+        scenario(name, duration=duration, replications=50)
+    process = spawn("check", "c.yaml", "a.yaml", "--jobs", 2, "--json", "out.json")
+    seconds, out, err = _interrupt(process, "1 of 2 done")
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    pages = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert [page["verdict"] for page in pages] == ["PASS", "NOT RUN"]
+    assert seconds < 3.0
+
+
+@pytest.mark.slow
 def test_a_policy_that_breaks_its_contract_is_bad_input(own: Path, spawn: Any) -> None:
     process = spawn("run", "broken.yaml", script=own)
     _, err = process.communicate(timeout=60)

@@ -9,6 +9,7 @@ import pytest
 
 # What a run loads cannot be loaded twice in a process, and pytester forgets modules that it sees come.
 import llmsim.api
+import llmsim.errors
 import llmsim.report.advice
 import llmsim.scenario.load
 
@@ -120,3 +121,28 @@ def test_under_xdist(folder: Path, pytester: pytest.Pytester) -> None:
     write(folder / "chaos" / "good.yaml")
     write(folder / "bad.scenario.yaml", "90%")
     pytester.runpytest_subprocess("-n", "2").assert_outcomes(passed=3, failed=1)
+
+
+def test_a_story_that_is_meant_to_fail(folder: Path, pytester: pytest.Pytester) -> None:
+    for name, errors in (("sad", "90%"), ("calm", "0%")):
+        path = folder / f"{name}.scenario.yaml"
+        write(path, errors)
+        path.write_text(path.read_text(encoding="utf-8") + "expect: {fail: [error_rate]}\n", encoding="utf-8")
+    ran = pytester.runpytest_inprocess("-rA")
+    ran.assert_outcomes(passed=3, failed=1)
+    ran.stdout.fnmatch_lines(["*expected to break, and holds; error_rate value < 20%: measured 0 %*"])
+
+
+def test_a_scenario_that_cannot_run_is_tried_once(
+    folder: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder / "odd.scenario.yaml")
+    tried = []
+
+    def run(*_: object, **__: object) -> None:
+        tried.append(1)
+        raise llmsim.errors.LlmsimError("out of luck")
+
+    monkeypatch.setattr(llmsim.api, "run", run)
+    pytester.runpytest_inprocess().assert_outcomes(failed=2)
+    assert len(tried) == 1
