@@ -11,7 +11,7 @@ from typing import Any
 from llmsim.cli.failures import worst
 from llmsim.errors import LlmsimError
 from llmsim.report.layout import MARKS
-from llmsim.report.paired import Difference, paired
+from llmsim.report.paired import FEWEST_PAIRS, Difference, paired
 
 __all__ = ["LEAST_EFFECT", "Baseline"]
 
@@ -51,11 +51,14 @@ class Baseline:
         if not page.get("values"):
             return page
         before = self._pages.get(page["file"])
-        if before is None or before["seed"] != page["seed"]:
-            why = "is not in it" if before is None else f"ran there with seed {before['seed']}"
-            note = f"not compared with {self._file}: {page['file']} {why}"
-            return {**page, "text": f"{page['text']}\n    Note: {note}", "notes": [*page["notes"], note]}
+        why = _other_luck(before, page)
+        if before is None or why:
+            return _noted(page, f"not compared with {self._file}: {page['file']} {why}")
         found = paired(_numbers(before["values"]), _numbers(page["values"]), least_effect=self._least_effect)
+        pairs = max((one.pairs for one in found), default=0)
+        if pairs < FEWEST_PAIRS:
+            told = f"{pairs} pairs with {self._file} are too few to call anything worse; it takes {FEWEST_PAIRS}"
+            return _noted(page, told)
         worse = [_line(one) for one in found if one.verdict == "worse"]
         if not worse:
             return page
@@ -68,6 +71,19 @@ class Baseline:
             "exit_code": worst([page["exit_code"], 1]),
             "text": "\n".join([f"{MARKS['FAIL']} {'FAIL':<10}{head[12:]}", *rest, *told]),
         }
+
+
+def _other_luck(before: Mapping[str, Any] | None, page: Mapping[str, Any]) -> str:
+    """Why the two did not meet the same luck; empty if they did."""
+    if before is None:
+        return "is not in it"
+    if before["seed"] != page["seed"]:
+        return f"ran there with seed {before['seed']}"
+    return "" if before.get("traffic") == page["traffic"] else "had other traffic or another clock there"
+
+
+def _noted(page: dict[str, Any], note: str) -> dict[str, Any]:
+    return {**page, "text": f"{page['text']}\n    Note: {note}", "notes": [*page["notes"], note]}
 
 
 def _line(one: Difference) -> dict[str, Any]:

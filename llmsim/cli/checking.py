@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import signal
 import textwrap
 from dataclasses import dataclass
@@ -134,6 +136,15 @@ def work_of(file: Path, asked: Asked) -> float:
         return 0.0
 
 
+def _traffic(scenario: Scenario) -> str:
+    """A fingerprint of who asks what when: equal for two results that can be compared pair by pair."""
+    from llmsim.scenario.values import to_values
+
+    values = to_values(scenario)
+    said = json.dumps([values.get("traffic"), values.get("clock")], default=repr, sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
 def _told(file: Path, result: Result, asked: Asked) -> dict[str, Any]:
     again = asked.again(file, result.seed)
     page = {
@@ -141,6 +152,7 @@ def _told(file: Path, result: Result, asked: Asked) -> dict[str, Any]:
         "exit_code": result.exit_code(allow_undecided=asked.allow_undecided),
         "replay": again,
         **result.to_dict(),
+        "traffic": _traffic(result.scenario),
         "values": jsonable(values_by_metric(result)),
         "text": _block(file, result, again),
         "markdown": to_markdown(result),

@@ -19,9 +19,13 @@ from llmsim.telemetry.metrics import METRICS, evaluate
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["COMPARED", "ERROR", "Compared", "Difference", "paired", "values_by_metric"]
+__all__ = ["COMPARED", "ERROR", "FEWEST_PAIRS", "Compared", "Difference", "paired", "values_by_metric"]
 
 ERROR = 0.05  #: of calling anything changed where nothing did, over all metrics
+
+
+#: Pairs it takes to call one of all metrics changed: 11 metrics times 2 / 2**9 is below 5 %.
+FEWEST_PAIRS = 9
 
 
 class Compared(NamedTuple):

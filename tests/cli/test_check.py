@@ -219,6 +219,11 @@ def test_what_is_no_baseline(scenario: Any, ask: Any, tmp_path: Path) -> None:
     ran = ask("check", "calm.yaml", "--baseline", "empty.json")
     assert ran.exit_code == 0
     assert "Note: not compared with empty.json: calm.yaml is not in it" in ran.stdout
+    ask("check", "calm.yaml", "--json", "base.json", "--quiet")
+    more = ("--baseline", "base.json", "--set")
+    assert "it takes 9" in ask("check", "calm.yaml", *more, "replications=6").stdout
+    ran = ask("check", "calm.yaml", *more, "traffic.base_rate=5/s")
+    assert "calm.yaml had other traffic or another clock there" in ran.stdout
 
 
 EXPECTING = "expect: {fail: [error_rate]}\n"
