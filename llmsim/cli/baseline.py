@@ -57,8 +57,8 @@ class Baseline:
         found = paired(_numbers(before["values"]), _numbers(page["values"]), least_effect=self._least_effect)
         pairs = max((one.pairs for one in found), default=0)
         if pairs < FEWEST_PAIRS:
-            told = f"{pairs} pairs with {self._file} are too few to call anything worse; it takes {FEWEST_PAIRS}"
-            return _noted(page, told)
+            few = f"{pairs} pairs with {self._file} are too few to call anything worse; it takes {FEWEST_PAIRS}"
+            return _noted(page, few)
         worse = [_line(one) for one in found if one.verdict == "worse"]
         if not worse:
             return page
