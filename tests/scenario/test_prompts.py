@@ -65,8 +65,16 @@ def test_without_intents_nobody_knows_what_was_wrong(tmp_path, corpus):
     assert (match == "exact").sum() > 50
     unknown = result.requests["false_hit"].is_null()
     assert (unknown == (match == "semantic")).all(), "the same words are right whatever they mean"
-    assert math.isnan(result.metrics["false_hit_rate"])
+    for name in ("false_hit_rate", "false_hits_per_hit", "outdated_rate", "false_hits_per_hit_upper"):
+        assert math.isnan(result.metrics[name]), name
     assert result.metrics["cache_hit_rate"] > 0.2
+    windows = result.windows
+    assert windows["false_hits"].null_count() > 0 and not windows["false_hits"].sum()
+    assert (windows["false_hits"].is_null() <= (windows["semantic_hits"] > 0)).all()
+    assert "wrong answers unknown" in str(result)
+    one = result.requests.filter(unknown).row(0, named=True)
+    assert "right or wrong is unknown" in str(result.explain(f"{one['session']}/{one['step']}/{one['user_retry']}"))
+    assert result.telemetry()["false_hit_rate"].is_null().any()
     strict = llmsim.run(scenario(file, {"semantic_cache": {"threshold": 1.0}}))
     assert strict.metrics["false_hit_rate"] == 0
 
