@@ -17,7 +17,7 @@ from llmsim.engine.driver import in_worker_thread
 from llmsim.errors import LlmsimError, SimulationInterrupted
 from llmsim.report.frontier_claim import Claim, ClaimTable
 from llmsim.report.frontier_result import Frontier, Point
-from llmsim.report.frontier_runs import Observed, Tally, cache_of, observe
+from llmsim.report.frontier_runs import Observed, Tally, cache_of, observe, usual_cache
 from llmsim.report.frontier_words import Tolerance, read_tolerance
 from llmsim.report.rates import Spread, spread_of
 from llmsim.scenario.replicate import Progress, rare_collections
@@ -144,9 +144,8 @@ class _Session:
         self.progress = Progress()
         self.done: list[tuple[Observed, list[Tally]]] = []
         self._report = report
-        policy = cache_of(scenario)
-        self._ttl_s = policy.ttl if policy.ttl is not None else math.inf
-        usual = Cache(_NONE, self._ttl_s, int(policy.capacity), sliding=getattr(policy, "ttl_from", "stored") == "used")
+        usual = usual_cache(scenario)
+        self._ttl_s = usual.ttl_s
         self._caches = [usual._replace(threshold=one) for one in (*thresholds, _EXACT, _NONE)]
 
     def all(self) -> None:

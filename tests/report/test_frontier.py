@@ -104,7 +104,7 @@ def test_life_is_short_or_long(found):
 
 
 def tally(wrong, requests=10_000, hits=5_000):
-    return Tally(requests, hits, 1_000, wrong, 0, wrong, 1.0, 0.5, 0.1, 0.1, 0.3, 1.0)
+    return Tally(requests, hits, 1_000, wrong, 0, 0, wrong, 1.0, 0.5, 0.1, 0.1, 0.3, 1.0)
 
 
 def made(bot, wrong, tolerance="wrong < 0.5%", hits=None):
