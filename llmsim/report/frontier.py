@@ -117,6 +117,11 @@ def claim_table(
         As `frontier` does.
     """
     cache_of(scenario)
+    if scenario.traffic.topics is not None and scenario.traffic.topics.prompts is not None:
+        raise LlmsimError(
+            f"{scenario.name} asks what stands in {scenario.traffic.topics.prompts}: how many questions there are "
+            "cannot be varied; leave prompts out for a table of claims, or look at its frontier"
+        )
     claims = []
     for unique in uniques:
         for skew in skews:

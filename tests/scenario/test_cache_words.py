@@ -11,12 +11,13 @@ from llmsim.scenario.load import load_scenario
 
 
 def _load(settings, mix=({"route": "chat"}, {"route": "refunds", "expects": "json"})):
+    verified = isinstance(settings, dict) and settings.get("verify_below")
     return load_scenario({
         "version": 1,
         "traffic": {"base_rate": "4/s", "mix": list(mix)},
         "providers": {"a": {"ttft": "100ms"}},
         "gateway": {"policies": [{"semantic_cache": settings} if isinstance(settings, dict) else settings]},
-        **({"store": {"judge": {"accept_right": "95%", "accept_wrong": "10%"}}} if isinstance(settings, dict) and settings.get("verify_below") else {}),
+        **({"store": {"judge": {"accept_right": "95%", "accept_wrong": "10%"}}} if verified else {}),
     })  # fmt: skip
 
 

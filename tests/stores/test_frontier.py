@@ -331,7 +331,7 @@ def test_so_it_has_with_little_room_and_a_short_life():
         pytest.param({"ttl": 20.0, "ttl_from": "used"}, marks=SLOW),
         {"backend": "redis"},
     ],
-    ids=lambda changes: " ".join(changes),
+    ids=" ".join,
 )
 def test_whatever_the_cache_is_told(changes):
     scenario = load(SCENARIO).with_values({f"gateway.semantic_cache.{name}": one for name, one in changes.items()})
