@@ -13,7 +13,7 @@ from llmsim.stores.frontier import EXACT, MISS, SEMANTIC, Cache, Stream, bounds,
 from llmsim.stores.index import Found
 from llmsim.stores.local import LocalStore
 from llmsim.stores.nearness import nearness
-from llmsim.stores.neighbours import Neighbours
+from llmsim.stores.prompts import PromptIndex, PromptVectors
 from llmsim.stores.synthetic import SyntheticIndex
 from llmsim.traffic.meanings import Meanings
 from llmsim.traffic.spec import Topics, Zipf
@@ -272,13 +272,14 @@ def test_real_vectors_as_by_brute_force():
     group, vectors = clustered(300)
     rng = np.random.default_rng(5)
     phrases = np.minimum(rng.zipf(1.3, 900) - 1, 299).tolist()
-    near = Neighbours(vectors, least=0.7)
+    known = PromptVectors([str(number) for number in range(300)], vectors)
     given = stream(phrases, np.array(phrases))
     given.answer = group[phrases]
-    cosines = np.round((vectors @ vectors.T).astype(np.float64), 6)
+    most = bounds(given, lambda: PromptIndex(known))
+    cosines = known.vectors @ known.vectors.T
     np.fill_diagonal(cosines, 1.0)
     for threshold in (0.7, 0.8, 0.9):
-        done = replay(given, Cache(threshold), near.index)
+        done = replay(given, Cache(threshold), lambda: PromptIndex(known))
         kept, expected = [], []
         for event in given.events[0]:
             if event < 0:
@@ -290,7 +291,7 @@ def test_real_vectors_as_by_brute_force():
             expected.append(kept[int(row.argmax())] if best >= threshold else -1)
         assert done.made_for.tolist() == expected
         assert 0 < done.wrong.sum() < (done.match == SEMANTIC).sum()
-        skipping = replay(given, Cache(threshold), near.index, most=near.most[phrases])
+        skipping = replay(given, Cache(threshold), lambda: PromptIndex(known), most=most)
         assert np.array_equal(skipping.match, done.match)
 
 

@@ -240,9 +240,10 @@ def _trade_off(ax: Axes, frontier: Frontier) -> None:
     _at_right(ax, alone, "exact-match cache alone", INK, below=True)
     ax.axvline(frontier.tolerance.bound, color=LOAD, linewidth=1.0)
     step = max(1, len(y) // 5)
+    chosen = next((number for number, point in enumerate(frontier.points) if point is frontier.recommended), -step)
     for number, point in enumerate(frontier.points):
-        best = point is frontier.recommended
-        if (number % step == 0 and measured[number].counted) or best:
+        best = number == chosen
+        if (number % step == 0 and measured[number].counted and abs(number - chosen) > step / 2) or best:
             ax.annotate(
                 f"{point.threshold:.3g}", (x[number], y[number]), xytext=(-2, 5), textcoords="offset points",
                 ha="right" if x[number] > 2 * floor else "left", color=INK, fontsize=7,
