@@ -23,7 +23,7 @@ WINDOWS: tuple[Column, ...] = (
     Column("offered_per_s", "f8", "the same per second"),
     Column("goodput_per_s", "f8", "of these, per second, those that got their answer"),
     *(Column(one.name, "i8", f"requests of the class: {one.label}") for one in CLASSES),
-    Column("false_hits", "i8", "answers from the cache that were wrong"),
+    Column("false_hits", "i8", "answers from the cache that were wrong; null: nothing tells"),
     Column("error_rate", "f8", "failures / requests"),
     *(
         Column(f"ttft_p{p}_s", "f8", f"p({p}) of ttft_s, failures count as +inf; null: too few requests")

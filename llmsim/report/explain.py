@@ -231,6 +231,13 @@ def _end(request: dict[str, Any]) -> str:
     return "= " + ", ".join(parts)
 
 
+_JUDGED = {
+    "other": "WRONG: other question",
+    "outdated": "WRONG: outdated",
+    "unknown": "right or wrong is unknown: no intents",
+}
+
+
 def _cache(result: Result, request: dict[str, Any]) -> str:
     """What a cache did: what it found, how near that is, for whom it was made, and whether it was right."""
     told = [f"{request['cache_match']} match"] if request["cache_match"] else []
@@ -240,8 +247,8 @@ def _cache(result: Result, request: dict[str, Any]) -> str:
         told.append(f"{request['verified']} by the verifier")
     if request["made_for"]:
         told.append(f"made for {request['made_for']}{_of_whom(result, request)}")
-    if request["false_hit"]:
-        told.append("WRONG: other question" if request["false_hit_reason"] == "other" else "WRONG: outdated")
+    if request["false_hit_reason"]:
+        told.append(_JUDGED[request["false_hit_reason"]])
     if request["cross_scope"]:
         told.append("WRONG: not to be shared between them")
     if request["embedding_tokens"]:

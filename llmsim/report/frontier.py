@@ -17,7 +17,7 @@ from llmsim.engine.driver import in_worker_thread
 from llmsim.errors import LlmsimError, SimulationInterrupted
 from llmsim.report.frontier_claim import Claim, ClaimTable
 from llmsim.report.frontier_result import Frontier, Point
-from llmsim.report.frontier_runs import Observed, Tally, cache_of, observe
+from llmsim.report.frontier_runs import Observed, Tally, cache_of, observe, usual_cache
 from llmsim.report.frontier_words import Tolerance, read_tolerance
 from llmsim.report.rates import Spread, spread_of
 from llmsim.scenario.replicate import Progress, rare_collections
@@ -117,6 +117,11 @@ def claim_table(
         As `frontier` does.
     """
     cache_of(scenario)
+    if scenario.traffic.topics is not None and scenario.traffic.topics.prompts is not None:
+        raise LlmsimError(
+            f"{scenario.name} asks what stands in {scenario.traffic.topics.prompts}: how many questions there are "
+            "cannot be varied; leave prompts out for a table of claims, or look at its frontier"
+        )
     claims = []
     for unique in uniques:
         for skew in skews:
@@ -144,9 +149,8 @@ class _Session:
         self.progress = Progress()
         self.done: list[tuple[Observed, list[Tally]]] = []
         self._report = report
-        policy = cache_of(scenario)
-        self._ttl_s = policy.ttl if policy.ttl is not None else math.inf
-        usual = Cache(_NONE, self._ttl_s, int(policy.capacity), sliding=getattr(policy, "ttl_from", "stored") == "used")
+        usual = usual_cache(scenario)
+        self._ttl_s = usual.ttl_s
         self._caches = [usual._replace(threshold=one) for one in (*thresholds, _EXACT, _NONE)]
 
     def all(self) -> None:

@@ -10,6 +10,7 @@ import polars as pl
 
 from llmsim.report.figures import MISSING, share
 from llmsim.report.frontier_result import Frontier, Point
+from llmsim.report.frontier_words import known_share
 from llmsim.report.grid import Grid
 from llmsim.scenario.spec import Scenario
 
@@ -89,12 +90,12 @@ class ClaimTable:
         alone, found = claim.frontier.exact_only, self.enough(claim)
         cells = [f"{claim.skew:g}", f"{claim.unique:,}", self._marked(alone.hit_rate.value), _net(alone)]
         for point in claim.frontier.points:
-            cells += [self._marked(point.hit_rate.value), share(point.wrong.value), _net(point)]
+            cells += [self._marked(point.hit_rate.value), known_share(point.wrong.value), _net(point)]
         if alone.hit_rate.value >= self.wanted:
             return [*cells, "exact", share(0.0)]
         if found is None:
             return [*cells, "none", MISSING]
-        return [*cells, f"{found.threshold:.3g}", f"{share(found.wrong.value)} (≤ {share(found.wrong.high)})"]
+        return [*cells, f"{found.threshold:.3g}", f"{known_share(found.wrong.value)} (≤ {share(found.wrong.high)})"]
 
     def _marked(self, value: float) -> str:
         return f"{share(value)}{' ✓' if value >= self.wanted else ''}"

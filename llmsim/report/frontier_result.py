@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 
 from llmsim.report.figures import MISSING, figure, share, usd
+from llmsim.report.frontier_notes import left_out
 from llmsim.report.frontier_runs import Tally, cache_of
-from llmsim.report.frontier_words import Tolerance
+from llmsim.report.frontier_words import Tolerance, known_share
 from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
 from llmsim.report.rates import ENOUGH, Share, Spread, share_of
@@ -60,12 +61,20 @@ class Point(NamedTuple):
     @property
     def wrong(self) -> Share:
         """Of all requests, those that got a wrong answer from the cache."""
-        return self._share("wrong", "requests", self.spread)
+        return self._judged("requests", self.spread)
 
     @property
     def wrong_of_hits(self) -> Share:
         """The same, of the hits."""
-        return self._share("wrong", "hits", self.spread_of_hits)
+        return self._judged("hits", self.spread_of_hits)
+
+    def _judged(self, of: str, spread: Spread) -> Share:
+        """The share of wrong answers; where nobody can tell of some, between none and all of them."""
+        known = self._share("wrong", of, spread)
+        if not self.total("unknown"):
+            return known
+        wrong = [one.wrong + one.unknown for one in self.tallies]
+        return known._replace(value=math.nan, high=share_of(wrong, self._counts(of)).high)
 
     @property
     def outdated(self) -> Share:
@@ -170,7 +179,7 @@ class Frontier:
         gain = 100 * (hits - self.exact_only.hit_rate.value)
         return (
             f"{name}: threshold {best.threshold:.3g} for {self.tolerance.text}: {share(hits)} hits, {gain:+.1f} points "
-            f"over exact matches alone; wrong {share(wrong.value)}, at most {share(wrong.high)}"
+            f"over exact matches alone; wrong {known_share(wrong.value)}, at most {share(wrong.high)}"
         )
 
     @property
@@ -185,6 +194,13 @@ class Frontier:
                 f"{replications} replication(s): what differs from one to the next is not in the intervals; "
                 f"{ENOUGH} or more show it."
             )
+        unknown = max(point.total("unknown") for point in self.points)
+        if unknown:
+            told.append(
+                f"Nobody can tell whether answers in other words were right (up to {unknown:,.0f} of them): prompts "
+                "without intents. Upper ends take all of them for wrong."
+            )
+        told += left_out(self.scenario, cache_of(self.scenario))
         if self.failed > 0.01:
             told.append(
                 f"Without a cache {share(self.failed)} of the requests fail. With one the upstreams have less to do: "
@@ -219,8 +235,9 @@ class Frontier:
         rows = [_cells(point, self.nothing, chosen=point is self.recommended) for point in self.points]
         rows.append(_cells(self.exact_only, self.nothing, label="exact only"))
         ttls = [
-            f"Time to live {_length(point.ttl_s)}: hits {share(point.hit_rate.value)}, outdated "
-            f"{share(point.outdated.value)} (at most {share(point.outdated.high)}), wrong {share(point.wrong.value)}."
+            f"Time to live {_length(point.ttl_s)}: hits {share(point.hit_rate.value)}, "
+            f"outdated {share(point.outdated.value)} (at most {share(point.outdated.high)}), "
+            f"wrong {known_share(point.wrong.value)}."
             for point in self.ttls
         ]
         told = [self.headline + ".", *(f"Note: {note}" for note in self.notes)]
@@ -276,7 +293,7 @@ def _row(point: Point, sweep: str, nothing: Point) -> dict[str, Any]:
     row: dict[str, Any] = {"sweep": sweep, "threshold": point.threshold, "ttl_s": point.ttl_s}
     for name, one in shares.items():
         row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
-    for name in ("requests", "hits", "exact", "wrong"):
+    for name in ("requests", "hits", "exact", "wrong", "unknown"):
         row[name] = int(point.total(name))
     money = ("saved_usd", "embedding_usd", "store_usd", "net_usd")
     row |= {name: point.mean(name) for name in money} | {"net_saved_ratio": point.saved_ratio}
@@ -291,9 +308,9 @@ def _cells(point: Point, nothing: Point, *, label: str = "", chosen: bool = Fals
         label or f"{point.threshold:.3f}{' ←' if chosen else ''}",
         share(point.hit_rate.value),
         share(point.exact_rate.value),
-        share(wrong.value),
+        known_share(wrong.value),
         f"{share(wrong.low)} to {share(wrong.high)}",
-        share(of_hits.value) if of_hits.of else MISSING,
+        known_share(of_hits.value) if of_hits.of else MISSING,
         f"{share(of_hits.low)} to {share(of_hits.high)}" if of_hits.of else MISSING,
         usd(point.mean("net_usd")),
         _signed(point.saved_ratio),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +16,24 @@ from llmsim.scenario.replicate import Progress, replicate
 from llmsim.scenario.spec import Scenario
 from llmsim.stores.frontier import EXACT, MISS, Cache, Replayed, Stream, bounds, replay
 from llmsim.stores.index import Index
-from llmsim.stores.recorded import RecordedStores
-from llmsim.stores.synthetic import SyntheticIndex, nearness_of
+from llmsim.stores.recorded import Asked, Kept, RecordedStores
+from llmsim.stores.simulated import SimulatedStores
 from llmsim.telemetry.percentiles import percentile
 from llmsim.telemetry.recorder import Replication, TableData
 
-__all__ = ["Observed", "Tally", "cache_of", "observe"]
+if TYPE_CHECKING:
+    from llmsim.traffic.meanings import Meaning
+    from llmsim.traffic.prompts import Prompt
+    from llmsim.traffic.truth import World
+
+__all__ = ["Observed", "Tally", "cache_of", "observe", "usual_cache"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _INF = float("inf")
-# Where a scenario says nothing about them. Measured: median of all-MiniLM-L6-v2 (int8) for one text on a core, and of a
-# search among 10,000 entries in an HNSW index; 384 numbers of 4 bytes a vector; about 4 bytes a token of text.
-_EMBEDDING_S, _LOOKUP_S = 9.6e-3, 0.34e-3
-_VECTOR_BYTES, _TOKEN_BYTES = 4.0 * 384, 4.0
+_NEVER = Kept(_INF, 0, 0, 0.0)
 
 
 class Tally(NamedTuple):
@@ -42,6 +44,7 @@ class Tally(NamedTuple):
     exact: int  #: of these, by equal words
     wrong: int  #: of these, another question's answer, or an outdated one
     outdated: int  #: of these, the outdated ones
+    unknown: int  #: hits of which nobody can tell: prompts of a log without intents, in other words
     wrong_squares: (
         int  #: of those that ask the same, to the letter, the wrong ones squared: how much they come in groups
     )
@@ -84,6 +87,19 @@ def cache_of(scenario: Scenario) -> SemanticCache:
             "traffic: {topics: {zipf: {s: 1.0, unique: 5000}, paraphrases: 30%, traps: 3%}}"
         )
     return found[0]
+
+
+def usual_cache(scenario: Scenario) -> Cache:
+    """The scenario's own cache, as a replay knows it."""
+    policy = cache_of(scenario)
+    return Cache(
+        policy.threshold,
+        _INF if policy.ttl is None else policy.ttl,
+        min(policy.capacity, scenario.store.capacity or policy.capacity),
+        sliding=policy.ttl_from == "used",
+        capacity_bytes=policy.capacity_bytes or _INF,
+        eviction=policy.eviction,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +163,7 @@ class Observed:
     def _tally(self, cache: Cache | None, did: Replayed | None) -> Tally:
         bill = float(self.cost_usd.sum())
         if cache is None or did is None:
-            return Tally(len(self.cost_usd), 0, 0, 0, 0, 0, bill, 0.0, 0.0, 0.0, *_ttft(self.ttft_s))
+            return Tally(len(self.cost_usd), 0, 0, 0, 0, 0, 0, bill, 0.0, 0.0, 0.0, *_ttft(self.ttft_s))
         measured = self.row >= 0
         match, row = did.match[measured], self.row[measured]
         semantic, searched, hit = cache.threshold <= 1.0, match != EXACT, match != MISS
@@ -159,16 +175,16 @@ class Observed:
         store = costs.vector_store
         store_usd = counts["queries"] * store.queries + counts["writes"] * store.writes
         store_usd += did.byte_s * store.storage if semantic else 0.0
-        ttft = self.ttft_s.copy()
-        waits_s = _waits_s(self.scenario, did.entry_s / self.scenario.clock.duration) if semantic else 0.0
-        ttft[row[~hit]] += waits_s
-        ttft[row[hit]] = np.where(match[hit] == EXACT, 0.0, waits_s)
+        ttft, waits_s = self.ttft_s.copy(), self._waits_s(did)[measured]
+        ttft[row[~hit]] += waits_s[~hit]
+        ttft[row[hit]] = waits_s[hit]
         return Tally(
             len(self.cost_usd),
             int(hit.sum()),
             int((match == EXACT).sum()),
             int(did.wrong[measured].sum()),
             int(did.outdated[measured].sum()),
+            int(did.unknown[measured].sum()),
             int((np.bincount(self.stream.place[measured][did.wrong[measured]]) ** 2).sum()),
             bill,
             float(self.cost_usd[row[hit]].sum()),
@@ -177,19 +193,26 @@ class Observed:
             *_ttft(ttft),
         )
 
+    def _waits_s(self, did: Replayed) -> Floats:
+        """Seconds that each question waits for the cache, on average: equal ones for the store, others to be compared.
+
+        Searches take what they take among as many entries as their partition has on average.
+        """
+        model, backend = self.scenario.store, cache_of(self.scenario).backend
+        waits_s = np.full(len(self.stream), model.mean_round_trip_s(backend))
+        if did.semantic:
+            entries = np.rint(did.entry_s / self.scenario.clock.duration).astype(np.int64)
+            sizes, at = np.unique(entries, return_inverse=True)
+            compare_s = model.embedding.latency.mean + np.array([model.mean_lookup_s(backend, n) for n in sizes])
+            searched = did.match != EXACT
+            waits_s[searched] += compare_s[at][self.stream.partition[searched]]
+        return waits_s
+
 
 def _ttft(ttft_s: Floats) -> tuple[float, float]:
     """Mean over those with an answer, and p95 where the others are never."""
     told = ttft_s[np.isfinite(ttft_s)]
     return float(told.mean()) if len(told) else float("nan"), percentile(np.sort(ttft_s), 95)
-
-
-def _waits_s(scenario: Scenario, entries: float) -> float:
-    """Seconds that embedding a question and searching for it take, on average, among so many entries."""
-    model: Any = getattr(scenario, "store", None)
-    if model is None:
-        return _EMBEDDING_S + _LOOKUP_S
-    return float(model.embedding.latency.mean + model.mean_lookup_s(cache_of(scenario).backend, round(entries)))
 
 
 def observe(scenario: Scenario, number: int, progress: Progress | None = None) -> tuple[Observed, Replication]:
@@ -204,18 +227,13 @@ def observe(scenario: Scenario, number: int, progress: Progress | None = None) -
     name = policy.name or kind_of(policy)
     books: list[RecordedStores] = []
 
-    def stores(world: Any, others: Any) -> RecordedStores:
+    def stores(world: World, others: SimulatedStores) -> RecordedStores:
         books.append(RecordedStores(world, others, name))
         return books[0]
 
     replication = replicate(scenario, number, progress, stores)
     book = books[0]
-    stream = _stream(book)
-    near = nearness_of(book.world)
-
-    def index() -> Index:
-        return SyntheticIndex(near)
-
+    stream = _stream(book, scenario)
     table = replication.tables["requests"]
     arrival_s = table["arrival_s"].values
     measured = (arrival_s >= 0) & (arrival_s < scenario.clock.duration)
@@ -230,8 +248,8 @@ def observe(scenario: Scenario, number: int, progress: Progress | None = None) -
         np.array([one.tokens for one in book.asked], dtype=np.int64),
         table["cost_usd"].values[measured],
         np.where(answered, table["ttft_s"].values, _INF)[measured],
-        index,
-        bounds(stream, index),
+        book.index,
+        bounds(stream, book.index),
         book.epoch_s + scenario.clock.warm_up,
         _queue_s(replication.tables["attempts"]),
     )
@@ -245,29 +263,45 @@ def _queue_s(attempts: TableData) -> float:
     return float(known.mean()) if len(known) else 0.0
 
 
-def _stream(book: RecordedStores) -> Stream:
+def _stream(book: RecordedStores, scenario: Scenario) -> Stream:
     """What was written down, in columns."""
-    asked, world = book.asked, book.world
+    asked, world, policy, model = book.asked, book.world, cache_of(scenario), scenario.store
     meanings = [world.meaning(one.request_id) for one in asked]
-    kept = [book.kept.get(one.request_id, (_INF, 0)) for one in asked]
+    kept = [book.kept.get(one.request_id, _NEVER) for one in asked]
     return Stream(
         asked_s=np.array([one.time_s for one in asked], dtype=np.float64),
-        kept_s=np.array([when for when, _ in kept], dtype=np.float64),
+        kept_s=np.array([one.stored_s for one in kept], dtype=np.float64),
         cache=np.array([one.cache for one in asked], dtype=np.int64),
         place=_codes((one.cache, one.partition, one.key) for one in asked),
         partition=_codes((one.cache, one.partition) for one in asked),
-        answer=np.array([-1 if one is None else one.answer for one in meanings], dtype=np.int64),
+        answer=np.array([_answer(one) for one in meanings], dtype=np.int64),
         changed_s=np.array(
             [
                 -_INF if meaning is None else world.changed_s(meaning.answer, one.time_s - book.epoch_s) + book.epoch_s
                 for one, meaning in zip(asked, meanings, strict=True)
             ]
         ),
-        probes=meanings,
-        size=np.array(
-            [_VECTOR_BYTES + _TOKEN_BYTES * (one.tokens + tokens) for one, (_, tokens) in zip(asked, kept, strict=True)]
-        ),
+        probes=[one.probe for one in asked],
+        size=np.array([model.stored_bytes(one.tokens + it.tokens) for one, it in zip(asked, kept, strict=True)]),
+        own=_own(policy, asked),
+        weight=np.array([one.bytes for one in kept], dtype=np.float64),
+        cost_usd=np.array([one.cost_usd for one in kept], dtype=np.float64),
+        write_s=model.mean_write_s(policy.backend, 0),
     )
+
+
+def _answer(meaning: Meaning | Prompt | None) -> int:
+    """-1: nothing is known about it. -2 and below: words without a label, that answer at most themselves."""
+    if meaning is None:
+        return -1
+    return meaning.answer if meaning.answer >= 0 else -2 - meaning.phrase
+
+
+def _own(policy: SemanticCache, asked: Sequence[Asked]) -> Floats | None:
+    """Thresholds of questions on routes that have their own."""
+    if not policy.thresholds:
+        return None
+    return np.array([policy.thresholds.get(one.route, np.nan) for one in asked], dtype=np.float64)
 
 
 def _codes(values: Iterable[Hashable]) -> Ints:

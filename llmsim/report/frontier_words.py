@@ -8,9 +8,10 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from llmsim.errors import LlmsimError
+from llmsim.report.figures import share
 from llmsim.units import DURATION, RATIO
 
-__all__ = ["Tolerance", "read_thresholds", "read_tolerance", "read_ttls"]
+__all__ = ["Tolerance", "known_share", "read_thresholds", "read_tolerance", "read_ttls"]
 
 _WORDS = ("wrong", "wrong_of_hits")
 
@@ -35,6 +36,17 @@ class Tolerance(NamedTuple):
     def admits(self, value: float) -> bool:
         """Whether a share is inside."""
         return value <= self.bound if self.equal else value < self.bound
+
+
+def known_share(value: float) -> str:
+    """A share, as far as anybody knows it.
+
+    Examples
+    --------
+    >>> known_share(0.005), known_share(float("nan"))
+    ('0.5 %', 'unknown')
+    """
+    return "unknown" if math.isnan(value) else share(value)
 
 
 def read_tolerance(text: str) -> Tolerance:

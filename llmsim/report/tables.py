@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llmsim.report.columns import COLUMNS, WINDOW_PERCENTILES
 from llmsim.telemetry.columns import TABLES, Column
 from llmsim.telemetry.metrics import WINDOW_S
-from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, CLASS_OF_WORD, CLASSES, HIT, SEMANTIC_HIT
+from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, CLASS_OF_WORD, CLASSES, HIT, SEMANTIC_HIT, UNTOLD_HIT
 from llmsim.telemetry.percentiles import samples_needed
 from llmsim.telemetry.recorder import ColumnData, Replication, TableData
 
@@ -145,7 +145,7 @@ def windows(requests: pl.DataFrame, ends_s: dict[int, float], width_s: float = W
     joined = grid.join(counted, on=["replication", "number"], how="left", maintain_order="left")
     counts = [column.name for column in COLUMNS["windows"] if column.kind == "i8"]
     joined = joined.with_columns(
-        pl.col(counts).fill_null(0).cast(pl.Int64), pl.col("cost_usd", "saved_usd").fill_null(0.0)
+        *(_counted(name).cast(pl.Int64) for name in counts), pl.col("cost_usd", "saved_usd").fill_null(0.0)
     )
     length = pl.col("end_s") - pl.col("start_s")
     answered = pl.col("answered") + pl.col("cache_hits") + pl.col("semantic_hits")
@@ -157,6 +157,11 @@ def windows(requests: pl.DataFrame, ends_s: dict[int, float], width_s: float = W
         fallback_rate=_ratio(pl.col("answered_elsewhere"), "sent_upstream"),
     )
     return joined.select(column.name for column in COLUMNS["windows"])
+
+
+def _counted(name: str) -> pl.Expr:
+    """0 where nothing arrived; what is null where something did, nothing tells."""
+    return pl.when(pl.col("requests").is_null()).then(0).otherwise(pl.col(name)).alias(name)
 
 
 def _grid(replication: int, end_s: float, width_s: float) -> pl.DataFrame:
@@ -194,7 +199,7 @@ def _window_columns() -> list[pl.Expr]:
         pl.col("attempts").cast(pl.Int64).sum(),
         pl.col("fallbacks").cast(pl.Int64).sum(),
         ANSWERED_ELSEWHERE.sum().alias("answered_elsewhere"),
-        (HIT & pl.col("false_hit")).sum().alias("false_hits"),
+        pl.when(~UNTOLD_HIT.any()).then((HIT & pl.col("false_hit")).sum()).alias("false_hits"),
         pl.col("cost_usd", "saved_usd").sum(),
     ]
 

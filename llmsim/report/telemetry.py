@@ -23,7 +23,7 @@ from llmsim.report.tables import quantile
 from llmsim.telemetry.columns import Column
 from llmsim.telemetry.cost_tables import group_columns
 from llmsim.telemetry.costs import ADDRESS
-from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, HIT, SEMANTIC_HIT
+from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, HIT, SEMANTIC_HIT, UNTOLD_HIT
 
 if TYPE_CHECKING:
     from llmsim.report.result import Result
@@ -165,7 +165,7 @@ def _aggregates() -> list[pl.Expr]:
                 "hits": HIT,
                 "by_meaning": SEMANTIC_HIT,
                 "wrong": HIT & pl.col("false_hit"),
-                "untold": HIT & (pl.col("cache_match") == ""),
+                "untold": UNTOLD_HIT,
                 "elsewhere": ANSWERED_ELSEWHERE,
                 "sent": pl.col("attempts") > 0,
                 "in_pieces": _OK & ~HIT & (pl.col("e2e_s") > pl.col("ttft_s")),

@@ -36,7 +36,7 @@ from llmsim.traffic.workload import World
 
 __all__ = ["Progress", "Stores", "rare_collections", "replicate"]
 
-Stores = Callable[[World, StoreOpener], StoreOpener]
+Stores = Callable[[World, SimulatedStores], StoreOpener]
 
 _EVENTS_PER_REQUEST = 2000  # a budget no sane policy reaches: a ten-layer pipeline takes about 50
 _REQUESTS_PER_VU_S = 100  # a virtual user that is answered faster than this has no model behind it

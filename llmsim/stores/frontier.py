@@ -8,8 +8,8 @@ What a replay takes for granted, and what it does not:
 
 - Answers take as long as they took in a run without hits: an upstream that is less loaded because of the cache would
   be faster, and one that throttles would throttle less.
-- Answers are kept when they are complete, so a question that comes before that is a miss here too. Calls that failed
-  keep nothing.
+- Answers are kept when they are complete and written (which takes as long as it does on average), so a question that
+  comes before that is a miss here too. Calls that failed keep nothing.
 - Each replica has its cache, or all have one: as in the run.
 - A call that another one with the same words was waiting for (`single_flight`) is waited for here, too.
 """
@@ -44,6 +44,8 @@ class Cache(NamedTuple):
     ttl_s: float = _INF
     capacity: int = 1 << 62
     sliding: bool = False  #: a hit renews the time to live
+    capacity_bytes: float = _INF
+    eviction: str = "lru"
 
 
 @dataclass(eq=False)
@@ -61,13 +63,20 @@ class Stream:
     partition
         Equal: may share answers.
     answer
-        Equal: one answer serves both; -1: unknown, and so never called wrong.
+        Equal: one answer serves both. Below 0 nothing says so: -1 is never called wrong; -2 and below are words without
+        a label, of which only the same are known to have one answer.
     changed_s
         When the right answer last changed, up to when it is asked; -inf: never.
     probes
         What an index compares, one for each.
     size
-        Bytes that its answer takes when it is kept.
+        Bytes that its answer takes when it is kept: what storage is billed by.
+    own
+        Least cosine of a hit where a question has one of its own; NaN: that of the cache. None: none has.
+    weight, cost_usd
+        What `Cache.capacity_bytes` and eviction by cost go by. None: nothing weighs or costs anything.
+    write_s
+        From when an answer is complete until it can be found.
     """
 
     asked_s: Floats
@@ -79,6 +88,10 @@ class Stream:
     changed_s: Floats
     probes: Sequence[Probe]
     size: Floats
+    own: Floats | None = None
+    weight: Floats | None = None
+    cost_usd: Floats | None = None
+    write_s: float = 0.0
 
     def __len__(self) -> int:
         return len(self.asked_s)
@@ -88,7 +101,7 @@ class Stream:
         """What happens, in order, and when: ``i``: question i is asked; ``~i``: the answer to it is complete."""
         n = len(self)
         kept = np.flatnonzero(np.isfinite(self.kept_s))
-        times = np.concatenate([self.kept_s[kept], self.asked_s])
+        times = np.concatenate([self.kept_s[kept] + self.write_s, self.asked_s])
         events = np.concatenate([~kept, np.arange(n)])
         order = np.argsort(times, kind="stable")  # at one instant, what is complete is kept before the next asks
         return events[order].tolist(), times[order].tolist()
@@ -101,7 +114,21 @@ class Stream:
     def lasts(self, cache: Cache) -> bool:
         """Whether nothing that such a cache keeps would leave it before the end."""
         times = self.events[1]
-        return not times or (cache.capacity >= self._most_places and times[-1] - times[0] < cache.ttl_s)
+        if not times:
+            return True
+        room = cache.capacity >= self._most_places and cache.capacity_bytes >= self._most_bytes
+        return room and times[-1] - times[0] < cache.ttl_s
+
+    def least(self, threshold: float) -> Floats:
+        """The least cosine of a hit for each question."""
+        if self.own is None:
+            return np.full(len(self), threshold)
+        return np.where(np.isnan(self.own), threshold, self.own)
+
+    @cached_property
+    def _most_bytes(self) -> float:
+        """All answers together."""
+        return 0.0 if self.weight is None else float(self.weight.sum())
 
     @cached_property
     def _most_places(self) -> int:
@@ -123,6 +150,7 @@ class Stream:
             self.place.tolist(),
             [names[number] for number in self.partition.tolist()],
             [str(number) for number in range(len(self))],
+            *([0.0] * len(self) if one is None else one.tolist() for one in (self.weight, self.cost_usd)),
         )
 
 
@@ -131,6 +159,8 @@ class _Columns(NamedTuple):
     place: list[int]
     partition: list[tuple[str, ...]]
     entry: list[str]  #: id of the entry that its answer would become
+    weight: list[float]
+    cost_usd: list[float]
 
 
 class Replayed(NamedTuple):
@@ -140,7 +170,9 @@ class Replayed(NamedTuple):
     made_for: Ints  #: number of the question whose answer was given; -1: none was
     wrong: NDArray[np.bool_]  #: another question's answer, or an outdated one
     outdated: NDArray[np.bool_]  #: of these, the outdated ones
-    entry_s: float  #: ∫ entries dt over the time that was asked for
+    unknown: NDArray[np.bool_]  #: an answer of which nobody can say whether it is another question's
+    semantic: bool  #: whether it compared meanings
+    entry_s: Floats  #: ∫ entries dt over the time that was asked for, by partition
     byte_s: float  #: ∫ bytes dt over it
 
 
@@ -169,14 +201,15 @@ def replay(
     """
     semantic = index is not None and cache.threshold <= 1.0
     n = len(stream)
-    worth = [semantic] * n if most is None else ((most >= cache.threshold) & semantic).tolist()
+    least = stream.least(cache.threshold)
+    worth = [semantic] * n if most is None else ((most >= least) & semantic).tolist()
     indices = [index() if index is not None and semantic else None for _ in range(stream.caches)]
     course = _Course(bytearray(n), [-1] * n, {})
     if stream.lasts(cache):
-        _replay_lasting(stream, cache.threshold, indices, worth, course)
+        _replay_lasting(stream, least.tolist(), indices, worth, course)
     else:
-        _Replay(stream, cache, indices, worth, course).run()
-    return _judged(stream, course, between_s)
+        _Replay(stream, cache, least.tolist(), indices, worth, course).run()
+    return _judged(stream, course, between_s, semantic=semantic)
 
 
 class _Course(NamedTuple):
@@ -188,10 +221,10 @@ class _Course(NamedTuple):
 
 
 def _replay_lasting(
-    stream: Stream, threshold: float, indices: Sequence[Index | None], worth: list[bool], course: _Course
+    stream: Stream, least: list[float], indices: Sequence[Index | None], worth: list[bool], course: _Course
 ) -> None:
     """Where nothing leaves before the end but what is replaced by an answer to the same words."""
-    which, places, partitions, entries = stream.columns
+    which, places, partitions, entries, *_ = stream.columns
     probes = stream.probes
     match, made_for, left_s = course
     stands = [-1] * (int(stream.place.max(initial=-1)) + 1)
@@ -205,7 +238,7 @@ def _replay_lasting(
                 index = indices[which[event]]
                 assert index is not None
                 found = index.nearest(partitions[event], probes[event])
-                if found is not None and found.similarity >= threshold:
+                if found is not None and found.similarity >= least[event]:
                     match[event] = SEMANTIC
                     made_for[event] = int(found.id)
         elif not match[~event]:
@@ -224,20 +257,28 @@ class _Replay:
     """With all that makes entries leave. A test holds this and `LocalStore` to each other."""
 
     def __init__(
-        self, stream: Stream, cache: Cache, indices: Sequence[Index | None], worth: list[bool], course: _Course
+        self,
+        stream: Stream,
+        cache: Cache,
+        least: list[float],
+        indices: Sequence[Index | None],
+        worth: list[bool],
+        course: _Course,
     ) -> None:
         self._columns = stream.columns
         self._events = stream.events
         self._probes = stream.probes
         self._cache = cache
+        self._least = least
+        self._life_s = cache.ttl_s - stream.write_s  # it is dated by when it was complete
         self._indices = indices
         self._worth = worth
         self._course = course
-        self._shelves = [Shelf(cache.capacity) for _ in indices]
+        self._shelves = [Shelf(cache.capacity, cache.capacity_bytes, cache.eviction) for _ in indices]
 
     def run(self) -> None:
         """From the first event to the last."""
-        which, places, _, entries = self._columns
+        which, places, _, entries, *_ = self._columns
         match, made_for, _ = self._course
         renewed_s = self._cache.ttl_s if self._cache.sliding else None
         for event, now_s in zip(*self._events, strict=True):
@@ -261,15 +302,16 @@ class _Replay:
         index = self._indices[self._columns.cache[number]]
         assert index is not None
         found = index.nearest(self._columns.partition[number], self._probes[number])
-        return found.id if found is not None and found.similarity >= self._cache.threshold else None
+        return found.id if found is not None and found.similarity >= self._least[number] else None
 
     def _keep(self, number: int, entry: str, now_s: float) -> None:
-        which, place = self._columns.cache[number], self._columns.place[number]
+        columns = self._columns
+        which, place = columns.cache[number], columns.place[number]
         index = self._indices[which]
         if index is not None:
-            index.add(self._columns.partition[number], entry, self._probes[number])
-        expires_s = now_s + self._cache.ttl_s
-        for gone in self._shelves[which].put(entry, place, expires_s=expires_s, now_s=now_s):
+            index.add(columns.partition[number], entry, self._probes[number])
+        room = {"now_s": now_s, "size": columns.weight[number], "cost": columns.cost_usd[number]}
+        for gone in self._shelves[which].put(entry, place, expires_s=now_s + self._life_s, **room):
             self._forget(gone, index, now_s)
 
     def _forget(self, entry: str, index: Index | None, now_s: float) -> None:
@@ -279,21 +321,24 @@ class _Replay:
             index.remove(self._columns.partition[number], entry)
 
 
-def _judged(stream: Stream, course: _Course, between_s: tuple[float, float]) -> Replayed:
+def _judged(stream: Stream, course: _Course, between_s: tuple[float, float], *, semantic: bool) -> Replayed:
     """Whose answers were wrong, which no cache knows, and how much was kept for how long."""
     match, made_for = np.frombuffer(course.match, dtype=np.int8), np.array(course.made_for, dtype=np.int64)
     hit = match != MISS
     answer, given = stream.answer, stream.answer[made_for]
-    other = hit & (answer >= 0) & (given >= 0) & (answer != given)
-    outdated = hit & ~other & (stream.changed_s > stream.kept_s[made_for])
+    differs = hit & (answer != given)
+    other = differs & (answer >= 0) & (given >= 0)
+    unknown = differs & ~other & (answer != -1) & (given != -1)
+    outdated = hit & ~other & ~unknown & (stream.changed_s > stream.kept_s[made_for])
     left_s = np.full(len(stream), _INF)
     left_s[list(course.left_s)] = list(course.left_s.values())
     begin_s, end_s = between_s
-    lasted_s = np.where(hit, 0.0, np.minimum(left_s, end_s) - np.maximum(stream.kept_s, begin_s))
+    lasted_s = np.where(hit, 0.0, np.minimum(left_s, end_s) - np.maximum(stream.kept_s + stream.write_s, begin_s))
     lasted_s = np.maximum(lasted_s, 0.0)
-    return Replayed(
-        match, made_for, other | outdated, outdated, float(lasted_s.sum()), float((lasted_s * stream.size).sum())
-    )
+    entry_s = np.zeros(int(stream.partition.max(initial=-1)) + 1)
+    np.add.at(entry_s, stream.partition, lasted_s)
+    wrong, byte_s = other | outdated, float((lasted_s * stream.size).sum())
+    return Replayed(match, made_for, wrong, outdated, unknown, semantic, entry_s, byte_s)
 
 
 def bounds(stream: Stream, index: Callable[[], Index]) -> Floats:
@@ -303,7 +348,7 @@ def bounds(stream: Stream, index: Callable[[], Index]) -> Floats:
     nothing that is further away when it has more to choose from. Who asks what others have asked to the letter is
     compared with all there is at the end, as it matters only where those got somebody else's answer.
     """
-    which, places, partitions, entries = stream.columns
+    which, places, partitions, entries, *_ = stream.columns
     probes = stream.probes
     indices = [index() for _ in range(stream.caches)]
     most = np.full(len(stream), -1.0)

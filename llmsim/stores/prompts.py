@@ -55,8 +55,8 @@ class PromptVectors:
         listed = _NEIGHBOURS < len(texts) <= _MOST_LISTED
         self._near = self._lists() if listed else None
 
-    def _lists(self) -> list[list[int]]:
-        """Numbers of the nearest other prompts of each, the nearest first (of equally near ones the lower number)."""
+    def _lists(self) -> list[dict[int, float]]:
+        """The nearest other prompts of each and their cosines, the nearest first (of equals the lower number)."""
         found = []
         for start in range(0, len(self.vectors), _AT_ONCE):
             cosines = self.vectors[start : start + _AT_ONCE] @ self.vectors.T
@@ -70,15 +70,16 @@ class PromptVectors:
             some, values = np.take_along_axis(some, order, axis=1), np.take_along_axis(values, order, axis=1)
             for row, near in enumerate(some.tolist()):
                 last = values[row, -1]
-                found.append([number for number, value in zip(near, values[row], strict=True) if value > last])
+                pairs = zip(near, values[row].tolist(), strict=True)
+                found.append({number: min(value, 1.0) for number, value in pairs if value > last})
         return found
 
     def cosine(self, one: int, other: int) -> float:
         """Of two prompts."""
         return min(float(self.vectors[one] @ self.vectors[other]), 1.0)
 
-    def nearest(self, prompt: int, kept: dict[int, str], rows: Callable[[], tuple[Floats, Ints]]) -> int:
-        """The nearest of the prompts that are kept.
+    def nearest(self, prompt: int, kept: dict[int, str], rows: Callable[[], tuple[Floats, Ints]]) -> tuple[int, float]:
+        """The nearest of the prompts that are kept, and its cosine.
 
         Parameters
         ----------
@@ -90,14 +91,15 @@ class PromptVectors:
             Their vectors and numbers, in any order.
         """
         if prompt in kept:
-            return prompt
+            return prompt, self.cosine(prompt, prompt)
         if self._near is not None:
-            for number in self._near[prompt]:
+            for number, cosine in self._near[prompt].items():
                 if number in kept:
-                    return number
+                    return number, cosine
         vectors, numbers = rows()
         cosines = vectors @ self.vectors[prompt]
-        return int(numbers[cosines == cosines.max()].min())
+        most = cosines.max()
+        return int(numbers[cosines == most].min()), min(float(most), 1.0)
 
 
 class PromptEmbedder:
@@ -191,8 +193,8 @@ class PromptIndex:
         kept = self._partitions.get(partition)
         if probe is None or kept is None:
             return None
-        found = self._prompts.nearest(probe, kept.first, kept.rows)
-        return Found(kept.first[found], self._prompts.cosine(probe, found))
+        found, cosine = self._prompts.nearest(probe, kept.first, kept.rows)
+        return Found(kept.first[found], cosine)
 
 
 def embed_prompts(texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from llmsim.gateway.caching import AnswerStore, CacheUse, Entry, Judge, Match, Question, StoreOpener, StoreSpec
+from llmsim.gateway.caching import AnswerStore, CacheUse, Entry, Judge, Match, Question, StoreSpec
 from llmsim.gateway.contract import Run
+from llmsim.stores.index import Embedder, Probe
+from llmsim.stores.simulated import SimulatedStores
 from llmsim.traffic.truth import World
 
-__all__ = ["Asked", "RecordedStores"]
+__all__ = ["Asked", "Kept", "RecordedStores"]
 
 
 class Asked(NamedTuple):
@@ -21,6 +23,17 @@ class Asked(NamedTuple):
     key: Hashable
     time_s: float  #: in seconds since 1970
     tokens: int  #: of the prompt
+    probe: Probe  #: what an index compares
+    route: str
+
+
+class Kept(NamedTuple):
+    """An answer that a policy had for its store."""
+
+    stored_s: float  #: when it was complete, in seconds since 1970
+    tokens: int
+    bytes: int  #: of its texts
+    cost_usd: float
 
 
 class RecordedStores:
@@ -37,45 +50,46 @@ class RecordedStores:
         Name of the policy that is to be watched.
     """
 
-    def __init__(self, world: World, others: StoreOpener, policy: str) -> None:
+    def __init__(self, world: World, others: SimulatedStores, policy: str) -> None:
         self.world = world
         self.asked: list[Asked] = []
-        self.kept: dict[str, tuple[float, int]] = {}  #: when a request's answer would be kept, and its tokens; by id
+        self.kept: dict[str, Kept] = {}  #: by id of the request
         self.caches = 0
         self.epoch_s = 0.0  #: what the clock of these times says at loop time 0
-        self._others = others
+        self.others = others
+        self.embedder, self.index = others.meanings()
         self._policy = policy
 
     def open(self, spec: StoreSpec, run: Run) -> AnswerStore:
         if run.name != self._policy:
-            return self._others.open(spec, run)
+            return self.others.open(spec, run)
         self.epoch_s = run.epoch_s
         if spec.backend != "redis" or not self.caches:  # one server, whoever connects to it
             self.caches += 1
         return _RecordedStore(self, self.caches - 1)
 
     def judge(self, run: Run) -> Judge | None:
-        return self._others.judge(run)
+        return self.others.judge(run)
 
 
 class _RecordedStore:
     def __init__(self, book: RecordedStores, number: int) -> None:
         self._asked = book.asked
         self._kept = book.kept
+        self._embedder: Embedder = book.embedder
         self._number = number
 
     async def exact(self, question: Question, now_s: float) -> Entry | None:
-        request = question.request
-        self._asked.append(
-            Asked(request.id, self._number, question.partition, question.key, now_s, request.input_tokens)
-        )
+        request, probe = question.request, await self._embedder.probe(question)
+        of = request.id, self._number, question.partition, question.key, now_s, request.input_tokens
+        self._asked.append(Asked(*of, probe, request.route))
         return None
 
     async def nearest(self, question: Question, now_s: float, use: CacheUse) -> Match | None:
         return None
 
     async def put(self, question: Question, entry: Entry, use: CacheUse) -> None:
-        self._kept[question.request.id] = (entry.stored_s, entry.tokens)
+        self._kept[question.request.id] = Kept(entry.stored_s, entry.tokens, entry.bytes, entry.cost_usd)
 
     async def touch(self, entry: Entry, now_s: float, expires_s: float | None = None) -> None:
         """It has no entries."""

@@ -56,7 +56,7 @@ class SimulatedStores:
         prompts: PromptVectors | None = None,
     ) -> None:
         self._world = world
-        self._model = StoreModel() if model is None else model
+        self.model = StoreModel() if model is None else model
         self._luck = Luck(0) if luck is None else luck
         self._faults = faults or {}
         self._prompts = prompts
@@ -71,12 +71,12 @@ class SimulatedStores:
         embedder: Embedder | None = None
         make_index: Callable[[], Index] | None = None
         if spec.backend != "exact":
-            embedder, make_index = self._meanings()
-        store = SlowStore(spec, self._model, embedder, make_index, self._faults.get(spec.name, ()), self._around)
+            embedder, make_index = self.meanings()
+        store = SlowStore(spec, self.model, embedder, make_index, self._faults.get(spec.name, ()), self._around)
         opened.append(store)
         return store
 
-    def _meanings(self) -> tuple[Embedder, Callable[[], Index]]:
+    def meanings(self) -> tuple[Embedder, Callable[[], Index]]:
         """What makes questions comparable, and an empty index of them."""
         world, prompts = self._world, self._prompts
         if prompts is not None:
@@ -84,7 +84,7 @@ class SimulatedStores:
         return TruthEmbedder(world), lambda: SyntheticIndex(lambda: nearness_of(world))
 
     def judge(self, run: Run) -> Judge | None:
-        model = self._model.judge
+        model = self.model.judge
         return None if model is None else LabJudge(model, self._world, self._luck, run)
 
     def lose_state(self, name: str) -> None:

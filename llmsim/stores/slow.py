@@ -200,7 +200,7 @@ class SlowStore:
             return
         assert self._index is not None
         texts = entry.usage.input_tokens + entry.tokens
-        self._index.size = model.vector_bytes + model.entry_bytes + model.token_bytes * texts
+        self._index.size = model.stored_bytes(texts)
         await self._inner.put(question, entry, use)
 
     async def touch(self, entry: Entry, now_s: float, expires_s: float | None = None) -> None:

@@ -197,6 +197,18 @@ class StoreModel:
         """Seconds of what needs no search, where no `round_trip` says it."""
         return _ROUND_TRIP_S.get(backend, 0.0)
 
+    def mean_write_s(self, backend: str, entries: int) -> float:
+        """Mean seconds until what is written can be found."""
+        return self.write.mean if self.write is not None else self.usual_write_s(backend, entries)
+
+    def mean_round_trip_s(self, backend: str) -> float:
+        """Mean seconds of what needs no search."""
+        return self.round_trip.mean if self.round_trip is not None else self.usual_round_trip_s(backend)
+
+    def stored_bytes(self, tokens: float) -> float:
+        """What an entry takes, with the texts of its question and answer."""
+        return self.vector_bytes + self.entry_bytes + self.token_bytes * tokens
+
     def mean_lookup_s(self, backend: str, entries: int) -> float:
         """Mean seconds of a search: what a pass over a stream without an event loop reckons with."""
         return self.lookup.mean if self.lookup is not None else self.usual_lookup_s(backend, entries)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from llmsim.telemetry.burn import worst_burn
 from llmsim.telemetry.costs import CACHE_PARTS, cost_parts
-from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE
+from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, UNMATCHED_HIT, UNTOLD_HIT
 from llmsim.telemetry.percentiles import percentile
 from llmsim.telemetry.phases import MIN_WINDOW_REQUESTS, in_phase, windows_of
 from llmsim.telemetry.recovery import recovery_time
@@ -109,11 +109,8 @@ def _worst_amplification(sample: Sample) -> float:
     return math.nan if windows.is_empty() else float(windows["attempts"].max())  # type: ignore[arg-type]
 
 
-def _if_known(value: Callable[[Sample], float], also: pl.Expr | None = None) -> Callable[[Sample], float]:
-    # Nothing recorded tells whether the answer of somebody's own cache was right: unknown is not 0.
-    unknown = _HIT & (pl.col("cache_match") == "")
-    if also is not None:  # nor does a log of prompts without intents
-        unknown |= _HIT & also
+def _if_known(value: Callable[[Sample], float], unknown: pl.Expr = UNTOLD_HIT) -> Callable[[Sample], float]:
+    # Unknown is not 0.
     return lambda sample: math.nan if _count(sample, unknown) else value(sample)
 
 
@@ -194,17 +191,17 @@ METRICS: dict[str, Metric] = {
     "exact_hit_rate": Metric(
         "ratio",
         "cache hits by exact match / requests",
-        value=_if_known(_share(_HIT & (pl.col("cache_match") == "exact"))),
+        value=_if_known(_share(_HIT & (pl.col("cache_match") == "exact")), UNMATCHED_HIT),
     ),
     "false_hit_rate": Metric(
         "ratio",
         "wrong answers from the cache / requests",
-        value=_if_known(_share(_HIT & pl.col("false_hit")), pl.col("false_hit").is_null()),
+        value=_if_known(_share(_HIT & pl.col("false_hit"))),
     ),
     "semantic_hit_rate": Metric(
         "ratio",
         "cache hits by meaning, in other words / requests",
-        value=_if_known(_share(_HIT & (pl.col("cache_match") == "semantic"))),
+        value=_if_known(_share(_HIT & (pl.col("cache_match") == "semantic")), UNMATCHED_HIT),
     ),
     "false_hits_per_hit": Metric(
         "ratio",

@@ -6,7 +6,17 @@ from typing import NamedTuple
 
 import polars as pl
 
-__all__ = ["ANSWERED_ELSEWHERE", "CLASSES", "CLASS_OF_WORD", "HIT", "SEMANTIC_HIT", "OutcomeClass", "class_of"]
+__all__ = [
+    "ANSWERED_ELSEWHERE",
+    "CLASSES",
+    "CLASS_OF_WORD",
+    "HIT",
+    "SEMANTIC_HIT",
+    "UNMATCHED_HIT",
+    "UNTOLD_HIT",
+    "OutcomeClass",
+    "class_of",
+]
 
 
 #: Answered, and by an upstream other than the first choice.
@@ -20,6 +30,11 @@ ANSWERED_ELSEWHERE: pl.Expr = (
 #: Answered from a cache, and by which of the two classes.
 HIT: pl.Expr = (pl.col("outcome") == "ok") & (pl.col("served_from") == "cache")
 SEMANTIC_HIT: pl.Expr = HIT & (pl.col("cache_match") == "semantic")
+
+#: … of which nothing tells how it was found: somebody's own cache.
+UNMATCHED_HIT: pl.Expr = HIT & (pl.col("cache_match") == "")
+#: … of which nothing tells whether it was right: that, and other words in a log of prompts without intents.
+UNTOLD_HIT: pl.Expr = UNMATCHED_HIT | (HIT & pl.col("false_hit").is_null())
 
 
 class OutcomeClass(NamedTuple):

@@ -10,15 +10,16 @@ from scipy.special import ndtri
 
 from llmsim.algorithms.shelf import Shelf
 from llmsim.calibrate.prompt_fit import popularity_of
-from llmsim.calibrate.similarity import LEVELS, fit_similarity, nearest_samples, spread_of
+from llmsim.calibrate.similarity import fit_similarity, nearest_samples, spread_of
 from llmsim.calibrate.similarity_check import check_similarity, fitted_finder, popular, real_finder, replay
 from llmsim.errors import LlmsimError
-from llmsim.stores.nearness import Nearness, Table
+from llmsim.stores.nearness import Nearness
 from llmsim.stores.prompts import PromptIndex, PromptVectors
 from llmsim.stores.synthetic import SyntheticIndex
 from llmsim.traffic.latents import Spread, lucks
-from llmsim.traffic.meanings import Meaning
+from llmsim.traffic.meanings import USUAL_WORDS, Meaning
 from llmsim.traffic.prompts import PromptLog
+from llmsim.traffic.similarity import parse_tables
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +135,7 @@ def test_the_replay_is_the_policy_by_real_vectors_hit_for_hit(corpus, threshold)
 def test_the_replay_is_the_policy_by_fitted_tables(corpus, fitted):
     """They draw which entry is the nearest differently, so over some streams and not hit for hit."""
     answer = corpus[1]
-    levels = LEVELS
-    tables = [
-        Table(levels, list(rows), np.array(list(rows.values()))) for rows in (fitted.same, fitted.other)
-    ]  # fmt: skip
+    near = Nearness(parse_tables(json.loads(json.dumps(fitted.to_dict())), "fit"))
     found = []
     for seed in range(4):
         stream = popular(len(answer), 1000, seed)
@@ -145,9 +143,10 @@ def test_the_replay_is_the_policy_by_fitted_tables(corpus, fitted):
         common = random.random((2, 24))
         same, other = lucks(fitted.spread, tuple(common[:, answer]), tuple(random.random((3, len(answer)))[:2]))
         probes = [
-            Meaning(int(name), at, int(name), float(same[at]), float(other[at])) for at, name in enumerate(answer)
+            Meaning(int(name), at, at, USUAL_WORDS, float(same[at]), float(other[at]), 0.5)
+            for at, name in enumerate(answer)
         ]
-        oracle = shelved(stream, answer, SyntheticIndex(Nearness(*tables)), probes, 0.8, 200)
+        oracle = shelved(stream, answer, SyntheticIndex(near), probes, 0.8, 200)
         ours = replay(stream, answer.tolist(), fitted_finder(fitted, answer, seed)(), 0.8, 200)
         found.append((np.array(ours) - np.array(oracle)) / 1000)
     assert np.abs(np.mean(found, axis=0)).max() < 0.012, found

@@ -1,5 +1,6 @@
 """The threshold frontier of a scenario: numbers, the recommendation, how it shows itself."""
 
+import dataclasses
 import json
 import math
 
@@ -104,7 +105,7 @@ def test_life_is_short_or_long(found):
 
 
 def tally(wrong, requests=10_000, hits=5_000):
-    return Tally(requests, hits, 1_000, wrong, 0, wrong, 1.0, 0.5, 0.1, 0.1, 0.3, 1.0)
+    return Tally(requests, hits, 1_000, wrong, 0, 0, wrong, 1.0, 0.5, 0.1, 0.1, 0.3, 1.0)
 
 
 def made(bot, wrong, tolerance="wrong < 0.5%", hits=None):
@@ -218,6 +219,65 @@ def test_the_claim(bot):
     text = str(table)
     assert "where 40 % of the calls are saved" in text
     assert text.count("✓") >= 1
+
+
+def test_what_nobody_can_tell_is_unknown_and_at_worst_wrong(bot):
+    found = made(bot, [40, 3, 0, 0])
+    low, high, *strict = found.points
+    unsure = Point(high.threshold, INF, (high.tallies[0]._replace(unknown=30),))
+    found = dataclasses.replace(found, points=(low, unsure, *strict))
+    assert math.isnan(unsure.wrong.value) and math.isnan(unsure.wrong_of_hits.value)
+    assert unsure.wrong.low == high.wrong.low
+    assert unsure.wrong.high == Point(0.8, INF, (tally(33),)).wrong.high
+    assert found.recommended is unsure, "even if all of them were wrong"
+    text = repr(found)
+    assert "unknown" in found.headline and "up to 30 of them" in text and "nan" not in text
+    assert "nan" not in found.plot().alt and found.plot().png()
+    more = Point(high.threshold, INF, (high.tallies[0]._replace(unknown=60),))
+    assert dataclasses.replace(found, points=(low, more, *strict)).recommended is strict[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"thresholds": {"chat": 0.97}}, "Routes with thresholds of their own keep them (chat 0.97)"),
+        ({"verify_below": 0.97}, "verify_below 0.97) is left out"),
+        ({"stale_while_revalidate": 60.0}, "stale_while_revalidate is left out"),
+        ({"negative_ttl": 60.0}, "negative_ttl is left out"),
+        ({"eviction": "lfu", "capacity_bytes": 1e6, "ttl_from": "used"}, ""),
+    ],
+)
+def test_what_the_pass_leaves_out_is_said(bot, changes, said):
+    values = {f"gateway.semantic_cache.{name}": one for name, one in changes.items()}
+    if "verify_below" in changes:
+        values |= {"store.judge": {"accept_right": "95%", "accept_wrong": "10%"}}
+    told = [note for note in made(bot.with_values(values), [0, 0]).notes if "left out" in note or "Routes" in note]
+    assert len(told) == bool(said)
+    assert all(said in note for note in told)
+
+
+def test_trouble_of_the_store_is_left_out_and_said(bot):
+    faults = [{"name": "gone", "store": "semantic_cache", "at": "10s", "duration": "10s", "outage": True}]
+    troubled = load({**SCENARIO, "faults": faults, "store": {"loss": "1%", "embedding": {"failures": "2%"}}})
+    (told,) = [note for note in made(troubled, [0, 0]).notes if "left out" in note]
+    assert "store.embedding.failures, store.loss, the fault 'gone'" in told
+
+
+def test_room_bytes_and_delays_are_those_of_the_store(bot):
+    slow = bot.with_values({
+        "store.embedding.latency": "80ms", "store.lookup": "15ms", "store.round_trip": "5ms",
+        "store.vector_bytes": 4096.0, "store.capacity": 50, "costs.vector_store.storage": "$100/GB-month",
+    })  # fmt: skip
+    found = frontier(slow, thresholds=(0.85,), ttls=(), replications=1)
+    changed = {"gateway.semantic_cache.threshold": 0.85, "costs.vector_store.writes": 0.0}
+    whole = run(slow.with_values(changed), replications=1)
+    point = found.points[0]
+    assert point.hit_rate.value == pytest.approx(whole.metrics["cache_hit_rate"], abs=0.01)
+    written = (point.tallies[0].requests - point.tallies[0].hits) * 20e-6
+    assert point.mean("store_usd") - written == pytest.approx(whole.metrics["cost_usd"]["vector_store"], rel=0.02)
+    assert point.mean("ttft_mean_s") == pytest.approx(whole.metrics["ttft_s"]["mean"], rel=0.02)
+    roomy = frontier(bot, thresholds=(0.85,), ttls=(), replications=1)
+    assert roomy.points[0].hit_rate.value > point.hit_rate.value + 0.02
 
 
 # -- words ----------------------------------------------------------------------------------------------------------

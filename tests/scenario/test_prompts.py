@@ -9,6 +9,7 @@ import llmsim
 from llmsim.calibrate.similarity_check import real_finder, replay
 from llmsim.errors import LlmsimError, SimulationInterrupted
 from llmsim.luck import Luck
+from llmsim.report.frontier import claim_table, frontier
 from llmsim.scenario.vectors import needs_vectors
 from llmsim.stores import prompts as stores
 from llmsim.traffic.prompts import PromptMeanings
@@ -65,10 +66,42 @@ def test_without_intents_nobody_knows_what_was_wrong(tmp_path, corpus):
     assert (match == "exact").sum() > 50
     unknown = result.requests["false_hit"].is_null()
     assert (unknown == (match == "semantic")).all(), "the same words are right whatever they mean"
-    assert math.isnan(result.metrics["false_hit_rate"])
+    for name in ("false_hit_rate", "false_hits_per_hit", "outdated_rate", "false_hits_per_hit_upper"):
+        assert math.isnan(result.metrics[name]), name
     assert result.metrics["cache_hit_rate"] > 0.2
+    windows = result.windows
+    assert windows["false_hits"].null_count() > 0 and not windows["false_hits"].sum()
+    assert (windows["false_hits"].is_null() <= (windows["semantic_hits"] > 0)).all()
+    assert "wrong answers unknown" in str(result)
+    one = result.requests.filter(unknown).row(0, named=True)
+    assert "right or wrong is unknown" in str(result.explain(f"{one['session']}/{one['step']}/{one['user_retry']}"))
+    assert result.telemetry()["false_hit_rate"].is_null().any()
     strict = llmsim.run(scenario(file, {"semantic_cache": {"threshold": 1.0}}))
     assert strict.metrics["false_hit_rate"] == 0
+
+
+@pytest.mark.parametrize("threshold", [0.75, 0.9])
+def test_the_frontier_of_prompts_is_that_of_whole_runs(tmp_path, corpus, threshold):
+    file = write_csv(tmp_path / "log.csv", corpus[1])
+    loaded = llmsim.load(scenario(file, {"semantic_cache": {"threshold": threshold, "capacity": 100}}))
+    whole = llmsim.run(loaded)
+    (one,) = frontier(loaded, thresholds=(threshold,), ttls=()).points[0].tallies
+    match = whole.requests["cache_match"].cast(str)
+    assert (one.hits, one.exact) == ((match != "").sum(), (match == "exact").sum())
+    assert one.wrong == whole.requests["false_hit"].sum()
+    assert one.hits > one.exact
+
+
+def test_without_intents_the_frontier_does_not_know_either(tmp_path, corpus):
+    file = write_csv(tmp_path / "log.csv", corpus[1], labelled=False)
+    found = frontier(llmsim.load(scenario(file, {"semantic_cache": {}})), thresholds=(0.75, 1.0), ttls=())
+    low, high = found.points
+    assert math.isnan(low.wrong.value) and low.total("unknown") == low.total("hits") - low.total("exact")
+    assert low.wrong.high > low.total("unknown") / low.total("requests")
+    assert high.wrong.value == 0
+    assert "without intents" in repr(found)
+    with pytest.raises(LlmsimError, match="cannot be varied"):
+        claim_table(found.scenario)
 
 
 def test_the_same_seed_the_same_bytes(tmp_path, corpus):

@@ -8,12 +8,12 @@ import pytest
 from llmsim.api import load, run
 from llmsim.gateway.caching import CacheUse, Entry, Question, StoreSpec
 from llmsim.luck import Luck
-from llmsim.report.frontier_runs import observe
+from llmsim.report.frontier_runs import observe, usual_cache
 from llmsim.stores.frontier import EXACT, MISS, SEMANTIC, Cache, Stream, bounds, replay
 from llmsim.stores.index import Found
 from llmsim.stores.local import LocalStore
 from llmsim.stores.nearness import nearness
-from llmsim.stores.neighbours import Neighbours
+from llmsim.stores.prompts import PromptIndex, PromptVectors
 from llmsim.stores.synthetic import SyntheticIndex
 from llmsim.traffic.meanings import Meanings
 from llmsim.traffic.spec import Topics, Zipf
@@ -59,7 +59,8 @@ def stream(probes, places, seed=1, partitions=1, caches=1, takes_s=3.0):
     place = np.unique(np.stack([partition, places], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     answer = np.array([one if isinstance(one, int) else one.answer for one in probes])
     return Stream(
-        asked_s, kept_s, partition // partitions, place, partition, answer, np.full(n, -INF), probes, np.full(n, 100.0)
+        asked_s, kept_s, partition // partitions, place, partition, answer, np.full(n, -INF), probes, np.full(n, 100.0),
+        weight=rng.integers(20, 300, n).astype(float), cost_usd=rng.exponential(1.0, n),
     )  # fmt: skip
 
 
@@ -81,9 +82,9 @@ class Given:
 
 def one_by_one(given, cache, index):
     """What `LocalStore` finds when it is asked one question after the other, as the policy asks it."""
-    stores = [
-        LocalStore(StoreSpec("memory", min(cache.capacity, 1 << 40)), Given(), index()) for _ in range(given.caches)
-    ]
+    room = min(cache.capacity, 1 << 40), cache.capacity_bytes, cache.eviction
+    stores = [LocalStore(StoreSpec("memory", *room), Given(), index()) for _ in range(given.caches)]
+    least = given.least(cache.threshold)
     match, made_for = [MISS] * len(given), [-1] * len(given)
 
     async def ask(number, now_s):
@@ -91,16 +92,18 @@ def one_by_one(given, cache, index):
         entry, how = await store.exact(question, now_s), EXACT
         if entry is None:
             found = await store.nearest(question, now_s, CacheUse())
-            if found is None or found.similarity < cache.threshold:
+            if found is None or found.similarity < least[number]:
                 return
             entry, how = found.entry, SEMANTIC
         match[number], made_for[number] = how, int(entry.id)
         await store.touch(entry, now_s, now_s + cache.ttl_s if cache.sliding else None)
 
     async def keep(number, now_s):
-        question, until_s = asked[number], now_s + cache.ttl_s
-        fields = (question.partition, question.key, "words", (), Usage(1, 0, 1), "m", "u", question.request.id)
-        entry = Entry(str(number), *fields, now_s, until_s)
+        question, until_s = asked[number], given.kept_s[number] + cache.ttl_s
+        words = "w" * (int(given.weight[number]) - len(f"{question.partition[0]}{question.key}"))
+        fields = (question.partition, question.key, words, (), Usage(1, 0, 1), "m", "u", question.request.id)
+        entry = Entry(str(number), *fields, now_s, until_s, given.cost_usd[number])
+        assert entry.bytes == given.weight[number]
         await stores[given.cache[number]].put(question, entry, CacheUse())
 
     asked = []
@@ -126,6 +129,9 @@ KEEPING = {
     "life renewed by use": Cache(0.0, ttl_s=40.0, sliding=True),
     "little room": Cache(0.0, capacity=25),
     "both": Cache(0.0, ttl_s=60.0, capacity=40),
+    "the rarest goes": Cache(0.0, capacity=25, eviction="lfu"),
+    "the cheapest goes": Cache(0.0, capacity=25, eviction="cost"),
+    "few bytes": Cache(0.0, capacity_bytes=3000.0),
 }
 
 
@@ -140,6 +146,18 @@ def test_hit_for_hit_as_the_store_itself(keeping, threshold):
     assert done.made_for.tolist() == made_for
     assert {EXACT, SEMANTIC, MISS} <= set(match)
     assert given.lasts(cache) == (keeping is KEEPING["nothing leaves"])
+
+
+def test_hit_for_hit_where_some_have_thresholds_of_their_own_and_writing_takes_a_while():
+    given = stream(*questions(600), partitions=2, caches=2)
+    given.own = np.where(np.arange(600) % 3 == 0, 0.97, np.nan)
+    given.write_s = 7.0
+    cache = Cache(0.75, ttl_s=40.0)
+    most = bounds(given, near)
+    done = replay(given, cache, near, most=most)
+    assert (done.match.tolist(), done.made_for.tolist()) == one_by_one(given, cache, near)
+    semantic = done.match == SEMANTIC
+    assert 0 < semantic[::3].sum() < semantic[1::3].sum() / 2
 
 
 @SLOW
@@ -181,7 +199,18 @@ def test_nothing_is_known_of_what_has_no_meaning():
     probes, places = questions(300)
     given = stream(probes, places)
     given.answer = np.full(300, -1)
-    assert not replay(given, Cache(0.70), near).wrong.any()
+    done = replay(given, Cache(0.70), near)
+    assert not done.wrong.any() and not done.unknown.any()
+
+
+def test_words_without_a_label_have_the_answer_of_the_same_words_and_of_others_nobody_knows():
+    probes, places = questions(300)
+    given = stream(probes, places)
+    given.answer = np.array([-2 - one.phrase for one in probes])
+    given.changed_s = given.asked_s - 1.0  # of what is not known to be the answer, that is not known either
+    done = replay(given, Cache(0.70), near)
+    assert np.array_equal(done.unknown, done.match == SEMANTIC) and done.unknown.any()
+    assert np.array_equal(done.wrong, done.match == EXACT) and done.outdated.any()
 
 
 def test_what_is_kept_is_added_up_over_the_time_that_counts():
@@ -191,12 +220,12 @@ def test_what_is_kept_is_added_up_over_the_time_that_counts():
     given = Stream(asked_s, asked_s + 1, zeros, place, zeros, place, np.full(4, -INF), [None] * 4, size)
     done = replay(given, Cache(INF), None, between_s=(3.0, 50.0))
     assert done.match.tolist() == [MISS, MISS, EXACT, MISS]
-    assert done.entry_s == pytest.approx(47 + 44 + 9)
+    assert done.entry_s.sum() == pytest.approx(47 + 44 + 9)
     assert done.byte_s == pytest.approx(10 * 47 + 20 * 44 + 40 * 9)
     short = replay(given, Cache(INF, ttl_s=15.0), None, between_s=(3.0, 50.0))
     assert short.match.tolist() == [MISS] * 4
     replaced = replay(given, Cache(INF, capacity=1), None, between_s=(3.0, 50.0))
-    assert replaced.entry_s == pytest.approx(47)
+    assert replaced.entry_s.sum() == pytest.approx(47)
     assert replaced.byte_s == pytest.approx(10 * 3 + 20 * 15 + 30 * 20 + 40 * 9)
 
 
@@ -243,13 +272,14 @@ def test_real_vectors_as_by_brute_force():
     group, vectors = clustered(300)
     rng = np.random.default_rng(5)
     phrases = np.minimum(rng.zipf(1.3, 900) - 1, 299).tolist()
-    near = Neighbours(vectors, least=0.7)
+    known = PromptVectors([str(number) for number in range(300)], vectors)
     given = stream(phrases, np.array(phrases))
     given.answer = group[phrases]
-    cosines = np.round((vectors @ vectors.T).astype(np.float64), 6)
+    most = bounds(given, lambda: PromptIndex(known))
+    cosines = known.vectors @ known.vectors.T
     np.fill_diagonal(cosines, 1.0)
     for threshold in (0.7, 0.8, 0.9):
-        done = replay(given, Cache(threshold), near.index)
+        done = replay(given, Cache(threshold), lambda: PromptIndex(known))
         kept, expected = [], []
         for event in given.events[0]:
             if event < 0:
@@ -261,15 +291,14 @@ def test_real_vectors_as_by_brute_force():
             expected.append(kept[int(row.argmax())] if best >= threshold else -1)
         assert done.made_for.tolist() == expected
         assert 0 < done.wrong.sum() < (done.match == SEMANTIC).sum()
-        skipping = replay(given, Cache(threshold), near.index, most=near.most[phrases])
+        skipping = replay(given, Cache(threshold), lambda: PromptIndex(known), most=most)
         assert np.array_equal(skipping.match, done.match)
 
 
 def compared(scenario, threshold):
     """Match and wrongness of each request, replayed and in a whole run."""
-    policy = scenario.gateway.policies[0]
     observed, _ = observe(scenario, 0)
-    done = observed.replay(Cache(threshold, policy.ttl, policy.capacity))
+    done = observed.replay(usual_cache(scenario)._replace(threshold=threshold))
     whole = run(scenario.with_values({"gateway.semantic_cache.threshold": threshold}), replications=1).requests
     match = whole["cache_match"].cast(str).replace({"": "0", "exact": "1", "semantic": "2"}).cast(int).to_numpy()
     assert len(match) > 500
@@ -291,6 +320,29 @@ def test_so_it_has_with_little_room_and_a_short_life():
         done, match, wrong = compared(scenario, threshold)
         assert np.array_equal(done.match, match)
         assert np.array_equal(done.wrong, wrong)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"thresholds": {"json": 0.97}},
+        {"capacity": 60, "eviction": "lfu"},
+        pytest.param({"capacity": 60, "eviction": "cost"}, marks=SLOW),
+        {"capacity_bytes": 12_000.0},
+        pytest.param({"ttl": 20.0, "ttl_from": "used"}, marks=SLOW),
+        {"backend": "redis"},
+    ],
+    ids=" ".join,
+)
+def test_whatever_the_cache_is_told(changes):
+    scenario = load(SCENARIO).with_values({f"gateway.semantic_cache.{name}": one for name, one in changes.items()})
+    if "backend" in changes:
+        scenario = scenario.with_values({"store.write": 0.8})
+    done, match, wrong = compared(scenario, 0.8)
+    usual, *_ = compared(load(SCENARIO), 0.8)
+    assert np.array_equal(done.match, match)
+    assert np.array_equal(done.wrong, wrong)
+    assert not np.array_equal(done.match, usual.match)
 
 
 def test_outdated_answers_as_in_a_whole_run():

@@ -143,6 +143,11 @@ def test_cache_rates():
     assert value(told, "false_hits_per_hit") == pytest.approx(2 / 4)
     # Whether a cache of one's own was right, nobody recorded.
     assert math.isnan(value([*rows, cached(cache_match="")], "false_hit_rate"))
+    # Nor is it known of other words in a log of prompts without intents; how it was found is.
+    untold = [*rows, cached(cache_match="semantic", false_hit=-1, false_hit_reason="unknown")]
+    for name in ("false_hit_rate", "false_hits_per_hit", "outdated_rate"):
+        assert math.isnan(value(untold, name)), name
+    assert value(untold, "semantic_hit_rate") == pytest.approx(1 / 5)
     assert value([request()], "false_hit_rate") == 0.0
 
 

@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from llmsim.report.figures import share
+from llmsim.report.frontier_words import known_share
 from llmsim.report.plots.canvas import INK, LOAD, MUTED, Picture, bare, style
 from llmsim.units import format_duration
 
@@ -63,7 +64,7 @@ def _told(frontier: Frontier) -> str:
     low, high = frontier.points[0], frontier.points[-1]
     span = f"{share(high.hit_rate.value)} at threshold {high.threshold:.3g}"
     alone = share(frontier.exact_only.hit_rate.value)
-    wrong = f"{share(high.wrong.value)} to {share(low.wrong.value)}"
+    wrong = f"{known_share(high.wrong.value)} to {known_share(low.wrong.value)}"
     spans = [
         f"hits from {span} to {share(low.hit_rate.value)} at {low.threshold:.3g}",
         f"exact matches alone {alone}",
@@ -138,7 +139,7 @@ def _wrong(ax: Axes, frontier: Frontier) -> None:
     measured = [frontier.measured(point) for point in frontier.points]
     floor = _floor(measured, bound)
     x: Floats = np.array([point.threshold for point in frontier.points])
-    some = np.array([one.counted > 0 for one in measured])
+    some = np.array([one.counted > 0 or math.isnan(one.value) for one in measured])  # or unknown: the band alone
     low = np.array([max(one.low, floor) for one in measured])
     high, value = np.array([one.high for one in measured]), np.array([one.value for one in measured])
     ax.fill_between(x, low, high, color=_WRONG, alpha=0.18, linewidth=0)
@@ -160,7 +161,7 @@ def _wrong(ax: Axes, frontier: Frontier) -> None:
 
 def _floor(measured: Sequence[Share], bound: float) -> float:
     """The bottom of a logarithmic axis that has all that was counted on it, and the tolerance."""
-    told = [one.value for one in measured if one.counted] + [one.high / 2 for one in measured if not one.counted]
+    told = [one.value if one.counted and not math.isnan(one.value) else one.high / 2 for one in measured]
     return 0.4 * min(bound, *(value for value in told if value > 0), 1.0)
 
 
@@ -230,7 +231,7 @@ def _trade_off(ax: Axes, frontier: Frontier) -> None:
     """Hits against wrong answers; a threshold at some points."""
     measured = [frontier.measured(point) for point in frontier.points]
     floor = _floor(measured, frontier.tolerance.bound)
-    x = [max(one.value, floor * 1.15) for one in measured]
+    x = [one.high if math.isnan(one.value) else max(one.value, floor * 1.15) for one in measured]
     y = [point.hit_rate.value for point in frontier.points]
     ax.hlines(y, [max(one.low, floor) for one in measured], [one.high for one in measured], color=_WRONG, alpha=0.35)
     ax.plot(x, y, color=_HITS, linewidth=1.2, marker="o", markersize=3)
@@ -239,9 +240,10 @@ def _trade_off(ax: Axes, frontier: Frontier) -> None:
     _at_right(ax, alone, "exact-match cache alone", INK, below=True)
     ax.axvline(frontier.tolerance.bound, color=LOAD, linewidth=1.0)
     step = max(1, len(y) // 5)
+    chosen = next((number for number, point in enumerate(frontier.points) if point is frontier.recommended), -step)
     for number, point in enumerate(frontier.points):
-        best = point is frontier.recommended
-        if (number % step == 0 and measured[number].counted) or best:
+        best = number == chosen
+        if (number % step == 0 and measured[number].counted and abs(number - chosen) > step / 2) or best:
             ax.annotate(
                 f"{point.threshold:.3g}", (x[number], y[number]), xytext=(-2, 5), textcoords="offset points",
                 ha="right" if x[number] > 2 * floor else "left", color=INK, fontsize=7,
