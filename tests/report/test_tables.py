@@ -142,6 +142,8 @@ def test_a_million_rows_take_a_second_or_two():
                 table[column.name] = ColumnData(np.array([""] * count, dtype=object))
             elif column.name == "session":
                 table[column.name] = ColumnData(np.arange(count))
+            elif column.kind == "maybe":
+                table[column.name] = ColumnData(luck.integers(-1, 2, count).astype("i1"))
             else:
                 table[column.name] = ColumnData(luck.integers(0, 1000, count).astype(column.kind))
         tables[name] = table
