@@ -97,6 +97,11 @@ def frontier(
             put(f"Written to {out}: {', '.join(_FILES)}", "stderr")
     except typer.Exit:
         raise
+    except KeyboardInterrupt:
+        from llmsim.errors import SimulationInterrupted
+
+        put("interrupted before the first replication was over", "stderr")
+        code, page = INTERRUPTED, page_of(SimulationInterrupted("interrupted"), str(file))
     except Exception as error:
         put(block(error, str(file), _again(file), whole=traceback), "stderr")
         code, page = code_of(error), page_of(error, str(file))

@@ -28,7 +28,7 @@ __all__ = ["THRESHOLDS", "ClaimTable", "Frontier", "Point", "claim_table", "fron
 
 #: Twenty from "nearly everything" to "nearly the same words".
 THRESHOLDS: tuple[float, ...] = tuple(round(float(one), 4) for one in np.linspace(0.70, 0.99, 20))
-#: Times to live beside each other, as multiples of the scenario's own.
+#: Times to live beside each other, as multiples of the scenario's own, or of the simulated time if that is less.
 _TTLS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _EXACT, _NONE = math.inf, math.nan
 _FEW = 30  #: wrong answers by which their groups are hardly seen: of 30, the relative error of a variance is 1/4
@@ -57,8 +57,8 @@ def frontier(
     tolerance
         Of wrong answers: ``wrong < 0.5%`` (of all requests) or ``wrong_of_hits < 1%``.
     ttls
-        Times to live in seconds (inf: for ever) to compare at the recommended threshold. None: multiples of the
-        scenario's own if answers change, else none. Empty: none.
+        Times to live in seconds (inf: for ever) to compare at the recommended threshold. None: if answers change,
+        the scenario's own and multiples of it that matter in the time that is simulated; else none. Empty: none.
     seed, replications
         Override the scenario's.
     progress
@@ -193,8 +193,10 @@ class _Session:
 
     def _usual_ttls(self) -> tuple[float, ...]:
         clock = self.scenario.clock
-        own_s = self._ttl_s if math.isfinite(self._ttl_s) else clock.warm_up + clock.duration
-        return tuple(own_s * factor for factor in _TTLS)
+        most_s = clock.warm_up + clock.duration  # nothing gets older: what lives longer lives for ever
+        base_s = min(self._ttl_s, most_s)
+        lives = {base_s * factor for factor in _TTLS if base_s * factor < most_s}
+        return (*sorted(lives - {self._ttl_s}), self._ttl_s) if self._ttl_s >= most_s else tuple(sorted(lives))
 
 
 def _points(caches: Sequence[Cache], columns: Iterator[tuple[Tally, ...]]) -> Iterator[Point]:

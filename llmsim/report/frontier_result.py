@@ -171,9 +171,15 @@ class Frontier:
                     f"{name}: too few samples for {self.tolerance.text}: {wrong.of:,} {unit} without one wrong answer "
                     f"show no less than {least}; run longer, or more replications"
                 )
+            alone, old = self.exact_only, self.measured(self.exact_only)
+            mend = (
+                ""
+                if self.tolerance.admits(old.value)
+                else (f", {share(old.value)} wrong: outdated, which a shorter ttl mends and no threshold does")
+            )
             return (
                 f"{name}: no threshold keeps {self.tolerance.text}; at {strictest.threshold:.3g} up to "
-                f"{share(wrong.high)} are wrong. Exact matches alone hit {share(self.exact_only.hit_rate.value)}"
+                f"{share(wrong.high)} are wrong. Exact matches alone hit {share(alone.hit_rate.value)}{mend}"
             )
         wrong, hits = self.measured(best), best.hit_rate.value
         gain = 100 * (hits - self.exact_only.hit_rate.value)
@@ -200,6 +206,10 @@ class Frontier:
                 f"Nobody can tell whether answers in other words were right (up to {unknown:,.0f} of them): prompts "
                 "without intents. Upper ends take all of them for wrong."
             )
+        clock = self.scenario.clock
+        if len([point for point in self.ttls if point.ttl_s >= clock.warm_up + clock.duration]) > 1:
+            span = format_duration(clock.warm_up + clock.duration)
+            told.append(f"{span} are simulated: times to live that are longer look all alike.")
         told += left_out(self.scenario, cache_of(self.scenario))
         if self.failed > 0.01:
             told.append(

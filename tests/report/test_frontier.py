@@ -101,6 +101,24 @@ def test_life_is_short_or_long(found):
     assert short.threshold == found.recommended.threshold
 
 
+def changing(ttl, tolerance="wrong < 0.5%"):
+    topics = {**SCENARIO["traffic"]["topics"], "answers_change": {"every": "30s"}}
+    scenario = load({**SCENARIO, "replications": 1, "traffic": {**SCENARIO["traffic"], "topics": topics}})
+    return frontier(scenario.with_values({"gateway.semantic_cache.ttl": ttl}), thresholds=(0.95,), tolerance=tolerance)
+
+
+def test_lives_that_a_run_can_tell_apart():
+    assert [point.ttl_s for point in changing(3600.0).ttls] == [4.0, 8.0, 20.0, 40.0, 3600.0]
+    found = changing(40.0)
+    assert [point.ttl_s for point in found.ttls] == [2.0, 4.0, 10.0, 20.0, 40.0]
+    rates = [point.outdated.value for point in found.ttls]
+    assert rates == sorted(rates) and rates[-1] > 2 * rates[0]
+
+
+def test_where_even_equal_questions_are_answered_wrongly_it_is_the_life_that_is_too_long():
+    assert "wrong: outdated, which a shorter ttl mends" in changing(3600.0, "wrong < 2%").headline
+
+
 # -- the choice -----------------------------------------------------------------------------------------------------
 
 
