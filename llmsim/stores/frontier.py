@@ -289,11 +289,10 @@ class _Replay:
                 continue
             shelf = self._shelves[which[number]]
             entry, how = shelf.find(places[number], now_s), EXACT
-            if entry is None and self._indices[which[number]] is not None:
+            if entry is None and self._worth[number]:  # who is not compared meets nothing that has expired
                 for gone in shelf.expire(now_s):
                     self._forget(gone, self._indices[which[number]], now_s)
-                if self._worth[number]:
-                    entry, how = self._nearest(number), SEMANTIC
+                entry, how = self._nearest(number), SEMANTIC
             if entry is not None:
                 match[number], made_for[number] = how, int(entry)
                 shelf.touch(entry, None if renewed_s is None else now_s + renewed_s)
@@ -305,13 +304,19 @@ class _Replay:
         return found.id if found is not None and found.similarity >= self._least[number] else None
 
     def _keep(self, number: int, entry: str, now_s: float) -> None:
-        columns = self._columns
-        which, place = columns.cache[number], columns.place[number]
+        caches, places, partitions, _, weights, costs_usd = self._columns
+        which = caches[number]
         index = self._indices[which]
         if index is not None:
-            index.add(columns.partition[number], entry, self._probes[number])
-        room = {"now_s": now_s, "size": columns.weight[number], "cost": columns.cost_usd[number]}
-        for gone in self._shelves[which].put(entry, place, expires_s=now_s + self._life_s, **room):
+            index.add(partitions[number], entry, self._probes[number])
+        for gone in self._shelves[which].put(
+            entry,
+            places[number],
+            expires_s=now_s + self._life_s,
+            now_s=now_s,
+            size=weights[number],
+            cost=costs_usd[number],
+        ):
             self._forget(gone, index, now_s)
 
     def _forget(self, entry: str, index: Index | None, now_s: float) -> None:

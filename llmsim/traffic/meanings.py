@@ -153,7 +153,9 @@ class Meanings:
             for name, known in zip(_LATENTS, self._usual, strict=True)
         ]
         if topics.phrasings is not None and own.any():
-            said = np.minimum((self._uniform("phrasing", first) * topics.phrasings).astype(np.int64), topics.phrasings)
+            said = np.minimum(
+                (self._uniform("phrasing", first) * topics.phrasings).astype(np.int64), topics.phrasings - 1
+            )
             phrase[own] = -1 - (drawn[own] * topics.phrasings + said[own])
             for at in np.flatnonzero(own).tolist():
                 of_question = self._wording(int(drawn[at]))
