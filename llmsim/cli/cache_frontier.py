@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmsim.cli.failures import BAD_INPUT, INTERRUPTED, block, code_of, page_of
+from llmsim.cli.failures import INTERRUPTED, block, code_of, page_of
 from llmsim.cli.options import Json, NoProgress, Overrides, Replications, Seed, Traceback
 from llmsim.cli.terminal import put, steady_streams
 
@@ -106,7 +106,9 @@ def frontier(
         put(block(error, str(file), _again(file), whole=traceback), "stderr")
         code, page = code_of(error), page_of(error, str(file))
     if json is not None:
-        code = _write(json, page, code)
+        from llmsim.cli.outputs import write_json
+
+        code = write_json(json, page, code)
     raise typer.Exit(code)
 
 
@@ -201,17 +203,3 @@ def _again(file: Path) -> str:
     from llmsim.cli.replay import program
 
     return f"{program()} cache frontier {file}"
-
-
-def _write(json: str, page: dict[str, Any], code: int) -> int:
-    """Write the JSON; the exit code."""
-    text = js.dumps(page, indent=2, allow_nan=False, ensure_ascii=False)
-    if json == "-":
-        put(text)
-        return code
-    try:
-        Path(json).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        put(f"--json {json}: cannot be written: {error.strerror or error}", "stderr")
-        return BAD_INPUT
-    return code

@@ -41,8 +41,7 @@ def compare(
       llmsim compare before after
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
-    import json as encoder
-
+    from llmsim.cli.outputs import write_json
     from llmsim.report.comparison import Comparison
     from llmsim.report.save import load_result
 
@@ -52,10 +51,5 @@ def compare(
         put(block(error, str(before), f"llmsim compare {before} {after}", whole=traceback), "stderr")
         raise typer.Exit(code_of(error)) from None
     put(str(found), "stderr" if json == "-" else "stdout", painted=True)
-    if json is not None:
-        text = encoder.dumps(found.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
-        if json == "-":
-            put(text)
-        else:
-            Path(json).write_text(text + "\n", encoding="utf-8")
-    raise typer.Exit(1 if any(one.verdict == "worse" for one in found.differences) else 0)
+    code = 1 if any(one.verdict == "worse" for one in found.differences) else 0
+    raise typer.Exit(code if json is None else write_json(json, found.to_dict(), code))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llmsim.cli.failures import BAD_INPUT
 from llmsim.cli.terminal import put
 from llmsim.errors import LlmsimError
 from llmsim.report.result import Result
@@ -141,6 +142,20 @@ def _folders(files: Sequence[Path], out: Path) -> list[Path | None]:
     if len(files) == 1:
         return [out]
     return [out / name for name in names_of(files)]
+
+
+def write_json(to: str, page: Any, code: int) -> int:
+    """Write a page where ``--json`` says, ``-`` being standard output; the exit code, which is 2 if that fails."""
+    text = json.dumps(page, indent=2, allow_nan=False, ensure_ascii=False)
+    if to == "-":
+        put(text)
+        return code
+    try:
+        Path(to).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        put(f"--json {to}: cannot be written: {error.strerror or error}", "stderr")
+        return BAD_INPUT
+    return code
 
 
 def names_of(files: Sequence[Path]) -> list[str]:

@@ -36,6 +36,9 @@ def test_what_cannot_be_compared(scenario: Any, ask: Any) -> None:
     ran = ask("compare", "a", "b")
     assert ran.exit_code == 2
     assert "they differ in seed: 1 and 2" in ran.stderr
+    ran = ask("compare", "a", "a", "--json", "absent/out.json")
+    assert ran.exit_code == 2
+    assert "--json absent/out.json: cannot be written" in ran.stderr
     ran = ask("compare", "a", "nowhere")
     assert ran.exit_code == 2
     assert "holds no saved result" in ran.stderr
