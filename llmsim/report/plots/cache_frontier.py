@@ -120,7 +120,7 @@ def _hits(ax: Axes, frontier: Frontier) -> None:
         "of them by equal words", (x[0], exact[0].value), xytext=(2, -11), textcoords="offset points", color=_EXACT,
         fontsize=8,
     )  # fmt: skip
-    _at_right(ax, alone.value, f"exact-match cache alone: {share(alone.value)}", INK, below=True, away=9)
+    _at_right(ax, alone.value, f"exact-match cache alone: {share(alone.value)}", INK, below=True, away=30)
     best = frontier.recommended
     if best is not None:
         ax.plot([best.threshold], [best.hit_rate.value], "o", color=_HITS, markersize=5)
