@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from llmsim.gateway.policies.fallback import Fallback
     from llmsim.gateway.policies.retry import Retry
     from llmsim.gateway.policies.timeout import Timeout
+    from llmsim.live_run import run_live
     from llmsim.pricing import TokenPrice
     from llmsim.providers.live import OpenAIChat
     from llmsim.report.result import Result
@@ -67,6 +68,7 @@ _HOME = {
     "policies": "llmsim.gateway.policies",
     "policy": "llmsim.gateway.contract",
     "run": "llmsim.api",
+    "run_live": "llmsim.live_run",
 }
 
 __all__ = [
@@ -98,6 +100,7 @@ __all__ = [
     "policies",
     "policy",
     "run",
+    "run_live",
 ]
 
 

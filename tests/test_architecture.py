@@ -16,7 +16,7 @@ LEVELS = {
     "stores": 3, "providers": 3,
     "scenario": 4,
     "report": 5,
-    "api": 6,
+    "api": 6, "live_run": 6,
     "tune": 7, "chaos": 7, "calibrate": 7, "lab": 7,
     "cli": 8, "pytest_plugin": 8,
 }  # fmt: skip

@@ -19,6 +19,7 @@ from llmsim.api import run as simulate
 from llmsim.chaos.named import with_named_gateway
 from llmsim.cli.failures import INTERRUPTED, block, page_of, worst
 from llmsim.cli.files import missing_file
+from llmsim.cli.live import LiveOptions, run_for_money
 from llmsim.cli.outputs import Outputs
 from llmsim.cli.progress import progress
 from llmsim.cli.replay import program, replay
@@ -56,6 +57,7 @@ class Options:
     quiet: bool = False
     allow_undecided: bool = False
     traceback: bool = False
+    live: LiveOptions | None = None  #: None: simulate
 
 
 class Batch:
@@ -115,21 +117,27 @@ class Batch:
 
     def _simulate(self, scenario: Scenario) -> tuple[Result, SimulationInterrupted | None]:
         options = self.options
+        try:
+            if options.live is not None:
+                shown = options.progress
+                return run_for_money(
+                    scenario, options.live, seed=options.seed, quiet=options.quiet, progress=shown
+                ), None
+            return self._virtually(scenario), None
+        except SimulationInterrupted as stop:
+            self.interrupted = True
+            self.abandoned = bool(stop.abandoned)
+            return stop.partial, stop
+
+    def _virtually(self, scenario: Scenario) -> Result:
+        options = self.options
         asked = preflight(scenario)
         if not options.quiet:
             put(_introduction(scenario, asked), "stderr")
         most = options.replications or scenario.replications
         jobs = options.jobs or (-1 if asked.expected_requests * most > _REQUESTS_WORTH_PROCESSES else 1)
-        try:
-            with progress(scenario.name, wanted=options.progress) as report:
-                result = simulate(
-                    scenario, seed=options.seed, replications=options.replications, jobs=jobs, progress=report
-                )
-        except SimulationInterrupted as stop:
-            self.interrupted = True
-            self.abandoned = bool(stop.abandoned)
-            return stop.partial, stop
-        return result, None
+        with progress(scenario.name, wanted=options.progress) as report:
+            return simulate(scenario, seed=options.seed, replications=options.replications, jobs=jobs, progress=report)
 
     def _report(
         self, number: int, file: Path, result: Result, stopped: SimulationInterrupted | None, outputs: Outputs

@@ -9,19 +9,24 @@ import typer
 
 __all__ = [
     "AllowUndecided",
+    "BudgetUsd",
     "Costs",
     "Gateway",
     "Jobs",
     "Json",
+    "LiveFile",
     "NoProgress",
     "Otlp",
     "Out",
     "Overrides",
     "Prometheus",
     "Quiet",
+    "RateScale",
     "Replications",
     "Seed",
+    "TimeScale",
     "Traceback",
+    "Yes",
 ]
 
 Seed = Annotated[int | None, typer.Option(metavar="N", help="In place of the scenario's seed.")]
@@ -61,6 +66,18 @@ Prometheus = Annotated[
 ]
 Costs = Annotated[bool, typer.Option("--costs", help="Show the bill item by item, and what a month would cost.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Do not show how far it is.")]
+LiveFile = Annotated[
+    Path | None,
+    typer.Option(metavar="LIVE.YAML", help="Call these live providers, in real time, instead of simulating."),
+]
+BudgetUsd = Annotated[
+    float | None, typer.Option("--budget", metavar="USD", help="The most a live run may spend; it has to be given.")
+]
+TimeScale = Annotated[
+    float | None, typer.Option(metavar="X", help="Live: the course (stages, faults) takes X times as long.")
+]
+RateScale = Annotated[float | None, typer.Option(metavar="X", help="Live: X times as many arrivals a second.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Live: do not ask before spending.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict, one line a file.")]
 AllowUndecided = Annotated[
     bool, typer.Option("--allow-undecided", help="Exit with 0 instead of 3 when replications ran out.")

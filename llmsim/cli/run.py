@@ -13,21 +13,27 @@ import typer
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED
 from llmsim.cli.options import (
     AllowUndecided,
+    BudgetUsd,
     Costs,
     Gateway,
     Jobs,
     Json,
+    LiveFile,
     NoProgress,
     Otlp,
     Out,
     Overrides,
     Prometheus,
     Quiet,
+    RateScale,
     Replications,
     Seed,
+    TimeScale,
     Traceback,
+    Yes,
 )
 from llmsim.cli.terminal import put, steady_streams
+from llmsim.errors import LlmsimError
 
 __all__ = ["run"]
 
@@ -42,6 +48,11 @@ def run(
     jobs: Jobs = None,
     overrides: Overrides = None,
     gateway: Gateway = "",
+    live: LiveFile = None,
+    budget: BudgetUsd = None,
+    time_scale: TimeScale = None,
+    rate_scale: RateScale = None,
+    yes: Yes = False,
     json: Json = None,
     out: Out = None,
     otlp: Otlp = None,
@@ -56,7 +67,7 @@ def run(
 
     Replications run until every SLO is decided or the scenario's number is used up. Before that comes the load
     (rho) each provider would see. With --json - standard output carries one JSON object for one file, an array for
-    several, and everything else goes to standard error.
+    several, and everything else goes to standard error. With --live the same scenario runs once on live providers.
 
     \b
     Exit codes (of several files the worst counts: 4, 2, 1, 3, 0):
@@ -71,11 +82,18 @@ def run(
       llmsim run scenarios/hacker-news-spike.yaml
       llmsim run scenarios/*.yaml --json results.json --out out
       llmsim run spike.yaml --costs --otlp out/spike.jsonl --prometheus out/spike.prom
+      llmsim run calm.yaml --live live.yaml --budget 0.50 --rate-scale 0.1
       llmsim run spike.yaml --seed 8 --replications 40 --set gateway.retry.max_attempts=2
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
     from llmsim.cli.batch import Batch, Options
+    from llmsim.cli.live import LiveOptions
 
+    try:
+        for_money = LiveOptions.of(live, budget, time_scale, rate_scale, yes=yes)
+    except LlmsimError as error:
+        put(str(error), "stderr")
+        raise typer.Exit(BAD_INPUT) from None
     options = Options(
         files=tuple(files or ()),
         seed=seed,
@@ -92,6 +110,7 @@ def run(
         quiet=quiet,
         allow_undecided=allow_undecided,
         traceback=traceback,
+        live=for_money,
     )
     if not options.files:
         from llmsim.cli.files import nothing_named

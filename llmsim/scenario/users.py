@@ -144,6 +144,8 @@ class Users:
             self._loop.at(times[0], self._arrive, index, 0)
 
     def _arrive(self, index: int, place: int) -> None:
+        if not self._arriving:
+            return
         request, truth = self._workload(index)
         self._send(request, truth)
         place += 1
@@ -167,6 +169,11 @@ class Users:
     def _check_idle(self) -> None:
         if not self._arriving and not self.running and not self._coming_back:
             self.idle.set()
+
+    def close_doors(self) -> None:
+        """Nobody new comes from now on; who is there stays."""
+        self._last_arrival_s = -_INF
+        self._no_more()
 
     def stop(self, error: BaseException) -> None:
         """The run cannot go on."""

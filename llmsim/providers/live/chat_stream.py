@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
@@ -64,6 +65,8 @@ class ChatStream:
     ) -> None:
         self.usage = estimate
         self.finish_reason = ""
+        self.longest_gap_s = math.nan  #: between two chunks with text
+        self._last_s = math.nan
         self._response = response
         self._headers = headers
         self._upstream = upstream
@@ -159,8 +162,14 @@ class ChatStream:
             if isinstance(found, GatewayError):
                 raise found
             if found is not None:
+                self._note_gap()
                 return found
         return None
+
+    def _note_gap(self) -> None:
+        now = self._loop.time()
+        self.longest_gap_s = max(now - self._last_s, self.longest_gap_s)  # NaN stands second: it loses
+        self._last_s = now
 
     async def _event(self) -> ServerSentEvent | None:
         """The next event; None at the end of the body."""

@@ -1,0 +1,118 @@
+"""``llmsim run --live``: what is asked before money is spent, and what is shown while it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from llmsim.cli.progress import LOG_EVERY_S
+from llmsim.cli.terminal import put
+from llmsim.errors import LlmsimError
+from llmsim.report.figures import clock
+from llmsim.report.result import Result
+from llmsim.scenario.spec import Scenario
+
+if TYPE_CHECKING:
+    from llmsim.live_run import LiveProgress
+
+__all__ = ["LiveOptions", "run_for_money"]
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """What was typed about a live run."""
+
+    file: Path
+    budget_usd: float
+    time_scale: float = 1.0
+    rate_scale: float = 1.0
+    yes: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        file: Path | None,
+        budget_usd: float | None,
+        time_scale: float | None,
+        rate_scale: float | None,
+        *,
+        yes: bool,
+    ) -> LiveOptions | None:
+        """The options, or None for a simulation.
+
+        Raises
+        ------
+        LlmsimError
+            There is no budget, or an option that only a live run has.
+        """
+        if file is None:
+            given = {"--budget": budget_usd, "--time-scale": time_scale, "--rate-scale": rate_scale}
+            alone = [word for word, value in given.items() if value is not None]
+            if alone:
+                raise LlmsimError(f"{alone[0]} belongs to a live run; add --live live.yaml, or leave it out")
+            return None
+        if budget_usd is None or not budget_usd > 0:
+            raise LlmsimError(
+                "a live run spends money, and needs to know how much it may; add --budget 0.50 (USD, above 0)"
+            )
+        return cls(file, budget_usd, time_scale or 1.0, rate_scale or 1.0, yes)
+
+
+def run_for_money(scenario: Scenario, options: LiveOptions, *, seed: int | None, quiet: bool, progress: bool) -> Result:
+    """Say what it will do and cost, ask, and run it.
+
+    Raises
+    ------
+    LlmsimError
+        The user said no, or could not be asked.
+    """
+    from llmsim.live_run import plan_live, run_live
+
+    plan = plan_live(scenario, options.file, time_scale=options.time_scale, rate_scale=options.rate_scale, seed=seed)
+    if not quiet:
+        put(f"{plan}; it never spends more than ${options.budget_usd:g}", "stderr")
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise LlmsimError("nobody is there to be asked whether to go on; add --yes")
+        if not typer.confirm("Go on?", err=True):
+            raise LlmsimError("not begun: you said no")
+    with _shown(scenario.name, wanted=progress) as report:
+        return run_live(plan, budget_usd=options.budget_usd, progress=report)
+
+
+def _words(at: LiveProgress) -> str:
+    return (
+        f"{clock(min(at.elapsed_s, at.total_s))} of at most {clock(at.total_s)}, {at.requests:,} requests answered, "
+        f"{at.in_flight} under way, ${at.spent_usd:.4f} of ${at.budget_usd:g} spent"
+    )
+
+
+@contextmanager
+def _shown(name: str, *, wanted: bool) -> Iterator[Callable[[LiveProgress], None] | None]:
+    """A line that redraws itself on a terminal, a line now and then in a log."""
+    if not wanted:
+        yield None
+        return
+    if not sys.stderr.isatty():
+        last_s = 0.0
+
+        def log(at: LiveProgress) -> None:
+            nonlocal last_s
+            if at.elapsed_s - last_s >= LOG_EVERY_S:
+                last_s = at.elapsed_s
+                put(f"{name} live: {_words(at)}", "stderr")
+
+        yield log
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(stderr=True, highlight=False), transient=True, refresh_per_second=5) as shown:
+        yield lambda at: shown.update(Text(f"{name} live: {_words(at)}"))

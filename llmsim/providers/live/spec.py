@@ -1,0 +1,85 @@
+"""What ``live.yaml`` says about a provider, as a frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from llmsim.pricing import TokenPriceOrModel
+from llmsim.traffic.speech import TEMPLATE_TOKENS
+from llmsim.units import BadValue, Count, Duration, PositiveDuration
+
+__all__ = ["LiveFile", "LiveProvider"]
+
+FORBID: dict[str, Any] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveProvider:
+    """An upstream that is really called.
+
+    Parameters
+    ----------
+    api
+        The protocol it speaks: ``openai-chat`` is OpenAI's chat completions and whatever copies it.
+    base_url
+        Up to and without the path of a call: ``https://api.openai.com/v1``.
+    model
+        Default: the scenario's.
+    key_env
+        Name of the environment variable that holds the API key. None: the server wants no key. Keys themselves do not
+        belong into files.
+    price
+        Per token; default: the scenario's.
+    connect_timeout
+        Longest time for connecting.
+    keep_alive
+        How long an idle connection may be used again.
+    extra_headers, extra_body
+        Sent with every call. Not for keys.
+    include_usage
+        Ask for usage at the end of a stream.
+    template_tokens
+        What the model's chat template adds to a prompt: generated prompts are shorter by so many tokens.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    api: Literal["openai-chat"] = "openai-chat"
+    base_url: str
+    model: str = ""
+    key_env: str | None = None
+    price: TokenPriceOrModel | None = None
+    connect_timeout: PositiveDuration = 10.0
+    keep_alive: Duration = 5.0
+    extra_headers: Mapping[str, str] = field(default_factory=dict)
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    include_usage: bool = True
+    template_tokens: Count = TEMPLATE_TOKENS
+
+    def __post_init__(self) -> None:
+        from llmsim.providers.live.endpoint import check_endpoint
+
+        try:
+            check_endpoint("this provider", self.base_url, self.extra_headers)
+        except ValueError as error:
+            raise BadValue(str(error), "base_url") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveFile:
+    """Live providers by the names they have in scenarios.
+
+    Parameters
+    ----------
+    version
+        Of the file format: 1.
+    providers
+        For every provider of the scenario, whom to call in its place.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    version: Literal[1]
+    providers: dict[str, LiveProvider]

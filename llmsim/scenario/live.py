@@ -1,0 +1,143 @@
+"""One run of a scenario on live providers: the same users, policies and injected faults, in real time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from llmsim.engine.real import RealLoop, run_for_real
+from llmsim.errors import PolicyError, ScenarioError
+from llmsim.gateway.contract import Provider
+from llmsim.luck import Luck
+from llmsim.providers.faults import Fault
+from llmsim.providers.faulty import FaultyProvider
+from llmsim.scenario.replicate import Lab, Progress, Stores
+from llmsim.scenario.spec import Scenario
+from llmsim.telemetry.recorder import Replication
+from llmsim.traffic.workload import World
+from llmsim.types import Request
+
+if TYPE_CHECKING:
+    from llmsim.engine.loop import SimLoop
+    from llmsim.providers.live.spec import LiveFile
+    from llmsim.providers.live.spending import Budget
+
+__all__ = ["LiveLab", "rehearse"]
+
+
+class LiveLab(Lab):
+    """The objects of one live run.
+
+    Parameters
+    ----------
+    live
+        Whom to call for which provider.
+    budget
+        What pays for the calls.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        progress: Progress,
+        live: LiveFile,
+        budget: Budget,
+        stores: Stores | None = None,
+    ) -> None:
+        super().__init__(scenario, 0, progress, stores)
+        self.epoch_s = time.time()  # real days and months, whatever clock.start says of the traffic
+        self._file = live
+        self._budget = budget
+        self._live: list[Provider] = []  # to be closed
+        budget.on_refusal = self._out_of_money
+
+    async def main(self, loop: RealLoop) -> None:  # type: ignore[override]
+        """Everything that happens."""
+        try:
+            await super().main(loop)  # type: ignore[arg-type]  # of a SimLoop it uses what a RealLoop has
+        finally:
+            for provider in self._live:
+                await provider.aclose()
+
+    def _incidents(self, luck: Luck) -> Iterator[Fault]:
+        """None: those that happen are real."""
+        return iter(())
+
+    def _providers(self, loop: SimLoop, luck: Luck, world: World, all_faults: Sequence[Fault]) -> dict[str, Provider]:
+        from llmsim.providers.live.opened import live_provider
+        from llmsim.providers.live.rehearsed import Rehearsed
+        from llmsim.providers.live.spending import Budgeted
+
+        topics = self.scenario.traffic.topics
+        verbatim = topics is not None and topics.prompts is not None
+        found: dict[str, Provider] = {}
+        for name, spec in self.scenario.providers.items():
+            given = self._file.providers[name]
+            live = live_provider(name, given, model=spec.model, price=spec.price)
+            self._live.append(live)
+            provider: Provider = Rehearsed(
+                Budgeted(live, self._budget, spec.price),
+                world,
+                verbatim=verbatim,
+                template_tokens=given.template_tokens,
+            )
+            faults = [fault for fault in all_faults if fault.provider == name]
+            if faults:
+                provider = FaultyProvider(provider, faults, luck=luck, now=loop.time, zero_s=self.zero_s)
+            found[name] = provider
+        return found
+
+    def _out_of_money(self, request: Request) -> None:
+        """Nobody new comes; whoever needs a call that cannot be paid is sent home, the others are answered."""
+        users, loop = self.users, self.loop
+        assert users is not None and loop is not None
+        if not self.interrupted:
+            self.interrupted = True
+            self.stopped_s = loop.time()
+            self.notes.append(
+                f"stopped at {self.stopped_s - self.zero_s:.1f}s: a further call could have passed the budget of "
+                f"${self._budget.usd:g}"
+            )
+            users.close_doors()
+        visit = users.running.get(request.id)
+        if visit is not None:
+            visit.leave("unfinished")
+
+    #: When the money ran out, loop time.
+    stopped_s: float | None = None
+
+    def finish(self, wall_s: float) -> Replication:
+        """What was recorded; of a run that ran out of money, up to then."""
+        found = super().finish(wall_s)
+        return found if self.stopped_s is None else found._replace(simulated_s=self.stopped_s - self.zero_s)
+
+
+def rehearse(
+    scenario: Scenario, live: LiveFile, budget: Budget, progress: Progress, stores: Stores | None = None
+) -> Replication:
+    """Run `scenario` once, live, in the current thread, on the arrivals and questions of replication 0.
+
+    Returns
+    -------
+    Replication
+        ``partial`` if it was interrupted, or ran out of money.
+
+    Raises
+    ------
+    PolicyError, LlmsimError
+        When a policy breaks its contract.
+    """
+    started = perf_counter()
+    lab = LiveLab(scenario, progress, live, budget, stores)
+    progress.lab = lab
+    progress.total_s = lab.end_s
+    try:
+        run_for_real(lab.main)
+    except (PolicyError, ScenarioError):
+        raise
+    except BaseException:
+        if not lab.interrupted:
+            raise
+    return lab.finish(perf_counter() - started)
