@@ -5,24 +5,21 @@ from __future__ import annotations
 import dataclasses
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llmsim.errors import ScenarioError, SimulationInterrupted
 from llmsim.report.live_display import notebook_progress
 from llmsim.report.result import Result
 from llmsim.report.slo import Judge
+from llmsim.scenario.given import ScenarioLike, load
 from llmsim.scenario.replicate import Progress, replicate
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.vectors import vectors_of
 from llmsim.telemetry.recorder import Replication
 
 __all__ = ["RunProgress", "load", "run"]
-
-ScenarioLike = Scenario | str | Path | Mapping[str, Any]
-
 
 _SAY_EVERY_S = 5.0
 
@@ -42,39 +39,6 @@ class RunProgress(NamedTuple):
         """How much is done, 0 to 1, if all replications are needed."""
         current = min(self.simulated_s / self.total_s, 1.0) if self.total_s else 0.0
         return min((self.replications + current) / self.most, 1.0)
-
-
-def load(scenario: ScenarioLike, overrides: Sequence[str] = ()) -> Scenario:
-    """A scenario from a YAML file or a mapping (a `Scenario` is passed through).
-
-    Parameters
-    ----------
-    scenario
-        File name, mapping, or Scenario.
-    overrides
-        ``path=value`` texts, e.g. ``gateway.retry.max_attempts=2``.
-
-    Raises
-    ------
-    ScenarioError
-        With every problem, its line and column, and what to type instead.
-    """
-    if isinstance(scenario, Scenario):
-        if overrides:
-            from llmsim.scenario.load import read_value
-
-            return scenario.with_values({path: read_value(value) for path, value in map(_split, overrides)})
-        return scenario
-    from llmsim.scenario.load import load_scenario
-
-    return load_scenario(scenario, overrides)
-
-
-def _split(text: str) -> tuple[str, str]:
-    path, _, value = text.partition("=")
-    if not path or not value:
-        raise ScenarioError(f"{text!r} is no override; write path=value, e.g. gateway.retry.max_attempts=2", "--set")
-    return path.strip(), value.strip()
 
 
 def run(

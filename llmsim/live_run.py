@@ -8,9 +8,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmsim.api import ScenarioLike, load
 from llmsim.errors import ScenarioError, SimulationInterrupted
 from llmsim.report.result import Result
+from llmsim.scenario.given import ScenarioLike, load
 from llmsim.scenario.live_file import live_scenario, load_live
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.replicate import Progress
