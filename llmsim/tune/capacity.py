@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from llmsim.api import RunProgress, ScenarioLike, load, run
+from llmsim.api import RunProgress, load, run
 from llmsim.errors import ScenarioError, SimulationInterrupted
 from llmsim.report.figures import figure, share
 from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
 from llmsim.report.result import Result
 from llmsim.report.verdict import ERROR
+from llmsim.scenario.given import ScenarioLike
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Scenario
 from llmsim.tune.bracket import Bracket, Word
