@@ -1,0 +1,1 @@
+"""How far a simulation was from the live run of the same scenario."""
