@@ -152,7 +152,7 @@ def stream(
     gap_s: float = 0.0,
     role_first: bool = True,
     finish_reason: str | None = "stop",
-    usage: tuple[int, int] | None = (10, 20),
+    usage: tuple[int, int] | Literal["counted"] | None = "counted",
     done: bool = True,
     after: int | None = None,
     then: Sequence[Step] = (Cut(),),
@@ -171,7 +171,8 @@ def stream(
     role_first
         Send the role in an empty chunk of its own (OpenAI); else with the first content (llama.cpp).
     finish_reason, usage, done
-        What the end consists of; None or False leaves the part out. ``usage`` is (input, output) tokens.
+        What the end consists of; None or False leaves the part out. ``usage`` is (input, output) tokens; counted: 10,
+        and one for each piece.
     after
         Only so many pieces are sent, then the steps `then` follow instead of the rest.
     then
@@ -192,7 +193,8 @@ def stream(
         if finish_reason is not None:
             steps.append(event(chunk_json({}, finish_reason)))
         if usage is not None:
-            steps.append(event(chunk_json(None, usage=usage_json(*usage))))
+            told = (10, len(pieces)) if usage == "counted" else usage
+            steps.append(event(chunk_json(None, usage=usage_json(*told))))
         if done:
             steps.append(event("[DONE]"))
     answer.setdefault("headers", {"Content-Type": "text/event-stream"})

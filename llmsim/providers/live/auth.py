@@ -17,12 +17,20 @@ _BLOT = "[key]"
 
 #: Answer headers that can carry credentials or a session.
 _PRIVATE_HEADERS = frozenset(
-    {"api-key", "authorization", "proxy-authorization", "set-cookie", "www-authenticate", "x-api-key"}
+    {
+        "api-key",
+        "authorization",
+        "proxy-authorization",
+        "set-cookie",
+        "www-authenticate",
+        "x-api-key",
+        "x-goog-api-key",
+    }
 )
 
 
 class EnvironmentKey(httpx.Auth):
-    """Bearer authentication with the value of an environment variable.
+    """The value of an environment variable in a header: as a bearer token, unless another header is named.
 
     It only knows the variable's *name*, so no repr, pickle or debugger of the provider can show the key.
 
@@ -30,10 +38,14 @@ class EnvironmentKey(httpx.Auth):
     ----------
     variable
         Name of the environment variable; None: the server wants no key.
+    header
+        Which header takes the key as it is: ``x-api-key`` (Anthropic), ``x-goog-api-key`` (Google), ``api-key``
+        (Azure). Default: ``Authorization``, which takes it as a bearer token.
     """
 
-    def __init__(self, variable: str | None) -> None:
+    def __init__(self, variable: str | None, header: str = "Authorization") -> None:
         self.variable = variable
+        self.header = header
 
     def __repr__(self) -> str:
         return f"EnvironmentKey({self.variable!r})"
@@ -68,7 +80,8 @@ class EnvironmentKey(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Put the key into the request at the last moment (called by httpx)."""
         if self.variable is not None:
-            request.headers["Authorization"] = f"Bearer {self._value()}"
+            bearer = "Bearer " if self.header == "Authorization" else ""
+            request.headers[self.header] = f"{bearer}{self._value()}"
         yield request
 
     def blot(self, text: str) -> str:

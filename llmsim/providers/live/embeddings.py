@@ -18,8 +18,8 @@ from llmsim.pricing import FREE, TokenPrice, list_price
 from llmsim.providers.live.auth import EnvironmentKey
 from llmsim.providers.live.endpoint import certificates, check_endpoint, new_client
 from llmsim.providers.live.errors import error_from_answer, error_object
-from llmsim.providers.live.openai_wire import estimate_tokens
 from llmsim.providers.live.sockets import SocketWatch
+from llmsim.providers.live.wire import estimate_tokens
 from llmsim.units import BadValue
 
 if TYPE_CHECKING:

@@ -1,80 +1,32 @@
-"""OpenAI chat completions over httpx: the live provider."""
+"""OpenAI chat completions over httpx."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import importlib
-import json
-from collections.abc import Coroutine, Mapping
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
-import httpx
-
-from llmsim.errors import ConnectionFailed, GatewayError, ServerError, StreamBroken
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.providers.live.auth import EnvironmentKey
-from llmsim.providers.live.chat_stream import USAGE_HEADER, ChatStream
-from llmsim.providers.live.endpoint import certificates, check_endpoint, new_client
-from llmsim.providers.live.errors import error_from_answer, error_from_event, error_object
-from llmsim.providers.live.openai_wire import estimate_input, estimate_tokens, payload, piece
-from llmsim.providers.live.sockets import SocketWatch
-from llmsim.types import Request, Response, Usage, WholeAnswer
+from llmsim.providers.live.openai_wire import ChatCompletions
+from llmsim.providers.live.upstream import LiveUpstream
 
 __all__ = ["OpenAIChat"]
 
-# httpx imports these in its first call, which would hold up the loop for 100 ms and stand in somebody's TTFT.
-for _module in ("httpcore", "anyio._backends._asyncio"):
-    with contextlib.suppress(ImportError):  # names inside other packages: a later version may not have them
-        importlib.import_module(_module)
 
-
-class OpenAIChat:
-    """An upstream that speaks OpenAI's chat completions, streamed or not.
-
-    It does one attempt a call and nothing else: retries, time limits and concurrency are the business of policies.
-    The only time limit of its own is that for connecting. Cancelling a call, or closing its response, closes the
-    connection, which is how such servers learn that they can stop.
-
-    One shared `httpx.AsyncClient` is made by the first call and belongs to the event loop of that call; sequential
-    ``asyncio.run`` calls may use one provider.
+class OpenAIChat(LiveUpstream):
+    """An upstream that speaks OpenAI's chat completions, as very many do.
 
     Parameters
     ----------
-    name
-        What the upstream is called in the gateway, in errors and in tables.
-    base_url
-        Up to and without ``/chat/completions``: ``https://api.openai.com/v1``.
-    model
-        Sent where the request names no model.
+    name, base_url, model, price, connect_timeout_s, keep_alive_s, extra_headers, extra_body, deadline_header, \
+    context_window
+        See `llmsim.providers.live.upstream.LiveUpstream`; ``base_url`` is ``https://api.openai.com/v1``, say.
     api_key_env
         Name of the environment variable with the API key; read again for every call, never stored. None: no key.
-    price
-        What tokens cost here.
-    connect_timeout_s
-        Longest time for connecting (name, TCP, TLS); then `ConnectionFailed`.
-    keep_alive_s
-        How long an idle connection may be used again. 0: every call gets a new one. A server that closes idle
-        connections early makes reuse fail now and then with `ConnectionFailed` before the first byte: that is real, and
-        for a retry policy to handle.
-    extra_headers
-        Sent with every call (an organization, a routing hint). Not for keys, and not shown by repr.
-    extra_body
-        Fields added to (or put in place of) those of every request body: ``{"seed": 1}``.
-    deadline_header
-        Name of a header that tells the server how many milliseconds are left of a request's deadline, where it has one:
-        ``x-envoy-expected-rq-timeout-ms`` is the one Envoy sends upstream. None: it is not told.
     include_usage
         Ask for usage at the end of a stream. Turn it off for servers that refuse ``stream_options``.
-    context_window
-        Most tokens of a prompt and its answer, for policies that look ahead; None: not known.
-
-    Notes
-    -----
-    Response headers carry ``x-llmsim-usage``: ``reported`` once the server has said what it bills, else ``estimated``
-    (output: one token a content chunk, or a quarter of the characters if not streamed; input: ``request.input_tokens``,
-    or a quarter of the characters). An answer closed early stays estimated.
+    api_version, key_header
+        For Azure's older paths: ``api-version`` of the query, and ``api-key`` as the header that takes the key.
 
     Examples
     --------
@@ -97,190 +49,20 @@ class OpenAIChat:
         deadline_header: str | None = None,
         include_usage: bool = True,
         context_window: int | None = None,
+        api_version: str = "",
+        key_header: str = "Authorization",
     ) -> None:
-        check_endpoint(name, base_url, extra_headers or {})
-        self.name = name
-        self.base_url = base_url.rstrip("/")
-        self.model = model
-        self.price = price
-        self.context_window = context_window
-        self.connect_timeout_s = connect_timeout_s
-        self.keep_alive_s = keep_alive_s
-        self._key = EnvironmentKey(api_key_env)
-        self._extra_headers = dict(extra_headers or {})
-        self._extra_body = dict(extra_body or {})
-        self._deadline_header = deadline_header
-        self._include_usage = include_usage
-        self._certificates = certificates(httpx.URL(base_url).scheme)
-        self._client: httpx.AsyncClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closing: set[asyncio.Task[None]] = set()
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({self.name!r}, base_url={self.base_url!r}, model={self.model!r}, "
-            f"api_key_env={self._key.variable!r})"
+        super().__init__(
+            name,
+            ChatCompletions(include_usage=include_usage, api_version=api_version),
+            base_url=base_url,
+            model=model,
+            key=EnvironmentKey(api_key_env, key_header),
+            price=price,
+            connect_timeout_s=connect_timeout_s,
+            keep_alive_s=keep_alive_s,
+            extra_headers=extra_headers,
+            extra_body=extra_body,
+            deadline_header=deadline_header,
+            context_window=context_window,
         )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    # -- the Provider contract -----------------------------------------------------------------------------------------
-
-    async def send(self, request: Request) -> Response:
-        """One call. Returns at the first content chunk, or, if not ``request.stream``, with the complete answer.
-
-        Raises
-        ------
-        GatewayError
-            Whatever went wrong before that, as one of `llmsim.errors`: with ``status``, ``headers`` (lower-case names,
-            no credentials), ``body`` (as text) and ``retry_after_s`` where the server gave them.
-        """
-        body = payload(
-            request, self.model, upstream=self.name, include_usage=self._include_usage, extra=self._extra_body
-        )
-        self._key.check(self.name)
-        headers = {"Accept": "text/event-stream" if request.stream else "application/json", **self._extra_headers}
-        if self._deadline_header is not None and request.deadline_s is not None:
-            left_s = request.deadline_s - asyncio.get_running_loop().time()
-            headers[self._deadline_header] = str(max(1, int(left_s * 1000)))  # rounded down, and 0 would mean no limit
-        answer = await self._post(body, headers)
-        said = self._key.plain_headers(answer.headers)
-        if answer.is_success and said.get("content-type", "").startswith("text/event-stream"):
-            return await self._streamed(request, answer, said)
-        try:
-            return await self._whole(request, answer, said)
-        finally:
-            if not answer.is_closed:
-                self._keep(answer.aclose())
-
-    def cancelled_usage(self, request: Request) -> Usage:
-        """Nothing: what a server bills for a call that was cancelled before its first chunk is never told."""
-        return Usage()
-
-    async def aclose(self) -> None:
-        """Close all connections, and wait until the ones that are being closed are. A later call opens new ones."""
-        self._enter_loop()
-        client, self._client, self._loop = self._client, None, None
-        while self._closing:
-            await asyncio.gather(*self._closing, return_exceptions=True)
-        if client is not None:
-            await client.aclose()
-
-    # -- the call ------------------------------------------------------------------------------------------------------
-
-    async def _post(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> httpx.Response:
-        """Send, and wait for the head of the answer."""
-        client = self._client_here()
-        watch = SocketWatch()
-        request = client.build_request(
-            "POST",
-            f"{self.base_url}/chat/completions",
-            json=body,
-            headers=headers,
-            extensions={"trace": watch.trace},
-        )
-        try:
-            return await client.send(request, auth=self._key, stream=True)
-        except httpx.HTTPError as error:
-            reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-        except asyncio.CancelledError:
-            self._keep(watch.close(client))
-            raise
-        # Not inside the except clause: httpx's frames hold the key (see chat_stream).
-        raise ConnectionFailed(f"no answer from {self.base_url}: {reason}", upstream=self.name)
-
-    async def _streamed(self, request: Request, answer: httpx.Response, headers: dict[str, str]) -> Response:
-        stream = ChatStream(
-            answer,
-            headers,
-            upstream=self.name,
-            estimate=Usage(estimate_input(request)),
-            key=self._key,
-            keep=self._keep,
-        )
-        try:
-            await stream.open()
-        except BaseException:  # also a cancellation: the server must see that nobody waits any more
-            stream.close()
-            raise
-        return Response(
-            stream, upstream=self.name, model=request.model or self.model, status=answer.status_code, headers=headers
-        )
-
-    async def _whole(self, request: Request, answer: httpx.Response, headers: dict[str, str]) -> Response:
-        """An answer that comes in one piece: a completion, or an error."""
-        try:
-            await answer.aread()
-            cut = ""
-        except httpx.HTTPError as error:
-            cut = f"connection lost: {type(error).__name__}: {error}".removesuffix(": ")
-        if not answer.is_success:  # the status alone says what to do, even if the body was cut
-            raise error_from_answer(answer.status_code, headers, self._text(answer, cut), upstream=self.name)
-        if cut:
-            raise StreamBroken(cut, upstream=self.name, status=answer.status_code, headers=headers)
-        text = self._text(answer, cut)
-        try:
-            completion = json.loads(text)
-        except ValueError:
-            completion = None
-        found = error_object(completion)
-        if found is not None:
-            raise error_from_event(found, headers, text, upstream=self.name)
-        if not isinstance(completion, dict) or not completion.get("choices"):
-            raise self._no_completion(headers, text)
-        said = piece(completion)
-        headers[USAGE_HEADER] = "estimated" if said.usage is None else "reported"
-        usage = said.usage or Usage(estimate_input(request), estimate_tokens(said.text))
-        return Response(
-            WholeAnswer(said.text, usage.output_tokens, usage, said.finish_reason or "unknown"),
-            upstream=self.name,
-            model=request.model or self.model,
-            status=answer.status_code,
-            headers=headers,
-        )
-
-    def _text(self, answer: httpx.Response, cut: str) -> str:
-        return "" if cut else self._key.blot(answer.text)
-
-    def _no_completion(self, headers: Mapping[str, str], body: str) -> GatewayError:
-        kind = headers.get("content-type", "nothing")
-        return ServerError(
-            f"{self.base_url}/chat/completions answered 200 with {kind} that is no chat completion; is base_url right?",
-            upstream=self.name,
-            headers=headers,
-            body=body,
-        )
-
-    # -- connections ---------------------------------------------------------------------------------------------------
-
-    def _client_here(self) -> httpx.AsyncClient:
-        """The client of the running loop."""
-        self._enter_loop()
-        if self._client is None:
-            self._client = new_client(self.base_url, self.connect_timeout_s, self.keep_alive_s, self._certificates)
-        return self._client
-
-    def _enter_loop(self) -> None:
-        """Forget the connections of a loop that is gone: sockets cannot move from one to another."""
-        loop = asyncio.get_running_loop()
-        if self._loop is loop:
-            return
-        if self._loop is not None and not self._loop.is_closed():
-            raise RuntimeError(
-                f"{self!r} has connections on another event loop that still runs; "
-                "make one provider for each loop, or await aclose() there first"
-            )
-        self._client, self._loop = None, loop
-        self._closing.clear()
-
-    def _keep(self, closing: Coroutine[Any, Any, None]) -> None:
-        """Run in the background; the loop itself holds tasks only weakly."""
-        task = asyncio.get_running_loop().create_task(closing)
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)

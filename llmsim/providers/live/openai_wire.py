@@ -1,78 +1,78 @@
-"""The words of the chat completions protocol: `Request` → JSON, and JSON → content, finish reason and usage."""
+"""The words of OpenAI's chat completions, and of everything that copies them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from llmsim.errors import BadRequest
+from llmsim.providers.live.wire import Piece, Reader, checked_messages, count_of, schema_of
 from llmsim.types import Request, Usage
 
-__all__ = ["Piece", "estimate_input", "estimate_tokens", "payload", "piece", "read_usage"]
-
-#: Rule of thumb for English under the GPT tokenizers, used only where the server reports no usage.
-_CHARACTERS_PER_TOKEN = 4
+__all__ = ["ChatCompletions", "read_usage"]
 
 
-class Piece(NamedTuple):
-    """What one chunk of a stream, or a whole completion, says."""
+class ChatCompletions:
+    """``POST /chat/completions``.
 
-    text: str = ""
-    finish_reason: str = ""
-    usage: Usage | None = None
-
-
-def payload(
-    request: Request, model: str, *, upstream: str, include_usage: bool, extra: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The JSON body of a call.
-
-    Raises
-    ------
-    BadRequest
-        The request cannot be said in this protocol; nothing is sent.
+    Parameters
+    ----------
+    include_usage
+        Ask for usage at the end of a stream.
+    api_version
+        Azure's older paths take it as a query: ``2024-10-21``. Empty: none.
     """
-    if request.messages is None:
-        raise BadRequest(
-            f"request {request.id!r} has no messages: a live upstream needs the prompt itself, not only its size. "
-            "Set Request.messages",
-            upstream=upstream,
-        )
-    if request.tools:
-        raise BadRequest(f"request {request.id!r} has tools, which live upstreams are not sent yet", upstream=upstream)
-    body: dict[str, Any] = {
-        "model": request.model or model,
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-        "stream": request.stream,
-    }
-    if request.stream and include_usage:
-        body["stream_options"] = {"include_usage": True}
-    if request.max_tokens is not None:
-        body["max_tokens"] = request.max_tokens
-    if request.temperature is not None:
-        body["temperature"] = request.temperature
-    if request.response_schema is not None:
-        schema = _schema(request, upstream)
-        body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-    body.update(extra)
-    return body
+
+    def __init__(self, *, include_usage: bool = True, api_version: str = "") -> None:
+        self._include_usage = include_usage
+        self._query = f"?api-version={api_version}" if api_version else ""
+
+    def path(self, model: str, *, stream: bool) -> str:
+        return f"/chat/completions{self._query}"
+
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+    def payload(self, request: Request, model: str, *, upstream: str) -> dict[str, Any]:
+        messages = checked_messages(request, upstream)
+        body: dict[str, Any] = {
+            "model": request.model or model,
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "stream": request.stream,
+        }
+        if request.stream and self._include_usage:
+            body["stream_options"] = {"include_usage": True}
+        if request.max_tokens is not None:
+            body["max_tokens"] = request.max_tokens
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        schema = schema_of(request, upstream)
+        if schema is not None:
+            body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        return body
+
+    def reader(self) -> Reader:
+        return _Reader()
 
 
-def _schema(request: Request, upstream: str) -> Any:
-    try:
-        return json.loads(request.response_schema or "")
-    except ValueError as error:
-        raise BadRequest(f"response_schema of request {request.id!r} is not JSON: {error}", upstream=upstream) from None
+class _Reader:
+    """Of a ``chat.completion`` or its chunks; only the first choice counts."""
+
+    def event(self, name: str, answer: Mapping[str, Any]) -> Piece:
+        piece = _piece(answer)
+        return piece._replace(failed="finish reason 'error'") if piece.finish_reason == "error" else piece
+
+    def whole(self, answer: Mapping[str, Any]) -> Piece | None:
+        return _piece(answer) if answer.get("choices") else None
 
 
-def piece(answer: Mapping[str, Any]) -> Piece:
-    """Read a ``chat.completion.chunk`` or a ``chat.completion``; only the first choice counts."""
+def _piece(answer: Mapping[str, Any]) -> Piece:
     choices = answer.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     said = choice.get("delta") or choice.get("message") or {}
     text = _content(said.get("content")) if isinstance(said, dict) else ""
-    return Piece(text, str(choice.get("finish_reason") or ""), read_usage(answer.get("usage")))
+    usage = answer.get("usage")
+    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+    return Piece(text, str(choice.get("finish_reason") or ""), read_usage(usage), count_of(details, "reasoning_tokens"))
 
 
 def _content(content: Any) -> str:
@@ -92,16 +92,4 @@ def read_usage(usage: Any) -> Usage | None:
     sent, received = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if not isinstance(sent, int) or not isinstance(received, int):
         return None
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return Usage(sent, received, cached if isinstance(cached, int) else 0)
-
-
-def estimate_tokens(text: str) -> int:
-    """Roughly how many tokens a text is; at least one if there is any."""
-    return -(-len(text) // _CHARACTERS_PER_TOKEN)
-
-
-def estimate_input(request: Request) -> int:
-    """Input tokens of a request: the caller's own estimate, else one from the length of the messages."""
-    return request.input_tokens or sum(estimate_tokens(message.content) for message in request.messages or ())
+    return Usage(sent, received, count_of(usage.get("prompt_tokens_details"), "cached_tokens"))

@@ -22,7 +22,9 @@ class LiveProvider:
     Parameters
     ----------
     api
-        The protocol it speaks: ``openai-chat`` is OpenAI's chat completions and whatever copies it.
+        The protocol it speaks: ``openai-chat`` is OpenAI's chat completions and whatever copies it (vLLM, llama.cpp,
+        Groq, Together, OpenRouter, LiteLLM's proxy, Azure's v1 API); ``azure-chat`` the same at Azure's older paths;
+        ``openai-responses``; ``anthropic`` (messages); ``gemini`` (generateContent).
     base_url
         Up to and without the path of a call: ``https://api.openai.com/v1``.
     model
@@ -39,14 +41,16 @@ class LiveProvider:
     extra_headers, extra_body
         Sent with every call. Not for keys.
     include_usage
-        Ask for usage at the end of a stream.
+        Ask for usage at the end of a stream (chat completions only; the others always report it).
+    api_version
+        Of ``azure-chat``, as its URLs want it: ``2024-10-21``.
     template_tokens
         What the model's chat template adds to a prompt: generated prompts are shorter by so many tokens.
     """
 
     __pydantic_config__: ClassVar = FORBID
 
-    api: Literal["openai-chat"] = "openai-chat"
+    api: Literal["openai-chat", "azure-chat", "openai-responses", "anthropic", "gemini"] = "openai-chat"
     base_url: str
     model: str = ""
     key_env: str | None = None
@@ -56,6 +60,7 @@ class LiveProvider:
     extra_headers: Mapping[str, str] = field(default_factory=dict)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     include_usage: bool = True
+    api_version: str = ""
     template_tokens: Count = TEMPLATE_TOKENS
 
     def __post_init__(self) -> None:
@@ -65,6 +70,8 @@ class LiveProvider:
             check_endpoint("this provider", self.base_url, self.extra_headers)
         except ValueError as error:
             raise BadValue(str(error), "base_url") from None
+        if (self.api == "azure-chat") != bool(self.api_version):
+            raise BadValue("api_version belongs to azure-chat, which needs it; write api_version: 2024-10-21", "api")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from llmsim.errors import BudgetExceeded, GatewayError
 from llmsim.gateway.contract import Provider
 from llmsim.pricing import TokenPrice
-from llmsim.providers.live.chat_stream import USAGE_HEADER
+from llmsim.providers.live.events import USAGE_HEADER
 from llmsim.types import Outcome, Request, Response, Usage
 
 __all__ = ["UNSAID_TOKENS", "Budget", "Budgeted", "most_tokens"]

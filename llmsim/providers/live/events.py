@@ -1,4 +1,4 @@
-"""A streamed chat completion, from the open HTTP answer to the end of its text.
+"""A streamed answer, from the open HTTP answer to the end of its text.
 
 The reader's limits are kept with asyncio's own timeouts, so that a policy sees the same errors as in the lab. Failures
 are raised *outside* the ``except`` that caught httpx's: the frames of httpx and h11 hold the Authorization header,
@@ -20,10 +20,10 @@ from httpx_sse import EventSource, ServerSentEvent
 from llmsim.errors import GatewayError, StreamBroken, StreamStalled, TotalTimeout
 from llmsim.providers.live.auth import EnvironmentKey
 from llmsim.providers.live.errors import ErrorObject, error_from_event, error_in_event
-from llmsim.providers.live.openai_wire import piece
+from llmsim.providers.live.wire import Piece, Reader
 from llmsim.types import Chunk, Limits, Usage
 
-__all__ = ["USAGE_HEADER", "ChatStream"]
+__all__ = ["USAGE_HEADER", "EventStream"]
 
 #: On every live response: "reported" by the server, or "estimated" here because it has said nothing (yet).
 USAGE_HEADER = "x-llmsim-usage"
@@ -34,8 +34,11 @@ _TRAILER_S = 2.0
 _DRAIN_S = 1.0
 
 
-class ChatStream:
+class EventStream:
     """A `Stream` of chunks out of server-sent events.
+
+    A chunk with text counts as one token. Where the server says at the end that there were more, a last chunk without
+    text has the others.
 
     Parameters
     ----------
@@ -45,6 +48,8 @@ class ChatStream:
         What the `Response` will show as its headers; `USAGE_HEADER` is kept up to date in it.
     upstream
         Name of the provider, for errors.
+    reader
+        Understands the events.
     estimate
         Usage before the server has said anything.
     key
@@ -59,6 +64,7 @@ class ChatStream:
         headers: dict[str, str],
         *,
         upstream: str,
+        reader: Reader,
         estimate: Usage,
         key: EnvironmentKey,
         keep: Callable[[Coroutine[Any, Any, None]], None],
@@ -67,6 +73,7 @@ class ChatStream:
         self.finish_reason = ""
         self.longest_gap_s = math.nan  #: between two chunks with text
         self._last_s = math.nan
+        self._reader = reader
         self._response = response
         self._headers = headers
         self._upstream = upstream
@@ -81,6 +88,7 @@ class ChatStream:
         self._began = False  # content has come
         self._closed = False
         self._delivered = 0
+        self._hidden = 0  # output tokens that are no part of the text
         self._failure: GatewayError | None = None  # what the next read raises
         headers[USAGE_HEADER] = "estimated"
 
@@ -107,9 +115,17 @@ class ChatStream:
             chunk = await self._limited(limits)
         if chunk is None:
             await self._end(limits)
-            return None
+            return self._untold()
         self._delivered += chunk.tokens
         return chunk
+
+    def _untold(self) -> Chunk | None:
+        """Tokens that came in company: chunks are not tokens, and at the end the server says how many there were."""
+        told = self.usage.output_tokens - self._hidden - self._delivered
+        if not self.finish_reason or self._headers[USAGE_HEADER] != "reported" or told <= 0:
+            return None
+        self._delivered += told
+        return Chunk("", told)
 
     async def rest(self, limits: Limits) -> Chunk | None:
         """See `llmsim.types.Stream`. What came before a failure is handed out first, the failure on the next call."""
@@ -193,17 +209,22 @@ class ChatStream:
         found = error_in_event(event.event, event.data, answer)
         if found is not None or not isinstance(answer, dict):
             return self._error_event(found, event.data)
-        said = piece(answer)
+        said = self._reader.event(event.event, answer)
+        if said.failed:
+            return self._broken(f"the server gave up: {said.failed}", self._key.blot(event.data))
+        self._note(said)
+        return Chunk(said.text) if said.text else None
+
+    def _note(self, said: Piece) -> None:
         if said.usage is not None:
             self.usage = said.usage
+            self._hidden = said.hidden_tokens
             self._headers[USAGE_HEADER] = "reported"
         elif said.text and self._headers[USAGE_HEADER] == "estimated":
             self.usage = self.usage._replace(output_tokens=self.usage.output_tokens + 1)
         self._began = self._began or bool(said.text)
-        if said.finish_reason == "error":
-            return self._broken("the server gave up: finish reason 'error'", self._key.blot(event.data))
-        self._finish = said.finish_reason
-        return Chunk(said.text) if said.text else None
+        self._done = self._done or said.done
+        self._finish = self._finish or said.finish_reason or ("unknown" if said.done else "")
 
     # -- ending --------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,95 @@
+"""The words of Anthropic's messages (docs.anthropic.com, "Messages" and "Streaming messages")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmsim.providers.live.wire import Piece, Reader, checked_messages, count_of, schema_of, split_system
+from llmsim.types import Request, Usage
+
+__all__ = ["Messages"]
+
+#: The API's version, which every call names.
+VERSION = "2023-06-01"
+#: The protocol wants ``max_tokens``, always. What every model since Claude 3 can write in one answer.
+DEFAULT_MAX_TOKENS = 4096
+
+_ENDINGS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "refusal": "refusal"}
+
+
+class Messages:
+    """``POST /messages``. The base URL ends with ``/v1``: ``https://api.anthropic.com/v1``."""
+
+    def path(self, model: str, *, stream: bool) -> str:
+        return "/messages"
+
+    def headers(self) -> Mapping[str, str]:
+        return {"anthropic-version": VERSION}
+
+    def payload(self, request: Request, model: str, *, upstream: str) -> dict[str, Any]:
+        system, messages = split_system(checked_messages(request, upstream))
+        body: dict[str, Any] = {
+            "model": request.model or model,
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "max_tokens": DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens,
+            "stream": request.stream,
+        }
+        if system:
+            body["system"] = system
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        schema = schema_of(request, upstream)
+        if schema is not None:  # structured outputs; models without them ignore or refuse it
+            body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+        return body
+
+    def reader(self) -> Reader:
+        return _Reader()
+
+
+class _Reader:
+    """Input tokens come with the first event, output tokens with the last but one."""
+
+    def __init__(self) -> None:
+        self._sent = Usage()
+
+    def event(self, name: str, answer: Mapping[str, Any]) -> Piece:
+        kind = answer.get("type", name)
+        if kind == "message_start":
+            message = answer.get("message")
+            self._sent = _usage(message.get("usage") if isinstance(message, dict) else None) or self._sent
+            return Piece()
+        if kind == "content_block_delta":
+            delta = answer.get("delta")
+            text = delta.get("text") if isinstance(delta, dict) and delta.get("type") == "text_delta" else ""
+            return Piece(text if isinstance(text, str) else "")
+        if kind == "message_delta":
+            delta, usage = answer.get("delta"), answer.get("usage")
+            reason = delta.get("stop_reason") if isinstance(delta, dict) else None
+            billed = _usage(usage)
+            if billed is not None and not billed.input_tokens:  # only the output is said again
+                billed = self._sent._replace(output_tokens=billed.output_tokens)
+            return Piece("", _ending(reason), billed)
+        return Piece(done=kind == "message_stop")
+
+    def whole(self, answer: Mapping[str, Any]) -> Piece | None:
+        content = answer.get("content")
+        if not isinstance(content, list):
+            return None
+        texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        text = "".join(one for one in texts if isinstance(one, str))
+        return Piece(text, _ending(answer.get("stop_reason")), _usage(answer.get("usage")))
+
+
+def _ending(reason: Any) -> str:
+    return _ENDINGS.get(str(reason), str(reason)) if reason else ""
+
+
+def _usage(usage: Any) -> Usage | None:
+    """``input_tokens`` are the ones not read from the cache, nor written to it; all of them were the prompt."""
+    if not isinstance(usage, dict) or not isinstance(usage.get("output_tokens"), int):
+        return None
+    cached = count_of(usage, "cache_read_input_tokens")
+    prompt = count_of(usage, "input_tokens") + count_of(usage, "cache_creation_input_tokens") + cached
+    return Usage(prompt, usage["output_tokens"], cached)
