@@ -1,0 +1,152 @@
+"""Calls that were really made to one upstream, as a table that a profile can be fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from llmsim.errors import LlmsimError
+
+if TYPE_CHECKING:
+    from llmsim.report.result import Result
+
+__all__ = ["Calls", "calls_of"]
+
+Floats = NDArray[np.float64]
+
+
+class Calls(NamedTuple):
+    """Calls to one upstream in the order they were sent; arrays of shape ``(calls,)``.
+
+    Attributes
+    ----------
+    upstream, model
+        Whose they are.
+    sent_s
+        On any clock, ascending.
+    ttft_s, e2e_s
+        From there to the first content and to the end; NaN where it did not come to that.
+    input_tokens, cached_tokens, output_tokens
+        As billed.
+    outcome
+        ``ok`` or an error word.
+    cost_usd
+        NaN where nobody said.
+    """
+
+    upstream: str
+    model: str
+    sent_s: Floats
+    ttft_s: Floats
+    e2e_s: Floats
+    input_tokens: NDArray[np.int64]
+    cached_tokens: NDArray[np.int64]
+    output_tokens: NDArray[np.int64]
+    outcome: tuple[str, ...]
+    cost_usd: Floats
+
+    @property
+    def ok(self) -> NDArray[np.bool_]:
+        """Which were answered in full."""
+        answered = np.array([word == "ok" for word in self.outcome], dtype=np.bool_)
+        return answered & np.isfinite(self.ttft_s) & np.isfinite(self.e2e_s)
+
+    @property
+    def gap_s(self) -> Floats:
+        """Mean time between tokens of each answer; NaN for fewer than two tokens, and for answers that came whole."""
+        streamed = (self.output_tokens > 1) & (self.e2e_s > self.ttft_s)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(streamed, (self.e2e_s - self.ttft_s) / (self.output_tokens - 1), np.nan)
+
+    @property
+    def busy(self) -> NDArray[np.int64]:
+        """How many calls were under way when each was sent, itself included."""
+        ends = np.sort(self.sent_s + np.nan_to_num(self.e2e_s))
+        gone = np.searchsorted(ends, self.sent_s, side="right")
+        return np.arange(1, len(self.sent_s) + 1) - np.minimum(gone, np.arange(len(self.sent_s)))
+
+    @property
+    def alone(self) -> NDArray[np.bool_]:
+        """Which had the server for themselves, from first to last."""
+        ends_s = self.sent_s + np.nan_to_num(self.e2e_s)
+        before = np.concatenate([[-np.inf], np.maximum.accumulate(ends_s)[:-1]]) <= self.sent_s
+        after = np.concatenate([self.sent_s[1:], [np.inf]]) >= ends_s
+        return before & after
+
+    def only(self, which: NDArray[np.bool_]) -> Calls:
+        """Some of them."""
+        kept = np.flatnonzero(which)
+        arrays = [np.asarray(value)[kept] for value in self[2:]]
+        found = Calls(self.upstream, self.model, *arrays)  # type: ignore[arg-type]
+        return found._replace(outcome=tuple(str(word) for word in found.outcome))
+
+    @classmethod
+    def of(cls, upstream: str, model: str, rows: pl.DataFrame) -> Calls:
+        """From a frame with the columns of the attributes, in any order of rows."""
+        rows = rows.sort("sent_s", maintain_order=True)
+
+        def floats(name: str) -> Floats:
+            return rows[name].cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
+
+        def counts(name: str) -> NDArray[np.int64]:
+            return rows[name].cast(pl.Int64).fill_null(0).to_numpy().astype(np.int64)
+
+        return cls(
+            upstream,
+            model,
+            floats("sent_s"),
+            floats("ttft_s"),
+            floats("e2e_s"),
+            counts("input_tokens"),
+            counts("cached_tokens"),
+            counts("output_tokens"),
+            tuple(rows["outcome"].cast(pl.String).fill_null("error").to_list()),
+            floats("cost_usd"),
+        )
+
+
+def calls_of(results: Sequence[Result], upstream: str) -> Calls:
+    """The calls that live runs made to an upstream, without those that injected faults could have touched.
+
+    Parameters
+    ----------
+    results
+        From `llmsim.run_live` or `llmsim.load_result`. A result's calls stand an hour behind the last of the one before
+        it: runs do not overlap.
+    upstream
+        Its name in the scenarios.
+
+    Raises
+    ------
+    LlmsimError
+        It was never called.
+    """
+    frames, model, begin_s = [], "", 0.0
+    for result in results:
+        attempts = result.attempts.filter(pl.col("upstream").cast(pl.String) == upstream)
+        for fault in result.scenario.faults:
+            if fault.provider == upstream:
+                attempts = attempts.filter(~pl.col("start_s").is_between(fault.at, fault.end_s))
+        if attempts.is_empty():
+            continue
+        model = model or str(attempts["model"][0])
+        frames.append(
+            attempts.select(
+                sent_s=pl.col("start_s") - pl.col("start_s").min() + begin_s,
+                ttft_s=pl.col("first_s") - pl.col("start_s"),
+                e2e_s=pl.col("end_s") - pl.col("start_s"),
+                input_tokens="input_tokens",
+                cached_tokens="cached_input_tokens",
+                output_tokens="output_tokens",
+                outcome=pl.col("outcome").cast(pl.String),
+                cost_usd="cost_usd",
+            )
+        )
+        begin_s = float(frames[-1]["sent_s"].max()) + 3600.0  # type: ignore[arg-type]
+    if not frames:
+        raise LlmsimError(f"nobody called {upstream!r} outside of faults in these results; write another --provider")
+    return Calls.of(upstream, model, pl.concat(frames))
