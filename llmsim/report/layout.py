@@ -39,7 +39,8 @@ def headline(result: Result) -> str:
         "UNDECIDED": "UNDECIDED",
         "NONE": "no SLO to judge",
     }[result.verdict]
-    partial = " (partial: interrupted)" if result.partial else ""
+    broke = any(one.counters.get("unpaid_calls") for one in result.replications)
+    partial = f" (partial: {'the budget was used up' if broke else 'interrupted'})" if result.partial else ""
     return f"{MARKS[result.verdict]} {result.scenario.name}: {verdict}{partial}"
 
 
@@ -48,6 +49,9 @@ def provenance(result: Result) -> str:
     made = len(result.replications)
     most = f" of at most {result.requested}" if result.requested > made else ""
     speed = f" in {format_duration(result.wall_s)}" if result.wall_s > 0 else ""
+    if result.live:
+        spent = result.replications[0].counters["spent_usd"]
+        return f"live, {format_duration(result.wall_s)}, at most {usd(spent)} spent, seed {result.seed}"
     return (
         f"{made} replication{'s' if made != 1 else ''}{most}, {format_duration(result.simulated_s)} simulated{speed}, "
         f"seed {result.seed}, hash {result.event_hash[:12]}"

@@ -226,6 +226,11 @@ class Result:
         return event_hash([one.tables for one in self.replications])
 
     @property
+    def live(self) -> bool:
+        """Whether it was run on live providers (`llmsim.run_live`); then its counters say what was spent."""
+        return any(one.counters.get("live") for one in self.replications)
+
+    @property
     def simulated_s(self) -> float:
         """Virtual seconds of all replications together, warm-up included."""
         return sum(one.simulated_s + self.scenario.clock.warm_up for one in self.replications)

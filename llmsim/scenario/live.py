@@ -111,7 +111,17 @@ class LiveLab(Lab):
     def finish(self, wall_s: float) -> Replication:
         """What was recorded; of a run that ran out of money, up to then."""
         found = super().finish(wall_s)
-        return found if self.stopped_s is None else found._replace(simulated_s=self.stopped_s - self.zero_s)
+        counters = {
+            **found.counters,
+            "live": 1.0,
+            "budget_usd": self._budget.usd,
+            "spent_usd": self._budget.spent_usd,
+            "live_calls": float(self._budget.calls),
+            "unreported_calls": float(self._budget.unreported),
+            "unpaid_calls": float(self._budget.refused),
+        }
+        until_s = found.simulated_s if self.stopped_s is None else self.stopped_s - self.zero_s
+        return found._replace(counters=counters, simulated_s=until_s)
 
 
 def rehearse(

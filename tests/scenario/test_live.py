@@ -88,6 +88,12 @@ def test_it_stops_before_the_budget_is_passed() -> None:
     assert any("budget of $0.0008" in note for note in part.notes)
     assert 0 < len(paid) < served
     assert sum(paid) <= 0.0008
+    counters = part.replications[0].counters
+    assert sum(paid) == pytest.approx(counters["spent_usd"])
+    assert (counters["live_calls"], counters["budget_usd"]) == (len(paid), 0.0008)
+    assert counters["unpaid_calls"] >= 1
+    assert part.live
+    assert "the budget was used up" in repr(part)
     assert part.requests["outcome"].to_list().count("unfinished") >= 1
     assert not whole.partial
 
