@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llmsim.live_run import run_live
     from llmsim.pricing import TokenPrice
     from llmsim.providers.live import OpenAIChat
+    from llmsim.report.compare import compare
     from llmsim.report.result import Result
     from llmsim.report.save import load_result
     from llmsim.scenario.spec import Scenario
@@ -62,6 +63,7 @@ _HOME = {
     "TokenPrice": "llmsim.pricing",
     "Usage": "llmsim.types",
     "capacity": "llmsim.tune.capacity",
+    "compare": "llmsim.report.compare",
     "current_run": "llmsim.gateway.contract",
     "load": "llmsim.api",
     "load_result": "llmsim.report.save",
@@ -94,6 +96,7 @@ __all__ = [
     "TokenPrice",
     "Usage",
     "capacity",
+    "compare",
     "current_run",
     "load",
     "load_result",

@@ -19,7 +19,7 @@ from llmsim.report.reality.rows import Line, lines_of, tolerances
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["RealityCheck", "compare"]
+__all__ = ["RealityCheck"]
 
 _MARKS = {"good": "✓", "off": "✗", "unsure": "?", "not judged": " "}
 
@@ -45,6 +45,50 @@ class RealityCheck:
     pairs: Pairs
     allowed: Mapping[str, float]
     again: Result | None = None
+
+    @classmethod
+    def of(
+        cls,
+        sim: Result,
+        live: Result,
+        *,
+        again: Result | None = None,
+        tolerances_by_metric: Mapping[str, float] | None = None,
+    ) -> RealityCheck:
+        """Hold a simulation against the live run of the same scenario, request by request.
+
+        Parameters
+        ----------
+        sim
+            From `llmsim.run`, of the scenario (scaled alike) and seed of the live run; its replication 0 has the same
+            arrivals and questions.
+        live
+            From `llmsim.run_live`.
+        again
+            Another live run of the same: then the errors stand beside what the machine itself repeats.
+        tolerances_by_metric
+            In place of `TOLERANCES`.
+
+        Raises
+        ------
+        LlmsimError
+            The two are not of one scenario, or have no request in common.
+        """
+        for what, one, other in (
+            ("seed", sim.seed, live.seed),
+            ("traffic", sim.scenario.traffic, live.scenario.traffic),
+            ("clock", sim.scenario.clock, live.scenario.clock),
+            ("providers", tuple(sim.scenario.providers), tuple(live.scenario.providers)),
+        ):
+            if one != other:
+                raise LlmsimError(
+                    f"these two cannot be compared request by request, since they differ in {what}; simulate the "
+                    "scenario that ran live: llmsim.run(live.scenario)"
+                )
+        pairs = pairs_of(sim, live)
+        if not pairs.table.height:
+            raise LlmsimError("the two have no measured request in common; did the live run end during warm-up?")
+        return cls(sim, live, pairs, tolerances(tolerances_by_metric), again)
 
     @cached_property
     def lines(self) -> list[Line]:
@@ -177,46 +221,3 @@ def _row(line: Line) -> tuple[str, ...]:
 
 def _signed(error: float) -> str:
     return "–" if math.isnan(error) else f"{'+' if error >= 0 else '−'}{share(abs(error))}"
-
-
-def compare(
-    sim: Result,
-    live: Result,
-    *,
-    again: Result | None = None,
-    tolerances_by_metric: Mapping[str, float] | None = None,
-) -> RealityCheck:
-    """Hold a simulation against the live run of the same scenario, request by request.
-
-    Parameters
-    ----------
-    sim
-        From `llmsim.run`, of the scenario (scaled alike) and seed of the live run; its replication 0 has the same
-        arrivals and questions.
-    live
-        From `llmsim.run_live`.
-    again
-        Another live run of the same: then the errors stand beside what the machine itself repeats.
-    tolerances_by_metric
-        In place of `TOLERANCES`.
-
-    Raises
-    ------
-    LlmsimError
-        The two are not of one scenario, or have no request in common.
-    """
-    for what, one, other in (
-        ("seed", sim.seed, live.seed),
-        ("traffic", sim.scenario.traffic, live.scenario.traffic),
-        ("clock", sim.scenario.clock, live.scenario.clock),
-        ("providers", tuple(sim.scenario.providers), tuple(live.scenario.providers)),
-    ):
-        if one != other:
-            raise LlmsimError(
-                f"these two cannot be compared request by request, since they differ in {what}; simulate the scenario "
-                "that ran live: llmsim.run(live.scenario)"
-            )
-    pairs = pairs_of(sim, live)
-    if not pairs.table.height:
-        raise LlmsimError("the two have no measured request in common; did the live run end during warm-up?")
-    return RealityCheck(sim, live, pairs, tolerances(tolerances_by_metric), again)
