@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from llmsim.errors import LlmsimError
-from llmsim.report.reality.distances import interval_of
+from llmsim.report.reality.distances import interval_of, interval_of_shares
 from llmsim.report.reality.pairs import Pairs
 
 __all__ = ["TOLERANCES", "Line", "Verdict", "lines_of", "tolerances"]
@@ -160,4 +160,7 @@ def _judged(
 
     found = error(sim[None, :], live[None, :])
     one, other = float(statistic(sim)), float(statistic(live))
-    return Line(name, unit, one, other, float(found[0]), interval_of(error, sim, live), tolerance, relative)
+    # Shares, and counts of attempts that never differed: nothing to resample is no certainty.
+    shares = not relative or (name == "retry_amplification" and bool((sim == live).all()))
+    interval = interval_of_shares(sim, live) if shares else interval_of(error, sim, live)
+    return Line(name, unit, one, other, float(found[0]), interval, tolerance, relative)

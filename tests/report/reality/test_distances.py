@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from llmsim.report.reality.distances import interval_of, ks_band, ks_distance, per_request
+from llmsim.report.reality.distances import interval_of, interval_of_shares, ks_band, ks_distance, per_request
 
 
 def test_errors_pair_by_pair() -> None:
@@ -50,3 +50,16 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     # 95 % asked for; the percentile bootstrap of 100 pairs gives 93 to 95 %, and chance 1.6 points.
     assert held / 200 > 0.89
     assert interval_of(lambda one, other: one.sum(axis=-1), sim[:9], live[:9]) is None
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2])
+def test_intervals_of_shares_hold_the_truth(share: float) -> None:
+    rng = np.random.default_rng(3)
+    held = []
+    for _ in range(500):
+        both = rng.uniform(size=(2, 120))
+        both[1] = np.where(rng.uniform(size=120) < 0.5, both[0], both[1])  # half of the requests meet the same fate
+        found = interval_of_shares(*(both < [[share + 0.03], [share]]).astype(float))
+        assert found is not None
+        held.append(found[0] <= 0.03 <= found[1])
+    assert np.mean(held) >= 0.93
