@@ -30,7 +30,7 @@ def notes_of(pairs: Pairs, sim: Result, live: Result, lines: Sequence[Line]) -> 
     """Sentences, the most important first."""
     off = any(line.verdict == "off" for line in lines)
     found = [*_client(pairs), *_server(pairs)]
-    if off and not found:
+    if off and not any(words.startswith(("Client", "Server")) for words in found):
         found.append("The client kept up and the server did not queue: what is off is the model of the provider.")
     return [*found, *_excluded(pairs, live), *_cold(live)]
 
