@@ -8,19 +8,50 @@ from typing import Annotated
 import typer
 
 from llmsim.cli.failures import block, code_of
-from llmsim.cli.options import Json, Traceback
+from llmsim.cli.options import (
+    BudgetUsd,
+    Json,
+    LiveFile,
+    Out,
+    Overrides,
+    RateScale,
+    Seed,
+    TimeScale,
+    Traceback,
+    Yes,
+)
 from llmsim.cli.terminal import put, steady_streams
 
 __all__ = ["compare"]
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="A directory that run or check wrote with --out.")],
-    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Another one of the same scenario and seed.")],
+    before: Annotated[
+        Path, typer.Argument(metavar="BEFORE", help="A directory that run or check wrote with --out; or a scenario.")
+    ],
+    after: Annotated[
+        Path | None,
+        typer.Argument(metavar="[AFTER]", help="Another one of the same scenario and seed.", show_default=False),
+    ] = None,
     *,
     least_effect: Annotated[
         float, typer.Option("--least-effect", metavar="SHARE", min=0.0, help="By how much a metric must have moved.")
     ] = 0.05,
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option("--tolerance", metavar="METRIC=SHARE", help="What a simulation may be off by: ttft p(50)=15%."),
+    ] = None,
+    live: LiveFile = None,
+    budget: BudgetUsd = None,
+    time_scale: TimeScale = None,
+    rate_scale: RateScale = None,
+    repeat: Annotated[
+        int, typer.Option(metavar="N", min=1, max=2, help="Live runs: 2 shows what the machine itself repeats.")
+    ] = 1,
+    yes: Yes = False,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    out: Out = None,
     json: Json = None,
     traceback: Traceback = False,
 ) -> None:
@@ -41,18 +72,35 @@ def compare(
       llmsim run spike.yaml --out before
       llmsim run spike.yaml --set gateway.retry.max_attempts=4 --out after
       llmsim compare before after
-      llmsim compare simulated live
+      llmsim compare simulated live --tolerance "ttft p(50)=15%"
+      llmsim compare calm.yaml --live live.yaml --budget 0.50 --repeat 2 --out reality
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
+    from llmsim.cli.live import LiveOptions
     from llmsim.cli.outputs import write_json
+    from llmsim.cli.reality import both_worlds, read_tolerances
+    from llmsim.errors import LlmsimError
     from llmsim.report.compare import compare as side_by_side
+    from llmsim.report.comparison import Comparison
     from llmsim.report.reality.check import RealityCheck
     from llmsim.report.save import load_result
 
+    found: Comparison | RealityCheck
     try:
-        found = side_by_side(load_result(before), load_result(after), least_effect=least_effect)
+        allowed = read_tolerances(tolerance or ())
+        for_money = LiveOptions.of(live, budget, time_scale, rate_scale, yes=yes)
+        if for_money is not None:
+            if after is not None:
+                raise LlmsimError("--live takes one scenario file, which it simulates and runs live")
+            found = both_worlds(
+                before, for_money, seed=seed, overrides=overrides or (), repeat=repeat, tolerances=allowed, out=out
+            )
+        elif after is None:
+            raise LlmsimError("name two saved results, or one scenario file with --live live.yaml --budget 0.50")
+        else:
+            found = side_by_side(load_result(before), load_result(after), least_effect=least_effect, tolerances=allowed)
     except Exception as error:
-        put(block(error, str(before), f"llmsim compare {before} {after}", whole=traceback), "stderr")
+        put(block(error, str(before), f"llmsim compare {before} {after or ''}".strip(), whole=traceback), "stderr")
         raise typer.Exit(code_of(error)) from None
     put(str(found), "stderr" if json == "-" else "stdout", painted=True)
     if isinstance(found, RealityCheck):
