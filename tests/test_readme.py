@@ -25,8 +25,8 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(language: str) -> list[str]:
-    """Its code blocks of a language, in order."""
-    return [text for found, text in _BLOCK.findall(README) if found == language]
+    """Its code blocks of a language, in order; what goes into a file of its own, by its first line, is apart."""
+    return [text for found, text in _BLOCK.findall(README) if found == language and not text.startswith("# live.yaml")]
 
 
 POLICY, LAB, LIVE, CLASS, WHOLE, CACHED = blocks("python")
@@ -155,6 +155,17 @@ def test_the_words_for_slos_are_words_of_a_scenario(tmp_path: Path) -> None:
     assert [line.phase is not None for line in lines] == [False, True, True, False, False]
     assert lines[3].window_s == 10.0
     assert lines[4].abort_on_fail
+
+
+def test_live_yaml_is_one() -> None:
+    from llmsim.live_run import plan_live
+    from llmsim.scenario.load import read_document
+
+    (text,) = [text for _, text in _BLOCK.findall(README) if text.startswith("# live.yaml")]
+    plan = plan_live(
+        ROOT / "scenarios" / "hacker-news-spike.yaml", read_document(text)[0].data, overrides=["faults=[]"]
+    )
+    assert plan.scenario.providers["anthropic"].model == "claude-haiku-4-5"
 
 
 def test_the_workflows_are_yaml_that_runs_a_command_there_is() -> None:
