@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmsim.report.expected import rehearsed_lines, rehearsed_verdict
+from llmsim.report.explain import cache_told, records_of
 from llmsim.report.layout import MARKS, common_reason, headline, key_numbers
 from llmsim.report.layout import provenance as at_a_glance
 from llmsim.report.page_config import faults, policies, provenance, source
@@ -17,6 +18,7 @@ from llmsim.report.page_gantt import gantt, gantt_key
 from llmsim.report.page_panels import cost, elsewhere, latency
 from llmsim.report.page_style import STYLE
 from llmsim.report.page_svg import patterns
+from llmsim.report.page_template import TEMPLATE
 from llmsim.report.page_timeline import timeline
 from llmsim.report.page_worst import worst_requests
 from llmsim.report.providers_table import HEAD, provider_rows
@@ -27,108 +29,6 @@ if TYPE_CHECKING:
     from llmsim.report.result import Result
 
 __all__ = ["to_page"]
-
-_TEMPLATE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<link rel="icon" href="data:,">
-<style>
-{{ style }}</style>
-</head>
-<body>
-<a class="skip" href="#main">To the verdicts</a>
-{{ patterns }}
-<header>
-<h1><span class="{{ verdict }}">{{ title }}</span></h1>
-{% if description %}<p>{{ description }}</p>
-{% endif -%}
-<p class="soft">{{ glance }}</p>
-<nav aria-label="Sections">{% for id, name in sections %}<a href="#{{ id }}">{{ name }}</a> {% endfor %}\
-{% if index %}<a href="{{ index }}">All scenarios</a>{% endif %}</nav>
-</header>
-<main id="main">
-<section id="verdicts" aria-labelledby="h-verdicts"><h2 id="h-verdicts">Verdicts</h2>
-{% if slo %}<div class="scroll"><table><thead><tr><th scope="col">verdict</th><th scope="col">SLO</th>\
-<th scope="col" class="number">measured</th><th scope="col" class="number">95 % interval</th>\
-<th scope="col" class="number">line</th><th scope="col">remark</th></tr></thead><tbody>
-{% for one in slo %}<tr><td class="word {{ one.verdict }}">{{ one.mark }} {{ one.verdict }}</td>\
-<th scope="row"><code>{{ one.slo }}</code></th><td class="number">{{ one.measured }}</td>\
-<td class="number">{{ one.interval }}</td><td class="number">{{ one.line }}</td><td>{{ one.reason }}</td></tr>
-{% endfor %}</tbody></table></div>
-{% if common %}<p>{{ common }}</p>
-{% endif %}{% else %}<p>The scenario has no SLO, so there is nothing to judge.</p>
-{% endif -%}
-{% if expected %}<p>{{ expected }}</p>
-{% endif -%}
-{% if advice %}<h3>Why</h3>
-<ul>{% for line in advice %}<li>{{ line }}</li>{% endfor %}</ul>
-{% endif -%}
-{% for note in notes %}<p>Note: {{ note }}</p>
-{% endfor -%}
-</section>
-{% if pictures %}<section id="time" class="sheet" aria-labelledby="h-time"><h2 id="h-time">What happened</h2>
-{% for one in pictures -%}
-<figure>{{ one.drawing }}
-<figcaption>{{ one.caption }}</figcaption></figure>
-{% endfor %}</section>
-{% endif -%}
-<section id="numbers" class="sheet" aria-labelledby="h-numbers"><h2 id="h-numbers">Numbers</h2>
-<table><caption>A replication, all measured requests; "never" is the time of a request that failed</caption><tbody>
-{% for label, text in numbers %}<tr><th scope="row">{{ label }}</th><td>{{ text }}</td></tr>
-{% endfor %}</tbody></table>
-</section>
-<section id="providers" aria-labelledby="h-providers"><h2 id="h-providers">Providers</h2>
-<div class="scroll"><table><caption>Attempts and money are per replication; shares are of the provider's attempts; \
-ttft is to the first chunk of attempts that had one</caption><thead><tr>\
-{% for name in head %}<th scope="col"{% if not loop.first %} class="number"{% endif %}>{{ name }}</th>{% endfor %}\
-</tr></thead><tbody>
-{% for row in providers %}<tr><th scope="row">{{ row[0] }}</th>{% for cell in row[1:] %}<td class="number">{{ cell }}\
-</td>{% endfor %}</tr>
-{% endfor %}</tbody></table></div>
-</section>
-{% if bill %}<section id="cost" aria-labelledby="h-cost"><h2 id="h-cost">Cost</h2>
-<figure>{{ bill }}
-<figcaption>What a replication paid for what, from work of use to the total.</figcaption></figure>
-</section>
-{% endif -%}
-{% if worst %}<section id="worst" class="sheet" aria-labelledby="h-worst"><h2 id="h-worst">The worst requests</h2>
-<figure>{{ key }}</figure>
-{% for one in worst %}<h3>{{ one.title }}</h3>
-<p class="soft">{{ one.why }}{% if one.of %} {{ one.of }}{% endif %}</p>
-<figure>{{ one.drawing }}</figure>
-<details><summary>The same in words</summary><pre>{{ one.text }}</pre></details>
-{% endfor %}</section>
-{% endif -%}
-<section id="config" class="sheet" aria-labelledby="h-config"><h2 id="h-config">Configuration</h2>
-{% if policies %}<table><caption>Policies of the gateway, the outermost first; durations in seconds, rates per second, \
-shares of 1</caption><thead><tr><th scope="col">where</th><th scope="col">policy</th>\
-<th scope="col">settings that are not the default</th></tr></thead><tbody>
-{% for scope, kind, settings in policies %}<tr><td>{{ scope }}</td><th scope="row"><code>{{ kind }}</code></th>\
-<td><code>{{ settings }}</code></td></tr>
-{% endfor %}</tbody></table>
-{% else %}<p>The gateway has no policies: each request is one call to the first provider.</p>
-{% endif -%}
-{% if faults %}<table><caption>Faults, in the same units</caption><thead><tr><th scope="col">fault</th>\
-<th scope="col">provider</th><th scope="col">what and when</th></tr></thead><tbody>
-{% for name, target, settings in faults %}<tr><th scope="row">{{ name }}</th><td>{{ target }}</td>\
-<td><code>{{ settings }}</code></td></tr>
-{% endfor %}</tbody></table>
-{% endif -%}
-<details><summary>The whole scenario, as it was run (JSON)</summary><pre>{{ source }}</pre></details>
-</section>
-<section id="provenance" aria-labelledby="h-provenance"><h2 id="h-provenance">Where this comes from</h2>
-<table><tbody>
-{% for label, text in provenance %}<tr><th scope="row">{{ label }}</th><td><code>{{ text }}</code></td></tr>
-{% endfor %}</tbody></table>
-</section>
-</main>
-</body>
-</html>
-"""
 
 
 class _Line(NamedTuple):
@@ -158,7 +58,7 @@ class _Request(NamedTuple):
 def _template() -> Any:
     from jinja2 import Environment
 
-    return Environment(autoescape=True).from_string(_TEMPLATE)
+    return Environment(autoescape=True).from_string(TEMPLATE)
 
 
 def to_page(result: Result, replay: str = "", *, checked: Mapping[str, Any] | None = None, index: str = "") -> str:
@@ -178,7 +78,7 @@ def to_page(result: Result, replay: str = "", *, checked: Mapping[str, Any] | No
     """
     verdict = str(checked["verdict"]) if checked is not None else rehearsed_verdict(result)
     rows = list(checked["slo"]) if checked is not None else rehearsed_lines(result)
-    expected = result.scenario.expect.fail
+    lines = _lines(result, rows)
     pictures, bill = (_pictures(result), cost(result)) if result.metrics["requests"] else ([], "")
     worst = _worst(result) if result.metrics["requests"] else []
     page: str = _template().render(
@@ -190,9 +90,10 @@ def to_page(result: Result, replay: str = "", *, checked: Mapping[str, Any] | No
         glance=at_a_glance(result),
         index=index,
         sections=_sections(pictures=bool(pictures), bill=bool(bill), worst=bool(worst)),
-        slo=_lines(result, rows),
+        slo=lines,
+        remarks=any(one.reason for one in lines),
         common=common_reason(result),
-        expected=f"The scenario expects these to break: {', '.join(expected)}." if expected else "",
+        expected=_expected(result.scenario.expect.fail),
         advice=result.advice,
         notes=list(checked["notes"]) if checked is not None else result.notes,
         pictures=pictures,
@@ -222,6 +123,12 @@ def _headline(result: Result, verdict: str) -> str:
         return headline(result)
     partial = " (partial: interrupted)" if result.partial else ""
     return f"{_mark(verdict)} {result.scenario.name}: {verdict}{partial}"
+
+
+def _expected(keys: Sequence[str]) -> str:
+    if not keys:
+        return ""
+    return f"The scenario expects these to break: {', '.join(keys)}. A line of theirs that did is EXPECTED."
 
 
 def _mark(verdict: str) -> str:
@@ -267,8 +174,8 @@ def _pictures(result: Result) -> list[_Picture]:
         (
             timeline(result),
             (
-                "All replications together. Faults are shaded. A failed, rejected or abandoned request counts as one "
-                "whose first token never came."
+                f"All replications together.{' Faults are shaded.' if result.scenario.faults else ''} A failed, "
+                "rejected or abandoned request counts as one whose first token never came."
             ),
         ),
         (latency(result), "Where the time of streamed answers went, and what explains it."),
@@ -280,13 +187,17 @@ def _pictures(result: Result) -> list[_Picture]:
 
 def _worst(result: Result) -> list[_Request]:
     several = len(result.replications) > 1
-    return [
-        _Request(
-            one.title,
-            one.why,
-            f"Replication {one.replication}." if several else "",
-            _made(gantt(result, one.request_id, one.replication, f"request-{number}")),
-            result.explain(one.request_id, one.replication),
+    found = []
+    for number, one in enumerate(worst_requests(result), 1):
+        request, *_ = records_of(result, one.request_id, one.replication)
+        of = [f"Replication {one.replication}."] if several else []
+        found.append(
+            _Request(
+                one.title,
+                one.why,
+                " ".join([*of, cache_told(result, request).strip()]),
+                _made(gantt(result, one.request_id, one.replication, f"request-{number}")),
+                result.explain(one.request_id, one.replication),
+            )
         )
-        for number, one in enumerate(worst_requests(result), 1)
-    ]
+    return found

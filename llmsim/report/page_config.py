@@ -24,7 +24,7 @@ def policies(result: Result) -> list[tuple[str, str, str]]:
     whole = dataclasses.replace(result.scenario, gateway=dataclasses.replace(given, preset=""))
     gateway = describe(whole)["scenario"].get("gateway", {})
     rows = [
-        (scope, kind, flow(settings, outermost=True))
+        (scope, kind, flow(settings, outermost=True) or "all at their defaults")
         for scope, words in (("gateway", "policies"), ("each provider", "upstream"))
         for one in gateway.get(words, [])
         for kind, settings in one.items()

@@ -122,7 +122,7 @@ class _Chart:
         if self._request["served_from"] == "cache":
             drawing.shape(_MARKS["other"][0], x=over, y=y, look="mark", hint="answered from the cache")
         drawing.line(over, y - 7, over, y + 7, "axis")
-        ok = self._request["outcome"] == "ok"
+        ok = self._request["outcome"] == "ok" and not self._request["false_hit"]
         drawing.text(_RIGHT + 14, y + 4, _cut(self._end()), look="good head" if ok else "bad head")
 
     def _end(self) -> str:

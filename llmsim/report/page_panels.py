@@ -37,16 +37,16 @@ def latency(result: Result) -> str:
     parts = {part: column_of(table, f"{part}_mean_s", edges) for part in PARTS}
     if all(np.isnan(values).all() for values in parts.values()):
         return ""
-    end_s, top, bottom = float(edges[-1]), 24.0, 194.0
+    end_s, top, bottom = float(edges[-1]), 28.0, 198.0
     means = ", ".join(
         f"{PART_LABELS[part]} {format_duration(float(np.nanmean(values)))}"
         for part, values in parts.items()
         if not np.isnan(values).all()
     )
-    drawing = Drawing("latency", WIDTH, 372, "Where the time of streamed answers went", f"Mean of all: {means}.")
+    drawing = Drawing("latency", WIDTH, 378, "Where the time of streamed answers went", f"Mean of all: {means}.")
     shade(drawing, result, end_s, top, bottom)
-    shade(drawing, result, end_s, 240, 330)
-    drawing.text(0, top - 8, "Mean time of a streamed answer, part by part", look="head")
+    shade(drawing, result, end_s, 246, 336)
+    drawing.text(0, top - 12, "Mean time of a streamed answer, part by part", look="head")
     highest = max(1e-9, float(np.nansum([np.nan_to_num(one) for one in parts.values()], axis=0).max())) * 1.05
     drawing.levels(LEFT, RIGHT, top, bottom, highest, format_duration)
     below = np.zeros(len(edges) - 1)
@@ -56,9 +56,9 @@ def latency(result: Result) -> str:
         upper = steps_of(edges, bottom - (bottom - top) * below / highest, end_s)
         drawing.path([*lower, *reversed(upper)], fill=fill_of(PART_STYLE[part]), closed=True)
         drawing.key(RIGHT + 16, top + 10 + 17.0 * (len(parts) - 1 - place), PART_STYLE[part], PART_LABELS[part])
-    drawing.text(0, 232, "What explains it: medians, as multiples of their usual value", look="head")
+    drawing.text(0, 230, "What explains it: medians, as multiples of their usual value", look="head")
     _lines(drawing, [(label, column_of(table, name, edges), shown) for name, label, shown in _REASONS], edges)
-    _axis(drawing, 330, end_s)
+    _axis(drawing, 336, end_s)
     return drawing.svg()
 
 
@@ -66,10 +66,10 @@ def _lines(drawing: Drawing, series: Sequence[tuple[str, Floats, Callable[[float
     known = [(label, values, shown) for label, values, shown in series if not np.isnan(values).all()]
     usual = [float(np.nanmedian(values)) or 1.0 for _, values, _ in known]
     highest = max([1.5, *(float(np.nanmax(one[1])) / of * 1.08 for one, of in zip(known, usual, strict=True))])
-    drawing.levels(LEFT, RIGHT, 240, 330, highest, lambda value: f"{value:g}x")
+    drawing.levels(LEFT, RIGHT, 246, 336, highest, lambda value: f"{value:g}x")
     for number, ((label, values, shown), of) in enumerate(zip(known, usual, strict=True)):
-        drawing.path(steps_of(edges, 330 - 90 * values / of / highest, float(edges[-1])), look=f"line{number}")
-        y = 252 + 17.0 * number
+        drawing.path(steps_of(edges, 336 - 90 * values / of / highest, float(edges[-1])), look=f"line{number}")
+        y = 258 + 17.0 * number
         drawing.line(RIGHT + 16, y - 4, RIGHT + 40, y - 4, f"line{number}")
         drawing.text(RIGHT + 46, y, f"{label}, 1x = {shown(of)}", look="small")
 
@@ -83,10 +83,10 @@ def elsewhere(result: Result) -> str:
         for label, values in (("From the cache", hits), ("elsewhere", other))
         if not np.isnan(values).all()
     ]
-    end_s, top, bottom = float(edges[-1]), 24.0, 134.0
-    drawing = Drawing("cache", WIDTH, 176, "Answers from the cache and from fallbacks", f"{', '.join(told)}.")
+    end_s, top, bottom = float(edges[-1]), 28.0, 138.0
+    drawing = Drawing("cache", WIDTH, 180, "Answers from the cache and from fallbacks", f"{', '.join(told)}.")
     shade(drawing, result, end_s, top, bottom)
-    drawing.text(0, top - 8, "Share of answers from the cache, and from other than the first choice", look="head")
+    drawing.text(0, top - 12, "Share of answers from the cache, and from other than the first choice", look="head")
     drawing.levels(LEFT, RIGHT, top, bottom, 1.0, share)
     for number, (values, label) in enumerate(
         ((hits, "cache hits / requests"), (other, "elsewhere / sent to a provider"))

@@ -6,12 +6,14 @@ __all__ = ["STYLE"]
 
 STYLE = """\
 :root { color-scheme: light dark; --ground: #fff; --ink: #1b1f24; --soft: #57606a; --rule: #d0d7de; --good: #1a6e2e;
-  --bad: #b3261e; --open: #7a5200; --link: #0b57b0; --fault: #bb5500; --shade: .1; --panel: #f6f8fa; }
+  --bad: #b3261e; --open: #7a5200; --link: #0b57b0; --fault: #bb5500; --shade: .1; --panel: #f6f8fa; --one: #4477aa;
+  --two: #cc4455; --three: #228833; }
 @media (prefers-color-scheme: dark) { :root { --ground: #14171a; --ink: #e8eaed; --soft: #a9b1ba; --rule: #3d444d;
   --good: #7bd88f; --bad: #ff8a80; --open: #f0c060; --link: #8ab4f8; --fault: #ff9f45; --shade: .16;
-  --panel: #1c2126; } }
+  --panel: #1c2126; --one: #7aa9dc; --two: #ff7f90; --three: #6cc57c; } }
 @media print { :root { color-scheme: light; --ground: #fff; --ink: #000; --soft: #444; --rule: #bbb; --good: #1a6e2e;
-  --bad: #b3261e; --open: #7a5200; --link: #000; --fault: #bb5500; --shade: .12; --panel: #fff; } }
+  --bad: #b3261e; --open: #7a5200; --link: #000; --fault: #bb5500; --shade: .12; --panel: #fff;
+  --one: #4477aa; --two: #cc4455; --three: #228833; } }
 * { box-sizing: border-box; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1184px; margin: 1.5rem auto 4rem; padding: 0 2rem;
   color: var(--ink); background: var(--ground); }
@@ -25,9 +27,11 @@ nav { font-size: .9rem; margin: .6rem 0 0; } nav a { margin-right: 1.1rem; white
 table { border-collapse: collapse; margin: .6rem 0; font-size: .93rem; }
 caption { text-align: left; color: var(--soft); }
 th, td { padding: .28rem 1.1rem .28rem 0; border-bottom: 1px solid var(--rule); vertical-align: top; text-align: left; }
-th { font-weight: 600; } thead th { border-bottom: 2px solid var(--rule); } tbody th { font-weight: 400; }
+th { font-weight: 600; } thead th { border-bottom: 2px solid var(--rule); }
+tbody th { font-weight: 400; white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 code, pre { font: 12.5px/1.45 ui-monospace, "DejaVu Sans Mono", monospace; } code { overflow-wrap: anywhere; }
+th code { white-space: nowrap; overflow-wrap: normal; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .7rem; background: var(--panel);
   border: 1px solid var(--rule); }
 pre.block { background: none; border: 0; border-left: 3px solid var(--rule); padding: .1rem .8rem; }
@@ -41,8 +45,8 @@ svg text.bad { fill: var(--bad); } svg text.good { fill: var(--good); }
 .hatch { stroke: #fff; stroke-width: 1.1; fill: #fff; } .hatch circle { stroke: none; }
 .axis { stroke: var(--soft); fill: none; } .grid { stroke: var(--rule); fill: none; stroke-width: .7; }
 .bound { stroke: var(--ink); stroke-dasharray: 6 4; fill: none; } .load { stroke: var(--ink); fill: none; }
-.median { stroke: #4477aa; stroke-width: 2; fill: none; } .band { fill: #4477aa; opacity: .5; }
-.wide { fill: #4477aa; opacity: .25; }
+.median { stroke: var(--one); stroke-width: 2; fill: none; } .band { fill: var(--one); opacity: .5; }
+.wide { fill: var(--one); opacity: .25; }
 .thin { stroke: var(--soft); stroke-width: 1.5; stroke-dasharray: 3 2; fill: none; }
 .thinband { fill: var(--soft); opacity: .18; }
 .tries { stroke: var(--ink); stroke-width: 1.6; fill: none; } .fault { fill: var(--fault); }
@@ -53,14 +57,15 @@ svg text.bad { fill: var(--bad); } svg text.good { fill: var(--good); }
 .mark { fill: var(--ink); stroke: var(--ground); stroke-width: 1; }
 .tick, .cross { fill: none; stroke: var(--ink); stroke-width: 2; } .waiting { opacity: .4; }
 .hollow { fill: var(--ground); stroke: var(--ink); stroke-width: 1.6; } .queue { fill: none; stroke: var(--ink); }
-.line0 { stroke: #4477aa; } .line1 { stroke: #cc4455; stroke-dasharray: 7 3; }
-.line2 { stroke: #228833; stroke-dasharray: 2 3; }
+.line0 { stroke: var(--one); } .line1 { stroke: var(--two); stroke-dasharray: 7 3; }
+.line2 { stroke: var(--three); stroke-dasharray: 2 3; }
 .line0, .line1, .line2 { stroke-width: 2; fill: none; }
 @media (max-width: 60rem) { .scroll { overflow-x: auto; } }
 @page { size: A4 landscape; margin: 11mm 13mm; }
 @media print {
-  body { max-width: none; margin: 0; padding: 0; font-size: 10.5pt; } nav, .skip, .noprint { display: none; }
-  h1, h2, h3, caption { break-after: avoid; } figure, tr, li, p { break-inside: avoid; }
+  body { max-width: none; margin: 0; padding: 0; font-size: 9.5pt; } nav, .skip, details:not([open]) { display: none; }
+  h1, h2, h3, caption { break-after: avoid; } figure, table, tr, li, p, .request { break-inside: avoid; }
+  h2 { margin-top: 1.4rem; } th, td { padding-top: .15rem; padding-bottom: .15rem; }
   thead { display: table-header-group; }
   section.sheet { break-before: page; } svg.drawing { max-height: 170mm; }
 }

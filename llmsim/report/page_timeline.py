@@ -30,15 +30,15 @@ def timeline(result: Result) -> str:
     end_s = float(bins.edges_s[-1])
     rows = _fault_rows(result, end_s)
     load_top = 8.0 + (18 + 22.0 * len({row for *_, row in rows}) if rows else 0.0)
-    ttft_top, tries_top = load_top + 232, load_top + 442
-    bottom = tries_top + 100
+    ttft_top, tries_top = load_top + 240, load_top + 458
+    bottom = tries_top + 106
     drawing = Drawing("timeline", WIDTH, bottom + 42, f"{result.scenario.name} over time", _words(result, bins, told))
-    for top, until in ((load_top + 20, load_top + 210), (ttft_top + 20, ttft_top + 188), (tries_top + 20, bottom)):
+    for top, until in ((load_top + 26, load_top + 216), (ttft_top + 26, ttft_top + 194), (tries_top + 26, bottom)):
         shade(drawing, result, end_s, top, until)
     _draw_faults(drawing, rows, end_s)
-    _draw_load(drawing, bins, load_top + 20, load_top + 210, end_s)
-    _draw_ttft(drawing, told, _bounds(result), ttft_top + 20, ttft_top + 188, end_s)
-    _draw_tries(drawing, bins, tries_top + 20, bottom, end_s)
+    _draw_load(drawing, bins, load_top + 26, load_top + 216, end_s)
+    _draw_ttft(drawing, told, _bounds(result), ttft_top + 26, ttft_top + 194, end_s)
+    _draw_tries(drawing, bins, tries_top + 26, bottom, end_s)
     drawing.time_axis(LEFT, RIGHT, bottom, end_s, above=bottom)
     middle = (LEFT + RIGHT) / 2
     drawing.text(middle, bottom + 36, "time since the end of warm-up, by arrival (m:ss)", anchor="middle", look="small")
@@ -86,7 +86,7 @@ def _draw_faults(drawing: Drawing, rows: list[tuple[float, float, str, float, in
 
 
 def _draw_load(drawing: Drawing, bins: Bins, top: float, bottom: float, end_s: float) -> None:
-    drawing.text(0, top - 6, "Requests per second, by what became of them", look="head")
+    drawing.text(0, top - 11, "Requests per second, by what became of them", look="head")
     highest = max(1e-9, float(bins.offered.max(initial=0.0))) * 1.05
     drawing.levels(LEFT, RIGHT, top, bottom, highest, lambda value: f"{value:g}")
     total = float((bins.offered * np.diff(bins.edges_s)).sum()) or 1.0
@@ -149,7 +149,7 @@ class _LogAxis:
 def _draw_ttft(
     drawing: Drawing, told: Latencies, bounds: list[tuple[str, float]], top: float, bottom: float, end_s: float
 ) -> None:
-    drawing.text(0, top - 6, "Time to first token, of all requests", look="head")
+    drawing.text(0, top - 11, "Time to first token, of all requests", look="head")
     axis = _LogAxis(told, bounds, top, bottom)
     for y, label in axis.ticks():
         drawing.line(LEFT, y, RIGHT, y, "grid")
@@ -182,7 +182,7 @@ def _draw_band(drawing: Drawing, edges_s: Floats, low: Floats, high: Floats, loo
 
 
 def _draw_ttft_key(drawing: Drawing, top: float, *, thin: bool) -> None:
-    x, y = LEFT + 240, top - 6
+    x, y = LEFT + 240, top - 11
     for kind, look, label in (("line", "median", "p50"), ("box", "band", "p50 to p90"), ("box", "wide", "p90 to p99")):
         if kind == "line":
             drawing.line(x, y - 4, x + 16, y - 4, look)
@@ -196,7 +196,7 @@ def _draw_ttft_key(drawing: Drawing, top: float, *, thin: bool) -> None:
 
 
 def _draw_tries(drawing: Drawing, bins: Bins, top: float, bottom: float, end_s: float) -> None:
-    drawing.text(0, top - 6, "Retry amplification: attempts per request sent to a provider", look="head")
+    drawing.text(0, top - 11, "Retry amplification: attempts per request sent to a provider", look="head")
     known = bins.amplification[~np.isnan(bins.amplification)]
     highest = max(2.0, float(known.max(initial=1.0)) * 1.08)
     step = next((one for one in (0.5, 1, 2, 5, 10, 20, 50) if (highest - 1) / one <= 4), 100)
