@@ -30,7 +30,7 @@ th, td { padding: .28rem 1.1rem .28rem 0; border-bottom: 1px solid var(--rule); 
 th { font-weight: 600; } thead th { border-bottom: 2px solid var(--rule); }
 tbody th { font-weight: 400; white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-code, pre { font: 12.5px/1.45 ui-monospace, "DejaVu Sans Mono", monospace; } code { overflow-wrap: anywhere; }
+code, pre { font: .83rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace; } code { overflow-wrap: anywhere; }
 th code { white-space: nowrap; overflow-wrap: normal; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .7rem; background: var(--panel);
   border: 1px solid var(--rule); }
@@ -63,7 +63,8 @@ svg text.bad { fill: var(--bad); } svg text.good { fill: var(--good); }
 @media (max-width: 60rem) { .scroll { overflow-x: auto; } }
 @page { size: A4 landscape; margin: 11mm 13mm; }
 @media print {
-  body { max-width: none; margin: 0; padding: 0; font-size: 9.5pt; } nav, .skip, details:not([open]) { display: none; }
+  html { font-size: 12.5px; }
+  body { max-width: none; margin: 0; padding: 0; font-size: 12.5px; } nav, .skip, details:not([open]) { display: none; }
   h1, h2, h3, caption { break-after: avoid; } figure, table, tr, li, p, .request { break-inside: avoid; }
   h2 { margin-top: 1.4rem; } th, td { padding-top: .15rem; padding-bottom: .15rem; }
   thead { display: table-header-group; }

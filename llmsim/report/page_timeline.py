@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LEFT", "RIGHT", "WIDTH", "shade", "steps_of", "timeline"]
 
-WIDTH, LEFT, RIGHT = 1120.0, 76.0, 890.0  #: of a drawing over time: the panels between left and right
+WIDTH, LEFT, RIGHT = 1120.0, 76.0, 850.0  #: of a drawing over time: the panels between left and right
 _THIN = 100  # requests in a bin below which its percentiles are drawn as hearsay
 _GOOD = ("cache_hits", "semantic_hits", "answered")
 

@@ -100,7 +100,7 @@ def test_undecided_is_a_failure_unless_allowed(scenario: Any, ask: Any, tmp_path
 
 def test_pages_and_tables(three: Path, ask: Any, tmp_path: Path) -> None:
     ran = ask("check", "chaos", "--jobs", 1, "--html", "pages", "--out", "tables")
-    assert {path.name for path in (tmp_path / "pages").iterdir()} == {"bad.html", "good.html"}
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {"bad.html", "good.html", "index.html"}
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {"bad", "good"}
     assert "    report: pages/bad.html" in ran.stdout
     assert "bad: FAIL" in (tmp_path / "pages" / "bad.html").read_text(encoding="utf-8")

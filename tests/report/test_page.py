@@ -47,11 +47,10 @@ def test_it_needs_nothing_from_elsewhere():
     _, page = page_of()
     tags = Tags(page)
     assert not tags.open
-    assert not tags.all("script") and not tags.all("link") and not tags.all("iframe")
-    assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in tags.all("img"))
-    assert len(tags.all("img")) >= 3
-    assert not re.search(r"(?:src|href)=\"(?!data:)", page)
-    assert "url(" not in page and "@import" not in page
+    assert not tags.all("script") and not tags.all("iframe") and not tags.all("img")
+    assert [link["href"] for link in tags.all("link")] == ["data:,"]  # or a browser asks for an icon
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", page)
+    assert not re.search(r"url\((?!#)", page) and "@import" not in page
     assert len(page) < 2_000_000
 
 
