@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import signal
 import textwrap
 from collections.abc import Mapping
@@ -14,7 +12,7 @@ from typing import Any
 from llmsim.api import load
 from llmsim.api import run as simulate
 from llmsim.chaos.named import with_named_gateway
-from llmsim.cli.baseline import Baseline
+from llmsim.cli.baseline import Baseline, comparable
 from llmsim.cli.expected import as_expected
 from llmsim.cli.failures import BROKEN, INTERRUPTED, block, page_of, worst
 from llmsim.cli.files import missing_file
@@ -23,8 +21,6 @@ from llmsim.cli.replay import replay
 from llmsim.errors import LlmsimError, Problem, SimulationInterrupted
 from llmsim.report.layout import MARKS, common_reason
 from llmsim.report.markdown import to_markdown
-from llmsim.report.numbers import jsonable
-from llmsim.report.paired import values_by_metric
 from llmsim.report.result import Result
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Scenario
@@ -142,15 +138,6 @@ def work_of(file: Path, asked: Asked) -> float:
         return 0.0
 
 
-def _traffic(scenario: Scenario) -> str:
-    """A fingerprint of who asks what when: equal for two results that can be compared pair by pair."""
-    from llmsim.scenario.values import to_values
-
-    values = to_values(scenario)
-    said = json.dumps([values.get("traffic"), values.get("clock")], default=repr, sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
-
-
 def _told(file: Path, result: Result, asked: Asked) -> dict[str, Any]:
     again = asked.again(file, result.seed)
     page = {
@@ -158,8 +145,7 @@ def _told(file: Path, result: Result, asked: Asked) -> dict[str, Any]:
         "exit_code": result.exit_code(allow_undecided=asked.allow_undecided),
         "replay": again,
         **result.to_dict(),
-        "traffic": _traffic(result.scenario),
-        "values": jsonable(values_by_metric(result)),
+        **comparable(result),
         "text": _block(file, result, again),
         "markdown": to_markdown(result),
         "aborts": any(line.objective.abort_on_fail and line.verdict == "FAIL" for line in result.slo),
