@@ -142,5 +142,5 @@ def test_an_index_lists_every_scenario_with_the_words_of_the_terminal():
     assert [link["href"] for link in tags.all("a")] == ["a%20b.html", "b.html"] * 2
     told = " ".join(tags.texts)
     assert "llmsim check: 1 FAIL, 1 EXPECTED, 1 NOT RUN" in told
-    assert "✗ FAIL <a>" in told and "error_rate  p(95) < 2s: 5 %" in told and "not run: interrupted" in told
+    assert "✗ FAIL  <a>" in told and "error_rate  p(95) < 2s: 5 %" in told and "not run: interrupted" in told
     assert "ttft  p(95) < 2s: 3s" not in told  # the worst line only, and none of what was expected
