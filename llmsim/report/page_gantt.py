@@ -30,6 +30,10 @@ _MARKS: dict[str, tuple[str, str, str]] = {
     "cancelled": ("M0 -6.5V6.5", "cross", "cancelled: no longer wanted"),
     "other": ("M0 -5.5 5.5 0 0 5.5 -5.5 0Z", "mark", "another error"),
 }
+_CACHE = ("M5 0A5 5 0 1 1 5 -.1Z", "mark", "from the cache")
+_EVENT = ("M0 -5.5 5.5 0 0 5.5 -5.5 0Z", "hollow", "event of a policy")
+_FALLBACK = ("M-4 -4H4L0 3Z", "mark", "fallback")
+_ALL_MARKS = (*_MARKS.values(), _FALLBACK, _CACHE, _EVENT)
 
 
 def _kind(outcome: str) -> str:
@@ -118,9 +122,9 @@ class _Chart:
             if event["kind"] in ("retry", "fallback"):
                 continue  # told by the lanes
             hint = f"{event['kind']} at +{format_duration(event['time_s'] - self._start_s)}"
-            drawing.shape(_MARKS["other"][0], x=self._x(event["time_s"]), y=y, look="hollow", hint=hint)
+            drawing.shape(_EVENT[0], x=self._x(event["time_s"]), y=y, look=_EVENT[1], hint=hint)
         if self._request["served_from"] == "cache":
-            drawing.shape(_MARKS["other"][0], x=over, y=y, look="mark", hint="answered from the cache")
+            drawing.shape(_CACHE[0], x=over, y=y, look=_CACHE[1], hint=_CACHE[2])
         drawing.line(over, y - 7, over, y + 7, "axis")
         ok = self._request["outcome"] == "ok" and not self._request["false_hit"]
         drawing.text(_RIGHT + 14, y + 4, _cut(self._end()), look="good head" if ok else "bad head")
@@ -138,7 +142,7 @@ class _Chart:
             self._gap(one, y, before_s)
         if one["cause"] == "fallback":
             drawing.path([(start, before_y + 6), (start, y - 6)], look="link")
-            drawing.shape("M-3 -4H3L0 1Z", x=start, y=y - 6, look="mark", hint=f"fallback to {one['upstream']}")
+            drawing.shape(_FALLBACK[0], x=start, y=y - 6, look=_FALLBACK[1], hint=f"fallback to {one['upstream']}")
         first_s = one["end_s"] if one["first_s"] is None else one["first_s"]
         queued, first = self._x(min(first_s, one["start_s"] + (one["queue_s"] or 0.0))), self._x(first_s)
         if queued > start + 0.5:
@@ -179,25 +183,39 @@ def _cut(text: str, most: int = 46) -> str:
 
 
 def gantt_key(result: Result) -> str:
-    """What bars and marks mean."""
-    drawing = Drawing("gantt-key", _WIDTH, 48, "Key to the charts of requests", _meanings())
-    x = 0.0
-    for number, name in enumerate(result.scenario.providers):
-        x = drawing.key(x, 14, provider_style(number), f"{name}, streaming")
-    colour = provider_style(0)[0]
-    for kind, label in (("waiting", "waiting for a first token"), ("queue", "in the provider's queue")):
-        drawing.rect(x, 5, 14, 10, fill=colour if kind == "waiting" else "", look=kind)
-        drawing.text(x + 20, 14, label, look="small")
-        x += 20 + Drawing.width_of(label) + 18
-    drawing.line(x, 10, x + 16, 10, "wait")
-    drawing.text(x + 22, 14, "backoff or another wait", look="small")
-    x = 6.0
-    for shape, look, meaning in _MARKS.values():
-        drawing.shape(shape, x=x, y=34, look=look)
-        drawing.text(x + 12, 38, meaning, look="small")
-        x += 12 + Drawing.width_of(meaning) + 20
+    """What bars and marks mean, in as many rows as it takes."""
+    names = [f"{name}, streaming" for name in result.scenario.providers]
+    bars = ["waiting for a first token", "in the provider's queue", "backoff or another wait"]
+    labels = [*names, *bars, *(meaning for _, _, meaning in _ALL_MARKS)]
+    places: list[tuple[float, float]] = []
+    x, y = 0.0, 14.0
+    for number, label in enumerate(labels):
+        wide = 20 + Drawing.width_of(label)
+        if x and (x + wide > _WIDTH or number == len(names) + len(bars)):  # marks begin a row of their own
+            x, y = 0.0, y + 20
+        places.append((x, y))
+        x += wide + 18
+    drawing = Drawing("gantt-key", _WIDTH, y + 12, "Key to the charts of requests", _meanings())
+    for number, (label, (x, y)) in enumerate(zip(labels, places, strict=True)):
+        if number < len(names):
+            drawing.key(x, y, provider_style(number), label)
+            continue
+        if number < len(names) + len(bars):
+            _bar_key(drawing, number - len(names), x, y)
+        else:
+            shape, look, _ = _ALL_MARKS[number - len(names) - len(bars)]
+            drawing.shape(shape, x=x + 7, y=y - 4, look=look)
+        drawing.text(x + 20, y, label, look="small")
     return drawing.svg()
 
 
+def _bar_key(drawing: Drawing, number: int, x: float, y: float) -> None:
+    if number == 2:
+        drawing.line(x, y - 4, x + 14, y - 4, "wait")
+        return
+    look = ("waiting", "queue")[number]
+    drawing.rect(x, y - 9, 14, 10, fill="" if number else provider_style(0)[0], look=look)
+
+
 def _meanings() -> str:
-    return f"Marks at the end of a bar: {', '.join(meaning for _, _, meaning in _MARKS.values())}."
+    return f"Marks: {', '.join(meaning for _, _, meaning in _ALL_MARKS)}."

@@ -72,7 +72,7 @@ ttft is to the first chunk of attempts that had one</caption><thead><tr>\
 <figcaption>What a replication paid for what, from work of use to the total.</figcaption></figure>
 </section>
 {% endif -%}
-{% if worst %}<section id="worst" class="sheet" aria-labelledby="h-worst"><h2 id="h-worst">The worst requests</h2>
+{% if worst %}<section id="worst" aria-labelledby="h-worst"><h2 id="h-worst">The worst requests</h2>
 <figure>{{ key }}</figure>
 {% for one in worst %}<div class="request"><h3>{{ one.title }}</h3>
 <p class="soft">{{ one.why }}{% if one.of %} {{ one.of }}{% endif %}</p>

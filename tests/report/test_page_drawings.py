@@ -156,6 +156,15 @@ class TestGantt:
     def test_a_wrong_answer_from_the_cache(self):
         told = texts(gantt(storm(), "1/0/0", 0, "one"))
         assert "ok from the cache after 100ms, WRONG" in told
+        hints = [one.text for one in drawn(gantt(storm(), "1/0/0", 0, "one")).iter(f"{SVG}title")]
+        assert "from the cache" in hints
+
+    def test_the_key_wraps_instead_of_running_out_of_the_page(self):
+        providers = {f"provider-number-{n}": {} for n in range(12)}
+        root = drawn(gantt_key(Result(scenario(providers=providers, faults=[], slo={}, steady_state={}), [])))
+        told = [(one.text, float(one.get("x"))) for one in root.iter(f"{SVG}text")]
+        assert len(told) == 12 + 3 + 10
+        assert all(x + Drawing.width_of(text) <= 1120 for text, x in told)
 
     def test_of_very_many_attempts_the_first_and_the_last_are_shown(self):
         many = [
