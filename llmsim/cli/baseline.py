@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,15 @@ from typing import Any
 from llmsim.cli.failures import worst
 from llmsim.errors import LlmsimError
 from llmsim.report.layout import MARKS
-from llmsim.report.paired import FEWEST_PAIRS, Difference, paired
+from llmsim.report.numbers import jsonable
+from llmsim.report.paired import FEWEST_PAIRS, Difference, paired, values_by_metric
+from llmsim.report.result import Result
+from llmsim.report.save import load_result
+from llmsim.scenario.values import to_values
 
-__all__ = ["LEAST_EFFECT", "Baseline"]
+__all__ = ["LEAST_EFFECT", "Baseline", "comparable"]
+
+_SAVED = "result.json"  # of the folder of a saved result
 
 LEAST_EFFECT = 0.05  #: share by which a metric must have got worse to be a regression
 
@@ -24,7 +31,8 @@ class Baseline:
     Parameters
     ----------
     file
-        As ``llmsim check --json FILE`` wrote it.
+        As ``llmsim check --json FILE`` wrote it; or the ``result.json`` of a result that was saved (or its folder),
+        which is told by the scenario's name.
     least_effect
         Share by which a metric must have got worse.
 
@@ -38,8 +46,7 @@ class Baseline:
         self._file = file
         self._least_effect = least_effect
         try:
-            pages = json.loads(file.read_text(encoding="utf-8"))
-            pages = pages if isinstance(pages, list) else [pages]
+            pages = _pages(file / _SAVED if file.is_dir() else file)
             self._pages = {str(page["file"]): page for page in pages if page.get("values")}
         except OSError as error:
             raise LlmsimError(f"--baseline {file}: {error.strerror or error}; write one with --json {file}") from error
@@ -50,7 +57,7 @@ class Baseline:
         """The page with a failed line for every metric that is worse than it was."""
         if not page.get("values"):
             return page
-        before = self._pages.get(page["file"])
+        before = self._pages.get(page["file"]) or self._pages.get(_named(page["scenario"]))
         why = _other_luck(before, page)
         if before is None or why:
             return _noted(page, f"not compared with {self._file}: {page['file']} {why}")
@@ -71,6 +78,31 @@ class Baseline:
             "exit_code": worst([page["exit_code"], 1]),
             "text": "\n".join([f"{MARKS['FAIL']} {'FAIL':<10}{head[12:]}", *rest, *told]),
         }
+
+
+def comparable(result: Result) -> dict[str, Any]:
+    """Of a check's page what a later one can be held against: every number, and whose luck it was."""
+    values = to_values(result.scenario)
+    said = json.dumps([values.get("traffic"), values.get("clock")], default=repr, sort_keys=True)
+    return {
+        "traffic": hashlib.sha256(said.encode()).hexdigest()[:16],
+        "values": jsonable(values_by_metric(result)),
+    }
+
+
+def _pages(file: Path) -> list[dict[str, Any]]:
+    """What a check said of each scenario, or what it would say of a saved result."""
+    pages = json.loads(file.read_text(encoding="utf-8"))
+    pages = pages if isinstance(pages, list) else [pages]
+    if len(pages) == 1 and "format" in pages[0]:  # only what `save` writes has one
+        saved = load_result(file.parent)
+        return [{"file": _named(saved.scenario.name), "seed": saved.seed, **comparable(saved)}]
+    return pages
+
+
+def _named(scenario: str) -> str:
+    """The key of a result that knows no file: what no path begins with."""
+    return f"\0{scenario}"
 
 
 def _other_luck(before: Mapping[str, Any] | None, page: Mapping[str, Any]) -> str:

@@ -29,7 +29,8 @@ __all__ = ["check"]
 Junit = Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML: a test case an SLO.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write a summary in Markdown.")]
 Html = Annotated[
-    Path | None, typer.Option("--html", metavar="DIR", help="Write a page a scenario there, each one file.")
+    Path | None,
+    typer.Option("--html", metavar="DIR", help="Write a page a scenario there, and one that lists them."),
 ]
 Github = Annotated[
     bool | None,
@@ -44,7 +45,7 @@ BaselineFile = Annotated[
     typer.Option(
         "--baseline",
         metavar="FILE",
-        help="JSON of an earlier check: what is worse than it was fails, inside its SLO too.",
+        help="JSON of an earlier check, or a saved result: what is worse than it was fails, inside its SLO too.",
     ),
 ]
 LeastEffect = Annotated[

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import signal
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from llmsim.api import load
 from llmsim.api import run as simulate
 from llmsim.chaos.named import with_named_gateway
+from llmsim.cli.baseline import Baseline, comparable
 from llmsim.cli.expected import as_expected
 from llmsim.cli.failures import BROKEN, INTERRUPTED, block, page_of, worst
 from llmsim.cli.files import missing_file
@@ -21,8 +21,6 @@ from llmsim.cli.replay import replay
 from llmsim.errors import LlmsimError, Problem, SimulationInterrupted
 from llmsim.report.layout import MARKS, common_reason
 from llmsim.report.markdown import to_markdown
-from llmsim.report.numbers import jsonable
-from llmsim.report.paired import values_by_metric
 from llmsim.report.result import Result
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Scenario
@@ -42,6 +40,8 @@ class Asked:
     gateway: str = ""  #: ``module:name`` of one to put in place of the scenario's
     out: Path | None = None  #: where tables go, a folder a scenario
     html: Path | None = None  #: where pages go, a file a scenario
+    several: bool = False  #: whether there are others, so that pages name the one that lists them
+    baseline: Baseline | None = None  #: what each is held against
     allow_undecided: bool = False
     traceback: bool = False
     program: str = "llmsim"  #: what starts the command that gives the same again
@@ -95,25 +95,27 @@ def check_one(file: Path, asked: Asked, name: str, *, alone: bool, jobs: int = 1
         return {**page_of(error, str(file)), "replay": again, "text": text}
     page = _told(file, result, asked)
     try:
-        saved = _saved(result, asked, name, page["replay"])
+        saved = _saved(result, asked, name, page)
     except LlmsimError as error:  # the result is there all the same
         code = worst([page["exit_code"], page_of(error, str(file))["exit_code"]])
         return {**page, "exit_code": code, "text": f"{page['text']}\n    {error}"}
     return {**page, **saved, "text": "\n".join([page["text"], *(f"    {what}: {at}" for what, at in saved.items())])}
 
 
-def _saved(result: Result, asked: Asked, name: str, again: str) -> dict[str, str]:
+def _saved(result: Result, asked: Asked, name: str, page: Mapping[str, Any]) -> dict[str, str]:
     """Write what was asked for; where it is."""
     saved = {}
     if asked.out is not None:
         saved["tables"] = str(result.save(asked.out / name))
     if asked.html is not None:
         from llmsim.report.page import to_page
+        from llmsim.report.page_index import INDEX
 
         place = asked.html / f"{name}.html"
         try:
             asked.html.mkdir(parents=True, exist_ok=True)
-            place.write_text(to_page(result, again), encoding="utf-8", errors="replace")
+            text = to_page(result, page["replay"], checked=page, index=INDEX if asked.several else "")
+            place.write_text(text, encoding="utf-8", errors="replace")
         except OSError as error:
             raise LlmsimError(f"--html {place}: {error.strerror or error}; name a directory") from error
         saved["report"] = str(place)
@@ -136,15 +138,6 @@ def work_of(file: Path, asked: Asked) -> float:
         return 0.0
 
 
-def _traffic(scenario: Scenario) -> str:
-    """A fingerprint of who asks what when: equal for two results that can be compared pair by pair."""
-    from llmsim.scenario.values import to_values
-
-    values = to_values(scenario)
-    said = json.dumps([values.get("traffic"), values.get("clock")], default=repr, sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
-
-
 def _told(file: Path, result: Result, asked: Asked) -> dict[str, Any]:
     again = asked.again(file, result.seed)
     page = {
@@ -152,13 +145,13 @@ def _told(file: Path, result: Result, asked: Asked) -> dict[str, Any]:
         "exit_code": result.exit_code(allow_undecided=asked.allow_undecided),
         "replay": again,
         **result.to_dict(),
-        "traffic": _traffic(result.scenario),
-        "values": jsonable(values_by_metric(result)),
+        **comparable(result),
         "text": _block(file, result, again),
         "markdown": to_markdown(result),
         "aborts": any(line.objective.abort_on_fail and line.verdict == "FAIL" for line in result.slo),
     }
-    return as_expected(page, result, allow_undecided=asked.allow_undecided)
+    page = as_expected(page, result, allow_undecided=asked.allow_undecided)
+    return page if asked.baseline is None else asked.baseline.held_against(page)
 
 
 def died(file: Path, asked: Asked) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from llmsim.report.figures import clock
 from llmsim.report.github import commands, summary
 from llmsim.report.junit import to_junit
 from llmsim.report.layout import MARKS
+from llmsim.report.page_index import INDEX, write_index
 
 __all__ = ["Checks"]
 
@@ -31,7 +33,7 @@ _FOR_PEOPLE = ("text", "markdown", "aborts")
 
 
 _INTERRUPTED = "not run: interrupted"
-_MARKS: dict[str, str] = {str(word): mark for word, mark in MARKS.items()} | {"EXPECTED": "✓", "NOT RUN": "·"}
+_MARKS: dict[str, str] = {str(word): mark for word, mark in MARKS.items()} | {"NOT RUN": "·"}
 
 
 class Checks:
@@ -51,13 +53,12 @@ class Checks:
         quiet: bool = False,
         progress: bool = True,
     ) -> None:
-        self._asked = asked
+        self._asked = asked if baseline is None else replace(asked, baseline=Baseline(baseline, least_effect))
         self._jobs = jobs
         self._json = json_to
         self._junit = junit
         self._markdown = markdown
         self._github = github
-        self._baseline = Baseline(baseline, least_effect) if baseline is not None else None
         self._quiet = quiet
         self._progress = progress
         for option, place in (("--json", json_to), ("--junit", junit), ("--markdown", markdown)):
@@ -75,12 +76,12 @@ class Checks:
             return BAD_INPUT
         if found.skipped and not self._quiet:
             put(f"no scenarios, so left out: {', '.join(map(str, found.skipped))}", "stderr")
+        self._asked = replace(self._asked, several=len(found.files) > 1)
         started = perf_counter()
         pages: list[dict[str, Any]] = []
         why, running = _INTERRUPTED, self._run(found.files)
         try:
-            for ran in running:
-                page = ran if self._baseline is None else self._baseline.held_against(ran)
+            for page in running:
                 pages.append(page)
                 self._tell(page)
                 if page.get("aborts"):
@@ -111,7 +112,7 @@ class Checks:
     def _run(self, files: Sequence[Path]) -> Generator[dict[str, Any]]:
         """Pages in the order of `files`; fewer of them after an interrupt."""
         workers = min(self._jobs or cpu_count(), len(files))  # of this container, not of the machine around it
-        names = names_of(files)
+        names = names_of(files, taken=(Path(INDEX).stem,))
         if workers == 1:
             for number, file in enumerate(files):
                 self._show(number, len(files), file)
@@ -177,6 +178,8 @@ class Checks:
         if self._junit is not None:
             text = to_junit(plain, allow_undecided=self._asked.allow_undecided)
             self._junit.write_text(text, encoding="utf-8")
+        if self._asked.html is not None and self._asked.several:
+            put(f"all reports: {write_index(pages, self._asked.html)}", self._to)
         if self._markdown is not None:
             self._markdown.write_text(summary(pages), encoding="utf-8", errors="replace")
         if self._github:

@@ -158,8 +158,10 @@ def write_json(to: str, page: Any, code: int) -> int:
     return code
 
 
-def names_of(files: Sequence[Path]) -> list[str]:
+def names_of(files: Sequence[Path], taken: Sequence[str] = ()) -> list[str]:
     """A name for each file's results: its own, without what stands behind the first dot, and a number where it must be.
+
+    `taken` are names that none of them may have.
 
     Examples
     --------
@@ -170,7 +172,7 @@ def names_of(files: Sequence[Path]) -> list[str]:
     for file in files:
         stem, number = file.name.partition(".")[0] or file.name, 2
         name = stem
-        while name in names:
+        while name in names or name in taken:
             name, number = f"{stem}-{number}", number + 1
         names.append(name)
     return names

@@ -17,7 +17,7 @@ from llmsim.units import format_duration
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["explain"]
+__all__ = ["cache_told", "end_told", "explain", "records_of"]
 
 _WIDTH = 48  # characters for the whole request
 _QUEUE, _TTFT, _STREAM = "░", "▒", "█"
@@ -46,6 +46,28 @@ def explain(result: Result, request_id: str, replication: int = 0) -> str:
     LlmsimError
         If there is no such request; the message names some that there are.
     """
+    request, attempts, events = records_of(result, request_id, replication)
+    lines = [*_attempt_lines(request, attempts), *_gap_lines(request, attempts), *_event_lines(request, events)]
+    lines += _fault_lines(result, request)
+    body = [line.text for line in sorted(lines, key=lambda line: (line.at_s, line.order))]
+    again = _again(result, request)
+    cache = cache_told(result, request)
+    blocks = [_head(request, replication), body, [end_told(request), *(line for line in (cache, again) if line)]]
+    if attempts:
+        blocks[-1].append(_LEGEND)
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def records_of(
+    result: Result, request_id: str, replication: int = 0
+) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of a request, of its attempts in their order, and of the events about it.
+
+    Raises
+    ------
+    LlmsimError
+        If there is no such request; the message names some that there are.
+    """
     address = _address(request_id)
     mine = pl.col("replication") == replication
     found = result.requests.filter(mine & _is(address)) if address else result.requests.clear()
@@ -55,15 +77,7 @@ def explain(result: Result, request_id: str, replication: int = 0) -> str:
     attempts = result.attempts.filter(mine & _is(address)).sort("attempt").to_dicts()
     # Events carry the id as text only.
     events = result.events.filter(mine & (pl.col("request_id") == request["request_id"])).to_dicts()
-    lines = [*_attempt_lines(request, attempts), *_gap_lines(request, attempts), *_event_lines(request, events)]
-    lines += _fault_lines(result, request)
-    body = [line.text for line in sorted(lines, key=lambda line: (line.at_s, line.order))]
-    again = _again(result, request)
-    cache = _cache(result, request)
-    blocks = [_head(request, replication), body, [_end(request), *(line for line in (cache, again) if line)]]
-    if attempts:
-        blocks[-1].append(_LEGEND)
-    return "\n\n".join("\n".join(block) for block in blocks if block)
+    return request, attempts, events
 
 
 _LEGEND = f"  {_QUEUE} queue  {_TTFT} waiting for the first token  {_STREAM} stream"
@@ -216,7 +230,8 @@ def _fault_lines(result: Result, request: dict[str, Any]) -> list[_Line]:
     return lines
 
 
-def _end(request: dict[str, Any]) -> str:
+def end_told(request: dict[str, Any]) -> str:
+    """How it ended, after what time, who answered, and what it cost."""
     parts = [f"{request['outcome']} after {format_duration(request['e2e_s'] or 0.0)}"]
     if request["served_by"]:
         parts.append("from the cache" if request["served_from"] == "cache" else f"from {request['served_by']}")
@@ -238,7 +253,7 @@ _JUDGED = {
 }
 
 
-def _cache(result: Result, request: dict[str, Any]) -> str:
+def cache_told(result: Result, request: dict[str, Any]) -> str:
     """What a cache did: what it found, how near that is, for whom it was made, and whether it was right."""
     told = [f"{request['cache_match']} match"] if request["cache_match"] else []
     if request["similarity"] is not None and request["cache_match"] != "exact":

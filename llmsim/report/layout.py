@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import polars as pl
 
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["MARKS", "Series", "common_reason", "headline", "key_numbers", "provenance", "series", "slo_rows"]
 
 #: Words carry the verdict, marks only help the eye: neither depends on colour.
-MARKS: dict[Overall | Word, str] = {"PASS": "✓", "FAIL": "✗", "UNDECIDED": "?", "NONE": "·"}
+MARKS: dict[Overall | Word | Literal["EXPECTED"], str] = {
+    "PASS": "✓",
+    "FAIL": "✗",
+    "UNDECIDED": "?",
+    "NONE": "·",
+    "EXPECTED": "✓",
+}
 
 
 class Series(NamedTuple):

@@ -1,93 +1,68 @@
-"""A result as one HTML file that needs nothing else: for a build's artefacts, an incident review, a mail."""
+"""A result as one HTML file that needs nothing else: for a build's artefacts, an incident review, a mail.
+
+No scripts, no pictures from elsewhere, no fonts: it opens from a disk, prints, and holds in light and dark.
+"""
 
 from __future__ import annotations
 
-import base64
-import platform
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import polars as pl
-
-from llmsim.report.html import to_html
-from llmsim.report.layout import headline
+from llmsim.report.expected import rehearsed_lines, rehearsed_verdict
+from llmsim.report.explain import cache_told, records_of
+from llmsim.report.layout import MARKS, common_reason, headline, key_numbers
+from llmsim.report.layout import provenance as at_a_glance
+from llmsim.report.page_config import faults, policies, provenance, source
+from llmsim.report.page_gantt import gantt, gantt_key
+from llmsim.report.page_panels import cost, elsewhere, latency
+from llmsim.report.page_style import STYLE
+from llmsim.report.page_svg import patterns
+from llmsim.report.page_template import TEMPLATE
+from llmsim.report.page_timeline import timeline
+from llmsim.report.page_worst import worst_requests
 from llmsim.report.providers_table import HEAD, provider_rows
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from llmsim.report.result import Result
 
 __all__ = ["to_page"]
 
-_WORST = 3  #: requests that are told in full
 
-# Figures have a transparent ground and ink that holds on white and on black; so has the page.
-_TEMPLATE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1.5rem; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; margin: .8rem 0; }
-th, td { padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #8884; vertical-align: top; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-figure { margin: 1rem 0; } figcaption { color: #777; font-size: .9rem; } img { max-width: 100%; height: auto; }
-pre { overflow-x: auto; font-size: 12.5px; line-height: 1.45; padding: .8rem; border: 1px solid #8884; }
-summary { cursor: pointer; }
-@media print { body { max-width: none; margin: 0; } figure, table { break-inside: avoid; } }
-</style>
-</head>
-<body>
-<h1>{{ title }}</h1>
-{% if description %}<p>{{ description }}</p>
-{% endif -%}
-{{ summary }}
-{% if pictures %}<h2>What happened</h2>
-{% for one in pictures -%}
-<figure><img alt="{{ one.alt }}" src="data:image/png;base64,{{ one.data }}">
-<figcaption>{{ one.caption }}</figcaption></figure>
-{% endfor %}{% endif -%}
-<h2>Providers</h2>
-<table><thead><tr>\
-{% for name in head %}<th{% if not loop.first %} class="number"{% endif %}>{{ name }}</th>{% endfor %}\
-</tr></thead><tbody>
-{% for row in providers %}<tr>{% for cell in row %}<td{% if not loop.first %} class="number"{% endif %}>{{ cell }}</td>\
-{% endfor %}</tr>
-{% endfor %}</tbody></table>
-<p>Attempts and money per replication.</p>
-{% if worst %}<h2>The worst requests</h2>
-{% for text in worst %}<pre>{{ text }}</pre>
-{% endfor %}{% endif -%}
-<h2>Where this comes from</h2>
-<table><tbody>
-{% for label, text in provenance %}<tr><td>{{ label }}</td><td><code>{{ text }}</code></td></tr>
-{% endfor %}</tbody></table>
-{% if source %}<details><summary>The scenario</summary><pre>{{ source }}</pre></details>
-{% endif -%}
-</body>
-</html>
-"""
+class _Line(NamedTuple):
+    mark: str
+    verdict: str
+    slo: str
+    measured: str
+    interval: str
+    line: str
+    reason: str
 
 
 class _Picture(NamedTuple):
+    drawing: Markup
     caption: str
-    alt: str
-    data: str
+
+
+class _Request(NamedTuple):
+    title: str
+    why: str
+    of: str
+    drawing: Markup
+    text: str
 
 
 @lru_cache(maxsize=1)
 def _template() -> Any:
     from jinja2 import Environment
 
-    return Environment(autoescape=True).from_string(_TEMPLATE)
+    return Environment(autoescape=True).from_string(TEMPLATE)
 
 
-def to_page(result: Result, replay: str = "") -> str:
-    """Verdicts, pictures, providers, the worst requests as waterfalls, and where it all comes from.
+def to_page(result: Result, replay: str = "", *, checked: Mapping[str, Any] | None = None, index: str = "") -> str:
+    """Verdicts, what happened over time, providers, cost, the worst requests as charts, and where it all comes from.
 
     Parameters
     ----------
@@ -95,69 +70,134 @@ def to_page(result: Result, replay: str = "") -> str:
         To be told.
     replay
         The command that gives the same again.
+    checked
+        What a check made of it: ``verdict``, ``slo`` and ``notes`` of its page, so that both say the same; default:
+        judged here, by ``expect:`` where the scenario says it.
+    index
+        Address of a page that lists this one and others.
     """
-    from markupsafe import Markup
-
+    verdict = str(checked["verdict"]) if checked is not None else rehearsed_verdict(result)
+    rows = list(checked["slo"]) if checked is not None else rehearsed_lines(result)
+    lines = _lines(result, rows)
+    pictures, bill = (_pictures(result), cost(result)) if result.metrics["requests"] else ([], "")
+    worst = _worst(result) if result.metrics["requests"] else []
     page: str = _template().render(
-        title=headline(result),
+        style=_made(STYLE),
+        patterns=_made(patterns()),
+        title=_headline(result, verdict),
+        verdict=verdict,
         description=result.scenario.description,
-        summary=Markup(to_html(result)),  # noqa: S704 - our own template, which escapes what is put into it
-        pictures=_pictures(result),
+        glance=at_a_glance(result),
+        index=index,
+        sections=_sections(pictures=bool(pictures), bill=bool(bill), worst=bool(worst)),
+        slo=lines,
+        remarks=any(one.reason for one in lines),
+        common=common_reason(result),
+        expected=_expected(result.scenario.expect.fail),
+        advice=result.advice,
+        notes=list(checked["notes"]) if checked is not None else result.notes,
+        pictures=pictures,
+        numbers=key_numbers(result),
         head=HEAD,
         providers=provider_rows(result),
-        worst=_worst(result),
-        provenance=_provenance(result, replay),
-        source=_source(result),
+        bill=_made(bill),
+        worst=worst,
+        key=_made(gantt_key(result)) if worst else "",
+        policies=policies(result),
+        faults=faults(result.scenario),
+        source=source(result),
+        provenance=provenance(result, replay),
     )
     return page
 
 
+def _made(text: str) -> Markup:
+    from markupsafe import Markup
+
+    return Markup(text)  # noqa: S704 - our own drawings and style, which escape what is put into them
+
+
+def _headline(result: Result, verdict: str) -> str:
+    """As in text, with the word that a check has for it."""
+    if verdict == result.verdict:
+        return headline(result)
+    partial = " (partial: interrupted)" if result.partial else ""
+    return f"{_mark(verdict)} {result.scenario.name}: {verdict}{partial}"
+
+
+def _expected(keys: Sequence[str]) -> str:
+    if not keys:
+        return ""
+    return f"The scenario expects these to break: {', '.join(keys)}. A line of theirs that did is EXPECTED."
+
+
+def _mark(verdict: str) -> str:
+    return {str(word): mark for word, mark in MARKS.items()}.get(verdict, MARKS["FAIL"])
+
+
+def _sections(*, pictures: bool, bill: bool, worst: bool) -> list[tuple[str, str]]:
+    every = [
+        ("verdicts", "Verdicts", True),
+        ("time", "What happened", pictures),
+        ("numbers", "Numbers", True),
+        ("providers", "Providers", True),
+        ("cost", "Cost", bill),
+        ("worst", "The worst requests", worst),
+        ("config", "Configuration", True),
+        ("provenance", "Where this comes from", True),
+    ]
+    return [(name, title) for name, title, there in every if there]
+
+
+def _lines(result: Result, rows: Sequence[Mapping[str, Any]]) -> list[_Line]:
+    """The rows of a check's page; what is beyond the scenario's own lines has no interval of its own."""
+    common = common_reason(result)
+    found = []
+    for number, row in enumerate(rows):
+        own = result.slo[number] if number < len(result.slo) else None
+        found.append(
+            _Line(
+                _mark(row["verdict"]),
+                row["verdict"],
+                f"{row['metric']}  {row['expression']}",
+                own.shown if own is not None else row["shown"],
+                own.shown_interval if own is not None else "",
+                str(row["line"] or ""),
+                row["reason"] if row["reason"] != common else "",
+            )
+        )
+    return found
+
+
 def _pictures(result: Result) -> list[_Picture]:
-    if not result.metrics["requests"]:
-        return []
-    plot = result.plot
-    drawn = [
-        ("Load and what became of it, time to first token, retries, faults.", plot.timeline()),
-        ("Where the time of answers went.", plot.latency()),
-        ("What was paid for what.", plot.cost()),
+    found = [
+        (
+            timeline(result),
+            (
+                f"All replications together.{' Faults are shaded.' if result.scenario.faults else ''} A failed, "
+                "rejected or abandoned request counts as one whose first token never came."
+            ),
+        ),
+        (latency(result), "Where the time of streamed answers went, and what explains it."),
     ]
     if result.metrics["cache_hit_rate"] or result.metrics["fallback_activations"]:
-        drawn.append(("Answers from the cache, and from other than the first choice.", plot.cache()))
-    return [
-        _Picture(caption, picture.alt, base64.b64encode(picture.png(dpi=96)).decode())  # type: ignore[union-attr]
-        for caption, picture in drawn
-    ]
+        found.append((elsewhere(result), "Answers from the cache, and from other than the first choice."))
+    return [_Picture(_made(drawing), caption) for drawing, caption in found if drawing]
 
 
-def _worst(result: Result) -> list[str]:
-    """Requests that failed after the most attempts and the longest time; without failures, the slowest."""
-    requests = result.requests.filter(pl.col("window") == "measured").with_columns(
-        failed=pl.col("outcome").cast(pl.String) != "ok"
-    )
-    chosen = requests.sort("failed", "attempts", "e2e_s", descending=True, nulls_last=True, maintain_order=True)
-    return [
-        result.explain(row["request_id"], row["replication"])
-        for row in chosen.head(_WORST).select("request_id", "replication").iter_rows(named=True)
-    ]
-
-
-def _provenance(result: Result, replay: str) -> list[tuple[str, str]]:
-    from importlib.metadata import version
-
-    rows = [
-        ("scenario", result.scenario.name),
-        ("seed", str(result.seed)),
-        ("replications", f"{len(result.replications)} of at most {result.requested}"),
-        ("events", f"SHA-256 {result.event_hash}"),
-        ("made by", f"llmsim {version('llmsim')}, Python {platform.python_version()}"),
-    ]
-    return [*rows, ("the same again", replay)] if replay else rows
-
-
-def _source(result: Result) -> str:
-    """The scenario as it was run, which overrides and another gateway may have changed."""
-    import json
-
-    from llmsim.report.describe import describe
-
-    return json.dumps(describe(result.scenario)["scenario"], indent=1, ensure_ascii=False, default=str)
+def _worst(result: Result) -> list[_Request]:
+    several = len(result.replications) > 1
+    found = []
+    for number, one in enumerate(worst_requests(result), 1):
+        request, *_ = records_of(result, one.request_id, one.replication)
+        of = [f"Replication {one.replication}."] if several else []
+        found.append(
+            _Request(
+                one.title,
+                one.why,
+                " ".join([*of, cache_told(result, request).strip()]),
+                _made(gantt(result, one.request_id, one.replication, f"request-{number}")),
+                result.explain(one.request_id, one.replication),
+            )
+        )
+    return found

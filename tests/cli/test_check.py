@@ -100,9 +100,12 @@ def test_undecided_is_a_failure_unless_allowed(scenario: Any, ask: Any, tmp_path
 
 def test_pages_and_tables(three: Path, ask: Any, tmp_path: Path) -> None:
     ran = ask("check", "chaos", "--jobs", 1, "--html", "pages", "--out", "tables")
-    assert {path.name for path in (tmp_path / "pages").iterdir()} == {"bad.html", "good.html"}
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {"bad.html", "good.html", "index.html"}
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {"bad", "good"}
     assert "    report: pages/bad.html" in ran.stdout
+    assert "all reports: pages/index.html" in ran.stdout
+    listed = (tmp_path / "pages" / "index.html").read_text(encoding="utf-8")
+    assert 'href="bad.html"' in listed and "✗ FAIL      chaos/deep/bad.scenario.yaml  (6 repl" in listed
     assert "bad: FAIL" in (tmp_path / "pages" / "bad.html").read_text(encoding="utf-8")
     (tmp_path / "file").write_text("", encoding="utf-8")
     ran = ask("check", "chaos", "--jobs", 1, "--html", "file")
@@ -195,15 +198,31 @@ def test_a_baseline(scenario: Any, ask: Any, tmp_path: Path) -> None:
         "providers.openai.ttft=600ms",
         "--junit",
         "out.xml",
+        "--html",
+        "pages",
         *more,
     )
     assert ran.exit_code == 1
+    page = (tmp_path / "pages" / "slow.html").read_text(encoding="utf-8")
+    assert "slow: FAIL" in page and "300ms → 600ms" in page, "the page says what the terminal says"
     assert ran.stdout.startswith("✗ FAIL      slow.yaml")
     assert "ttft p(95)  not worse than the baseline: 300ms → 600ms, +300ms (+100.0%)" in ran.stdout
     names = [case.attrib["name"] for case in ET.parse(tmp_path / "out.xml").iter("testcase")]
     assert "ttft p(95) not worse than the baseline" in names
     assert ask("check", "slow.yaml", "--baseline", "base.json", "--least-effect", 1.5, "--set",
                "providers.openai.ttft=600ms", *more).exit_code == 0  # fmt: skip
+
+
+def test_a_saved_result_is_a_baseline_too(scenario: Any, ask: Any, tmp_path: Path) -> None:
+    scenario("slow", replications=12, bound="60%")
+    ask("check", "slow.yaml", "--jobs", 1, "--quiet", "--out", "before", "--replications", 12)
+    more = ("--jobs", 1, "--replications", 12, "--set", "providers.openai.ttft=600ms", "--baseline")
+    ran = ask("check", "slow.yaml", *more, "before/slow")
+    assert ran.exit_code == 1
+    assert "ttft p(95)  not worse than the baseline: 300ms → 600ms" in ran.stdout
+    (tmp_path / "before" / "slow" / "events.parquet").unlink()
+    ran = ask("check", "slow.yaml", *more, "before/slow/result.json")
+    assert ran.exit_code == 2 and "events.parquet is missing" in ran.stderr
 
 
 def test_what_is_no_baseline(scenario: Any, ask: Any, tmp_path: Path) -> None:
@@ -232,8 +251,9 @@ EXPECTING = "expect: {fail: [error_rate]}\n"
 def test_a_story_that_is_meant_to_fail(scenario: Any, ask: Any, tmp_path: Path) -> None:
     path = scenario("sad", error_rate="90%")
     path.write_text(path.read_text(encoding="utf-8") + EXPECTING, encoding="utf-8")
-    ran = ask("check", "sad.yaml", "--jobs", 1, "--json", "out.json", "--junit", "out.xml", "--github")
+    ran = ask("check", "sad.yaml", "--jobs", 1, "--json", "out.json", "--junit", "out.xml", "--github", "--html", "out")
     assert ran.exit_code == 0
+    assert "sad: EXPECTED" in (tmp_path / "out" / "sad.html").read_text(encoding="utf-8")
     assert ran.stdout.startswith("✓ EXPECTED  sad.yaml") and "error_rate broke, as the scenario expects." in ran.stdout
     assert "::error" not in ran.stdout
     (page,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))

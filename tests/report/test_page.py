@@ -2,13 +2,17 @@
 
 import dataclasses
 import re
+from functools import cache
 from html.parser import HTMLParser
 
 from report.results import scenario, spike
 
+from llmsim.report.expected import rehearsed_lines, rehearsed_verdict
 from llmsim.report.page import to_page
+from llmsim.report.page_index import to_index
 from llmsim.report.providers_table import HEAD, provider_rows
 from llmsim.report.result import Result
+from llmsim.report.save import load_result
 
 
 class Tags(HTMLParser):
@@ -39,24 +43,28 @@ class Tags(HTMLParser):
 
 def page_of(**changes):
     one = dataclasses.replace(scenario(), **changes)
-    result = Result(one, [spike(number) for number in range(6)])
+    result = Result(one, [spike(number) for number in range(6 if not changes else 1)])
     return result, to_page(result, "llmsim run spike.yaml --seed 7")
 
 
+@cache
+def plain():
+    return page_of()
+
+
 def test_it_needs_nothing_from_elsewhere():
-    _, page = page_of()
+    _, page = plain()
     tags = Tags(page)
     assert not tags.open
-    assert not tags.all("script") and not tags.all("link") and not tags.all("iframe")
-    assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in tags.all("img"))
-    assert len(tags.all("img")) >= 3
-    assert not re.search(r"(?:src|href)=\"(?!data:)", page)
-    assert "url(" not in page and "@import" not in page
+    assert not tags.all("script") and not tags.all("iframe") and not tags.all("img")
+    assert [link["href"] for link in tags.all("link")] == ["data:,"]  # or a browser asks for an icon
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", page)
+    assert not re.search(r"url\((?!#)", page) and "@import" not in page
     assert len(page) < 2_000_000
 
 
 def test_it_says_what_came_of_it_and_where_it_comes_from():
-    result, page = page_of()
+    result, page = plain()
     text = " ".join(Tags(page).texts)
     for line in result.slo:
         assert line.objective.text in text and line.shown in text
@@ -76,10 +84,63 @@ def test_what_people_wrote_is_text():
 
 
 def test_providers():
-    result, _ = page_of()
+    result, _ = plain()
     (row,) = [dict(zip(HEAD, row, strict=True)) for row in provider_rows(result) if row[0] == "openai"]
     attempts = result.attempts.filter(result.attempts["arrival_s"] >= 0)
     measured = attempts.filter(attempts["upstream"] == "openai")
     assert row["attempts"] == f"{measured.height / 6:,.0f}"
     limited = (measured["status"] == 429).sum() / measured.height
     assert abs(float(row["429"].split()[0]) / 100 - limited) < 0.001
+
+
+def test_it_says_what_a_check_said():
+    """Lines that broke as expected, and lines that a check adds, stand there with the check's words."""
+    expecting = scenario(expect={"fail": ["error_rate"]})
+    result = Result(expecting, [spike(number) for number in range(6)])
+    assert result.verdict == "FAIL"
+    page = to_page(result)
+    told = " ".join(Tags(page).texts)
+    assert "small <day>: EXPECTED" in told and "The scenario expects these to break: error_rate." in told
+    added = {
+        "metric": "ttft p(95)", "expression": "not worse than the baseline", "shown": "1s → 2s", "verdict": "FAIL",
+        "line": None, "reason": "p = 0.01",
+    }  # fmt: skip
+    checked = {"verdict": "FAIL", "slo": [*rehearsed_lines(result), added], "notes": ["of the check"]}
+    told = " ".join(Tags(to_page(result, checked=checked)).texts)
+    assert "small <day>: FAIL" in told and "not worse than the baseline" in told and "Note: of the check" in told
+    words = re.findall(r'<td class="word (\w+)">', page)
+    assert words == [line["verdict"] for line in rehearsed_lines(result)]
+
+
+def test_a_saved_result_is_judged_as_it_was(tmp_path):
+    expecting = scenario(expect={"fail": ["error_rate", "recovery_time"]})
+    result = Result(expecting, [spike(number) for number in range(6)])
+    loaded = load_result(result.save(tmp_path))
+    assert loaded.scenario.expect == expecting.expect
+    assert rehearsed_verdict(loaded) == rehearsed_verdict(result) == "FAIL"  # recovery_time was to break, and holds
+    assert rehearsed_lines(loaded) == rehearsed_lines(result)
+    assert to_page(loaded, "again") == to_page(result, "again")
+
+
+def test_an_index_lists_every_scenario_with_the_words_of_the_terminal():
+    failed = {"metric": "ttft", "expression": "p(95) < 2s", "shown": "3s", "verdict": "FAIL", "excess": 1.5}
+    worse = {**failed, "metric": "error_rate", "shown": "5 %", "excess": "Infinity"}
+    pages = [
+        {
+            "file": "a b.yaml",
+            "verdict": "FAIL",
+            "slo": [failed, worse],
+            "text": "✗ FAIL  <a>",
+            "report": "out/a b.html",
+        },
+        {"file": "b.yaml", "verdict": "EXPECTED", "slo": [failed], "text": "✓ EXPECTED", "report": "out/b.html"},
+        {"file": "c.yaml", "verdict": "NOT RUN", "reason": "not run: interrupted", "text": "· NOT RUN"},
+    ]
+    page = to_index(pages)
+    tags = Tags(page)
+    assert not tags.open and not tags.all("script")
+    assert [link["href"] for link in tags.all("a")] == ["a%20b.html", "b.html"] * 2
+    told = " ".join(tags.texts)
+    assert "llmsim check: 1 FAIL, 1 EXPECTED, 1 NOT RUN" in told
+    assert "✗ FAIL  <a>" in told and "error_rate  p(95) < 2s: 5 %" in told and "not run: interrupted" in told
+    assert "ttft  p(95) < 2s: 3s" not in told  # the worst line only, and none of what was expected

@@ -15,10 +15,29 @@ from llmsim.telemetry.percentiles import samples_needed
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["Bins", "Latencies", "latencies", "outcome_bins"]
+__all__ = [
+    "PART_LABELS",
+    "Bins",
+    "Latencies",
+    "column_of",
+    "latencies",
+    "outcome_bins",
+    "stairs",
+    "told_windows",
+]
 
 Floats = NDArray[np.float64]
 
+#: Of the parts of the time to an answer.
+PART_LABELS = {
+    "gateway": "in the gateway",
+    "queue": "provider's queue",
+    "prefill": "to a first token",
+    "generation": "generation",
+}
+
+_TELEMETRY_WIDTHS_S = (10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600, 86400)
+_MOST_WINDOWS = 60
 _WIDTHS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600)
 
 
@@ -129,3 +148,26 @@ def latencies(result: Result, percents: tuple[int, ...] = (50, 90, 99)) -> Laten
         columns[percent] = np.full(length, math.nan)
         columns[percent][bins.to_numpy()] = told[str(percent)].fill_null(math.nan).to_numpy()
     return Latencies(edges_s, columns, _placed(bins, told["len"], length).astype(np.int64))
+
+
+def told_windows(result: Result, by: str | None = None) -> tuple[pl.DataFrame, Floats]:
+    """Telemetry in windows wide enough for a picture, and their edges."""
+    end_s = _end_s(result)
+    width_s = next((one for one in _TELEMETRY_WIDTHS_S if end_s / one <= _MOST_WINDOWS), 7 * 86400)
+    edges: Floats = np.append(np.arange(0.0, end_s - 1e-9, width_s), end_s)
+    if not result.samples:
+        return pl.DataFrame(), edges
+    return result.telemetry(by, window=float(width_s)), edges
+
+
+def column_of(table: pl.DataFrame, name: str, edges: Floats) -> Floats:
+    """A column as numbers, one per window; NaN where it says nothing."""
+    values = np.full(len(edges) - 1, np.nan)
+    if not table.is_empty():
+        values[: table.height] = table[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return values
+
+
+def stairs(edges_s: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """Coordinates of a staircase over bins."""
+    return np.repeat(edges_s, 2)[1:-1], np.repeat(values, 2)

@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
+from llmsim.report.colours import CLASS_STYLE, KEY_STYLE, LOAD, PART_STYLE
 from llmsim.report.figures import clock
 
 if TYPE_CHECKING:
@@ -20,42 +21,6 @@ __all__ = ["CLASS_STYLE", "INK", "KEY_STYLE", "LOAD", "MUTED", "PART_STYLE", "Pi
 #: Text and axes: 4.5 to 1 against white and 4.2 to 1 against JupyterLab's dark #111, on a transparent ground.
 INK = "#777777"
 MUTED = "#999999"
-LOAD = "#8a5a00"  # the offered load: dark on white, visible on black, not used by an outcome
-
-#: Colour and hatch of every class of outcomes. Colours: Paul Tol's "bright" scheme, safe for colour-blind readers;
-#: hatches tell them apart without any colour.
-CLASS_STYLE: dict[str, tuple[str, str]] = {
-    "cache_hits": ("#66ccee", ""),
-    "semantic_hits": ("#99ddff", "oo"),
-    "answered": ("#4477aa", ""),
-    "rate_limited": ("#ccbb44", "////"),
-    "server_errors": ("#ee6677", "\\\\\\\\"),
-    "timeouts": ("#aa3377", "xxxx"),
-    "all_failed": ("#994455", "++++"),
-    "shed": ("#228833", "...."),
-    "unusable": ("#8b6fc0", "||||"),
-    "abandoned": ("#bbbbbb", "----"),
-    "other_failures": ("#888888", "oooo"),
-}
-
-#: Of routes, tenants, users: the same scheme, with hatches that tell neighbours apart without colour.
-KEY_STYLE: tuple[tuple[str, str], ...] = (
-    ("#4477aa", ""),
-    ("#ccbb44", "////"),
-    ("#228833", ""),
-    ("#ee6677", "\\\\\\\\"),
-    ("#66ccee", ""),
-    ("#aa3377", "xxxx"),
-    ("#994455", ""),
-)
-
-#: Of the parts of the time to an answer.
-PART_STYLE: dict[str, tuple[str, str]] = {
-    "gateway": ("#ccbb44", "////"),
-    "queue": ("#ee6677", "\\\\\\\\"),
-    "prefill": ("#66ccee", ""),
-    "generation": ("#4477aa", ""),
-}
 
 _RC: Any = {
     "text.color": INK,

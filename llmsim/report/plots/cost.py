@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from matplotlib.ticker import FuncFormatter
 
+from llmsim.report.colours import COST_STYLE
 from llmsim.report.figures import usd
 from llmsim.report.plots.canvas import INK, MUTED, Picture, bare, style
 from llmsim.telemetry.costs import COST_PARTS, SIDE_PARTS
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cost"]
 
-_USEFUL, _WASTED, _CHEAPER, _BESIDE = ("#4477aa", ""), ("#ee6677", "\\\\\\\\"), ("#228833", "...."), ("#ccbb44", "")
+_USEFUL, _WASTED, _CHEAPER, _BESIDE = (COST_STYLE[one] for one in ("useful", "wasted", "cheaper", "beside"))
 _LEGIBLE = 0.011  # of the width of the panel, for each letter: a width that was measured
 
 

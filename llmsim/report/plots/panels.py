@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from llmsim.report.colours import FAULT
 from llmsim.report.figures import share
-from llmsim.report.plots.bins import Bins, Floats, Latencies
+from llmsim.report.plots.bins import Bins, Floats, Latencies, stairs
 from llmsim.report.plots.canvas import CLASS_STYLE, INK, LOAD, MUTED
 from llmsim.telemetry.outcomes import CLASSES
 from llmsim.units import format_duration
@@ -22,14 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_amplification", "draw_faults", "draw_outcomes", "draw_ttft", "shade_faults"]
 
-_FAULT = "#bb5500"
 _THIN = 100  # requests in a bin below which its percentiles are drawn as hearsay
 _BAND = "#4477aa"
-
-
-def _steps(edges_s: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """Coordinates of a staircase over bins."""
-    return np.repeat(edges_s, 2)[1:-1], np.repeat(values, 2)
 
 
 def draw_outcomes(ax: Axes, bins: Bins) -> None:
@@ -43,13 +38,13 @@ def draw_outcomes(ax: Axes, bins: Bins) -> None:
         if height is None:
             continue
         colour, hatch = CLASS_STYLE[one.name]
-        x, low = _steps(bins.edges_s, below)
-        _, high = _steps(bins.edges_s, below + height)
+        x, low = stairs(bins.edges_s, below)
+        _, high = stairs(bins.edges_s, below + height)
         ax.fill_between(x, low, high, facecolor=colour, edgecolor="white", hatch=hatch or None, linewidth=0)
         below = below + height
         part = share(float((height * lengths).sum()) / total)
         handles.append(Patch(facecolor=colour, edgecolor="white", hatch=hatch or None, label=f"{one.label} {part}"))
-    x, offered = _steps(bins.edges_s, bins.offered)
+    x, offered = stairs(bins.edges_s, bins.offered)
     (line,) = ax.plot(x, offered, color=LOAD, linewidth=0.9, label="offered")
     ax.set_ylim(0, max(1e-9, float(bins.offered.max(initial=0.0))) * 1.08)
     ax.set_ylabel("requests / s")
@@ -135,7 +130,7 @@ def _log_axis(ax: Axes, floor: float, top: float, never: float | None, *, clippe
 
 def draw_amplification(ax: Axes, bins: Bins) -> None:
     """Attempts per request sent upstream; 1 is a gateway that never tries twice."""
-    x, values = _steps(bins.edges_s, bins.amplification)
+    x, values = stairs(bins.edges_s, bins.amplification)
     ax.axhline(1.0, color=MUTED, linewidth=0.8)
     ax.plot(x, values, color=INK, linewidth=1.2)
     highest = np.nanmax(bins.amplification) if not np.isnan(bins.amplification).all() else 1.0
@@ -147,7 +142,7 @@ def shade_faults(ax: Axes, result: Result, end_s: float) -> None:
     """The time of every fault, behind the data."""
     for fault in result.scenario.faults:
         if fault.at < end_s:
-            ax.axvspan(max(0.0, fault.at), min(end_s, fault.end_s), color=_FAULT, alpha=0.09, linewidth=0, zorder=0)
+            ax.axvspan(max(0.0, fault.at), min(end_s, fault.end_s), color=FAULT, alpha=0.09, linewidth=0, zorder=0)
 
 
 def draw_faults(ax: Axes, result: Result, end_s: float) -> int:
@@ -162,7 +157,7 @@ def draw_faults(ax: Axes, result: Result, end_s: float) -> int:
         needs = max(end, start + length)
         row = next((number for number, free in enumerate(rows) if free <= start), len(rows))
         rows[row : row + 1] = [needs + end_s * 0.01]
-        ax.broken_barh([(start, end - start)], (-row - 0.9, 0.8), facecolor=_FAULT, alpha=0.25)
+        ax.broken_barh([(start, end - start)], (-row - 0.9, 0.8), facecolor=FAULT, alpha=0.25)
         at_right = start + length > end_s
         ax.text(
             end - end_s * 0.004 if at_right else start + end_s * 0.004,

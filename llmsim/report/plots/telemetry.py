@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from llmsim.report.figures import count, share
-from llmsim.report.plots.bins import Floats
+from llmsim.report.plots.bins import PART_LABELS, Floats, column_of, stairs, told_windows
 from llmsim.report.plots.canvas import KEY_STYLE, MUTED, PART_STYLE, Picture, bare, style, time_axis
 from llmsim.report.plots.panels import shade_faults
 from llmsim.report.telemetry import PARTS
@@ -24,37 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cache", "delivery", "latency", "tokens"]
 
-_WIDTHS_S = (10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600, 86400)
-_MOST_WINDOWS = 60
-_LABELS = {
-    "gateway": "in the gateway",
-    "queue": "provider's queue",
-    "prefill": "to a first token",
-    "generation": "generation",
-}
 _RATES = ("input_tokens_per_s", "output_tokens_per_s")
-
-
-def _windows(result: Result, by: str | None = None) -> tuple[pl.DataFrame, Floats]:
-    """Telemetry in windows wide enough for a picture, and their edges."""
-    end_s = max((sample.end_s for sample in result.samples), default=0.0) or result.scenario.clock.duration
-    width_s = next((one for one in _WIDTHS_S if end_s / one <= _MOST_WINDOWS), 7 * 86400)
-    edges: Floats = np.append(np.arange(0.0, end_s - 1e-9, width_s), end_s)
-    if not result.samples:
-        return pl.DataFrame(), edges
-    return result.telemetry(by, window=float(width_s)), edges
-
-
-def _steps(edges_s: Floats, values: Floats) -> tuple[Floats, Floats]:
-    return np.repeat(edges_s, 2)[1:-1], np.repeat(values, 2)
-
-
-def _column(table: pl.DataFrame, name: str, edges: Floats) -> Floats:
-    """A column as numbers, one per window; NaN where it says nothing."""
-    values = np.full(len(edges) - 1, np.nan)
-    if not table.is_empty():
-        values[: table.height] = table[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    return values
 
 
 def _stack(ax: Axes, edges: Floats, layers: Sequence[tuple[str, str, str, Floats]], *, legend: bool = True) -> None:
@@ -63,8 +33,8 @@ def _stack(ax: Axes, edges: Floats, layers: Sequence[tuple[str, str, str, Floats
     handles = []
     for label, colour, hatch, values in layers:
         height = np.nan_to_num(values)
-        x, low = _steps(edges, below)
-        _, high = _steps(edges, below + height)
+        x, low = stairs(edges, below)
+        _, high = stairs(edges, below + height)
         ax.fill_between(x, low, high, facecolor=colour, edgecolor="white", hatch=hatch or None, linewidth=0)
         below = below + height
         handles.append(Patch(facecolor=colour, edgecolor="white", hatch=hatch or None, label=label))
@@ -97,7 +67,7 @@ def tokens(result: Result, by: str = "route", *, most: int = 7, ax: Axes | None 
     ax
         Draw all tokens, input and output together, into these axes and return them.
     """
-    table, edges = _windows(result, by)
+    table, edges = told_windows(result, by)
     with style():
         picture = None if ax is not None else bare(9.0, 4.4)
         kinds = ("input_tokens_per_s", "output_tokens_per_s") if ax is None else (_RATES,)
@@ -139,7 +109,7 @@ def _rate(table: pl.DataFrame, kinds: str | Sequence[str], edges: Floats) -> Flo
     if table.is_empty():
         return np.zeros(len(edges) - 1)
     summed = table.group_by("start_s", maintain_order=True).agg(pl.sum_horizontal(names).sum().alias("rate"))
-    return _column(summed.sort("start_s"), "rate", edges)
+    return column_of(summed.sort("start_s"), "rate", edges)
 
 
 def _keys(table: pl.DataFrame, by: str, most: int) -> list[tuple[str, tuple[str, str], pl.DataFrame]]:
@@ -171,9 +141,9 @@ def latency(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     ax
         Draw the parts into these axes and return them.
     """
-    table, edges = _windows(result)
-    parts = {part: _column(table, f"{part}_mean_s", edges) for part in PARTS}
-    drawn = [(_LABELS[part], *PART_STYLE[part], values) for part, values in parts.items()]
+    table, edges = told_windows(result)
+    parts = {part: column_of(table, f"{part}_mean_s", edges) for part in PARTS}
+    drawn = [(PART_LABELS[part], *PART_STYLE[part], values) for part, values in parts.items()]
     with style():
         picture = None if ax is not None else bare(9.0, 4.8)
         if picture is None:
@@ -187,7 +157,7 @@ def latency(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
         _finished(result, picture, [whole, below], float(edges[-1]), "first tokens and generation")
     told = " ".join(result.diagnosis) or "Neither first tokens nor generation stood out at any time."
     mean = ", ".join(
-        f"{_LABELS[p]} {format_duration(float(np.nanmean(v)))}" for p, v in parts.items() if not np.isnan(v).all()
+        f"{PART_LABELS[p]} {format_duration(float(np.nanmean(v)))}" for p, v in parts.items() if not np.isnan(v).all()
     )
     picture.alt = f"{result.scenario.name}: mean time to streamed answers: {mean or 'none'}. {told}"
     return picture
@@ -217,11 +187,11 @@ def _draw_reasons(ax: Axes, table: pl.DataFrame, edges: Floats) -> None:
     )
     top = 1.5
     for column, label, colour, dashes, shown in looks:
-        values = _column(table, column, edges)
+        values = column_of(table, column, edges)
         if np.isnan(values).all():
             continue
         usual = float(np.nanmedian(values))
-        x, y = _steps(edges, values / usual)
+        x, y = stairs(edges, values / usual)
         ax.plot(x, y, color=colour, linestyle=dashes, linewidth=1.4, label=f"{label} (1x = {shown(usual)})")
         top = max(top, float(np.nanmax(y)) * 1.08)
     ax.set_ylim(0, top)
@@ -241,13 +211,15 @@ def delivery(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     ax
         Draw into these axes and return them.
     """
-    table, edges = _windows(result)
-    columns = {name: _column(table, name, edges) for name in ("wait_p50_s", "whole_p50_s", "wait_p95_s", "whole_p95_s")}
+    table, edges = told_windows(result)
+    columns = {
+        name: column_of(table, name, edges) for name in ("wait_p50_s", "whole_p50_s", "wait_p95_s", "whole_p95_s")
+    }
     with style():
         picture = None if ax is not None else bare(9.0, 3.0)
         panel = ax if picture is None else picture.subplots()
         assert panel is not None
-        x = _steps(edges, edges[:-1])[0]
+        x = stairs(edges, edges[:-1])[0]
         for percent, colour, alpha in ((95, "#ccbb44", 0.25), (50, "#4477aa", 0.35)):
             wait, whole = (np.repeat(columns[f"{name}_p{percent}_s"], 2) for name in ("wait", "whole"))
             panel.fill_between(x, wait, whole, color=colour, alpha=alpha, linewidth=0)
@@ -286,8 +258,8 @@ def cache(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     ax
         Draw the shares into these axes and return them.
     """
-    table, edges = _windows(result)
-    hits, elsewhere = _column(table, "cache_hit_rate", edges), _column(table, "fallback_rate", edges)
+    table, edges = told_windows(result)
+    hits, elsewhere = column_of(table, "cache_hit_rate", edges), column_of(table, "fallback_rate", edges)
     with style():
         picture = None if ax is not None else bare(9.0, 4.2)
         if picture is None:
@@ -297,7 +269,7 @@ def cache(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
             return ax
         shares, entered = picture.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [2, 1.2]})
         _draw_shares(shares, edges, hits, elsewhere)
-        x, y = _steps(edges, np.nan_to_num(_column(table, "fallbacks_per_s", edges)))
+        x, y = stairs(edges, np.nan_to_num(column_of(table, "fallbacks_per_s", edges)))
         entered.fill_between(x, 0, y, facecolor=PART_STYLE["queue"][0], linewidth=0, alpha=0.6)
         entered.set_ylim(0, max(0.1, float(y.max(initial=0.0)) * 1.1))
         entered.set_ylabel("fallbacks\nentered / s")
@@ -318,7 +290,7 @@ def _draw_shares(ax: Axes, edges: Floats, hits: Floats, elsewhere: Floats) -> No
         (hits, "cache hits / requests", "#66ccee", "-"),
         (elsewhere, "answered elsewhere /\nsent upstream", "#aa3377", (0, (5, 2))),
     ):
-        x, y = _steps(edges, values)
+        x, y = stairs(edges, values)
         ax.plot(x, y, color=colour, linestyle=dashes, linewidth=1.6, label=label)
     ax.set_ylim(0, 1)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
