@@ -23,7 +23,9 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 #: They choose between upstreams, so they cannot be policies of one of them.
 _GATEWAY_ONLY = {"fallback", "route"}
 _OBJECTIVE = r"^\s*(p\([\d.]+\)|mean|med|min|max|rate|value)\s*(<|<=|>|>=)\s*\S+\s*$"
-_EFFECTS = ("latency", "capacity", "rate_limit", "drift", "abort", "delay", "stall", "break", "outage", "sequence")
+_EFFECTS = (
+    "latency", "capacity", "rate_limit", "price", "drift", "abort", "delay", "stall", "break", "outage", "sequence",
+)  # fmt: skip
 
 
 def json_schema() -> dict[str, Any]:
