@@ -22,8 +22,14 @@ __all__ = ["json_schema"]
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 #: They choose between upstreams, so they cannot be policies of one of them.
 _GATEWAY_ONLY = {"fallback", "route"}
-_OBJECTIVE = r"^\s*(p\([\d.]+\)|mean|med|min|max|rate|value)\s*(<|<=|>|>=)\s*\S+\s*$"
-_EFFECTS = ("latency", "capacity", "rate_limit", "drift", "abort", "delay", "stall", "break", "outage", "sequence")
+_OBJECTIVE = (
+    r"^\s*(p\([\d.]+\)|mean|med|min|max|rate|value|burn\(.*\))\s*(<|<=|>|>=)\s*\S+"
+    r"(\s+(before|during|after)(\s+.+)?)?(\s+window\s+\S+)?(\s+abort_on_fail)?\s*$"
+)
+_EFFECTS = (
+    "latency", "capacity", "rate_limit", "price", "drift", "abort", "delay", "stall", "break", "outage",
+    "lose_state", "sequence",
+)  # fmt: skip
 
 
 def json_schema() -> dict[str, Any]:
