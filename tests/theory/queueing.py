@@ -35,6 +35,12 @@ def mmck(c: int, k: int, load: float) -> np.ndarray:
     return np.array(weights) / sum(weights)
 
 
+def lindley(arrival: np.ndarray, service: np.ndarray) -> np.ndarray:
+    """Waits at one server, first come first served and empty at first: W' = max(0, W + S − T). Shapes ``(n,)``."""
+    walk = np.concatenate([[0.0], np.cumsum(service[:-1] - np.diff(arrival))])
+    return walk - np.minimum.accumulate(walk)
+
+
 class Estimate(NamedTuple):
     """A mean over independent replications."""
 
