@@ -21,6 +21,7 @@ def model(monkeypatch, corpus):
 QUICK = ("--streams", "2", "--requests", "500", "--capacity", "100", "--no-progress")
 
 
+@pytest.mark.slow
 def test_it_fits_and_writes(ask, corpus, tmp_path):
     file, out = write_csv(tmp_path / "log.csv", corpus[1]), tmp_path / "own.json"
     answer = ask("cache", "fit", file, "--out", out, "--no-check", "--no-progress")

@@ -110,6 +110,7 @@ def test_pages_and_tables(three: Path, ask: Any, tmp_path: Path) -> None:
     assert "--html file/bad.html" in ran.stdout and "name a directory" in ran.stdout
 
 
+@pytest.mark.slow
 def test_under_github_actions(three: Path, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_ACTIONS", "true")

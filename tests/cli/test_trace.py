@@ -34,6 +34,7 @@ def test_json_is_one_object_and_nothing_else(ask, requests_csv):
     assert {fit["family"] for fit in found["gaps"]["fits"]} == {"exponential", "gamma", "weibull", "lognormal"}
 
 
+@pytest.mark.slow
 def test_a_window_a_rate_a_limit_a_file_and_a_picture(ask, requests_csv, tmp_path):
     picture, out = tmp_path / "p.png", tmp_path / "d.json"
     words = ("--from", "10s", "--to", "30s", "--rate", "2x", "--limit", "50", "--json", out, "--plot", picture)

@@ -95,6 +95,7 @@ def test_below_the_overload_nothing_is_refused_and_the_upstream_is_hardly_refusi
     assert not is_rejected(found).any()
 
 
+@pytest.mark.slow
 def test_k_is_the_calls_sent_for_each_accepted():
     sent = tables((), accepting(10.0), rate=60.0, seconds=150.0, upstream=(AdaptiveThrottling(k=2.0),))["attempts"]
     late = sent["start_s"].values > 60.0

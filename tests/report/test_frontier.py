@@ -357,6 +357,7 @@ def test_thresholds_as_written():
 # -- pictures -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ttls", [(10.0, 60.0, INF), pytest.param((), marks=SLOW)])
 def test_the_picture(bot, ttls):
     picture = frontier(bot, thresholds=FEW, replications=1, ttls=ttls).plot()
