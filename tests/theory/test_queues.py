@@ -108,7 +108,7 @@ def test_the_formulas_are_right():
 
 @pytest.mark.parametrize(
     ("rho", "c", "customers", "replications"),
-    [(0.5, 5, 4_000, 8), pytest.param(0.8, 1, 4_000, 8, marks=pytest.mark.slow)],
+    [(0.5, 5, 2_000, 8), pytest.param(0.8, 1, 4_000, 8, marks=pytest.mark.slow)],
 )
 def test_mmc_in_short(rho, c, customers, replications):
     scenario = _mmc(rho, c, customers)
