@@ -123,7 +123,7 @@ def test_mmc_in_short(rho, c, customers, replications):
     ("rho", "c", "customers", "replications"),
     [
         (0.5, 5, 8_000, 40),
-        (0.8, 1, 8_000, 40),
+        (0.8, 1, 10_000, 40),
         (0.8, 10, 4_000, 40),
         (0.9, 10, 5_000, 40),
         (0.95, 20, 8_000, 30),
