@@ -44,6 +44,7 @@ def test_two_runs(expected):
     assert ls.run(scenario(draws, hedge, ties)).event_hash == expected
 
 
+@pytest.mark.slow
 def test_another_seed_another_gateway_another_number_of_replications(expected):
     everything = scenario(draws, hedge, ties)
     others = [

@@ -55,6 +55,7 @@ def test_pictures_can_be_drawn_into_axes_of_ones_own(day, kind):
     assert ax.has_data()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "one",
     [
@@ -85,6 +86,7 @@ def test_odd_results_have_pictures_too(one):
     assert one().plot.timeline().png(dpi=30)  # it has the panels of all others
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "runs",
     [
