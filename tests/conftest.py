@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
 # As Hypothesis has it where CI is set: how long an example takes says how busy the machine is, and nothing about it.
-# The suite takes a minute; `HYPOTHESIS_PROFILE=thorough pytest -m hypothesis`, as CI does, tries more.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)
+# The suite takes a minute; `HYPOTHESIS_PROFILE=thorough pytest -m hypothesis`, as CI does, tries more (and so does what
+# says by `examples.examples` how many it tries).
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=20)
 settings.register_profile("thorough", settings.get_profile("suite"), max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
@@ -44,6 +46,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
         return 0
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(WORKERS, usable) if usable > 1 else 0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """No tests have examples in their docstrings, so none are looked for: that takes a second, and loads benchmarks.
+
+    A file is given to each plugin in turn; the one for docstrings is known by its name only, which is not public.
+    """
+    collectors = yield
+    return [
+        one for one in collectors if type(one).__name__ != "DoctestModule" or ROOT / "tests" not in file_path.parents
+    ]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """Addressed randomness: values depend on their address and on nothing else."""
 
 import numpy as np
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ purposes = st.text(min_size=1, max_size=12)
 
 
 @given(seeds, purposes, st.lists(st.integers(0, 100_000), min_size=1, max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_order_of_drawing_does_not_matter(seed, purpose, indices):
     forwards, backwards = Luck(seed).series(purpose), Luck(seed).series(purpose)
     drawn = {i: forwards(i) for i in indices}
@@ -20,14 +21,14 @@ def test_order_of_drawing_does_not_matter(seed, purpose, indices):
 
 
 @given(seeds, purposes, st.integers(0, 100_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_block_size_changes_speed_and_never_values(seed, purpose, index):
     luck = Luck(seed)
     assert len({luck.series(purpose, block=size)(index) for size in (4, 64, 4096)}) == 1
 
 
 @given(seeds, st.integers(0, 5_000), st.integers(0, 5_000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_other_purposes_and_more_requests_shift_nothing(seed, few, more):
     alone, busy = Luck(seed), Luck(seed)
     other = busy.series("something else")

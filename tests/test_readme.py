@@ -45,6 +45,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return module.__dict__
 
 
+@pytest.mark.slow
 def test_the_policy_in_the_lab(names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     small = 'load("scenarios/hacker-news-spike.yaml", ["traffic.base_rate=0.2/s", "replications=6"])'
     exec(LAB.replace('load("scenarios/hacker-news-spike.yaml")', small), names)
@@ -123,6 +124,7 @@ def test_the_words_for_policies_are_words_of_a_scenario(tmp_path: Path) -> None:
     assert (metrics["requests"] > 50, metrics["error_rate"]) == (True, 0.0)
 
 
+@pytest.mark.slow
 def test_a_semantic_cache_is_opened_live(names: dict[str, Any]) -> None:
     pytest.importorskip("onnxruntime", reason="needs the extra embeddings")
     from gateway.policies.toys import Toy, ask

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -109,7 +110,7 @@ class BreakerAgainstItsRules(RuleBasedStateMachine):
 
 
 TestBreakerAgainstItsRules = BreakerAgainstItsRules.TestCase
-TestBreakerAgainstItsRules.settings = settings(max_examples=80, stateful_step_count=40)
+TestBreakerAgainstItsRules.settings = settings(max_examples=examples(80), stateful_step_count=40)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -152,7 +153,7 @@ class EverythingAtOnce(RuleBasedStateMachine):
 
 
 TestEverythingAtOnce = EverythingAtOnce.TestCase
-TestEverythingAtOnce.settings = settings(max_examples=40, stateful_step_count=30)
+TestEverythingAtOnce.settings = settings(max_examples=examples(40), stateful_step_count=30)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -58,7 +59,7 @@ class ConsecutiveErrorsAgainstTheirRules(RuleBasedStateMachine):
 
 
 TestConsecutiveErrors = ConsecutiveErrorsAgainstTheirRules.TestCase
-TestConsecutiveErrors.settings = settings(max_examples=40, stateful_step_count=30)
+TestConsecutiveErrors.settings = settings(max_examples=examples(40), stateful_step_count=30)
 
 
 @pytest.mark.slow
@@ -69,7 +70,7 @@ class TestConsecutiveErrorsInManyCases(TestConsecutiveErrors):
 calls = st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.floats(0.0, 6.0)), max_size=200)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(calls, st.sampled_from([0.2, 0.4, 0.6]), st.sampled_from([None, 2]))
 def test_never_more_than_the_share_by_whatever_rule(events, share, consecutive):
     core = Ejections(

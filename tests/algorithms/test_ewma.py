@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from llmsim.algorithms.quantile import RecentQuantile
 
 observations = st.lists(st.tuples(st.floats(0, 100), st.floats(0.001, 60)), min_size=1, max_size=30)
 
-few = settings(max_examples=40)  # each is a sequence of steps
+few = settings(max_examples=examples(40))  # each is a sequence of steps
 
 
 def played(average, steps):

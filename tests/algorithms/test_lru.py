@@ -1,3 +1,4 @@
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -51,7 +52,7 @@ class LruAgainstAList(RuleBasedStateMachine):
 
 
 TestLruAgainstAList = LruAgainstAList.TestCase
-TestLruAgainstAList.settings = settings(max_examples=60, stateful_step_count=40)
+TestLruAgainstAList.settings = settings(max_examples=examples(60), stateful_step_count=40)
 
 
 @given(st.integers(1, 20), st.lists(st.integers(0, 50), max_size=200))

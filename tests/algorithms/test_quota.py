@@ -2,6 +2,7 @@
 
 import math
 
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ calls = st.lists(
     max_size=40,
 )
 
-few = settings(max_examples=40)  # each is a sequence of steps
+few = settings(max_examples=examples(40))  # each is a sequence of steps
 
 
 class Bucket:

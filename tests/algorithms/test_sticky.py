@@ -3,6 +3,7 @@
 import math
 import random
 
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from llmsim.algorithms.sticky import Rendezvous, bounded
 
 names = st.lists(st.text(min_size=1, max_size=8), min_size=2, max_size=8, unique=True)
 
-few = settings(max_examples=40)  # each is a sequence of steps
+few = settings(max_examples=examples(40))  # each is a sequence of steps
 
 
 @few

@@ -44,6 +44,7 @@ def test_the_best_that_passes_is_chosen():
     assert [j.family for j in chosen.judged][-1] == "empirical"
 
 
+@pytest.mark.slow
 def test_a_table_where_no_family_passes():
     """Three spikes: as lumpy as a cache, a near and a far data centre."""
     spikes = Mixture((Part(0.4, Constant(0.1)), Part(0.35, Constant(0.5)), Part(0.25, Constant(2.0))))

@@ -32,6 +32,7 @@ def fitted(corpus):
     return fit_similarity(*corpus)
 
 
+@pytest.mark.slow
 def test_a_row_is_the_nearest_of_so_many_random_ones(corpus, fitted):
     """Against drawing them one by one, by the definition."""
     vectors, answer = corpus
@@ -54,6 +55,7 @@ def test_rows_that_too_few_phrases_have_are_left_out(fitted):
     assert list(fitted.other) == [1, 3, 10, 30, 100, 300, 1000]
 
 
+@pytest.mark.slow
 def test_the_same_seed_the_same_tables_and_another_seed_nearly(corpus, fitted):
     assert fit_similarity(*corpus).to_dict() == fitted.to_dict()
     other = fit_similarity(*corpus, seed=1)

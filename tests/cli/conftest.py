@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from command_line import invoke
+from typer.testing import Result
 
 SCENARIO = """\
 version: 1
@@ -54,12 +55,6 @@ def scenario(tmp_path: Path) -> Write:
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """``ask("run", "calm.yaml")`` in this process, with the test's directory as the current one."""
     monkeypatch.chdir(tmp_path)
-
-    def invoke(*words: object) -> Result:
-        from llmsim.cli.app import app
-
-        return CliRunner().invoke(app, [str(word) for word in words])
-
     return invoke
 
 

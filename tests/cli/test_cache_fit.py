@@ -21,6 +21,7 @@ def model(monkeypatch, corpus):
 QUICK = ("--streams", "2", "--requests", "500", "--capacity", "100", "--no-progress")
 
 
+@pytest.mark.slow
 def test_it_fits_and_writes(ask, corpus, tmp_path):
     file, out = write_csv(tmp_path / "log.csv", corpus[1]), tmp_path / "own.json"
     answer = ask("cache", "fit", file, "--out", out, "--no-check", "--no-progress")
@@ -45,6 +46,7 @@ def test_it_fits_says_how_well_and_writes(ask, corpus, tmp_path):
     assert "log.csv" in data["source"]
 
 
+@pytest.mark.slow
 def test_without_intents_it_says_what_cannot_be_known_and_writes_nothing(ask, corpus, tmp_path):
     file, out = write_csv(tmp_path / "log.csv", corpus[1], labelled=False), tmp_path / "own.json"
     answer = ask("cache", "fit", file, "--out", out, "--no-check", "--no-progress")

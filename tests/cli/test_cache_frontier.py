@@ -43,6 +43,7 @@ def test_the_answer(bot: Path, ask: Any) -> None:
     assert page["headline"].startswith(f"bot: threshold {best:.3g} for wrong < 20%")
 
 
+@pytest.mark.slow
 def test_what_is_written(bot: Path, ask: Any, tmp_path: Path) -> None:
     out = tmp_path / "there"
     ran = ask("cache", "frontier", bot, "--thresholds", "0.8,0.95", "--tolerance", "wrong < 20%", "--out", out, "-q")

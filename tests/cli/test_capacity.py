@@ -42,6 +42,7 @@ def test_the_answer(bucket: Path, ask: Any) -> None:
     assert "2x: FAIL (error_rate value < 10%)" in ran.stderr
 
 
+@pytest.mark.slow
 def test_quiet_is_one_line(bucket: Path, ask: Any) -> None:
     ran = ask("capacity", bucket, "--quiet", "--tolerance", "50%", "--json", "page.json")
     assert ran.exit_code == 0

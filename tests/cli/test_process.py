@@ -81,6 +81,7 @@ def _interrupt(process: subprocess.Popen[str], after: str) -> tuple[float, str, 
     return time.monotonic() - start, out, said + err
 
 
+@pytest.mark.slow
 def test_ctrl_c_shows_and_saves_what_there_is_and_ends_with_130(scenario: Any, spawn: Any, tmp_path: Path) -> None:
     scenario("long", duration="100h", replications=50)
     process = spawn("run", "long.yaml", "--out", "out", "--json", "-", "--jobs", 1)
@@ -150,6 +151,7 @@ def test_policies_of_ones_own_reach_worker_processes(own: Path, spawn: Any) -> N
     assert "policy 'broken' broke its contract" in err
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_error(scenario: Any, spawn: Any) -> None:
     scenario("calm")
     process = spawn("run", "calm.yaml")

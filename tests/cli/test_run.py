@@ -28,6 +28,7 @@ def test_exit_codes_of_verdicts(
     assert "The same again: llmsim run" in ran.stdout
 
 
+@pytest.mark.slow
 def test_several_files_count_as_the_worst(scenario: Any, ask: Any, tmp_path: Path) -> None:
     good, bad, unsure = scenario("good"), scenario("bad", error_rate="90%"), scenario("unsure", replications=2)
     assert ask("run", good, unsure).exit_code == 3
@@ -63,6 +64,7 @@ def test_several_files_are_an_array(scenario: Any, ask: Any, tmp_path: Path) -> 
     assert ran.stdout.splitlines()[0] == "✓ one: PASS"
 
 
+@pytest.mark.slow
 def test_the_replay_command_gives_the_same(scenario: Any, ask: Any) -> None:
     scenario("calm", error_rate="20%")
     first = json.loads(
@@ -132,6 +134,7 @@ def test_wrong_words_say_what_to_type(scenario: Any, ask: Any, words: tuple[str,
     assert "Traceback" not in ran.output
 
 
+@pytest.mark.slow
 def test_exports_and_the_bill(scenario: Any, ask: Any, tmp_path: Path) -> None:
     one = scenario("calm")
     ran = ask("run", one, "--otlp", "run.jsonl", "--prometheus", "run.prom", "--costs")

@@ -34,6 +34,7 @@ def test_json_is_one_object_and_nothing_else(ask, requests_csv):
     assert {fit["family"] for fit in found["gaps"]["fits"]} == {"exponential", "gamma", "weibull", "lognormal"}
 
 
+@pytest.mark.slow
 def test_a_window_a_rate_a_limit_a_file_and_a_picture(ask, requests_csv, tmp_path):
     picture, out = tmp_path / "p.png", tmp_path / "d.json"
     words = ("--from", "10s", "--to", "30s", "--rate", "2x", "--limit", "50", "--json", out, "--plot", picture)
@@ -58,7 +59,9 @@ def test_a_window_a_rate_a_limit_a_file_and_a_picture(ask, requests_csv, tmp_pat
         (("requests.csv", "--from", "20s", "--to", "10s"), "--to is not after --from"),
         (("requests.csv", "--rate", "0x"), "would stand still"),
         (("requests.csv", "--plot", "p.pdf"), "name it p.png"),
-        (("requests.csv", "--plot", "no/where.png"), "cannot be written"),
+        pytest.param(
+            ("requests.csv", "--plot", "no/where.png"), "cannot be written", marks=pytest.mark.slow
+        ),  # draws it
         (("requests.csv", "--json", "no/where.json"), "cannot be written"),
         (("bad.csv",), "bad.csv:3:1: input_tokens is 'x'"),
     ],

@@ -44,6 +44,7 @@ def test_two_runs(expected):
     assert ls.run(scenario(draws, hedge, ties)).event_hash == expected
 
 
+@pytest.mark.slow
 def test_another_seed_another_gateway_another_number_of_replications(expected):
     everything = scenario(draws, hedge, ties)
     others = [
@@ -60,6 +61,7 @@ def test_a_replication_does_not_depend_on_the_others():
     assert first.equals(one.requests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hash_seeds", [("0", "4242"), pytest.param(("1", "31337"), marks=pytest.mark.slow)])
 def test_other_processes_and_hash_seeds(expected, hash_seeds):
     processes = []
@@ -81,6 +83,7 @@ def test_inside_a_running_loop_as_in_a_notebook(expected):
     assert asyncio.run(cell()) == expected
 
 
+@pytest.mark.slow
 def test_in_threads_two_at_a_time(expected):
     found = []
 
@@ -97,6 +100,7 @@ def test_in_threads_two_at_a_time(expected):
     assert before == (gc.get_threshold(), sys.get_asyncgen_hooks(), asyncio.sleep.__code__)
 
 
+@pytest.mark.slow
 def test_chance_of_the_process_neither_matters_nor_is_touched(expected):
     random.seed(99)
     before = random.getstate()

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from distributions.families import all_families
+from examples import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -43,7 +44,7 @@ ENDS = [2.0**-53, 1 - 2.0**-53]
 U = np.concatenate([ENDS[:1], np.linspace(0.0005, 0.9995, 1999), ENDS[1:]])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @hard
 @given(all_families)
 def test_quantiles_rise_and_are_finite(distribution):
@@ -53,14 +54,14 @@ def test_quantiles_rise_and_are_finite(distribution):
     assert (np.diff(values) >= -1e-12 * values[1:]).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(all_families, st.lists(st.floats(1e-9, 1 - 1e-9), min_size=1, max_size=5))
 def test_a_draw_does_not_depend_on_the_others_in_its_block(distribution, uniforms):
     whole = distribution.quantile(np.array(uniforms))
     assert whole.tolist() == [float(distribution.quantile(np.array([u]))[0]) for u in uniforms]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @hard
 @given(all_families)
 def test_the_cdf_undoes_the_quantile(distribution):
@@ -72,7 +73,7 @@ def test_the_cdf_undoes_the_quantile(distribution):
     assert (np.diff(distribution.cdf(np.sort(values))) >= -1e-12).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @hard
 @given(all_families)
 def test_the_mean_is_the_integral_of_the_quantile(distribution):
@@ -83,7 +84,7 @@ def test_the_mean_is_the_integral_of_the_quantile(distribution):
     assert integral == pytest.approx(distribution.mean, rel=2e-3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @hard
 @given(all_families)
 def test_what_is_written_reads_back(distribution):

@@ -118,6 +118,7 @@ def test_time_that_never_passes_ends_by_budget(kind):
         simulate(main)
 
 
+@pytest.mark.slow
 def test_many_tasks_may_start_at_one_instant():
     async def main(loop):
         await asyncio.gather(*[asyncio.sleep(1) for _ in range(30_000)])

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from engine.jumping_loop import JumpingLoop, OrderlyLoop
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,7 +75,7 @@ def trace(loop, program):  # noqa: C901 - an interpreter
 
 
 @given(steps)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_programs_run_as_on_asyncios_own_loop(program):
     assert trace(SimLoop(), program) == trace(OrderlyLoop(), program)
 

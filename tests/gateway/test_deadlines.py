@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
+from examples import examples
 from gateway.policies.toys import JumpingLoop, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,7 +124,7 @@ def _ends_alike(implementation, program, cancels):
         assert not lane._queue
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @situations
 @pytest.mark.parametrize("implementation", [Ours, OneQueue])
 def test_any_program_ends_as_it_does_under_asyncio_timeout(implementation, program, cancels):

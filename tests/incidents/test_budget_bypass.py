@@ -81,6 +81,7 @@ def bypass(budget):
     )
 
 
+@pytest.mark.slow
 def test_a_paid_fallback_is_paid_by_the_same_budget():
     buggy, right = bypass(ChecksTheModelAskedFor()), bypass(Budget(limit=LIMIT_USD, per="user"))
     assert buggy.verdict == "FAIL"
@@ -98,6 +99,7 @@ def overshoot(budget):
     return ls.run(scenario(budget, providers=upstreams, base_rate=10.0))
 
 
+@pytest.mark.slow
 def test_what_is_under_way_counts():
     buggy, right = overshoot(AddsUpAfterwards()), overshoot(Budget(limit=LIMIT_USD, per="user"))
     assert buggy.verdict == "FAIL"

@@ -7,6 +7,8 @@ under the library's policies (it passes).
 import dataclasses
 import math
 
+import pytest
+
 import llmsim as ls
 from llmsim.errors import CircuitOpen, GatewayError, RateLimited, ServerError
 from llmsim.gateway.policies import Cooldown
@@ -71,6 +73,7 @@ class KeepsTheFirstDeadline:
         return cooled(failed)(run)
 
 
+@pytest.mark.slow
 def test_cooling_again_keeps_the_first_shorter_deadline():
     """Half of the calls are told at once to come back in 1 s, the other half after a second to come back in 60 s."""
     scenario = {
@@ -117,6 +120,7 @@ class CountsWhatItForgets:
         return cooled(failed)(run)
 
 
+@pytest.mark.slow
 def test_failures_that_come_slowly_are_never_enough():
     scenario = {
         **EVERY_FIVE_SECONDS,
@@ -154,6 +158,7 @@ class LooksEveryTenSeconds:
         return handle
 
 
+@pytest.mark.slow
 def test_a_cooldown_that_is_looked_up_now_and_then():
     scenario = {
         **EVERY_FIVE_SECONDS,
@@ -217,6 +222,7 @@ class AllComeBackAtOnce:
         return cooled(failed)(run)
 
 
+@pytest.mark.slow
 def test_the_stampede_after_a_recovery():
     """After an outage of 10 s the upstream is cold: three of its 8 slots for 15 s, and 15 requests a second need six.
 
@@ -258,6 +264,7 @@ async def five_attempts_at_the_same_place(request, call_next):
     return await call_next(request.to("a"))
 
 
+@pytest.mark.slow
 def test_stuck_on_a_provider_at_its_hard_limit():
     scenario = {
         "clock": {"duration": "30s", "drain": "10s"},

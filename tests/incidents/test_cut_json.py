@@ -7,6 +7,8 @@ In the lab the reader of a simulated answer notices (`llmsim.traffic.workload.us
 
 import json
 
+import pytest
+
 import llmsim as ls
 from llmsim.distributions import Lognormal
 from llmsim.gateway.policies import MaxTokens, StructuredOutput
@@ -46,6 +48,7 @@ def run(*policies):
 CAP = MaxTokens(cap=60)  # a good quarter of the answers are longer
 
 
+@pytest.mark.slow
 def test_half_an_answer_is_not_an_answer():
     buggy = run(repairs_whatever_comes, CAP)
     assert buggy.verdict == "FAIL"

@@ -1,5 +1,6 @@
 """Who is asked when the first one will not have it."""
 
+import pytest
 from incidents.judging import judged
 
 import llmsim as ls
@@ -69,6 +70,7 @@ async def next_priority_when_unreachable(request, call_next):
         return await call_next(request.to("second"))
 
 
+@pytest.mark.slow
 def test_a_429_that_does_not_move_to_the_next_priority():
     red = judged(LIMITED, [next_priority_when_unreachable])
     assert red.verdict == "FAIL"
@@ -102,6 +104,7 @@ async def rotates_within_max_retries(request, call_next):
     raise last
 
 
+@pytest.mark.slow
 def test_a_rotation_that_ends_before_the_keys_do():
     red = judged(KEYS, [rotates_within_max_retries])
     green = judged(KEYS, [Fallback(), Routing(strategy="weighted")])

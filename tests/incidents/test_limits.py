@@ -73,6 +73,7 @@ def _most_in_a_minute(result, tenant):
     return most
 
 
+@pytest.mark.slow
 def test_tokens_counted_after_the_response_do_not_limit_concurrent_requests():
     red = judged(TWO_TEAMS, [CountsAfterTheResponse(tokens_per_minute=600)])
     green = judged(TWO_TEAMS, [RateLimit(tokens=10.0, per="tenant", burst=20.0, expected_output=20)])
@@ -152,6 +153,7 @@ class LimitWithoutAWord:
         return handle
 
 
+@pytest.mark.slow
 def test_a_429_of_the_gateways_own_says_when_to_come_back():
     """12 a minute on average, 20 a minute allowed, two at once: nobody need fail, if he knows when to come."""
     limit = RateLimit(requests=20 / 60, burst=6.0)
@@ -198,6 +200,7 @@ class UsageBasedRouting:
         return handle
 
 
+@pytest.mark.slow
 def test_when_all_deployments_are_full_it_waits_as_long_as_that_takes():
     """The library's parts: a limit per deployment that tells when, a fallback that passes the soonest on, a retry."""
     red = judged(DEPLOYMENTS, [UsageBasedRouting()])

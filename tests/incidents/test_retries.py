@@ -51,6 +51,7 @@ def retries(attempts):
     return loop
 
 
+@pytest.mark.slow
 def test_three_layers_of_retries_multiply():
     result = run(MULTIPLIED, retries(3), retries(3), retries(5))
     assert red(result) == {"retry_amplification"}
@@ -89,6 +90,7 @@ async def waits_exactly_as_told(request, call_next):
     return await call_next(request)
 
 
+@pytest.mark.slow
 def test_a_retry_after_without_jitter_makes_a_herd():
     result = run(HERD, waits_exactly_as_told)
     assert red(result) == {"error_rate"}
@@ -156,6 +158,7 @@ slo: {ttft: ["p(95) < 2s"], error_rate: ["value < 1%"]}
 """
 
 
+@pytest.mark.slow
 def test_a_large_retry_after_must_not_delay_the_fallback():
     fallback = ls.Fallback(order=("openai", "anthropic"))
     result = run(COOLDOWN, fallback, waits_as_long_as_told)

@@ -6,6 +6,7 @@ the transcript again, with one more error in it, so the bill grows with the squa
 """
 
 import polars as pl
+import pytest
 
 import llmsim as ls
 from llmsim.errors import Rejected
@@ -56,6 +57,7 @@ def run(*policies):
     return ls.run(ls.load(SCENARIO).with_gateway(list(policies)))
 
 
+@pytest.mark.slow
 def test_a_loop_is_known_by_what_is_new_in_it():
     buggy, right = run(ComparesWholePrompts()), run(RunawayGuard())
     verdicts = {line.objective.metric: line.verdict for line in buggy.slo}

@@ -113,6 +113,7 @@ async def forwards_what_came_and_closes(request, call_next):
     return whole("".join(parts), response)
 
 
+@pytest.mark.slow
 def test_a_cut_stream_that_is_passed_on_as_a_clean_one():
     red = judged(CUT, [application, forwards_what_came_and_closes])
     assert red.verdict == "FAIL"

@@ -65,6 +65,7 @@ def test_one_test_a_line(folder: Path, pytester: pytest.Pytester) -> None:
     assert told.keys() == {"seed", "replications", "measured", "interval", "verdict"}
 
 
+@pytest.mark.slow
 def test_ones_own_gateway_and_options(folder: Path, pytester: pytest.Pytester) -> None:
     write(folder / "bad.scenario.yaml", "90%")
     pytester.makepyfile(

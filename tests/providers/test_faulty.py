@@ -212,6 +212,7 @@ def test_the_slot_of_a_broken_stream_is_free():
 # -- several at once ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_fault_that_stalls_some_and_breaks_others_does_each_to_its_own_share():
     stall, cut = Stall(after_tokens=1, percentage=0.5, time=Constant(50.0)), StreamBreak(after_tokens=2, percentage=0.1)
     for faults in ([_fault(stall=stall, break_=cut)], [_fault("a", stall=stall), _fault("b", break_=cut)]):

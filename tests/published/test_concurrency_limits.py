@@ -185,6 +185,7 @@ def test_each_limit_on_netflix_example(name):
         assert limit.max() < 40
 
 
+@pytest.mark.slow
 def test_the_limits_in_one_picture():
     results = {name: _simulated(limit, 3.0, 0)[1] for name, limit in LIMITS.items()}
     picture = plot_limits(results)

@@ -70,7 +70,12 @@ def formula(k, wanted, seed, seconds, accepted_per_s):
     return recent.mean()
 
 
-@pytest.mark.parametrize(("k", "wanted"), [(2.0, 40.0), pytest.param(2.0, 15.0, marks=pytest.mark.slow), (1.1, 20.0)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("k", "wanted"), [pytest.param(2.0, 40.0, marks=SLOW), pytest.param(2.0, 15.0, marks=SLOW), (1.1, 20.0)]
+)
 def test_the_share_refused_is_the_formulas(k, wanted):
     accepted = 10.0
     throttle = AdaptiveThrottling(k=k, minimum_requests=0)
@@ -95,6 +100,7 @@ def test_below_the_overload_nothing_is_refused_and_the_upstream_is_hardly_refusi
     assert not is_rejected(found).any()
 
 
+@pytest.mark.slow
 def test_k_is_the_calls_sent_for_each_accepted():
     sent = tables((), accepting(10.0), rate=60.0, seconds=150.0, upstream=(AdaptiveThrottling(k=2.0),))["attempts"]
     late = sent["start_s"].values > 60.0

@@ -63,6 +63,7 @@ class Found:
         return (np.quantile(self.times, 1 - p) - tail(p)) / standard_error(p, self.count)
 
 
+@pytest.mark.slow
 def test_after_a_fixed_delay():
     found = Found((Hedge(after=D, budget=None),), 5_000)
     assert abs(found.extra - 0.05) <= 4 * math.sqrt(0.05 * 0.95 / found.count)

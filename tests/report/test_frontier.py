@@ -239,6 +239,7 @@ def test_the_claim(bot):
     assert text.count("✓") >= 1
 
 
+@pytest.mark.slow
 def test_what_nobody_can_tell_is_unknown_and_at_worst_wrong(bot):
     found = made(bot, [40, 3, 0, 0])
     low, high, *strict = found.points
@@ -357,6 +358,7 @@ def test_thresholds_as_written():
 # -- pictures -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ttls", [(10.0, 60.0, INF), pytest.param((), marks=SLOW)])
 def test_the_picture(bot, ttls):
     picture = frontier(bot, thresholds=FEW, replications=1, ttls=ttls).plot()

@@ -68,6 +68,7 @@ def test_over_all_metrics_one_in_twenty_at_most_is_called_changed_by_chance():
     assert called <= 33
 
 
+@pytest.mark.slow
 def test_of_results():
     calm = Result(scenario(), [spike(number, failing=0.0) for number in range(10)])
     storm = Result(scenario(), [spike(number, failing=0.9) for number in range(10)])

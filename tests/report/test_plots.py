@@ -55,6 +55,7 @@ def test_pictures_can_be_drawn_into_axes_of_ones_own(day, kind):
     assert ax.has_data()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "one",
     [
@@ -85,6 +86,7 @@ def test_odd_results_have_pictures_too(one):
     assert one().plot.timeline().png(dpi=30)  # it has the panels of all others
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "runs",
     [
@@ -150,6 +152,7 @@ def test_the_ground_is_transparent(day):
     assert image.getpixel((1, 1))[3] == 0
 
 
+@pytest.mark.slow
 def test_equal_results_have_equal_pictures(day):
     assert day.plot.outcomes().png() == result(3).plot.outcomes().png()
 
@@ -174,6 +177,7 @@ def test_nothing_to_pay(one):
     assert one.plot.cost().png(dpi=30)
 
 
+@pytest.mark.slow
 def test_keys_beyond_the_colours_are_taken_together(day):
     labels = [text.get_text() for text in day.plot.tokens("user").axes[0].get_legend().get_texts()]
     assert len(labels) == 7
@@ -200,6 +204,7 @@ def test_nothing_stands_on_anything_else(day, kind):
         assert all(low[1] <= high[0] + 1 for low, high in pairwise(inside)), kind
 
 
+@pytest.mark.slow
 def test_matplotlib_waits_for_the_first_picture():
     code = "import sys, llmsim.report.result, llmsim.report.plots; assert 'matplotlib' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -15,6 +15,7 @@ def trace(count=400, known=True):
     return Trace.of(np.cumsum(RNG.exponential(0.2, count)), *tokens, name="some.csv")
 
 
+@pytest.mark.slow
 def test_rate_gaps_and_lengths_with_their_fits():
     one = trace()
     picture = trace_picture(one, describe(one))

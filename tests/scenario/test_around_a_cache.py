@@ -199,6 +199,7 @@ def test_an_outdated_answer_is_told_from_one_to_another_question():
     assert "% outdated" in str(result)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not BAND, reason="the policy has no verify_below yet")
 def test_a_verifier_in_the_band_removes_most_wrong_answers_at_a_stated_cost():
     judge = {"accept_right": "95%", "accept_wrong": "10%", "latency": "600ms", "price": "$0.0002"}
@@ -253,6 +254,7 @@ def test_an_outage_is_the_models_load_and_nobodys_error(backend):
     )
 
 
+@pytest.mark.slow
 def test_a_store_that_comes_back_empty_is_filled_again_at_the_models_cost():
     found = run([cache(backend="redis")], traffic=POPULAR, faults=fault(outage=True))
     empty = run([cache(backend="redis")], traffic=POPULAR, faults=fault(outage=True, lose_state=True))

@@ -143,6 +143,7 @@ def test_paths_that_are_no_files(path: str, message: str) -> None:
         load_scenario(SHIPPED / path)
 
 
+@pytest.mark.slow
 def test_specs_and_objectives_do_not_need_the_heavy_libraries() -> None:
     code = (
         "import sys, llmsim.scenario.spec, llmsim.scenario.objectives, llmsim.gateway.registry as r; r.policy_kinds();"

@@ -4,9 +4,8 @@ import json
 from typing import Annotated
 
 import pytest
-from typer.testing import CliRunner
+from command_line import invoke
 
-from llmsim.cli.app import app
 from llmsim.gateway.policies import Retry
 from llmsim.scenario.policy_pages import policy_page, policy_pages, written
 from llmsim.units import DURATION, RATIO
@@ -50,13 +49,12 @@ def test_values_are_written_with_their_unit(value, annotation, text):
 
 
 def test_the_command_lists_shows_and_says_what_is_unknown():
-    run = CliRunner().invoke
-    listed = run(app, ["policies"]).stdout
+    listed = invoke("policies").stdout
     assert {line.split()[0] for line in listed.splitlines() if line} >= {page.kind for page in PAGES}
-    page = run(app, ["policies", "retry"]).stdout
+    page = invoke("policies", "retry").stdout
     assert "max_attempts (default 3)" in page
     assert "In Python: llmsim.gateway.policies.Retry" in page
-    assert json.loads(run(app, ["policies", "retry", "--json"]).stdout)[0]["kind"] == "retry"
-    unknown = run(app, ["policies", "retyr"])
+    assert json.loads(invoke("policies", "retry", "--json").stdout)[0]["kind"] == "retry"
+    unknown = invoke("policies", "retyr")
     assert unknown.exit_code == 2
     assert "Did you mean 'retry'?" in unknown.stderr

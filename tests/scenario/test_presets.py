@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from command_line import invoke
 from schema import validator
-from typer.testing import CliRunner
 
 import llmsim as ls
-from llmsim.cli.app import app
 from llmsim.errors import ScenarioError
 from llmsim.gateway.presets import preset, preset_names, read_preset
 from llmsim.scenario.load import load_scenario, parse_scenario
@@ -179,17 +178,17 @@ class TestValues:
 
 class TestCommand:
     def test_lists_all(self):
-        text = CliRunner().invoke(app, ["presets"]).output
+        text = invoke("presets").output
         assert all(name in text for name in preset_names())
 
     @pytest.mark.parametrize("name", preset_names())
     def test_shows_one_ready_to_paste(self, name):
-        shown = CliRunner().invoke(app, ["presets", name]).output
+        shown = invoke("presets", name).output
         pasted = parse_scenario(TEXT.partition("gateway:")[0] + shown)
         assert replace(pasted.gateway, preset=name) == preset(name)
         assert max(map(len, shown.splitlines())) <= 125
 
     def test_names_the_nearest(self):
-        result = CliRunner().invoke(app, ["presets", "envoi"])
+        result = invoke("presets", "envoi")
         assert result.exit_code == 2
         assert "did you mean 'envoy'?" in result.stderr

@@ -40,7 +40,7 @@ def scenario(file, policy, **topics):
 
 
 @pytest.mark.parametrize("order", ["zipf", "file"])
-@pytest.mark.parametrize("threshold", [0.75, 0.9])
+@pytest.mark.parametrize("threshold", [pytest.param(0.75, marks=pytest.mark.slow), 0.9])
 def test_a_run_hits_what_the_oracle_hits(tmp_path, corpus, threshold, order):
     vectors, answer = corpus
     file = write_csv(tmp_path / "log.csv", answer)
@@ -58,6 +58,7 @@ def test_a_run_hits_what_the_oracle_hits(tmp_path, corpus, threshold, order):
     assert result.metrics["false_hit_rate"] == pytest.approx(oracle.wrong / len(requests))
 
 
+@pytest.mark.slow
 def test_without_intents_nobody_knows_what_was_wrong(tmp_path, corpus):
     file = write_csv(tmp_path / "log.csv", corpus[1], labelled=False)
     result = llmsim.run(scenario(file, {"semantic_cache": {"threshold": 0.75}}))
@@ -80,7 +81,7 @@ def test_without_intents_nobody_knows_what_was_wrong(tmp_path, corpus):
     assert strict.metrics["false_hit_rate"] == 0
 
 
-@pytest.mark.parametrize("threshold", [0.75, 0.9])
+@pytest.mark.parametrize("threshold", [0.75, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_the_frontier_of_prompts_is_that_of_whole_runs(tmp_path, corpus, threshold):
     file = write_csv(tmp_path / "log.csv", corpus[1])
     loaded = llmsim.load(scenario(file, {"semantic_cache": {"threshold": threshold, "capacity": 100}}))
@@ -92,6 +93,7 @@ def test_the_frontier_of_prompts_is_that_of_whole_runs(tmp_path, corpus, thresho
     assert one.hits > one.exact
 
 
+@pytest.mark.slow
 def test_without_intents_the_frontier_does_not_know_either(tmp_path, corpus):
     file = write_csv(tmp_path / "log.csv", corpus[1], labelled=False)
     found = frontier(llmsim.load(scenario(file, {"semantic_cache": {}})), thresholds=(0.75, 1.0), ttls=())

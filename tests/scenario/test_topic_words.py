@@ -169,6 +169,7 @@ def test_questions_with_one_meaning_can_have_each_others_answers():
     assert shared["false_hit"].sum() < semantic[1] / 4
 
 
+@pytest.mark.slow
 def test_traps_are_answered_wrongly_when_they_are_near_enough():
     topics = {"zipf": {"unique": 20, "s": 0.0}, "paraphrases": "0%", "traps": "10%"}
     scenario = load(topics, SEMANTIC)

@@ -325,10 +325,10 @@ def test_so_it_has_with_little_room_and_a_short_life():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"thresholds": {"json": 0.97}},
+        pytest.param({"thresholds": {"json": 0.97}}, marks=SLOW),
         {"capacity": 60, "eviction": "lfu"},
         pytest.param({"capacity": 60, "eviction": "cost"}, marks=SLOW),
-        {"capacity_bytes": 12_000.0},
+        pytest.param({"capacity_bytes": 12_000.0}, marks=SLOW),
         pytest.param({"ttl": 20.0, "ttl_from": "used"}, marks=SLOW),
         {"backend": "redis"},
     ],

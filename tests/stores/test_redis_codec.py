@@ -68,6 +68,7 @@ def test_a_key_that_is_none_is_refused(value):
         canonical(value)
 
 
+@pytest.mark.slow
 def test_names_are_the_same_in_every_process():
     code = "from llmsim.stores.redis_codec import *; print(digest(canonical(('a', None, 0.1, ('é', 3)))))"
     seen = {

@@ -9,6 +9,7 @@ import random
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores.redis_server import RedisServer, needs_redis
@@ -112,7 +113,7 @@ def steps(draw):
     ]
 
 
-few = settings(max_examples=40)
+few = settings(max_examples=examples(40))
 
 
 @pytest.fixture(scope="module")

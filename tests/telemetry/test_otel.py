@@ -209,6 +209,7 @@ def test_a_value_on_a_bound_is_in_the_bucket_below_it():
     assert counts[-1] == 1
 
 
+@pytest.mark.slow
 def test_equal_results_give_equal_bytes(day, tmp_path):
     again = result(2, rate=4.0)
     for name in ("to_otlp", "to_prometheus"):

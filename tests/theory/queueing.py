@@ -35,6 +35,12 @@ def mmck(c: int, k: int, load: float) -> np.ndarray:
     return np.array(weights) / sum(weights)
 
 
+def lindley(arrival: np.ndarray, service: np.ndarray) -> np.ndarray:
+    """Waits at one server, first come first served and empty at first: W' = max(0, W + S − T). Shapes ``(n,)``."""
+    walk = np.concatenate([[0.0], np.cumsum(service[:-1] - np.diff(arrival))])
+    return walk - np.minimum.accumulate(walk)
+
+
 class Estimate(NamedTuple):
     """A mean over independent replications."""
 
@@ -50,6 +56,9 @@ class Estimate(NamedTuple):
     def controlled(cls, values: np.ndarray, controls: np.ndarray, expected: np.ndarray) -> Estimate:
         """With control variates: regressed on quantities whose means are known, taken where those have their means.
 
+        The error allows for a scatter that grows with the controls, as that of waits does
+        (HC3; MacKinnon & White 1985).
+
         Parameters
         ----------
         values
@@ -60,9 +69,9 @@ class Estimate(NamedTuple):
         design = np.column_stack([np.ones(len(values)), controls - expected])
         coefficients, *_ = np.linalg.lstsq(design, values, rcond=None)
         rest = values - design @ coefficients
-        variance = rest @ rest / (len(values) - design.shape[1])
-        covariance = variance * np.linalg.inv(design.T @ design)
-        return cls(float(coefficients[0]), math.sqrt(covariance[0, 0]))
+        weights = np.linalg.inv(design.T @ design) @ design.T
+        leverage = np.einsum("ij,ji->i", design, weights)
+        return cls(float(coefficients[0]), math.sqrt(np.sum((weights[0] * rest / (1 - leverage)) ** 2)))
 
     def z(self, expected: float) -> float:
         """How many standard errors it is off."""

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
@@ -83,7 +84,7 @@ def _there_and_back(stages, until):
     assert np.all(np.diff(shape.at(np.linspace(0, mass, 50))) >= 0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @shapes
 def test_at_inverts_expected(stages, until):
     _there_and_back(stages, until)

@@ -6,6 +6,7 @@ from itertools import takewhile
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -168,7 +169,7 @@ def test_a_session_keeps_the_lengths_of_the_day_it_began():
 lengths = st.integers(1, 40)
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=examples(70), deadline=None)
 @given(
     st.data(),
     st.lists(st.one_of(st.integers(0, 60), st.none()), min_size=1, max_size=9),

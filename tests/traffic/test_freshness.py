@@ -24,7 +24,9 @@ def moments(renewals, answer, until_s):
     return found[::-1]
 
 
-@pytest.mark.parametrize("every", [Constant(HOUR), Exponential(HOUR), Uniform(0.5 * HOUR, 1.5 * HOUR)])
+@pytest.mark.parametrize(
+    "every", [Constant(HOUR), pytest.param(Exponential(HOUR), marks=pytest.mark.slow), Uniform(0.5 * HOUR, 1.5 * HOUR)]
+)
 def test_answers_change_as_often_as_is_said_from_the_first_moment_on(every):
     """A process in equilibrium: in any window as many changes as its length has means, also in the first."""
     renewals, answers = Renewals(every, Luck(3)), 3000

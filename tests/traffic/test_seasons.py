@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,7 +75,7 @@ def test_the_clock_says_when_it_begins_and_warm_up_comes_before(warm_up):
         assert rate_at(saturday, warm_up + at) == pytest.approx(rate_at(week, there), rel=3e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     hours=st.lists(st.floats(0.0, 5.0), min_size=24, max_size=24).filter(lambda one: sum(one) > 1),
     weekend=st.floats(0.0, 3.0),

@@ -118,6 +118,7 @@ def test_a_suggestion_can_be_read_by_a_scenario():
         assert parse_scenario(text).traffic.base_rate == 4.0
 
 
+@pytest.mark.slow
 def test_hours_of_the_day_are_seen_from_two_days_on():
     from llmsim.traffic.seasons import Diurnal
 

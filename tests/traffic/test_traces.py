@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -175,7 +176,7 @@ def _made(times, span_s=None, **more):
     return trace if span_s is None else Trace(**{**vars(trace), "span_s": span_s})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     times=st.lists(st.floats(0, 1000), min_size=2, max_size=60),
     at=st.floats(1, 900),

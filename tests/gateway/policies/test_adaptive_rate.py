@@ -2,6 +2,7 @@ import asyncio
 import itertools
 
 import pytest
+from examples import examples
 from gateway.policies.toys import Toy, World, ask, chain, outcome, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,7 +139,7 @@ def test_who_waits_goes_sooner_once_an_answer_raises_the_rate():
     assert provider.times[2] == pytest.approx(1.5 + 0.25 / 1.35)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(st.floats(0, 8) | st.sampled_from([2.0, 4.0, 6.0]), min_size=1, max_size=6))
 def test_who_goes_away_while_waiting_leaves_the_turn_to_the_next(cancels):
     provider, world, limits = throttled_once(), World(), []

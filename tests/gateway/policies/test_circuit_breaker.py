@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+from examples import examples
 from gateway.policies.toys import Toy, World, ask, chain, outcome, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -176,7 +177,7 @@ def test_a_caller_without_patience_is_no_failure():
     run(main())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 2.5), st.booleans()), min_size=2, max_size=8))
 def test_cancelled_probes_give_their_permits_back(cancels):
     async def main():

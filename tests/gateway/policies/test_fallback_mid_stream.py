@@ -4,6 +4,7 @@ import asyncio
 import gc
 
 import pytest
+from examples import examples
 from gateway.policies.toys import Toy, ask
 from gateway.site import Site, play
 from hypothesis import given, settings
@@ -291,7 +292,7 @@ SCRIPTS = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     scripts=SCRIPTS,
     mode=st.sampled_from(["error", "restart", "continue"]),

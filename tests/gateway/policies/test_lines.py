@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 
 import pytest
+from examples import examples
 from gateway.policies.toys import Toy, World, ask, levels, outcome, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,7 +65,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("name", SPECS)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(callers)
 def test_whatever_is_cancelled_when_nothing_stays_behind(name, program):
     async def main():

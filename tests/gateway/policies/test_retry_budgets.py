@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from examples import examples
 from gateway.policies.toys import Toy, World, ask, chain, outcome, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -152,7 +153,7 @@ def test_what_one_budget_refuses_the_others_have_not_paid_for():
     assert (bench.budgets.quota.level, bench.budgets.active.retries, bench.budgets.active.active) == (500, 0, 0)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     st.lists(st.sampled_from(["ok", "fail", "cut"]), min_size=1, max_size=4),
     st.floats(0, 6),

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from examples import examples
 from gateway.policies.toys import Toy, ask
 from gateway.site import Site, play
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ ITEMS = st.sampled_from([0.0, 5.0, ServerError(), ["nonsense"], ['{"answer": "y'
 SCHEMA = '{"type": "object", "required": ["answer"]}'
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(ITEMS, min_size=1, max_size=6),
     st.lists(ITEMS, min_size=1, max_size=6),

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from examples import examples
 from gateway.policies.toys import JumpingLoop, Toy, World, ask, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -148,7 +149,7 @@ def _leaves_nothing(scripts, crowd, hedged, upstream):
     run(everything(scripts, crowd, policies, tuple(upstream)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @situations
 def test_nothing_stays_behind(scripts, crowd, hedged, upstream):
     _leaves_nothing(scripts, crowd, hedged, upstream)
@@ -161,7 +162,7 @@ def test_nothing_stays_behind_in_many_cases(scripts, crowd, hedged, upstream):
     _leaves_nothing(scripts, crowd, hedged, upstream)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.tuples(st.lists(items, min_size=1, max_size=8), st.lists(items, min_size=1, max_size=8)), callers)
 def test_the_simulation_does_what_asyncio_does(scripts, crowd):
     histories = []

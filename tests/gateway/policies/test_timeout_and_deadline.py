@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+from examples import examples
 from gateway.policies.toys import Toy, World, ask, chain, outcome, run
 from gateway.site import Site
 from hypothesis import given, settings
@@ -128,7 +129,7 @@ def test_an_answer_that_was_begun_survives_the_limit_on_its_beginning():
     assert (text, seconds) == ("abcdefgh", 40.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.floats(0, 3), st.floats(0.5, 2.5), st.floats(0.5, 2.5), st.floats(0.1, 3))
 def test_cancelling_at_any_time_leaves_nothing(when, ttft, deadline, answer):
     world, provider = World(), Toy(answer)

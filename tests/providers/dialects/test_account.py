@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +52,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(accounts(), STEPS)
 def test_no_level_is_ever_above_its_capacity_and_only_actual_use_leaves_a_debt(account, steps):
     now, flying = 0.0, []
@@ -84,7 +85,7 @@ def test_no_level_is_ever_above_its_capacity_and_only_actual_use_leaves_a_debt(a
             assert level <= meter.capacity + 1e-9
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.sampled_from(["openai", "anthropic", "bedrock", "groq", "generic"]),
     st.floats(0.5, 5),
@@ -108,7 +109,7 @@ def test_buckets_never_let_through_more_than_they_held_and_what_flowed_in(name, 
             assert taken <= rate * 60 * (60 + span) + 1e-5
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.sampled_from(["azure", "gemini"]),
     st.integers(1, 40),
@@ -129,7 +130,7 @@ def test_windows_never_let_through_more_than_their_number(name, number, epoch_s,
     assert sum(let_in.values()) >= min(len(pauses), number), "and the first so many get in"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(accounts(), st.just(0.0) | st.floats(1e-9, 1), st.floats(0, 500))
 def test_a_cut_scales_what_there_is_and_restoring_gives_back_only_with_time(account, multiplier, now):
     before = [(meter.capacity, meter.rate_per_s) for meter in account.meters]

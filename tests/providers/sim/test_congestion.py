@@ -33,7 +33,7 @@ TOTAL = {"openai-2024-04": 0.366, "anthropic-2024-04": 0.382, "fireworks-2024-04
 @pytest.mark.parametrize(
     ("preset", "spearman", "day_to_day"),
     [
-        ("openai-2024-04", 0.32, (0.2, 0.5)),
+        pytest.param("openai-2024-04", 0.32, (0.2, 0.5), marks=pytest.mark.slow),
         pytest.param("anthropic-2024-04", 0.48, (0.2, 0.5), marks=pytest.mark.slow),
         pytest.param("fireworks-2024-04", 0.48, (0.2, 0.5), marks=pytest.mark.slow),
         ("groq-2024-04", 0.23, (-0.06, 0.06)),

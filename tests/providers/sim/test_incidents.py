@@ -77,6 +77,7 @@ def test_2000_durations_and_gaps_are_those_of_the_published_laws(preset):
     assert _distance(durations, lambda x: ndtr(np.log(x / median_s) / sigma)) < 0.05
 
 
+@pytest.mark.slow
 @presets
 def test_incident_minutes_add_up_to_the_published_availability(preset):
     """Within 3 standard errors over 200 years, by the weights of status pages and by the error rates that come out."""

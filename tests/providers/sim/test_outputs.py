@@ -140,6 +140,7 @@ def test_unusable_json_is_a_failure_at_the_rate_of_the_prompts_style():
         assert shares["ok"] + shares["bad_output"] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_policy_that_repairs_the_answer_saves_it():
     @ls.policy
     async def unfence(request, call_next):

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from providers.sim.bench import play
@@ -60,7 +61,7 @@ def test_a_refused_call_says_how_long_and_gets_in_then_and_not_before():
     assert _words(limit, after)[2] == "ok"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     rate=st.floats(0.05, 5e4),
     window=st.floats(0.5, 60),
@@ -83,7 +84,7 @@ def test_retry_after_honoured_exactly_always_gets_in(rate, window, start, shares
         assert not isinstance(account.admit(amount, 0, 0, now), Refused)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     rate=st.floats(0.5, 50),
     window=st.floats(1, 20),
@@ -174,9 +175,12 @@ def test_errors_and_full_queues_are_not_charged():
 def test_share_of_errors_and_their_answer_time():
     count = 2000
 
-    def script(bench):
-        for number in range(count):
+    def script(bench, calls=count):
+        for number in range(calls):
             bench.go(number)
+
+    def few(bench):
+        script(bench, 200)
 
     seen = play(
         SimProvider(ttft=Constant(1.0), answer_time=Constant(0.07), errors=ErrorRates(server_error=0.3)), script
@@ -185,7 +189,7 @@ def test_share_of_errors_and_their_answer_time():
     assert abs(len(failed) / count - 0.3) < 4 * math.sqrt(0.3 * 0.7 / count)
     assert {visit.end_s for visit in failed} == {0.07}
     assert {visit.error.status for visit in failed} == {500}
-    nothing = play(SimProvider(ttft=Constant(1.0)), script)
+    nothing = play(SimProvider(ttft=Constant(1.0)), few)
     assert {visit.word for visit in nothing} == {"ok"}
-    everything = play(SimProvider(errors=ErrorRates(server_error=1.0)), script)
+    everything = play(SimProvider(errors=ErrorRates(server_error=1.0)), few)
     assert {visit.word for visit in everything} == {"server_error"}

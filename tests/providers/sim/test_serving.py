@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from providers.sim.serving_oracle import SMALL, Oracle
@@ -127,7 +128,7 @@ def _agrees(spec, on_cancel, actions, woken):
 _TICKING = Serving(slots=1, prefill_step=0.0, prefill_token=_TICK, decode_sequence=_TICK, batch_tokens=2)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(specs(), st.sampled_from(["free", "finish_prefill", "continue"]), scripts(), st.booleans())
 @example(  # it gets its slot and leaves at one instant: its prefill has not begun
     _TICKING, "finish_prefill", [(0.0, "arrive", 0, 1), (0.0, "arrive", 0, 1), (0.0, "cancel", 0)], True
@@ -137,7 +138,7 @@ def test_jumping_over_steps_is_exactly_taking_them(spec, on_cancel, actions, wok
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=3_000, deadline=None)
 @given(specs(), st.sampled_from(["free", "finish_prefill", "continue"]), scripts(), st.booleans())
 def test_jumping_over_steps_is_exactly_taking_them_in_many_cases(spec, on_cancel, actions, woken):
     _agrees(spec, on_cancel, actions, woken)

@@ -223,6 +223,7 @@ def test_congestion_multiplies_times_by_what_its_process_says(part):
     assert max(expected) / min(expected) > 1.5
 
 
+@pytest.mark.slow
 def test_incidents_come_by_chance_differ_by_replication_and_are_recorded():
     incidents = Incidents(
         preset="openai-api-2021-2024",
