@@ -25,7 +25,23 @@ Tree = Any
 Place = tuple[str | int, ...]
 
 #: In place of a number, be it with a unit or without.
-NUMBERS = ("0", "-1", "1", "2", "3.7", "1e-9", "1e3", "1e6", "1e9", "1e12", "1e30", "1e308", "1e400", str(2**63), "9" * 400)
+NUMBERS = (
+    "0",
+    "-1",
+    "1",
+    "2",
+    "3.7",
+    "1e-9",
+    "1e3",
+    "1e6",
+    "1e9",
+    "1e12",
+    "1e30",
+    "1e308",
+    "1e400",
+    str(2**63),
+    "9" * 400,
+)
 FACTORS = (0.001, 0.1, 0.5, 2, 10, 1000, 1e6)
 UNITS = ("", "s", "ms", "us", "h", "d", "%", "x", "/s", "/min", "k", "M", "G", "/Mtok", "tok", "GB", "kib", "€", " s s")
 WORDS: tuple[Any, ...] = (
@@ -146,14 +162,33 @@ def _rename(tree: Tree, _: list[Tree], luck: random.Random) -> None:
     if place:
         inside = _get(tree, place)
         key = luck.choice(list(inside))
-        name = luck.choice((key[:-1], key + "s", key.upper(), "", "<<", "__init__", "at", "name", "limit", "é", "a b", None, 3, "x" * 500))
+        name = luck.choice(
+            (
+                key[:-1],
+                key + "s",
+                key.upper(),
+                "",
+                "<<",
+                "__init__",
+                "at",
+                "name",
+                "limit",
+                "é",
+                "a b",
+                None,
+                3,
+                "x" * 500,
+            )
+        )
         value = inside.pop(key)
         inside[name] = value
 
 
 def _number(tree: Tree, _: list[Tree], luck: random.Random) -> None:
     """Another number in place of one, with its unit."""
-    place = _one(tree, luck, lambda value: isinstance(value, int | float | str) and re.search(r"\d", str(value)) is not None)
+    place = _one(
+        tree, luck, lambda value: isinstance(value, int | float | str) and re.search(r"\d", str(value)) is not None
+    )
     if not place:
         return
     value = _get(tree, place)
@@ -221,14 +256,54 @@ def _slo(tree: Tree, trees: list[Tree], luck: random.Random) -> None:
         return
     metric = luck.choice([*METRICS, "nothing", ""])
     tag = luck.choice(("", "", "", "{route:chat}", "{provider:openai}", "{tenant:a,route:b}", "{route}", "{", "{:}"))
-    name = luck.choice(("value", "p(95)", "p(0)", "p(99.99999)", "p95", "max", "mean", "rate", "burn(99%, 5m, 30s)", "burn(100%, 1s, 2s)", "burn(99%, 1us, 0.1us)", "med", "min", "p(1e9)", ""))
-    bound = luck.choice(("< 2s", "< 1%", "> 0", "< 5", "<= 1x", "< $1", "< nan", "< 1e400", "== 3", "< -1", "<", "< 10/s", ">= 0%"))
-    tail = luck.choice(("", "", " during fault", " after fault", " before fault", " during nothing", " during", " window 10s", " window 1us", " window 1d", " window", " window 0s", " abort_on_fail", " after fault window 5s abort_on_fail", " abort_on_fail window 1s"))
+    name = luck.choice(
+        (
+            "value",
+            "p(95)",
+            "p(0)",
+            "p(99.99999)",
+            "p95",
+            "max",
+            "mean",
+            "rate",
+            "burn(99%, 5m, 30s)",
+            "burn(100%, 1s, 2s)",
+            "burn(99%, 1us, 0.1us)",
+            "med",
+            "min",
+            "p(1e9)",
+            "",
+        )
+    )
+    bound = luck.choice(
+        ("< 2s", "< 1%", "> 0", "< 5", "<= 1x", "< $1", "< nan", "< 1e400", "== 3", "< -1", "<", "< 10/s", ">= 0%")
+    )
+    tail = luck.choice(
+        (
+            "",
+            "",
+            " during fault",
+            " after fault",
+            " before fault",
+            " during nothing",
+            " during",
+            " window 10s",
+            " window 1us",
+            " window 1d",
+            " window",
+            " window 0s",
+            " abort_on_fail",
+            " after fault window 5s abort_on_fail",
+            " abort_on_fail window 1s",
+        )
+    )
     section = tree.setdefault(luck.choice(("slo", "slo", "steady_state")), {})
     if isinstance(section, dict):
         section[metric + tag] = [f"{name} {bound}{tail}"]
     if luck.random() < 0.2:
-        tree["expect"] = {"fail": luck.choice(([metric], [metric + tag], ["ttft"], [], [metric, metric], metric, [None]))}
+        tree["expect"] = {
+            "fail": luck.choice(([metric], [metric + tag], ["ttft"], [], [metric, metric], metric, [None]))
+        }
 
 
 def _class_at(tree: Tree, place: Place) -> Any:
@@ -296,7 +371,11 @@ def _distribution(unit: Unit, luck: random.Random) -> Any:
     if luck.random() < 0.3:
         return _quantity(unit, luck)
     family, parameters = luck.choice(families)
-    return {family: {name: luck.choice(("0.4", "1e6", "0")) if name == "cv" else _quantity(unit, luck) for name in parameters}}
+    return {
+        family: {
+            name: luck.choice(("0.4", "1e6", "0")) if name == "cv" else _quantity(unit, luck) for name in parameters
+        }
+    }
 
 
 _STRUCTURAL = (
@@ -318,7 +397,38 @@ def _bytes(text: str, luck: random.Random) -> bytes:
 
 def _punctuated(text: str, luck: random.Random) -> bytes:
     at = luck.randrange(len(text))
-    mark = luck.choice(("\t", "\n", " ", ":", ": ", "- ", "{", "}", "[", "]", '"', "'", "#", "&a ", "*a", "!!str ", "? ", "| ", "> ", "%", "@", "`", ",", "---\n", "...\n", "\u2028", "\ufeff", "\x7f"))
+    mark = luck.choice(
+        (
+            "\t",
+            "\n",
+            " ",
+            ":",
+            ": ",
+            "- ",
+            "{",
+            "}",
+            "[",
+            "]",
+            '"',
+            "'",
+            "#",
+            "&a ",
+            "*a",
+            "!!str ",
+            "? ",
+            "| ",
+            "> ",
+            "%",
+            "@",
+            "`",
+            ",",
+            "---\n",
+            "...\n",
+            "\u2028",
+            "\ufeff",
+            "\x7f",
+        )
+    )
     return (text[:at] + mark + text[at:]).encode()
 
 
@@ -355,12 +465,40 @@ def _bomb(text: str, luck: random.Random) -> bytes:
 
 
 def _endless(text: str, luck: random.Random) -> bytes:
-    more = luck.choice(("[" * 5000, "{a: " * 5000, "- " * 5000, "x: " + "y" * 300_000, "? " * 3000, "#" * 300_000, "&a " * 100, '"' * 9999, "!" * 5000))
+    more = luck.choice(
+        (
+            "[" * 5000,
+            "{a: " * 5000,
+            "- " * 5000,
+            "x: " + "y" * 300_000,
+            "? " * 3000,
+            "#" * 300_000,
+            "&a " * 100,
+            '"' * 9999,
+            "!" * 5000,
+        )
+    )
     return (text + "zzz: " + more).encode()
 
 
 def _nothing(_: str, luck: random.Random) -> bytes:
-    return luck.choice((b"", b"\n", b"---\n---\n", b"# nothing\n", b"\x00", b"null", b"[]", b"{}", b"42", b"\xff\xfe", b"--- !!python/object/apply:os.system [true]\n", b"%YAML 9.9\n---\n{}", b"%TAG ! x\n---\n!a b"))
+    return luck.choice(
+        (
+            b"",
+            b"\n",
+            b"---\n---\n",
+            b"# nothing\n",
+            b"\x00",
+            b"null",
+            b"[]",
+            b"{}",
+            b"42",
+            b"\xff\xfe",
+            b"--- !!python/object/apply:os.system [true]\n",
+            b"%YAML 9.9\n---\n{}",
+            b"%TAG ! x\n---\n!a b",
+        )
+    )
 
 
 _TEXTUAL: tuple[Callable[[str, random.Random], bytes], ...] = (

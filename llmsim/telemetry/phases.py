@@ -39,9 +39,7 @@ def in_phase(sample: Sample, phase: Phase) -> Sample | None:
     Examples
     --------
     >>> import polars as pl
-    >>> import numpy as np
-
-from llmsim.telemetry.parts import FaultWindow
+    >>> from llmsim.telemetry.parts import FaultWindow
     >>> rows = pl.DataFrame({"arrival_s": [5.0, 45.0, 65.0, 85.0]})
     >>> one = Sample(rows, pl.DataFrame(), 90.0, faults=(FaultWindow("brown-out", 50.0, 70.0),))
     >>> [in_phase(one, Phase(when)).requests["arrival_s"].to_list() for when in ("before", "during", "after")]
