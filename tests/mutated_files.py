@@ -1,9 +1,9 @@
+# ruff: noqa: E501 - long tuples of wrong things
 """Scenario files that went wrong: each a function of a file, a seed and a number."""
 
 from __future__ import annotations
 
 import copy
-import functools
 import io
 import random
 import re
@@ -13,7 +13,6 @@ from typing import Any, get_args, get_origin
 
 from ruamel.yaml import YAML
 
-from llmsim.distributions import Distribution
 from llmsim.gateway.registry import policy_kinds
 from llmsim.scenario.keys import at_path, dataclass_of, keys_of
 from llmsim.scenario.spec import Scenario
