@@ -220,7 +220,7 @@ class _Session:
     def _rescue(self, stop: SimulationInterrupted) -> None:
         """Keep what an abandoned replication had recorded: its thread spins, but no longer records."""
         lab = self._progress.lab
-        if stop.abandoned and lab is not None and lab.number == len(self.done) and lab.recorder is not None:
+        if stop.abandoned and lab is not None and lab.number == len(self.done) and lab.users is not None:
             lab.interrupted = True
             self.done.append(lab.finish(perf_counter() - self._started))
 

@@ -91,7 +91,8 @@ class ScenarioFile(pytest.File):
 
         if self._scenario is None:
             named: str = self.config.getoption("--llmsim-gateway") or self.config.getini("llmsim_gateway")
-            self._scenario = with_named_gateway(load(self.path), named)
+            # As for conftest.py, what counts is where the project is, not where pytest was started.
+            self._scenario = with_named_gateway(load(self.path), named, self.config.rootpath)
         return self._scenario
 
     def result(self) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ _LARGEST = 5_000_000  #: bytes; nobody writes a longer one, and traces lie besid
 class Discovered(NamedTuple):
     """What was found."""
 
-    files: list[Path]  #: each once, in the order of the paths, folders sorted
+    files: list[Path]  #: each once, by the first path that led there; in the order of the paths, folders sorted
     skipped: list[Path]  #: YAML files in folders that are no scenarios
 
 
@@ -25,20 +26,19 @@ def discover(paths: Sequence[Path]) -> Discovered:
     """Scenario files: those that are named, and in folders (and theirs) what looks like one.
 
     A file named ``*.scenario.yaml`` is one; any other ``*.yaml`` or ``*.yml`` if it has the sections ``traffic`` and
-    ``providers``. A file that is named is taken for one without a look.
+    ``providers``. A file that is named is taken for one without a look. A file that two paths lead to, be it by a link,
+    ``..`` or a name and its folder, is one file.
     """
-    found: dict[Path, None] = {}
-    skipped: dict[Path, None] = {}
+    found: dict[str, Path] = {}  # by where it really is
+    skipped: dict[str, Path] = {}
     for path in paths:
         if not path.is_dir():
-            found[path] = None
+            found.setdefault(os.path.realpath(path), path)
             continue
         for file in _yaml_files(path):
-            if ".scenario." in file.name or looks_like_one(file):
-                found[file] = None
-            else:
-                skipped[file] = None
-    return Discovered(list(found), [file for file in skipped if file not in found])
+            taken = ".scenario." in file.name or looks_like_one(file)
+            (found if taken else skipped).setdefault(os.path.realpath(file), file)
+    return Discovered([*found.values()], [file for place, file in skipped.items() if place not in found])
 
 
 def _yaml_files(folder: Path) -> Iterator[Path]:

@@ -14,10 +14,10 @@ from llmsim.scenario.spec import Scenario
 __all__ = ["gateway_named", "with_named_gateway"]
 
 
-def gateway_named(name: str) -> Any:
+def gateway_named(name: str, folder: Path | None = None) -> Any:
     """The gateway (or list of policies, or ``async def``) that ``module:name`` stands for.
 
-    The module is looked for in the current directory, too.
+    The module is looked for in `folder` first, too; None is the current directory.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def gateway_named(name: str) -> Any:
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise LlmsimError(f"{name!r} is no module and name; write it like my_app.gateway:gateway")
-    here = str(Path.cwd())
+    here = str(folder or Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
@@ -48,11 +48,11 @@ def gateway_named(name: str) -> Any:
         raise LlmsimError(f"gateway {name}: {module_name} has no {attribute!r}; it has {names}") from None
 
 
-def with_named_gateway(scenario: Scenario, name: str) -> Scenario:
-    """The scenario under the gateway of that name; under its own if there is none."""
+def with_named_gateway(scenario: Scenario, name: str, folder: Path | None = None) -> Scenario:
+    """The scenario under the gateway of that name (see `gateway_named`); under its own if there is none."""
     if not name:
         return scenario
-    gateway = gateway_named(name)
+    gateway = gateway_named(name, folder)
     try:
         return scenario.with_gateway(gateway)
     except TypeError as error:

@@ -106,7 +106,10 @@ def _saved(result: Result, asked: Asked, name: str, page: Mapping[str, Any]) -> 
     """Write what was asked for; where it is."""
     saved = {}
     if asked.out is not None:
-        saved["tables"] = str(result.save(asked.out / name))
+        try:
+            saved["tables"] = str(result.save(asked.out / name))
+        except OSError as error:
+            raise LlmsimError(f"--out {asked.out / name}: {error.strerror or error}; name a directory") from error
     if asked.html is not None:
         from llmsim.report.page import to_page
         from llmsim.report.page_index import INDEX

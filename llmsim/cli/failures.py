@@ -50,6 +50,10 @@ def block(error: BaseException, file: str, again: str, *, whole: bool = False) -
         Show the traceback too.
     """
     told = "".join(traceback.format_exception(error)) if whole else ""
+    if isinstance(error, MemoryError):
+        return (
+            f"{told}{file}: memory ran out ({_what(error)})\n  {'alone':<12}{again}\n  {'or':<12}--jobs 1, less traffic"
+        )
     if isinstance(error, ScenarioError):
         return told + error.render()
     if isinstance(error, LlmsimError) and not isinstance(error, PolicyError | EngineError):

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from llmsim.report.figures import clock
+from llmsim.units import format_duration
+
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
@@ -67,4 +70,6 @@ def _told(attempts: pl.DataFrame, key: dict[str, int]) -> str:
     if row.is_empty():
         return f"no attempt {key['attempt']}"
     one = row.row(0, named=True)
-    return f"attempt {key['attempt']} ({one['cause']}) to {one['upstream']}: {one['outcome']}"
+    end_s = "" if one["end_s"] is None else f" after {format_duration(one['end_s'] - one['start_s'])}"
+    began = f"{one['start_s']:.6g} s" if one["start_s"] < 60 else clock(one["start_s"])
+    return f"attempt {key['attempt']} ({one['cause']}) to {one['upstream']} at {began}: {one['outcome']}{end_s}"

@@ -18,6 +18,8 @@ ALL_FAULTS = ("fault", "faults")
 #: Metrics that are about a run as a whole, whatever part of it one looks at.
 _WHOLE_RUN = ("recovery_time", "max_in_flight")
 
+_SHORTEST_S = 1e-3  #: ten requests in less are 10,000 a second
+
 _TAIL = re.compile(
     r"(?P<bound>.*?)"
     r"(?:\s+(?P<when>before|during|after)(?:\s+(?P<fault>.*?))?)?"
@@ -119,6 +121,9 @@ def _window_s(text: str, window: str | None) -> float:
         length_s = 0.0
     if not length_s > 0:
         raise ObjectiveError(f"the window of {text!r} needs a length above 0", "Write it like window 10s.")
+    if length_s < _SHORTEST_S:
+        hint = "Write it like window 10s; one counts where at least 10 requests arrived in it."
+        raise ObjectiveError(f"the window of {text!r} is shorter than anything happens in", hint)
     return length_s
 
 

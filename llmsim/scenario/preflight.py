@@ -35,6 +35,7 @@ Floats = NDArray[np.float64]
 
 _GRID = (np.arange(4000) + 0.5) / 4000  # for means of capped distributions
 _STEP_S = 0.25
+_MOST_STEPS = 200_000  # 14 hours of quarters of a second; of a longer run, longer steps
 
 
 @dataclass(frozen=True)
@@ -361,12 +362,13 @@ def _empty_at(times: Floats, rho: Floats, window_s: float, *, at_once: bool) -> 
 
     A bucket refills all the time; a window only `at_once`, when it ends. (Where windows begin is a guess: at time 0.)
     """
-    at = np.arange(0.0, times[-1], _STEP_S)
-    used = np.interp(at, times, rho) * _STEP_S
+    step_s = max(_STEP_S, float(times[-1]) / _MOST_STEPS)
+    at = np.arange(0.0, times[-1], step_s)
+    used = np.interp(at, times, rho) * step_s
     level, window = window_s, 0.0
     for time, amount in zip(at.tolist(), used.tolist(), strict=True):
         if not at_once:
-            level = min(window_s, level + _STEP_S - amount)
+            level = min(window_s, level + step_s - amount)
         elif time // window_s > window:
             level, window = window_s - amount, time // window_s
         else:

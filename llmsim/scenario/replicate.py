@@ -13,7 +13,7 @@ from llmsim.engine.driver import simulate
 from llmsim.engine.frames import is_plumbing
 from llmsim.engine.loop import SimLoop
 from llmsim.engine.world import EPOCH
-from llmsim.errors import DeadlockError, EventBudgetError, PolicyError, VirtualTimeError
+from llmsim.errors import DeadlockError, EventBudgetError, PolicyError, SimulationInterrupted, VirtualTimeError
 from llmsim.gateway.caching import StoreOpener
 from llmsim.gateway.contract import Provider
 from llmsim.luck import Luck
@@ -45,6 +45,9 @@ _EVENTS_AT_LEAST = 5_000_000
 _COLLECT_EVERY = 400_000  # new container objects between two looks of the cyclic garbage collector
 
 _DAY_S = 86400.0
+
+#: What a run that somebody stopped ends with.
+_INTERRUPTS = (SimulationInterrupted, asyncio.CancelledError, KeyboardInterrupt)
 
 _lock = threading.Lock()
 _running = 0  # replications in this process
@@ -113,8 +116,9 @@ def replicate(
             )
         except (PolicyError, VirtualTimeError, DeadlockError, EventBudgetError):
             raise  # a run that is stopped by its own fault is cancelled too, but was not interrupted
-        except BaseException:
-            if not lab.interrupted:
+        except BaseException as error:
+            # A source of traffic that breaks cancels the run, too: that is no interrupt, and must not look like one.
+            if not lab.interrupted or not isinstance(error, _INTERRUPTS):
                 raise
         replication = lab.finish(perf_counter() - started)
         # Let go of the run while the collector still sleeps: counting references frees it at no cost, while a

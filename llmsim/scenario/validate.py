@@ -19,6 +19,7 @@ from llmsim.scenario.keys import keys_of, nearest
 from llmsim.scenario.messages import problems_of, shown, unknown_key
 from llmsim.scenario.presets import with_preset
 from llmsim.scenario.profiles import with_profiles
+from llmsim.scenario.reach import out_of_reach
 from llmsim.scenario.spec import Scenario
 
 __all__ = ["policy_kind", "validated"]
@@ -61,6 +62,9 @@ def validated(document: Document, problems: list[Problem] | None = None, *, si: 
     found += [problem for problem in more if not any(_inside(problem.path, path) for path in document.unread)]
     if found or scenario is None:
         raise ScenarioError(_in_file_order(found), document.source)
+    beyond = out_of_reach(scenario, document)
+    if beyond:
+        raise ScenarioError(_in_file_order(beyond), document.source)
     return dataclasses.replace(scenario, source=document)
 
 

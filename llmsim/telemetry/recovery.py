@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from llmsim.telemetry.sample import Condition, Sample
 
-__all__ = ["CONSECUTIVE", "recovery_time"]
+__all__ = ["CONSECUTIVE", "LEAST_S", "recovery_time"]
 
 CONSECUTIVE = 3  #: windows in a row that make a recovery; one alone can be luck
 _WINDOW_S = 10.0
+LEAST_S = CONSECUTIVE * _WINDOW_S  #: of measured time after the last fault, to tell anything
 _ENOUGH_REQUESTS = 10
 
 

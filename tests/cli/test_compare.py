@@ -25,7 +25,7 @@ def test_compare(scenario: Any, ask: Any, tmp_path: Path) -> None:
     # They part with the first failure: where one gives up, the other tries again.
     request = found["parts"]["request_id"]
     assert found["parts"]["before"] == "no attempt 2"
-    assert found["parts"]["after"].startswith("attempt 2 (retry) to openai: ")
+    assert found["parts"]["after"].startswith("attempt 2 (retry) to openai at ")
     assert f"with request {request}:" in ran.stdout
 
 

@@ -28,10 +28,10 @@ def every_second(faults=TWO, failing=(), **fields):
 @pytest.mark.parametrize(
     ("phase", "expected", "duration_s"),
     [
-        (Phase("before"), [*range(20)], 20.0),
+        (Phase("before"), [*range(14)], pytest.approx(20 * 2 / 3)),  # a third of a short calm is left out
         (Phase("during"), [*range(20, 40), *range(60, 70)], 30.0),
         (Phase("after"), [*range(70, 100)], 30.0),
-        (Phase("before", "cut"), [*range(60)], 60.0),
+        (Phase("before", "cut"), [*range(50)], 50.0),  # what is asked in the last 10 s may be answered in the fault
         (Phase("during", "cut"), [*range(60, 70)], 10.0),
         (Phase("after", "brown-out"), [*range(40, 100)], 60.0),
     ],
@@ -40,6 +40,17 @@ def test_arrivals_decide(phase, expected, duration_s):
     part = in_phase(every_second(), phase)
     assert arrivals(part) == expected
     assert part.duration_s == duration_s
+
+
+def test_what_falls_into_a_fault_is_no_failure_of_the_calm():
+    """A request of second 57 that takes 5 s meets a fault at 60; one of second 30 failed in peace."""
+    line = parse_objective("error_rate", "value < 1% before cut")
+    assert evaluate_condition(every_second(failing=(57,)), line) == 0.0
+    assert evaluate_condition(every_second(failing=(30,)), line) == 1 / 50
+
+
+def test_tiny_windows_take_no_time_and_say_nothing():
+    assert math.isnan(evaluate_condition(every_second(), parse_objective("error_rate", "value < 1% window 1ms")))
 
 
 def test_overlapping_faults_are_one_time():
