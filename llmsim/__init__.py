@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmsim.api import load, run
+    from llmsim.chaos.search import search
     from llmsim.errors import GatewayError, LlmsimError, PolicyError, ScenarioError, SimulationInterrupted
     from llmsim.gateway import policies
     from llmsim.gateway.contract import Run, current_run, policy
@@ -67,6 +68,7 @@ _HOME = {
     "policies": "llmsim.gateway.policies",
     "policy": "llmsim.gateway.contract",
     "run": "llmsim.api",
+    "search": "llmsim.chaos.search",
 }
 
 __all__ = [
@@ -98,6 +100,7 @@ __all__ = [
     "policies",
     "policy",
     "run",
+    "search",
 ]
 
 
