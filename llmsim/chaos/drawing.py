@@ -1,7 +1,7 @@
 """Hypothesis draws schedules, aims at the worse ones and makes the bad ones small.
 
 What it draws is designed for how it shrinks: to fewer things first, and then each number as small as it can be, in the
-order of drawing. So a fault is a spot, a kind, a level, a length and a lag, the first of each being the mildest. All
+order of drawing. So a fault is a place, a level, a length and a lag, the first of each being the mildest. All
 lags are counted from one common beginning, which comes last: faults of a minimal schedule begin together, and early.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Drawing", "Halt"]
 
+_NUMBERS = 100
 _STORAGE = "HYPOTHESIS_STORAGE_DIRECTORY"
 # Hypothesis gives shrinking up after five minutes of real time. Begun anew it passes through what is known in no time,
 # so that its answer does not depend on how fast the machine is; these are well below its limit.
 _GIVES_UP_S = 240.0
 
 Condition = Callable[[Schedule], bool]
+Badness = Callable[[Schedule], float]
 
 
 class Halt(BaseException):
@@ -43,73 +45,74 @@ class Drawing:
         Which schedules there are.
     seed
         Of the draws.
-    most
-        The most draws; after half of them those that did worst are changed a little at a time.
     """
 
-    def __init__(self, space: Space, seed: int, most: int) -> None:
-        self.space, self._seed, self._most = space, seed, most
-        self._strategy = _schedules(space)
+    def __init__(self, space: Space, seed: int) -> None:
+        self._seed, self._strategy = seed, _schedules(space)
 
-    def drawn(self, count: int) -> list[Schedule]:
-        """The first schedules, each once. Looking for the worst later on draws the same ones."""
+    def drawn(self, most: int) -> list[Schedule]:
+        """So many draws, each schedule once."""
         found: dict[Schedule, None] = {}
 
         def take(schedule: Schedule) -> bool:
             found[schedule] = None
-            if len(found) >= count:
-                raise Halt
             return False
 
-        with suppress(Halt):
-            self._find(take, ("generate",))
+        self._find(take, ("generate",), most)
         return list(found)
 
-    def climb(self, badness: Callable[[Schedule], float], wanted: Condition) -> bool:
-        """Draw, and change what did worst, until one is wanted; whether there was one.
+    def climb(self, most: int, badness: Badness, wanted: Condition) -> bool:
+        """Draw, and from half of `most` on change what did worst a little at a time; whether one was wanted.
 
         Parameters
         ----------
+        most
+            The most draws.
         badness
             How far a schedule goes, finite: the higher the worse.
         wanted
-            Asked after that.
+            Asked after that. The first is the last.
         """
-        return self._find(_aiming(badness, wanted), ("generate", "target"))
+        return self._find(_aiming(badness, wanted), ("generate", "target"), most)
 
     def shrink(
-        self, worst: Schedule, badness: Callable[[Schedule], float], still: Condition, fresh: Callable[[], int]
+        self, worst: Schedule, most: int, still: Condition, *, badness: Badness | None, fresh: Callable[[], int]
     ) -> None:
         """Draw until `worst` comes again, and make it smaller as long as it is `still` what is looked for.
 
         Parameters
         ----------
         worst
-            One that was drawn before.
-        badness
-            As it was then: it decides what is drawn.
+            One that was drawn before: by `drawn`, or by `climb`.
+        most
+            As it was then.
         still
             Whether a schedule still does it.
+        badness
+            As it was for `climb`, where it decides what is drawn; None: it was `drawn`.
         fresh
             How many runs there have been; it tells whether there was anything new.
         """
+
+        def again(schedule: Schedule) -> bool:
+            return schedule == worst
+
+        until, phases = (again, ()) if badness is None else (_aiming(badness, again), ("target",))
         while True:
             before, started = fresh(), perf_counter()
-            found = self._find(
-                _From(_aiming(badness, lambda schedule: schedule == worst), still), ("generate", "target", "shrink")
-            )
+            found = self._find(_From(worst, until, still), ("generate", *phases, "shrink"), most)
             assert found, "the same draws come again"
             if fresh() == before or perf_counter() - started < _GIVES_UP_S:
                 return
 
-    def _find(self, condition: Condition, phases: tuple[str, ...]) -> bool:
+    def _find(self, condition: Condition, phases: Sequence[str], most: int) -> bool:
         from hypothesis import HealthCheck, Phase, Verbosity, find, settings
         from hypothesis.errors import NoSuchExample
 
         how = settings(
             database=None,
             phases=[Phase[name] for name in phases],
-            max_examples=self._most,
+            max_examples=most,
             deadline=None,
             derandomize=False,
             suppress_health_check=list(HealthCheck),
@@ -126,21 +129,25 @@ class Drawing:
         return True
 
 
-class _From:
-    """Looks for one schedule, and from then on for what comes of it."""
+def _place(draw: Drawn) -> int:
+    return draw.place
 
-    def __init__(self, until: Condition, then: Condition) -> None:
-        self._until, self._then = until, then
+
+class _From:
+    """Looks for one schedule, and from then on for that and for what is `then` looked for."""
+
+    def __init__(self, worst: Schedule, until: Condition, then: Condition) -> None:
+        self._worst, self._until, self._then = worst, until, then
         self._here = False
 
     def __call__(self, schedule: Schedule) -> bool:
         if self._here:
-            return self._then(schedule)
+            return schedule == self._worst or self._then(schedule)
         self._here = self._until(schedule)
         return self._here
 
 
-def _aiming(badness: Callable[[Schedule], float], wanted: Condition) -> Condition:
+def _aiming(badness: Badness, wanted: Condition) -> Condition:
     from hypothesis import target
 
     def aim(schedule: Schedule) -> bool:
@@ -153,19 +160,24 @@ def _aiming(badness: Callable[[Schedule], float], wanted: Condition) -> Conditio
 def _schedules(space: Space) -> SearchStrategy[Schedule]:
     from hypothesis import strategies as st
 
-    # Numbers below 100 only: of larger ones Hypothesis prefers those that stand in modules that happen to be loaded.
-    kinds = max(len(spot.kinds) for spot in space.spots)
+    def numbers(table: Sequence[int]) -> SearchStrategy[int]:
+        # Below 100 only: of larger ones Hypothesis prefers those that stand in modules that happen to be loaded.
+        return st.sampled_from(table[:_NUMBERS])
+
     levels = max(len(kind.levels) for spot in space.spots for kind in spot.kinds)
+    longest = space.grid.longest
+    # Four numbers and the list's own "one more" make five, which is the most that Hypothesis deletes in one go.
     spell = st.builds(
         Drawn,
-        spot=st.integers(0, len(space.spots) - 1),
-        kind=st.integers(0, kinds - 1),
-        level=st.integers(0, levels - 1),
-        steps=st.integers(0, space.grid.longest - 1),
-        lag=st.integers(0, space.grid.longest),
+        place=numbers(range(len(space.places))),
+        # What is strong and long and at one time breaks most, so that is drawn most. A number that stands several times
+        # is as small as its first place.
+        level=numbers([*range(levels), *[levels - 1] * 2 * levels]),
+        steps=numbers([*range(longest), *[longest - 1] * longest]),
+        lag=numbers([*[0] * 2 * longest, *range(1, longest + 1)]),
     )
-    spells = st.lists(spell, min_size=1, max_size=space.most)
-    begins = st.integers(0, space.begins - 1)
+    spells = st.lists(spell, min_size=1, max_size=min(space.most, len(space.places)), unique_by=_place)
+    begins = numbers(range(space.begins))
     return st.tuples(spells, begins).map(lambda drawn: space.schedule(drawn[1], drawn[0]))
 
 

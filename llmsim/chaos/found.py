@@ -223,8 +223,10 @@ class Searched:
             return Grid(self.headline, ("fault",), [], 1, self.notes)
         assert self.line is not None
         broken = self.broken
-        rows: list[tuple[str, str, str]] = [("all of them" if len(self.schedule) > 1 else self.words[0], broken.shown if broken else "–",
-                 broken.verdict if broken else "not judged")]  # fmt: skip
+        name = "all of them" if len(self.schedule) > 1 else self.words[0]
+        rows: list[tuple[str, str, str]] = [(name, "–", "not judged")]
+        if broken is not None:
+            rows = [(name, broken.shown, broken.verdict)]
         rows += [(part.what, self.shown(part.measured), part.verdict) for part in self.parts]
         if len(self.schedule) > 1 and not self.parts:
             rows += [(words, "–", "not judged") for words in self.words]

@@ -41,7 +41,9 @@ def regression(found: Searched) -> str:
     source = str(found.source)
     document = read_document(text, source)[0]
     entries = [entry_of(entry) for entry in found.entries]
-    sections = {
+    sections: dict[str, str] = {
+        "seed": "",
+        "replications": "",
         "name": f"name: {json.dumps(found.name, ensure_ascii=False)}\n",
         "description": _folded("description", found.description),
         "faults": _faults(text, document, entries, instead=found.instead),
@@ -49,11 +51,12 @@ def regression(found: Searched) -> str:
     for key in ("seed", "replications"):
         value = getattr(found.scenario, key)
         if document.get((key,)) != value:
-            sections[key] = f"{key}: {value}\n"
+            # Where it has none, that goes to what it is called, and not to the end.
+            sections[key if key in document.data else "description"] += f"{key}: {value}\n"
     if "expect" in document.data:
         sections["expect"] = "expect: {}  # red until the gateway is mended\n"
     try:
-        return _head(found) + spliced(text, sections, source)
+        return _head(found) + spliced(text, {key: one for key, one in sections.items() if one}, source)
     except ScenarioError as error:
         raise LlmsimError(f"the faults that were found cannot be written into {source}: {error}") from error
 

@@ -49,8 +49,7 @@ Schedule = tuple[Spell, ...]
 class Drawn(NamedTuple):
     """One fault as a strategy draws it: numbers that are better the smaller they are."""
 
-    spot: int
-    kind: int
+    place: int  #: which of `Space.places`
     level: int
     steps: int
     lag: int
@@ -89,7 +88,7 @@ class Space:
     most
         Faults in a schedule.
     time_share
-        Of the measured time that the faults of a schedule may take, added up.
+        Of the measured time that may have a fault in it.
     taken
         Names that are in use.
     """
@@ -102,7 +101,12 @@ class Space:
         self.grid = Grid.of(measured)
         self.time = max(1, math.floor(time_share * measured.duration / self.grid.step_s))
         self._taken = frozenset(taken)
-        self._kinds = {(spot.target, kind.name): (spot, kind) for spot in spots for kind in spot.kinds}
+        most_kinds = max(len(spot.kinds) for spot in spots)
+        #: Where something can go wrong, and what: the mildest of every target first.
+        self.places = [
+            (spot, spot.kinds[number]) for number in range(most_kinds) for spot in spots if number < len(spot.kinds)
+        ]
+        self._kinds = {(spot.target, kind.name): (spot, kind) for spot, kind in self.places}
 
     @property
     def begins(self) -> int:
@@ -116,28 +120,30 @@ class Space:
     def schedule(self, begin: int, drawn: Sequence[Drawn]) -> Schedule:
         """The plausible schedule that draws stand for.
 
-        A fault that stands there already is left out, a second grave one is made milder (incidents of two providers are
-        independent: outage days of OpenAI's and Anthropic's API have phi -0.05, so both at once are 0.4 % of days), and
-        what is longer than there is time for is cut.
+        A second grave fault is made milder (incidents of two providers are independent: outage days of OpenAI's and
+        Anthropic's API have phi -0.05, so both at once are 0.4 % of days), and what is longer than there is time for
+        is cut.
         """
-        spells: dict[tuple[str, str], Spell] = {}
-        left, grave = self.time, False
+        spells: list[Spell] = []
+        busy: set[int] = set()  # steps in which there is a fault
+        grave = False
         for draw in drawn:
-            spot = self.spots[draw.spot]
-            kind = spot.kinds[draw.kind % len(spot.kinds)]
-            level = draw.level % len(kind.levels)
+            spot, kind = self.places[draw.place]
+            level = min(draw.level, len(kind.levels) - 1)
             if level >= kind.mild:
                 level = min(level, kind.mild - 1) if grave else level
-            if level < 0 or (spot.target, kind.name) in spells:
+            if level < 0:
                 continue
-            at = min(self.grid.first + begin + draw.lag, self.grid.end - 1)
-            steps = min(draw.steps + 1, self.grid.longest, self.grid.end - at, left) if kind.lasts else 0
+            steps = min(draw.steps + 1, self.grid.longest) if kind.lasts else 0
+            at = min(self.grid.first + begin + draw.lag, self.grid.end - max(1, steps))
+            while len(busy | {*range(at, at + steps)}) > self.time:
+                steps -= 1
             if kind.lasts and steps < 1:
                 continue
             grave |= level >= kind.mild
-            left -= steps
-            spells[spot.target, kind.name] = Spell(kind.name, spot.target, level, at, steps)
-        return tuple(sorted(spells.values(), key=self._order))
+            busy |= {*range(at, at + steps)}
+            spells.append(Spell(kind.name, spot.target, level, at, steps))
+        return tuple(sorted(spells, key=self._order))
 
     def _order(self, spell: Spell) -> tuple[int, int, str]:
         spot = next(number for number, spot in enumerate(self.spots) if spot.target == spell.target)

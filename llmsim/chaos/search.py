@@ -83,7 +83,7 @@ def search(
     max_faults
         In one schedule.
     max_fault_time
-        Of the measured time, for the faults of a schedule added up: 0.5 is half.
+        Of the measured time, the most that may have a fault in it: 0.5 is half.
     kinds
         What may happen, of `llmsim.chaos.kinds`: ``latency``, ``stall``, …; empty: all of it.
     providers
@@ -177,7 +177,7 @@ class _Search:
         searching.explore()
         if searching.best is None:
             return
-        searching.confirm(searching.shrink())
+        searching.settle()
         if searching.result is not None:
             searching.look_at_parts()
 
@@ -220,10 +220,8 @@ def _told(broke: Broke, space: Space) -> Exception:
     """The error, and under which faults it came."""
     error = broke.error
     under = "; ".join(space.words(spell) for spell in broke.schedule) or "its own faults alone"
-    if isinstance(error, PolicyError):
-        return PolicyError(f"{error} (under {under})", where=error.where)
-    if isinstance(error, EngineError):
-        return EngineError(f"{type(error).__name__}: {error} (under {under})")
+    if isinstance(error, PolicyError | EngineError):
+        error.args = (f"{error} (under {under})",)
     return error
 
 

@@ -8,11 +8,12 @@ from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from llmsim.chaos.drawing import Drawing
+from llmsim.chaos.promising import promising
 from llmsim.chaos.runs import OutOfRuns, Probe, Runs
 from llmsim.chaos.schedules import Schedule
 from llmsim.report.figures import figure
 from llmsim.report.result import Result
-from llmsim.report.verdict import looks
+from llmsim.report.verdict import MINIMUM, looks
 from llmsim.telemetry.metrics import METRICS
 
 __all__ = ["Best", "Part", "Searching", "Stage"]
@@ -20,10 +21,13 @@ __all__ = ["Best", "Part", "Searching", "Stage"]
 Stage = Literal["baseline", "exploring", "shrinking", "confirming", "parts"]
 
 # What is left after the baseline and the reserve goes to finding something that breaks, and then to making it small.
-_EXPLORE = 0.6
-_DRAWS = 0.5  # of that, before those that did worst are changed a little at a time
+_EXPLORE = 0.65
+_DRAWS = 0.8  # of that, before those that did worst are changed a little at a time
+_DRAWN = 10  # schedules for each that is tried: drawing takes 1 ms, a run many times that
+_DRAWN_A_PAIR = 25  # and of few kinds there is less to choose from: one in four of these is strong and long
+_CLIMBS = 20  # draws that a climb takes at least; half of them come before it begins
 _CHUNK = 16  # schedules that are run at once, whatever the number of processes
-_ENOUGH = 8  # that break something: the worst of them is bad enough
+_ENOUGH = 4  # that break something: the worst of them is bad enough
 _RESERVE = 0.4  # of the budget at most, for verdicts
 
 
@@ -61,7 +65,7 @@ class Searching:
     """
 
     def __init__(self, runs: Runs, seed: int, most: int, moved: Callable[[], None]) -> None:
-        self.runs, self._seed, self._most, self._moved = runs, seed, most, moved
+        self.runs, self._most, self._moved = runs, most, moved
         self.stage: Stage = "baseline"
         self.spent: dict[Stage, int] = {}  #: runs by stage
         self.best: Best | None = None
@@ -72,7 +76,10 @@ class Searching:
         self.parts: list[Part] = []
         self.unheld = 0  #: schedules that broke the line in the probes, and not for sure in the verdict
         self._look = looks(most)[0].replications
-        self._drawing: Drawing | None = None
+        self._drawing = Drawing(runs.space, seed)
+        self._worst: Best | None = None  # as exploring found it
+        self._draws = 0
+        self._climbed = 0  # the most draws of the climb; 0: there was none
 
     def baseline(self) -> Result:
         """The scenario without what is searched for."""
@@ -92,15 +99,18 @@ class Searching:
         """Draw schedules, and then change those that did worst, until there is one that breaks a line."""
         left = self.runs.budget - self._reserve - self.runs.done
         share = max(1, math.floor(left * _EXPLORE))
-        draws = max(1, math.floor(share * _DRAWS))
-        self._drawing = drawing = Drawing(self.runs.space, self._seed, 2 * draws)
         with _Stage(self, "exploring", self.runs.done + share):
-            self.runs.limit, end = self.runs.done + draws, self.runs.limit
-            self._draw(drawing.drawn(draws))
+            end = self.runs.limit
+            self.runs.limit = self.runs.done + max(1, math.floor(share * _DRAWS))
+            count = self.runs.limit - self.runs.done
+            pairs = math.comb(len(self.runs.space.places), 2)
+            self._draws = max(2 * count, min(_DRAWN * count, _DRAWN_A_PAIR * pairs))
+            self._draw(promising(self._drawing.drawn(self._draws), self.runs.space, count))
             self.runs.limit = end
             if self.best is None:
+                self._climbed = max(_CLIMBS, end - self.runs.done)
                 with suppress(OutOfRuns):  # then there is nothing within this budget
-                    drawing.climb(self._badness, lambda schedule: bool(self._consider([schedule])))
+                    self._drawing.climb(self._climbed, self._badness, lambda one: bool(self._consider([one])))
 
     def _draw(self, drawn: Sequence[Schedule]) -> None:
         for start in range(0, len(drawn), _CHUNK):
@@ -139,8 +149,9 @@ class Searching:
 
     def shrink(self) -> list[Schedule]:
         """Make the worst smaller while the same line is broken; all that broke it on the way, the smallest first."""
-        assert self.best is not None and self._drawing is not None
-        worst, line = self.best.schedule, self.best.line
+        assert self.best is not None
+        self._worst = self._worst or self.best
+        worst, line = self._worst.schedule, self._worst.line
         # What was drawn before the worst is out of reach for Hypothesis: it has been told that it is not looked for.
         held = {worst, *(one for one in self.broken if line in self.runs.known(one).broken)}
 
@@ -156,7 +167,13 @@ class Searching:
 
         with _Stage(self, "shrinking", self.runs.budget - self._reserve), suppress(OutOfRuns):
             # Drawn once more, which costs nothing: Hypothesis makes smaller what it has drawn itself.
-            self._drawing.shrink(worst, self._badness, still, lambda: self.runs.done)
+            self._drawing.shrink(
+                worst,
+                self._climbed or self._draws,
+                still,
+                badness=self._badness if self._climbed else None,
+                fresh=lambda: self.runs.done,
+            )
             self.finished = True
         return self._smallest(held)
 
@@ -175,8 +192,17 @@ class Searching:
 
     # -- verdicts ----------------------------------------------------------------------------------------------
 
-    def confirm(self, candidates: Sequence[Schedule]) -> None:
-        """Take the smallest that a verdict holds up for."""
+    def settle(self) -> None:
+        """Make the worst small, and take the smallest that a verdict holds up for.
+
+        If that of a few runs does not, it was small by luck: what is looked for then must do it in more of them.
+        """
+        self._confirm(self.shrink()[:1])
+        if self.result is None:
+            self.runs.replications = max(self.runs.replications, MINIMUM)
+            self._confirm(self.shrink())
+
+    def _confirm(self, candidates: Sequence[Schedule]) -> None:
         assert self.best is not None
         line = self.best.line
         parts = self._look * max(0, self.runs.space.most + 1)
@@ -185,13 +211,13 @@ class Searching:
             suppress(OutOfRuns),
         ):
             for schedule in candidates:
+                self._moved()
                 result = self.runs.judge(schedule, most=self._most, wanted=(line,))
                 if result is not None and self.runs.failed(result, line) is not None:
                     self.result = result
                     self.best = self._best(schedule, self.runs.known(schedule), line)
                     return
                 self.unheld += 1
-                self._moved()
 
     def look_at_parts(self) -> None:
         """What each fault does alone, and all of them one after the other."""
@@ -230,4 +256,5 @@ class _Stage:
 
     def __exit__(self, *_: object) -> None:
         runs = self._search.runs
-        self._search.spent[self._name] = runs.done - self._began
+        spent = self._search.spent
+        spent[self._name] = spent.get(self._name, 0) + runs.done - self._began

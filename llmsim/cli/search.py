@@ -33,7 +33,7 @@ def search(
     seed: Seed = None,
     max_faults: Annotated[int, typer.Option(metavar="N", help="The most faults in one schedule.")] = 3,
     max_fault_time: Annotated[
-        str, typer.Option(metavar="SHARE", help="Of the measured time, the most that all faults take together.")
+        str, typer.Option(metavar="SHARE", help="Of the measured time, the most that may have a fault in it.")
     ] = "50%",
     kinds: Annotated[
         _Words, typer.Option("--kinds", metavar="KIND,…", help="What may happen: latency, stall, … [all]")
