@@ -1,8 +1,9 @@
 """A gateway with one weakness that no single fault shows, written as one writes such a thing at work.
 
-It survives whatever happens to one provider, and nearly whatever happens to both: it goes from one to the other and waits
-in between. But somebody added a shortcut. Answers that fall silent are fetched from the second provider at once, and a 429
-from there that says when to come back is passed on to the caller. So a stall is harmless, and a quota cut is harmless.
+It survives whatever happens to one provider, and nearly whatever happens to both: it goes from one to the other, and
+waits in between. But somebody added a shortcut. Answers that fall silent are fetched from the second provider at once,
+and a 429 from there that says when to come back is passed on to the caller. So a stall alone is harmless, and so is a
+quota cut.
 """
 
 import asyncio

@@ -4,8 +4,8 @@ import os
 from itertools import combinations
 
 import pytest
-
 from chaos.spaces import SHOP
+
 from llmsim.chaos.drawing import Drawing, Halt
 from llmsim.chaos.promising import promising
 from llmsim.chaos.schedules import Spell

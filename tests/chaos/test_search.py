@@ -4,8 +4,8 @@ import json
 import math
 
 import pytest
-
 from chaos.spaces import CHECKOUT
+
 from llmsim.chaos import runs as runs_module
 from llmsim.chaos.drawing import Halt
 from llmsim.chaos.search import search
@@ -96,7 +96,7 @@ def test_two_faults_are_found_made_small_judged_and_told(monkeypatch):
     assert "They overlap from 0:20 to 0:30." in text
     assert "One after the other passes too (0 %)." in text
     page = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert page["line"] == {"metric": "error_rate", "expression": "value < 1%", "line": 16}
+    assert page["line"] == {"metric": "error_rate", "expression": "value < 1%", "line": 17}
     assert page["runs"]["done"] == found.runs
     assert "<table" in found._repr_html_()
 
@@ -147,7 +147,7 @@ def test_nothing_is_found_where_nothing_is(monkeypatch):
 
 def test_what_is_red_anyway_is_no_place_to_search(monkeypatch):
     Lab(monkeypatch, lambda schedule, number: 0.02)
-    with pytest.raises(LlmsimError, match="fails without any searched fault.*error_rate value < 1%"):
+    with pytest.raises(LlmsimError, match=r"fails without any searched fault.*error_rate value < 1%"):
         search(CHECKOUT, budget=100)
     assert not search(CHECKOUT, budget=60, slo=["ttft"]).found, "the other line holds"
 
