@@ -19,37 +19,38 @@ __all__ = ["search"]
 
 _Words = list[str] | None
 
+Budget = Annotated[int, typer.Option(metavar="RUNS", help="The most replications to simulate, for everything.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="What to write. [beside the scenario, NAME-found.yaml]"),
+]
+MaxFaults = Annotated[int, typer.Option(metavar="N", help="The most faults in one schedule.")]
+MaxFaultTime = Annotated[
+    str, typer.Option(metavar="SHARE", help="Of the measured time, the most that may have a fault in it.")
+]
+Kinds = Annotated[_Words, typer.Option(metavar="KIND,…", help="What may happen: latency, stall, … [all]")]
+Providers = Annotated[_Words, typer.Option(metavar="NAME,…", help="To whom: providers, caches with a store. [all]")]
+Slo = Annotated[_Words, typer.Option(metavar="KEY,…", help="Which SLOs count: ttft, error_rate. [all]")]
+Probes = Annotated[
+    int,
+    typer.Option("--replications", metavar="N", help="Runs of a schedule until it counts as breaking something."),
+]
+Instead = Annotated[bool, typer.Option("--instead", help="In place of the scenario's own faults. [on top of them]")]
+
 
 def search(
     file: Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario file with SLOs that hold.")],
     *,
-    budget: Annotated[
-        int, typer.Option(metavar="RUNS", help="The most replications to simulate, for everything.")
-    ] = 500,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="What to write. [beside the scenario, NAME-found.yaml]"),
-    ] = None,
+    budget: Budget = 500,
+    output: Output = None,
     seed: Seed = None,
-    max_faults: Annotated[int, typer.Option(metavar="N", help="The most faults in one schedule.")] = 3,
-    max_fault_time: Annotated[
-        str, typer.Option(metavar="SHARE", help="Of the measured time, the most that may have a fault in it.")
-    ] = "50%",
-    kinds: Annotated[
-        _Words, typer.Option("--kinds", metavar="KIND,…", help="What may happen: latency, stall, … [all]")
-    ] = None,
-    providers: Annotated[
-        _Words, typer.Option("--providers", metavar="NAME,…", help="To whom: providers, caches with a store. [all]")
-    ] = None,
-    slo: Annotated[
-        _Words, typer.Option("--slo", metavar="KEY,…", help="Which SLOs count: ttft, error_rate. [all]")
-    ] = None,
-    replications: Annotated[
-        int, typer.Option(metavar="N", help="Runs of a schedule until it counts as breaking something.")
-    ] = 2,
-    instead: Annotated[
-        bool, typer.Option("--instead", help="In place of the scenario's own faults. [on top of them]")
-    ] = False,
+    max_faults: MaxFaults = 3,
+    max_fault_time: MaxFaultTime = "50%",
+    kinds: Kinds = None,
+    providers: Providers = None,
+    slo: Slo = None,
+    replications: Probes = 2,
+    instead: Instead = False,
     gateway: Gateway = "",
     jobs: Jobs = None,
     json: Json = None,
