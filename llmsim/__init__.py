@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmsim.api import load, run
-    from llmsim.errors import GatewayError, LlmsimError, PolicyError, ScenarioError, SimulationInterrupted
+    from llmsim.chaos.search import search
+    from llmsim.errors import GatewayError, LlmsimError, PolicyError, ScenarioError
     from llmsim.gateway import policies
     from llmsim.gateway.contract import Run, current_run, policy
     from llmsim.gateway.pipeline import Gateway
@@ -58,7 +59,6 @@ _HOME = {
     "Run": "llmsim.gateway.contract",
     "Scenario": "llmsim.scenario.spec",
     "ScenarioError": "llmsim.errors",
-    "SimulationInterrupted": "llmsim.errors",
     "Timeout": "llmsim.gateway.policies.timeout",
     "TokenPrice": "llmsim.pricing",
     "Usage": "llmsim.types",
@@ -71,6 +71,7 @@ _HOME = {
     "policy": "llmsim.gateway.contract",
     "run": "llmsim.api",
     "run_live": "llmsim.live_run",
+    "search": "llmsim.chaos.search",
 }
 
 __all__ = [
@@ -91,7 +92,6 @@ __all__ = [
     "Run",
     "Scenario",
     "ScenarioError",
-    "SimulationInterrupted",
     "Timeout",
     "TokenPrice",
     "Usage",
@@ -104,6 +104,7 @@ __all__ = [
     "policy",
     "run",
     "run_live",
+    "search",
 ]
 
 

@@ -33,7 +33,8 @@ HOMES = {
     "genai_prices": {"pricing"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "joblib": {"api", "tune", "cli.checks"},
+    "joblib": {"api", "tune", "chaos", "cli.checks"},
+    "hypothesis": {"chaos.drawing"},
     "redis": {"stores.redis_link"},
 }
 #: In the code under test, time and chance come from the loop and from addressed luck.

@@ -8,7 +8,19 @@ import pytest
 
 import llmsim
 
-HEAVY = ("polars", "pydantic", "httpx", "matplotlib", "scipy", "joblib", "ruamel", "IPython", "typer", "rich")
+HEAVY = (
+    "polars",
+    "pydantic",
+    "httpx",
+    "matplotlib",
+    "scipy",
+    "joblib",
+    "ruamel",
+    "IPython",
+    "typer",
+    "rich",
+    "hypothesis",
+)
 _MEASURE = """
 import json, sys, time
 start = time.perf_counter()

@@ -1,1 +1,1 @@
-"""Rehearsals: which scenarios there are, and whose gateway goes through them."""
+"""Rehearsals: which scenarios there are, whose gateway goes through them, and which faults would break it."""

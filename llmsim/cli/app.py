@@ -16,6 +16,7 @@ from llmsim.cli.policies import policies
 from llmsim.cli.presets import presets
 from llmsim.cli.run import run
 from llmsim.cli.schema import schema
+from llmsim.cli.search import search
 from llmsim.cli.trace import trace
 
 __all__ = ["app"]
@@ -33,6 +34,7 @@ app.command()(import_gateway)
 app.command()(policies)
 app.command()(presets)
 app.command()(schema)
+app.command()(search)
 app.add_typer(cache)
 app.add_typer(trace)
 
@@ -59,6 +61,7 @@ def llmsim(
       llmsim run scenarios/hacker-news-spike.yaml
       llmsim run scenarios/*.yaml --json results.json
       llmsim check scenarios/ --junit check.xml
+      llmsim search scenarios/hacker-news-spike.yaml --budget 500
       llmsim explain out 17/0/0
       llmsim trace describe requests.csv
       llmsim policies retry
