@@ -15,9 +15,9 @@ __all__ = ["CallLuck"]
 
 _BLOCK_BITS, _BLOCK = 9, 512  # calls whose rows are made at once: first calls of new requests...
 _OTHER_BITS, _OTHER = 6, 64  # ...and calls that come now and then
-# Blocks that are kept, so that memory stays bounded: 8 MB of each kind at most for four columns. Arrivals come in order and need
-# few. Virtual users drift apart, the slowest by 130 iterations of the fastest in half an hour: they get more, or every
-# change of user would make a block anew (80 us a request, where it should be 1).
+# Blocks that are kept, so that memory stays bounded: 4 MB of first calls and 1 MB of others at most, of four columns.
+# Arrivals come in order and need few. Virtual users drift apart, the slowest by 130 iterations of the fastest in half
+# an hour: they get more, or every change of user would make a block anew (80 us a request, where it should be 1).
 _KEPT, _KEPT_MOST = 8, 256
 _OTHERS_KEPT = 512  # of all n-th calls, steps and retries together
 
