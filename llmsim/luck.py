@@ -151,6 +151,10 @@ class Luck:
             series = self._series[name] = self.series(purpose, step, retry, *address, block=64)
         return series(index)
 
+    def let_go(self) -> None:
+        """Forget the blocks that are drawn; they would be drawn again, and be the same."""
+        self._series.clear()
+
 
 def request_address(request_id: str) -> tuple[int, int, int] | None:
     """``(session, step, user-retry)`` of a structural request id, or None for any other id.

@@ -9,7 +9,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
-from llmsim.api import ScenarioLike, load
 from llmsim.chaos.found import Searched
 from llmsim.chaos.kinds import KINDS, STORE_KINDS, Spot, spots_of
 from llmsim.chaos.named import with_named_gateway
@@ -20,6 +19,7 @@ from llmsim.chaos.workers import Broke, Interrupted
 from llmsim.errors import EngineError, LlmsimError, PolicyError, ScenarioError, SimulationInterrupted
 from llmsim.report.result import Result
 from llmsim.report.verdict import MINIMUM
+from llmsim.scenario.given import ScenarioLike, load
 from llmsim.scenario.objectives import Objective, objectives_of
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Expect, Scenario

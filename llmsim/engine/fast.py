@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmsim.engine.inside_asyncio import Bed
     from llmsim.engine.loop import SimLoop
 
-__all__ = ["NO_ARG", "install"]
+__all__ = ["NO_ARG", "install", "uninstall"]
 
 NO_ARG: Any = object()
 _INF = float("inf")
@@ -120,6 +120,12 @@ def install(loop: SimLoop) -> Bed:  # noqa: C901 - four closures
     loop.create_future = functools.partial(_Future, loop=loop)  # type: ignore[method-assign]
     # From Python 3.12 on a future finds the running loop faster than its `loop` argument is parsed.
     return env, _Future if sys.version_info >= (3, 12) else loop.create_future, claim, times
+
+
+def uninstall(loop: SimLoop) -> None:
+    """Take the short ways away again: they refer to the loop that they stand on, and such a circle is long in going."""
+    for name in ("time", "call_soon", "call_later", "call_at", "at", "wake_at", "create_future"):
+        vars(loop).pop(name, None)
 
 
 def _without_handles(loop: SimLoop) -> tuple[Callable[..., None], Callable[..., None]]:

@@ -349,6 +349,8 @@ class SimLoop(PlainLoop):
         self._ready.clear()
         self._polls.clear()
         self.env.drop(lambda _: True)
+        self.main_task = None
+        fast.uninstall(self)
 
 
 def _raise(error: BaseException) -> NoReturn:

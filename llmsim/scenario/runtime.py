@@ -56,6 +56,12 @@ class LabRuntime:
     ) -> None:
         self._recorder.emit(kind, request_id, policy, upstream, replica, fields)
 
+    def let_go(self) -> None:
+        """The run is over: whoever still refers to this holds on to nothing by it."""
+        self._recorder = Recorder()
+        self.luck.let_go()
+        self.stores = None
+
     def attempt_ended(self, attempt: Attempt) -> None:
         """Price the attempt and append its row."""
         usage = attempt.usage

@@ -1,4 +1,4 @@
-"""Columnar recording: rows are appended as tuples and transposed into numpy columns every 512.
+"""Columnar recording: rows are appended as tuples and packed into columns every 512.
 
 A row costs one ``list.append`` while the simulation runs, and about 110 bytes afterwards; categories are stored as
 small codes. `Recorder.tables` gives the finished columns; polars sees them only in the report.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,7 +21,9 @@ from llmsim.telemetry.columns import ATTEMPTS, DTYPES, EVENTS, REQUESTS, Column
 
 __all__ = ["ColumnData", "Recorder", "Replication", "TableData", "event_hash"]
 
-_BLOCK = 512  # few enough that the rows are still in the processor's cache when they are transposed
+_ROWS = 512  # few enough that they are still in the processor's cache when they are packed
+_BLOCK = 8 * _ROWS  # rows in a block of columns: bytes that are there from the start, so that none is ever copied
+_FORMATS = {"i1": "b", "i2": "h", "i4": "i", "i8": "q", "f4": "f", "f8": "d", "bool": "?"}  # of `struct`, by kind
 _as_json = json.JSONEncoder(default=str).encode  # json.dumps(…, default=str) would make a new encoder every time
 
 
@@ -78,53 +81,93 @@ class Replication(NamedTuple):
     partial: bool = False
 
 
+class _Packed:
+    """A growing column of one kind of numbers."""
+
+    __slots__ = ("_block", "_blocks", "_dtype", "_format", "_full", "_pack")
+
+    def __init__(self, kind: str) -> None:
+        self._dtype = np.dtype(kind)
+        self._format = _FORMATS[kind]
+        self._pack = struct.Struct(f"{_ROWS}{self._format}").pack_into
+        self._full: list[NDArray[Any]] = []
+        self._block = bytearray()
+
+    def extend(self, at: int, values: Sequence[Any]) -> None:
+        """Write `values` to the places from `at` on, where the column ends; whoever begins a block writes to 0."""
+        if not at:
+            self._block = bytearray(_BLOCK * self._dtype.itemsize)
+        if len(values) == _ROWS:
+            self._pack(self._block, at * self._dtype.itemsize, *values)
+        else:
+            struct.pack_into(f"{len(values)}{self._format}", self._block, at * self._dtype.itemsize, *values)
+
+    def close_block(self, rows: int) -> None:
+        """The block has so many rows, and gets no more."""
+        self._full.append(np.frombuffer(self._block, self._dtype, rows))
+
+    def take(self) -> NDArray[Any]:
+        """All of it; here nothing is left, so that a column at a time is there twice and not the table."""
+        full, self._full = self._full, []
+        self._block = bytearray()
+        return np.concatenate(full) if full else np.empty(0, dtype=self._dtype)
+
+
 class _Table:
     """Grows by rows, is kept by columns."""
 
-    __slots__ = ("_blocks", "_codes", "_columns", "rows")
+    __slots__ = ("_codes", "_columns", "_filled", "_parts", "rows")
 
     def __init__(self, columns: tuple[Column, ...]) -> None:
         self._columns = columns
-        self._blocks: list[list[Any]] = []
         self._codes: list[dict[str, int] | None] = [{} if c.kind == "category" else None for c in columns]
+        kinds = ["i4" if column.kind == "category" else DTYPES.get(column.kind, column.kind) for column in columns]
+        self._parts: list[list[str] | _Packed] = [[] if kind == "text" else _Packed(kind) for kind in kinds]
+        self._filled = 0  # rows in the block that is being filled
         self.rows: list[tuple[Any, ...]] = []
 
-    def transpose(self) -> None:
-        """Move the collected rows into a block of columns."""
+    def pack(self) -> None:
+        """Move the collected rows, `_ROWS` of them or the last ones, into the columns."""
         if not self.rows:
             return
-        block: list[Any] = []
-        for column, codes, values in zip(self._columns, self._codes, zip(*self.rows, strict=True), strict=True):
-            if codes is not None:
-                block.append(_coded(codes, values))
-            elif column.kind == "text":
-                block.append(list(values))
+        at = self._filled
+        for part, codes, values in zip(self._parts, self._codes, zip(*self.rows, strict=True), strict=True):
+            if isinstance(part, list):
+                part.extend(values)
             else:
-                block.append(np.fromiter(values, dtype=DTYPES.get(column.kind, column.kind), count=len(values)))
-        self._blocks.append(block)
+                part.extend(at, values if codes is None else _coded(codes, values))
+        self._filled = at + len(self.rows)
+        if self._filled == _BLOCK:
+            self._close_block()
         self.rows.clear()
 
+    def _close_block(self) -> None:
+        for part in self._parts:
+            if isinstance(part, _Packed):
+                part.close_block(self._filled)
+        self._filled = 0
+
     def finish(self) -> TableData:
-        self.transpose()
-        data: TableData = {}
-        for number, (column, codes) in enumerate(zip(self._columns, self._codes, strict=True)):
-            parts = [block[number] for block in self._blocks]
-            if column.kind == "text":
-                data[column.name] = ColumnData(np.array([text for part in parts for text in part], dtype=object))
-            else:
-                dtype = np.int32 if codes is not None else np.dtype(DTYPES.get(column.kind, column.kind))
-                whole = np.concatenate(parts) if parts else np.empty(0, dtype=dtype)
-                data[column.name] = ColumnData(whole, tuple(codes) if codes is not None else None)
-        return data
+        self.pack()
+        if self._filled:
+            self._close_block()
+        return {
+            column.name: (
+                ColumnData(np.array(part, dtype=object))
+                if isinstance(part, list)
+                else ColumnData(part.take(), None if codes is None else tuple(codes))
+            )
+            for column, codes, part in zip(self._columns, self._codes, self._parts, strict=True)
+        }
 
 
-def _coded(codes: dict[str, int], values: tuple[str, ...]) -> NDArray[np.int32]:
+def _coded(codes: dict[str, int], values: tuple[str, ...]) -> list[int]:
     try:
-        return np.fromiter(map(codes.__getitem__, values), dtype=np.int32, count=len(values))
-    except KeyError:  # new ones: rare after the first block
+        return [*map(codes.__getitem__, values)]
+    except KeyError:  # new ones: rare after the first rows
         for value in dict.fromkeys(values):
             codes.setdefault(value, len(codes))
-        return _coded(codes, values)
+        return [*map(codes.__getitem__, values)]
 
 
 class Recorder:
@@ -150,15 +193,15 @@ class Recorder:
         """Append a row of `columns.REQUESTS`."""
         rows = self._requests.rows
         rows.append(row)
-        if len(rows) == _BLOCK:
-            self._requests.transpose()
+        if len(rows) == _ROWS:
+            self._requests.pack()
 
     def attempt(self, row: tuple[Any, ...]) -> None:
         """Append a row of `columns.ATTEMPTS`."""
         rows = self._attempts.rows
         rows.append(row)
-        if len(rows) == _BLOCK:
-            self._attempts.transpose()
+        if len(rows) == _ROWS:
+            self._attempts.pack()
 
     def emit(
         self, kind: str, request_id: str, policy: str, upstream: str, replica: int, fields: dict[str, Any]
@@ -167,15 +210,18 @@ class Recorder:
         rows = self._events.rows
         detail = _details(*fields, *fields.values()) if fields else ""
         rows.append((self._now(), kind, policy, upstream, replica, request_id, detail))
-        if len(rows) == _BLOCK:
-            self._events.transpose()
+        if len(rows) == _ROWS:
+            self._events.pack()
 
     def tables(self) -> dict[str, TableData]:
         """The finished tables: ``requests`` and ``attempts`` in the order of their request ids, ``events`` in time."""
-        requests = self._on_scenario_clock(self._requests.finish(), ("arrival_s",))
-        attempts = self._on_scenario_clock(self._attempts.finish(), ("arrival_s", "start_s", "first_s", "end_s"))
-        requests = _sorted(requests, ("session", "step", "user_retry"))
-        attempts = _sorted(attempts, ("session", "step", "user_retry", "attempt"))
+        requests = _sorted(
+            self._on_scenario_clock(self._requests.finish(), ("arrival_s",)), ("session", "step", "user_retry")
+        )
+        attempts = _sorted(
+            self._on_scenario_clock(self._attempts.finish(), ("arrival_s", "start_s", "first_s", "end_s")),
+            ("session", "step", "user_retry", "attempt"),
+        )
         return {
             "requests": {**requests, "cost_usd": _billed(requests, attempts)},
             "attempts": attempts,
@@ -183,16 +229,19 @@ class Recorder:
         }
 
     def _on_scenario_clock(self, table: TableData, names: tuple[str, ...]) -> TableData:
-        return {
-            name: ColumnData(column.values - self.zero_s, None) if name in names else column
-            for name, column in table.items()
-        }
+        for name in names:
+            table[name] = ColumnData(table[name].values - self.zero_s, None)
+        return table
 
 
 def _sorted(table: TableData, by: tuple[str, ...]) -> TableData:
-    """Rows in the order of `by`, which does not depend on what finished first."""
+    """Rows in the order of `by`, which does not depend on what finished first. `table` is used up."""
     order = np.lexsort([table[name].values for name in reversed(by)])
-    return {name: ColumnData(column.values[order], column.categories) for name, column in table.items()}
+    names, done = [*table], {}
+    for name in names:
+        column = table.pop(name)
+        done[name] = ColumnData(column.values[order], column.categories)
+    return done
 
 
 def _billed(requests: TableData, attempts: TableData) -> ColumnData:

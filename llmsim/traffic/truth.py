@@ -112,6 +112,12 @@ class World:
         self.renewals: Renewals | None = None  #: None: right answers never change
         self.meanings: Meanings | PromptMeanings | None = None  #: None: nothing is said about that
 
+    def let_go(self) -> None:
+        """Forget everything: the run is over."""
+        self.truths.clear()
+        self._late.clear()
+        self.asked = self.renewals = self.meanings = None
+
     def meaning(self, request_id: str) -> Meaning | Prompt | None:
         """What a request means, also when it has long been answered.
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from struct import Struct
+
+import numpy as np
 
 from llmsim.distributions import Distribution
 from llmsim.luck import Luck
@@ -12,13 +15,14 @@ __all__ = ["CallLuck"]
 
 _BLOCK_BITS, _BLOCK = 9, 512  # calls whose rows are made at once: first calls of new requests...
 _OTHER_BITS, _OTHER = 6, 64  # ...and calls that come now and then
-# Blocks that are kept, so that memory stays bounded: 10 to 20 MB of each kind at most. Arrivals come in order and need
-# few. Virtual users drift apart, the slowest by 130 iterations of the fastest in half an hour: they get more, or every
-# change of user would make a block anew (80 us a request, where it should be 1).
+# Blocks that are kept, so that memory stays bounded: 4 MB of first calls and 1 MB of others at most, of four columns.
+# Arrivals come in order and need few. Virtual users drift apart, the slowest by 130 iterations of the fastest in half
+# an hour: they get more, or every change of user would make a block anew (80 us a request, where it should be 1).
 _KEPT, _KEPT_MOST = 8, 256
 _OTHERS_KEPT = 512  # of all n-th calls, steps and retries together
 
 _Row = tuple[float, ...]
+_Rows = bytes  # packed: most rows of a provider are never asked for, and as objects they were five times as large
 
 
 class CallLuck:
@@ -50,16 +54,18 @@ class CallLuck:
     True
     """
 
-    __slots__ = ("_columns", "_first", "_kept", "_luck", "_newest", "_others", "_provider", "at")
+    __slots__ = ("_columns", "_first", "_kept", "_luck", "_newest", "_others", "_provider", "_row", "_size", "at")
 
     def __init__(self, luck: Luck, provider: str, columns: Mapping[str, Distribution | None]) -> None:
         self._luck = luck
         self._provider = provider
         self._columns = dict(columns)
         self.at = {purpose: place for place, purpose in enumerate(columns)}
-        self._first: dict[int, list[_Row]] = {}
+        layout = Struct(f"{len(self._columns)}d")
+        self._row, self._size = layout.unpack_from, layout.size
+        self._first: dict[int, _Rows] = {}
         self._newest, self._kept = -1, _KEPT
-        self._others: dict[tuple[int, int, int, int], list[_Row]] = {}
+        self._others: dict[tuple[int, int, int, int], _Rows] = {}
 
     def __call__(self, truth: Truth, call: int) -> _Row:
         index = truth.index
@@ -67,16 +73,16 @@ class CallLuck:
             block = self._first.get(index >> _BLOCK_BITS)
             if block is None:
                 block = self._draw_first(index >> _BLOCK_BITS)
-            return block[index & (_BLOCK - 1)]
+            return self._row(block, (index & (_BLOCK - 1)) * self._size)
         address = (call, truth.step, truth.retry, index >> _OTHER_BITS)
         block = self._others.get(address)
         if block is None:
             if len(self._others) == _OTHERS_KEPT:
                 del self._others[next(iter(self._others))]
             block = self._others[address] = self._draw(address[:3], address[3] * _OTHER, _OTHER)
-        return block[index & (_OTHER - 1)]
+        return self._row(block, (index & (_OTHER - 1)) * self._size)
 
-    def _draw_first(self, number: int) -> list[_Row]:
+    def _draw_first(self, number: int) -> _Rows:
         if number > self._newest:
             self._newest = number
         elif self._kept < _KEPT_MOST:  # it was there, and thrown away too early
@@ -86,9 +92,8 @@ class CallLuck:
         block = self._first[number] = self._draw((0, 0, 0), number * _BLOCK, _BLOCK)
         return block
 
-    def _draw(self, address: tuple[int, int, int], first: int, size: int) -> list[_Row]:
-        columns = [
-            self._luck.series(purpose, self._provider, *address, through=through).array(first, size).tolist()
-            for purpose, through in self._columns.items()
-        ]
-        return list(zip(*columns, strict=True)) or [()] * size
+    def _draw(self, address: tuple[int, int, int], first: int, size: int) -> _Rows:
+        table = np.empty((size, len(self._columns)))
+        for place, (purpose, through) in enumerate(self._columns.items()):
+            table[:, place] = self._luck.series(purpose, self._provider, *address, through=through).array(first, size)
+        return table.tobytes()

@@ -208,6 +208,11 @@ class SimulatedProvider:
     async def aclose(self) -> None:
         """Nothing to release."""
 
+    def let_go(self) -> None:
+        """The run is over: part from the server and from what was drawn, so that no circle of them is left."""
+        self._latest.clear()
+        del self.server, self._luck, self._rarely
+
     # -- admission ---------------------------------------------------------------------------------------------
 
     def _admit(

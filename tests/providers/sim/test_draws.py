@@ -64,5 +64,5 @@ def test_memory_is_bounded(first):
     for number in range(3000):
         index = number * 512 % 1_000_003  # back and forth: nothing is found again
         draws(_truth(index) if first else _truth(index, step=number), 0)
-    kept = sum(len(block) for block in [*draws._first.values(), *draws._others.values()])
+    kept = sum(len(block) for block in [*draws._first.values(), *draws._others.values()]) // draws._size
     assert kept <= 256 * 512
