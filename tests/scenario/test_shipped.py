@@ -217,7 +217,7 @@ gateway:
     - fallback: {orders: {context_too_long: [a], "429": [a]}, ttft: 3s, on_ttft: keep}
     - route: {strategy: weighted, weights: {a: 3}, models: {a: gpt}}
   stream: false
-faults: [{name: script, provider: a, sequence: [429, ok, 503], sequence_per: request}]
+faults: [{name: script, provider: a, at: 20s, duration: 20s, sequence: [429, ok, 503], sequence_per: request}]
 slo:
   "ttft{route:default}": ["p(99.9) <= 2s", p(95) < 3s after script window 10s abort_on_fail]
   goodput: [value > 3/s, value > 2/s during fault]

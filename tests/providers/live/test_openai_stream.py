@@ -159,10 +159,10 @@ def test_ends(live: Any, read: bool) -> None:
 
     parts = ["a", "b"]
     assert live(stream(*parts, usage=(10, 20)), use) == ("ab", "stop", Usage(10, 20), "reported")
-    assert live(stream(*parts, done=False), use) == ("ab", "stop", Usage(10, 20), "reported")
+    assert live(stream(*parts, usage=(10, 20), done=False), use) == ("ab", "stop", Usage(10, 20), "reported")
     assert live(stream(*parts, usage=None), use) == ("ab", "stop", Usage(50, 2), "estimated")
     assert live(stream(*parts, usage=None, done=False), use) == ("ab", "stop", Usage(50, 2), "estimated")
-    assert live(stream(*parts, finish_reason=None), use) == ("ab", "unknown", Usage(10, 20), "reported")
+    assert live(stream(*parts, usage=(10, 20), finish_reason=None), use) == ("ab", "unknown", Usage(10, 20), "reported")
     with pytest.raises(e.StreamBroken, match="without a finish reason") as caught:
         live(stream(*parts, finish_reason=None, done=False), use)
     assert caught.value.tokens_delivered == 2
