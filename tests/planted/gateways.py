@@ -61,7 +61,7 @@ good = Gateway(
         ),
     ),
     upstream=(
-        ConcurrencyLimit(limit=200, shared=True),
+        ConcurrencyLimit(limit=300, shared=True),
         CircuitBreaker(
             failure_rate=0.2,
             sliding_window=10.0,
@@ -70,7 +70,7 @@ good = Gateway(
             permitted_in_half_open=10,
             shared=True,
         ),
-        Timeout(ttft=3.0, inter_token=2.0),
+        Timeout(ttft=4.0, inter_token=2.0),
     ),
 )
 
