@@ -108,6 +108,9 @@ METRICS: dict[str, Measure] = {
         COUNT, _VALUE, True, "tokens the caller had of an attempt that then failed and was retried"
     ),
     "non_retryable_retries": Measure(COUNT, _VALUE, True, "retries after an error that retrying cannot cure"),
+    "retry_after_ignored": Measure(COUNT, _VALUE, True, "attempts sent before the Retry-After of the last was over"),
+    "max_retries_at_once": Measure(COUNT, ("value", "max"), True, "most retries that one upstream got within 10 ms"),
+    "max_upstream_in_flight": Measure(COUNT, ("value", "max"), True, "most calls under way at one upstream at once"),
     "sleep_after_last_attempt": Measure(
         DURATION, _TREND, True, "for failures: time between the last attempt's end and the error"
     ),

@@ -307,6 +307,7 @@ class Users:
             visit.leaked,
             visit.duplicated_tokens,
             visit.non_retryable_retries,
+            visit.retry_after_ignored,
             idle_s,
         )
 

@@ -76,6 +76,11 @@ REQUESTS: tuple[Column, ...] = (
     Column("leaked_streams", "i4", "responses neither read nor closed by the policies"),
     Column("duplicated_tokens", "i4", "tokens the caller had of an attempt that then failed and was tried again"),
     Column("non_retryable_retries", "i4", "retries on the same upstream after an error that retrying cannot cure"),
+    Column(
+        "retry_after_ignored",
+        "i4",
+        "attempts sent to an upstream before the Retry-After of its last refusal of this request was over",
+    ),
     Column("idle_after_last_attempt_s", "f8", "for failures: time between the last attempt's end and the error"),
 )
 

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from llmsim.telemetry.at_once import most_calls, most_retries
 from llmsim.telemetry.burn import worst_burn
 from llmsim.telemetry.costs import CACHE_PARTS, cost_parts
 from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, UNMATCHED_HIT, UNTOLD_HIT
@@ -247,6 +248,20 @@ METRICS: dict[str, Metric] = {
     ),
     "non_retryable_retries": Metric(
         "count", "retries after an error that retrying cannot cure", value=_sum("non_retryable_retries")
+    ),
+    "retry_after_ignored": Metric(
+        "count",
+        "attempts sent to an upstream before the time was over for which it had asked this request to wait",
+        value=_sum("retry_after_ignored"),
+    ),
+    "max_retries_at_once": Metric(
+        "count",
+        "most retries that one upstream got within 10 ms: without jitter, all that failed together come back together",
+        value=most_retries,
+        peak=most_retries,
+    ),
+    "max_upstream_in_flight": Metric(
+        "count", "most calls under way at one upstream at once", value=most_calls, peak=most_calls
     ),
     "max_spend_per_user": Metric(
         "usd", "most billed for one user of one tenant, in the measured time", value=_per_user, peak=_per_user

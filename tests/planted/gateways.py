@@ -39,6 +39,15 @@ ELSEWHERE = (
     "bad_output",
 )
 
+RETRY = Retry(
+    max_attempts=2,
+    backoff=Backoff(initial=0.2, max=2.0, jitter="full"),
+    on=("rate_limited", "server_error", "connection_failed"),
+    # Whoever asks for more time than this is left to the fallback at once.
+    max_retry_after=1.0,
+    budget=0.2,
+)
+
 good = Gateway(
     replicas=2,
     balancer="least_in_flight",
@@ -51,14 +60,7 @@ good = Gateway(
         # No order: the upstreams as the scenario declares them.
         Fallback(on=ELSEWHERE, mid_stream="continue"),
         StructuredOutput(max_attempts=2),
-        Retry(
-            max_attempts=2,
-            backoff=Backoff(initial=0.2, max=2.0, jitter="full"),
-            on=("rate_limited", "server_error", "connection_failed"),
-            # Whoever asks for more time than this is left to the fallback at once.
-            max_retry_after=1.0,
-            budget=0.2,
-        ),
+        RETRY,
     ),
     upstream=(
         ConcurrencyLimit(limit=300, shared=True),
@@ -76,7 +78,7 @@ good = Gateway(
 
 
 def changed(gateway: Gateway = good, /, **changes: Any) -> Gateway:
-    """The gateway with the policies of these kinds replaced (by a policy), left out (None) or set (by a dict).
+    """The gateway with policies changed, by kind: another in its place (or several), None, or a dict of its settings.
 
     Examples
     --------
@@ -91,8 +93,10 @@ def changed(gateway: Gateway = good, /, **changes: Any) -> Gateway:
             kind = kind_of(policy)
             unused.discard(kind)
             change = changes.get(kind, policy)
+            if isinstance(change, dict):
+                change = dataclasses.replace(policy, **change)
             if change is not None:
-                kept.append(dataclasses.replace(policy, **change) if isinstance(change, dict) else change)
+                kept.extend(change if isinstance(change, tuple) else (change,))
         return tuple(kept)
 
     other = dataclasses.replace(gateway, policies=applied(gateway.policies), upstream=applied(gateway.upstream))
