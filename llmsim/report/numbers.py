@@ -24,6 +24,7 @@ _PERCENTILES = (50, 90, 95, 99)
 SAFETY = (
     "leaked_streams",
     "cross_scope_hits",
+    "cross_tenant_hits",
     "duplicated_tokens",
     "non_retryable_retries",
     "retry_after_ignored",

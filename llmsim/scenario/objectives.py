@@ -103,6 +103,7 @@ METRICS: dict[str, Measure] = {
     "cross_scope_hits": Measure(
         COUNT, _VALUE, True, "answers from the cache made for somebody they may not be shared with"
     ),
+    "cross_tenant_hits": Measure(COUNT, _VALUE, True, "those made for another tenant, whatever the cache's scope says"),
     "leaked_streams": Measure(COUNT, _VALUE, True, "responses neither read nor closed by the policies"),
     "duplicated_tokens": Measure(
         COUNT, _VALUE, True, "tokens the caller had of an attempt that then failed and was retried"

@@ -57,6 +57,7 @@ REQUESTS: tuple[Column, ...] = (
         "other (to another question), outdated (right once, and no longer), unknown, or empty",
     ),
     Column("cross_scope", "bool", "the answer from the cache was made for somebody it may not be shared with"),
+    Column("cross_tenant", "bool", "the answer from the cache was made for another tenant, whatever its scope says"),
     Column("made_for", "text", "id of the request that the answer from the cache was made for; empty: nothing tells"),
     Column("verified", "category", "what a verifier said of the cached answer: accepted, rejected, failed, or empty"),
     Column("embedding_tokens", "i4", "tokens embedded for it"),

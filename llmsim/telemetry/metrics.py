@@ -24,7 +24,7 @@ from llmsim.telemetry.percentiles import percentile
 from llmsim.telemetry.phases import MIN_WINDOW_REQUESTS, in_phase, windows_of
 from llmsim.telemetry.recovery import recovery_time
 from llmsim.telemetry.sample import Condition, Sample
-from llmsim.telemetry.scopes import CROSSINGS_KNOWN
+from llmsim.telemetry.scopes import CROSSINGS_KNOWN, TENANTS_KNOWN
 
 __all__ = ["METRICS", "WINDOW_S", "Metric", "evaluate", "evaluate_condition", "values"]
 
@@ -147,11 +147,14 @@ def _saved_net(sample: Sample) -> float:
     return math.fsum([*sample.requests["saved_usd"], *(-parts[name] for name in CACHE_PARTS)])
 
 
-def _crossed(sample: Sample) -> float:
-    # Missing, not 0, where nothing tells whom an answer was made for.
-    unknown = _count(sample, _HIT & (pl.col("made_for") == ""))
-    known = sample.counters.get(CROSSINGS_KNOWN, 0.0) > 0
-    return float(_count(sample, pl.col("cross_scope"))) if known or not unknown else math.nan
+def _crossed(column: str, known_of: str) -> Callable[[Sample], float]:
+    def value(sample: Sample) -> float:
+        # Missing, not 0, where nothing tells whom an answer was made for.
+        unknown = _count(sample, _HIT & (pl.col("made_for") == ""))
+        known = sample.counters.get(known_of, 0.0) > 0
+        return float(_count(sample, pl.col(column))) if known or not unknown else math.nan
+
+    return value
 
 
 METRICS: dict[str, Metric] = {
@@ -278,7 +281,12 @@ METRICS: dict[str, Metric] = {
     "cross_scope_hits": Metric(
         "count",
         "answers from the cache made for somebody they may not be shared with; of caches of one's own: at least",
-        value=_crossed,
+        value=_crossed("cross_scope", CROSSINGS_KNOWN),
+    ),
+    "cross_tenant_hits": Metric(
+        "count",
+        "answers from the cache made for another tenant, whatever its scope says; of caches of one's own: at least",
+        value=_crossed("cross_tenant", TENANTS_KNOWN),
     ),
     "max_in_flight": Metric(
         "count",

@@ -22,6 +22,7 @@ from llmsim.gateway.policies import (
     SemanticCache,
     StructuredOutput,
     Timeout,
+    WaitingLine,
 )
 from llmsim.gateway.registry import kind_of
 
@@ -63,7 +64,7 @@ good = Gateway(
         RETRY,
     ),
     upstream=(
-        ConcurrencyLimit(limit=300, shared=True),
+        ConcurrencyLimit(limit=100, queue=WaitingLine(limit=100, timeout=2.0), shared=True),
         CircuitBreaker(
             failure_rate=0.2,
             sliding_window=10.0,
