@@ -258,10 +258,7 @@ METRICS: dict[str, Metric] = {
         value=_sum("retry_after_ignored"),
     ),
     "max_retries_at_once": Metric(
-        "count",
-        "most retries that one upstream got within 10 ms: without jitter, all that failed together come back together",
-        value=most_retries,
-        peak=most_retries,
+        "count", "most retries that one upstream got within 10 ms", value=most_retries, peak=most_retries
     ),
     "max_upstream_in_flight": Metric(
         "count", "most calls under way at one upstream at once", value=most_calls, peak=most_calls

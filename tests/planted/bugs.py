@@ -111,6 +111,8 @@ async def whoever_is_first(request: ls.Request, call_next: CallNext) -> ls.Respo
     if not done:
         calls.add(asyncio.ensure_future(call_next(request)))
         done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    for call in calls:
+        call.add_done_callback(lambda over: over.cancelled() or over.exception())  # or asyncio would tell of the other
     return done.pop().result()
 
 
