@@ -22,7 +22,10 @@ __all__ = ["json_schema"]
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 #: They choose between upstreams, so they cannot be policies of one of them.
 _GATEWAY_ONLY = {"fallback", "route"}
-_OBJECTIVE = r"^\s*(p\([\d.]+\)|mean|med|min|max|rate|value)\s*(<|<=|>|>=)\s*\S+\s*$"
+_OBJECTIVE = (
+    r"^\s*(p\([\d.]+\)|mean|med|min|max|rate|value|burn\([^()]+\))\s*(<|<=|>|>=)\s*\S+"
+    r"(\s+(before|during|after)\s+\S.*?)?(\s+window\s+\S+)?(\s+abort_on_fail)?\s*$"
+)
 _EFFECTS = ("latency", "capacity", "rate_limit", "drift", "abort", "delay", "stall", "break", "outage", "sequence")
 
 
@@ -110,7 +113,7 @@ def _policy_list(described: dict[str, Any], policies: dict[str, dict[str, Any]])
 def _objectives() -> dict[str, Any]:
     tag = rf"({'|'.join(MEASURE_TAGS)})\s*:[^{{}},]+"
     key = rf"^\s*({'|'.join(METRICS)})\s*(\{{\s*{tag}(,\s*{tag})*\}})?\s*$"
-    line = {"type": "string", "pattern": _OBJECTIVE, "examples": ["p(95) < 2s", "value < 1%"]}
+    line = {"type": "string", "pattern": _OBJECTIVE, "examples": ["p(95) < 2s", "value < 1% after fault"]}
     return {"propertyNames": {"pattern": key}, "additionalProperties": {"type": "array", "items": line}}
 
 

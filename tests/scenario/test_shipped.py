@@ -186,6 +186,8 @@ providers: {a: {}}
         {"faults": [{"name": "x", "provider": "a"}]},
         {"slo": {"ttfb": ["p(95) < 2s"]}},
         {"slo": {"ttft": ["p95 < 2s"]}},
+        {"slo": {"ttft": ["p(95) < 2s afterwards"]}},
+        {"slo": {"ttft": ["p(95) < 2s window"]}},
         {"slo": {"ttft{model:x}": ["p(95) < 2s"]}},
         {"source": 3},
     ],
@@ -216,7 +218,10 @@ gateway:
     - route: {strategy: weighted, weights: {a: 3}, models: {a: gpt}}
   stream: false
 faults: [{name: script, provider: a, sequence: [429, ok, 503], sequence_per: request}]
-slo: {"ttft{route:default}": ["p(99.9) <= 2s"], goodput: [value > 3/s]}
+slo:
+  "ttft{route:default}": ["p(99.9) <= 2s", p(95) < 3s after script window 10s abort_on_fail]
+  goodput: [value > 3/s, value > 2/s during fault]
+  error_rate: ["burn(99%, 60s, 10s) < 2x", value < 5% window 20s]
 """
     parse_scenario(text)
     document, _ = read_document(text)
