@@ -2,58 +2,20 @@
 
 import dataclasses
 import json
-from functools import cache
 from pathlib import Path
 
 import polars as pl
 import pytest
 from scenario.bursty_code import FILE, INSIDE, PUBLISHED, SEED, SPAN_S, as_csv, bursty_code
+from scenario.stories import SCENARIOS, SDK, failed, measured, run, scenario
 
 import llmsim as ls
-from llmsim.algorithms.backoff import Backoff
 from llmsim.distributions import Lognormal
 from llmsim.errors import BadOutput
 from llmsim.scenario.preflight import preflight
 from llmsim.traffic.spec import Route
 from llmsim.traffic.trace_stats import describe
 from llmsim.types import WholeAnswer
-
-SCENARIOS = Path(__file__).parents[2] / "scenarios"
-
-#: What the OpenAI SDK does untold: two more attempts, after 0.5 s and 1 s or when the provider
-#: says (openai-python 2.54.0, _base_client.py).
-SDK = ls.Retry(
-    max_attempts=3,
-    backoff=Backoff(initial=0.5, max=8.0, jitter="none"),
-    on=("rate_limited", "server_error", "timeout", "connection_failed"),
-    max_retry_after=120.0,
-)
-
-
-@cache
-def scenario(name: str) -> ls.Scenario:
-    return ls.load(SCENARIOS / f"{name}.yaml")
-
-
-def run(name: str, *, gateway: ls.Gateway | None = None, **values) -> ls.Result:
-    """Six replications: what a verdict needs."""
-    given = scenario(name).with_values(values)
-    return ls.run(given if gateway is None else given.with_gateway(gateway), replications=6, jobs=1)
-
-
-def verdicts(result: ls.Result) -> dict[str, str]:
-    return {f"{line.objective.key} {line.objective.text}": line.verdict for line in result.slo}
-
-
-def failed(result: ls.Result) -> set[str]:
-    """The metrics (with tags) of the lines that failed; none may be undecided."""
-    told = verdicts(result)
-    assert "UNDECIDED" not in told.values(), told
-    return {line.objective.key for line in result.slo if line.verdict == "FAIL"}
-
-
-def measured(result: ls.Result) -> pl.DataFrame:
-    return result.requests.filter(window="measured")
 
 
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
