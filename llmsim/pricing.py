@@ -14,7 +14,7 @@ from llmsim.units import BadValue, Price
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider
 
-__all__ = ["BATCH", "FREE", "ListPrice", "TokenPrice", "TokenPriceOrModel", "list_price"]
+__all__ = ["BATCH", "FREE", "ListPrice", "PriceSteps", "TokenPrice", "TokenPriceOrModel", "list_price", "price_at"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,28 @@ class TokenPrice:
         cached_price = self.input if self.cached_input is None else self.cached_input
         return (usage.input_tokens - cached) * self.input + cached * cached_price + usage.output_tokens * self.output
 
+    def times(self, multiplier: float) -> TokenPrice:
+        """So many times as dear."""
+        cached = None if self.cached_input is None else self.cached_input * multiplier
+        return TokenPrice(self.input * multiplier, self.output * multiplier, cached)
+
 
 FREE = TokenPrice()
+
+#: From when on which price holds, in order of time; the first from -inf on.
+PriceSteps = tuple[tuple[float, TokenPrice], ...]
+
+
+def price_at(steps: PriceSteps, time_s: float) -> TokenPrice:
+    """The price that holds at a moment.
+
+    Examples
+    --------
+    >>> steps = ((float("-inf"), FREE), (60.0, TokenPrice(input=2e-6)))
+    >>> price_at(steps, 59.9).input, price_at(steps, 60.0).input
+    (0.0, 2e-06)
+    """
+    return next(price for start_s, price in reversed(steps) if start_s <= time_s)
 
 
 class _Batch(NamedTuple):

@@ -1,7 +1,7 @@
 """Faults of a scenario as frozen values, and which of them are active when.
 
 *Boundary* faults (abort, delay, stall, break, outage as seen from outside, sequence) wrap any provider, simulated or
-live. *Intrinsic* ones (latency, capacity, rate_limit, and an outage that loses state) change a simulated
+live. *Intrinsic* ones (latency, capacity, rate_limit, price, and an outage that loses state) change a simulated
 provider from within and are refused live.
 """
 
@@ -138,6 +138,9 @@ class Fault:
         Multipliers of TTFT and token gaps, of slots, of every rate limit (simulated providers only). `latency` is
         that of the moment a call gets its slot: its timeline is fixed then, so a slow answer stays slow after the
         window and one that had begun before it stays fast. (A serving engine changes speed with its next step.)
+    price
+        Multiplier of its price per token (simulated providers only). A call is billed at the price of the moment it was
+        sent. Policies that look at prices (route by cost, budget) see the new one from then on.
     drift
         The model changes under the same name, for good unless a duration is given (simulated providers only).
     abort, delay, stall, break
@@ -163,6 +166,7 @@ class Fault:
     latency: Scale | None = None
     capacity: Scale | None = None
     rate_limit: Scale | None = None
+    price: Scale | None = None
     drift: ModelDrift | None = None
     abort: Abort | None = None
     delay: Delay | None = None
@@ -183,7 +187,7 @@ class Fault:
             words = (
                 "latency, abort, delay, outage or lose_state"
                 if self.store
-                else "latency, capacity, rate_limit, drift, abort, delay, stall, break, outage or sequence"
+                else "latency, capacity, rate_limit, price, drift, abort, delay, stall, break, outage or sequence"
             )
             raise ValueError(f"fault {self.name!r} does nothing; give it {words}")
         if self.store:
@@ -218,6 +222,7 @@ class Fault:
             "latency",
             "capacity",
             "rate_limit",
+            "price",
             "drift",
             "abort",
             "delay",
@@ -232,4 +237,4 @@ class Fault:
     @property
     def intrinsic(self) -> bool:
         """Whether it needs a simulated provider, or a simulated store."""
-        return bool(self.store) or bool(self.latency or self.capacity or self.rate_limit or self.drift)
+        return bool(self.store) or any((self.latency, self.capacity, self.rate_limit, self.price, self.drift))

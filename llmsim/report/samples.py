@@ -9,6 +9,7 @@ import polars as pl
 
 from llmsim.report.tables import frame
 from llmsim.scenario.objectives import objectives_of
+from llmsim.scenario.prices import price_steps
 from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.parts import FaultWindow
 from llmsim.telemetry.recorder import Replication
@@ -42,6 +43,7 @@ def sample_of(scenario: Scenario, replication: Replication, requests: pl.DataFra
         end_s,
         counters=replication.counters,
         prices={name: provider.price for name, provider in scenario.providers.items()},
+        price_steps=price_steps(scenario),
         faults=tuple(FaultWindow(fault.name, fault.at, fault.end_s) for fault in scenario.faults),
         last_fault_end_s=last_fault_end_s(scenario, end_s),
         steady_state=tuple(objectives_of(scenario, "steady_state")),

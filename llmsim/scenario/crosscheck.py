@@ -51,6 +51,7 @@ def crosscheck(document: Document, *, si: bool = False) -> list[Problem]:
         *_whole_numbers(document),
         *_providers(document),
         *_styles(document),
+        *_disconnects(document),
         *_policies(document),
         *idle_limits(document, (*policy_entries(document, "policies"), *policy_entries(document, "upstream"))),
         *idle_topics(document),
@@ -124,20 +125,36 @@ def _styles(document: Document) -> Iterator[Problem]:
     outputs = [document.get(("providers", name, "output")) for name in _names(document, "providers")]
     tables = [output.get("json_defects_by_style") for output in outputs if isinstance(output, dict)]
     known = sorted({str(style) for table in tables if isinstance(table, dict) for style in table})
+    for where, route in _routes(document):
+        style, path = route.get("prompt_style"), (*where, "prompt_style")
+        if not isinstance(style, str) or not style:
+            continue
+        if route.get("expects") != "json":
+            message = "prompt_style has no effect on a route that takes any answer"
+            yield document.problem(path, message, "Add expects: json, or remove it.")
+        elif style not in known:
+            example = f"Write output: {{json_defects_by_style: {{{style}: {{prose: 5%}}}}}} at a provider."
+            hint = nearest(style, known) if known else example
+            yield document.problem(path, f"no provider knows the prompt style {style!r}", hint)
+
+
+def _disconnects(document: Document) -> Iterator[Problem]:
+    """Readers who would go away in the middle of answers that come whole."""
+    if document.get(("gateway", "stream")) is not False:
+        return
+    for where, route in _routes(document):
+        if route.get("disconnects") is not None:
+            message = "disconnects has no effect where nothing is streamed: nobody is in the middle of an answer"
+            yield document.problem((*where, "disconnects"), message, "Remove it, or stream: false.", at_key=True)
+
+
+def _routes(document: Document) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The routes of all mixes, and where they stand."""
     clients: Path = ("traffic", "clients", "named")
     named = [(*clients, index, "mix") for index in range(len(_mappings(document.get(clients))))]
     for mix in (("traffic", "mix"), *named):
         for index, route in enumerate(_mappings(document.get(mix))):
-            style, path = route.get("prompt_style"), (*mix, index, "prompt_style")
-            if not isinstance(style, str) or not style:
-                continue
-            if route.get("expects") != "json":
-                message = "prompt_style has no effect on a route that takes any answer"
-                yield document.problem(path, message, "Add expects: json, or remove it.")
-            elif style not in known:
-                example = f"Write output: {{json_defects_by_style: {{{style}: {{prose: 5%}}}}}} at a provider."
-                hint = nearest(style, known) if known else example
-                yield document.problem(path, f"no provider knows the prompt style {style!r}", hint)
+            yield (*mix, index), route
 
 
 def _policies(document: Document) -> Iterator[Problem]:
@@ -272,6 +289,7 @@ def _without_effect(document: Document, index: int, provider: Any) -> Iterator[P
     for effect, needs, example in (
         ("capacity", "concurrency", "concurrency: 32"),
         ("rate_limit", "rate_limit", "rate_limit: {requests: 500/min}"),
+        ("price", "price", "price: {input: $3/Mtok, output: $15/Mtok}"),
     ):
         multiplier = document.get(("faults", index, effect, "multiplier"))
         nothing = effect == "capacity" and multiplier in (0, "0x", "0")

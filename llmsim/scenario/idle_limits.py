@@ -69,7 +69,7 @@ def _values(document: Document) -> dict[str, set[Any]]:
     for client in clients:
         mixes.append(_mappings(client.get("mix")) or mixes[0])
         owners.append({"tenant": client["tenant"]} if client.get("tenant") else {})
-    if clients:
+    if clients and not document.get((*traffic, "clients", "count")):  # nobody else is there to use the common mix
         mixes, owners = mixes[1:], owners[1:]
     routes = [{**_GIVEN, **route, **owner} for mix, owner in zip(mixes, owners, strict=True) for route in mix]
     return {field: {str(route[field]) for route in routes} for field in _GIVEN}

@@ -26,7 +26,9 @@ _OBJECTIVE = (
     r"^\s*(p\([\d.]+\)|mean|med|min|max|rate|value|burn\([^()]+\))\s*(<|<=|>|>=)\s*\S+"
     r"(\s+(before|during|after)\s+\S.*?)?(\s+window\s+\S+)?(\s+abort_on_fail)?\s*$"
 )
-_EFFECTS = ("latency", "capacity", "rate_limit", "drift", "abort", "delay", "stall", "break", "outage", "sequence")
+_EFFECTS = (
+    "latency", "capacity", "rate_limit", "price", "drift", "abort", "delay", "stall", "break", "outage", "sequence",
+)  # fmt: skip
 
 
 def json_schema() -> dict[str, Any]:

@@ -22,6 +22,7 @@ from llmsim.providers.faults import Fault
 from llmsim.providers.faulty import FaultyProvider
 from llmsim.providers.sim.incidents import incident_faults
 from llmsim.providers.sim.provider import SimulatedProvider
+from llmsim.scenario.prices import price_steps
 from llmsim.scenario.runtime import LabRuntime
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.users import Users, Visit
@@ -190,10 +191,14 @@ class Lab:
         self.loop = loop
         self.recorder = recorder = Recorder(self.zero_s, loop.time)
         prices = {name: spec.price for name, spec in scenario.providers.items()}
+        steps = price_steps(scenario, self.zero_s)
+        for name, changes in steps.items():
+            for at_s, price in changes[1:]:
+                loop.at(at_s, prices.__setitem__, name, price)
         faults = [*scenario.faults, *self._incidents(luck)]
         self.stores = stores = self._stores(loop, luck, world)
         watched = stores if self._watch is None else self._watch(world, stores)
-        runtime = LabRuntime(loop.time, luck, recorder, prices, self.epoch_s, watched)
+        runtime = LabRuntime(loop.time, luck, recorder, prices, self.epoch_s, watched, steps)
         providers = self._providers(loop, luck, world, faults)
         self.users = users = Users(
             scenario.traffic,

@@ -8,7 +8,7 @@ from typing import Any
 from llmsim.gateway.caching import StoreOpener
 from llmsim.gateway.exchange import Attempt
 from llmsim.luck import Luck, request_address
-from llmsim.pricing import FREE, TokenPrice
+from llmsim.pricing import FREE, PriceSteps, TokenPrice, price_at
 from llmsim.telemetry.recorder import Recorder
 
 __all__ = ["LabRuntime"]
@@ -24,11 +24,13 @@ class LabRuntime:
     luck, recorder
         Of this replication.
     prices
-        Per upstream.
+        Per upstream; what holds now.
     epoch_s
         What wall clocks say at loop time 0.
     stores
         Where caches keep answers.
+    steps
+        Of the upstreams whose price changes, on the loop's clock: a call costs what held when it was sent.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class LabRuntime:
         prices: Mapping[str, TokenPrice],
         epoch_s: float = 0.0,
         stores: StoreOpener | None = None,
+        steps: Mapping[str, PriceSteps] | None = None,
     ) -> None:
         self.now = now
         self.epoch_s = epoch_s
@@ -46,6 +49,7 @@ class LabRuntime:
         self.stores = stores
         self._recorder = recorder
         self._prices = prices
+        self._steps = steps or {}
 
     def emit(
         self, kind: str, request_id: str, policy: str, upstream: str, replica: int, fields: dict[str, Any]
@@ -55,7 +59,9 @@ class LabRuntime:
     def attempt_ended(self, attempt: Attempt) -> None:
         """Price the attempt and append its row."""
         usage = attempt.usage
-        attempt.cost_usd = cost = self._prices.get(attempt.upstream, FREE).cost(usage)
+        steps = self._steps.get(attempt.upstream) if self._steps else None
+        price = self._prices.get(attempt.upstream, FREE) if steps is None else price_at(steps, attempt.start_s)
+        attempt.cost_usd = cost = price.cost(usage)
         exchange = attempt.exchange
         origin = exchange.origin
         if origin is None:  # a request that was not sent by the lab's users

@@ -36,17 +36,23 @@ _LOOK_S = 2.0  # how often those who wait are looked for; nearly every first chu
 class Visit(Exchange):
     """One request from its user's side. What is true about it stays in the `World`, out of the gateway's reach."""
 
-    __slots__ = ("left", "task", "waiting")
+    __slots__ = ("left", "reads_s", "task", "waiting")
 
     def __init__(self, request: Request, runtime: LabRuntime) -> None:
         super().__init__(request, runtime)
         self.task: asyncio.Task[None] | None = None  # until it is over: the task's context refers to this visit
         self.waiting = True  #: for the first chunk
+        self.reads_s = _INF  #: how long after the first chunk its reader goes
         self.left = ""  #: why the task was cancelled: abandoned or unfinished
 
     def lose_patience(self) -> None:
         """Leave, unless something has come."""
         if self.waiting:
+            self.leave("abandoned")
+
+    def disconnect(self) -> None:
+        """Leave in the middle of the answer, unless it is over."""
+        if self.task is not None:
             self.leave("abandoned")
 
     def leave(self, why: str) -> None:
@@ -183,6 +189,8 @@ class Users:
         self._world.truths[name] = truth
         visit = Visit(request, self._runtime)
         visit.origin = (now, truth.index, truth.step, truth.retry)
+        if truth.disconnects is not None:
+            visit.reads_s = truth.disconnects.reads_s(self._luck, name)
         self.running[name] = visit
         if len(self.running) > self.max_in_flight:  # noqa: PLR1730 - a third of the time of max()
             self.max_in_flight = len(self.running)
@@ -218,6 +226,8 @@ class Users:
             response = await self._gateway.send(visit.request, visit)
             first_s = self._loop.time()
             visit.waiting = False
+            if visit.reads_s < _INF:
+                self._loop.at(first_s + visit.reads_s, visit.disconnect)
             text = await response.read()
             if visit.request.response_schema is not None and not usable(text):
                 outcome = BadOutput.word

@@ -10,7 +10,7 @@ import polars as pl
 
 from llmsim.errors import LlmsimError
 from llmsim.telemetry.cost_model import EMBEDDING_TOKENS, VECTOR_QUERIES, VECTOR_WRITES, VERIFICATIONS
-from llmsim.telemetry.costs import ADDRESS, COST_PARTS, TOKEN_PARTS, attempt_parts, side_uses
+from llmsim.telemetry.costs import ADDRESS, COST_PARTS, TOKEN_PARTS, attempt_parts, price_of, side_uses
 from llmsim.telemetry.sample import Sample
 
 __all__ = ["KINDS", "cost_table", "group_columns", "token_costs"]
@@ -76,10 +76,8 @@ def _by_kind(sample: Sample) -> pl.DataFrame:
 def _price_of(sample: Sample, kind: str, column: str) -> pl.Expr:
     """Price of a kind of token at the upstream that a column names; 0 where it has none."""
     found = pl.lit(0.0)
-    for upstream, price in sample.prices.items():
-        value = getattr(price, kind)
-        value = price.input if value is None else value
-        found = pl.when(pl.col(column) == upstream).then(pl.lit(float(value))).otherwise(found)
+    for upstream in sample.prices:
+        found = pl.when(pl.col(column) == upstream).then(price_of(sample, upstream, kind)).otherwise(found)
     return found
 
 

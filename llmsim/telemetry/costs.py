@@ -26,6 +26,7 @@ __all__ = [
     "WASTED",
     "attempt_parts",
     "cost_parts",
+    "price_of",
     "side_uses",
 ]
 
@@ -157,14 +158,23 @@ def _with_request(sample: Sample) -> pl.DataFrame:
 def _first_choice_cost(sample: Sample) -> pl.Expr:
     """The attempt's tokens at the price of its request's first choice; its own cost where that price is unknown."""
     cost = pl.col("cost_usd")
-    for upstream, price in sample.prices.items():
+    cached = pl.col("cached_input_tokens")
+    tokens = {"input": pl.col("input_tokens") - cached, "cached_input": cached, "output": pl.col("output_tokens")}
+    for upstream in sample.prices:
         elsewhere = (pl.col("first_choice") == upstream) & (pl.col("upstream") != upstream)
-        cost = pl.when(elsewhere).then(_price(price)).otherwise(cost)
+        there = pl.sum_horizontal(count * price_of(sample, upstream, kind) for kind, count in tokens.items())
+        cost = pl.when(elsewhere).then(there).otherwise(cost)
     return cost
 
 
-def _price(price: TokenPrice) -> pl.Expr:
-    cached = pl.col("cached_input_tokens")
-    cached_price = price.input if price.cached_input is None else price.cached_input
-    fresh = pl.col("input_tokens") - cached
-    return fresh * price.input + cached * cached_price + pl.col("output_tokens") * price.output
+def price_of(sample: Sample, upstream: str, kind: str) -> pl.Expr:
+    """Price of a kind of token (a field of `TokenPrice`) at this upstream, when the attempt was sent."""
+
+    def of(price: TokenPrice) -> float:
+        value = getattr(price, kind)
+        return float(price.input if value is None else value)
+
+    found = pl.lit(of(sample.prices[upstream]))
+    for start_s, price in sample.price_steps.get(upstream, ())[1:]:
+        found = pl.when(pl.col("start_s") >= start_s).then(pl.lit(of(price))).otherwise(found)
+    return found

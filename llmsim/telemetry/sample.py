@@ -9,7 +9,7 @@ from typing import Protocol
 
 import polars as pl
 
-from llmsim.pricing import TokenPrice
+from llmsim.pricing import PriceSteps, TokenPrice
 from llmsim.telemetry.cost_model import NO_COSTS, CostModel
 from llmsim.telemetry.parts import Burn, FaultWindow, Phase
 
@@ -65,6 +65,8 @@ class Sample:
         Scalars of the run, such as ``max_in_flight``.
     prices
         Per upstream; for what the first choice would have charged.
+    price_steps
+        Of those whose price changes.
     last_fault_end_s
         NaN without faults, or where a fault outlasts the measured time.
     faults
@@ -88,6 +90,7 @@ class Sample:
     start_s: float = 0.0
     counters: Mapping[str, float] = field(default_factory=dict)
     prices: Mapping[str, TokenPrice] = field(default_factory=dict)
+    price_steps: Mapping[str, PriceSteps] = field(default_factory=dict)
     last_fault_end_s: float = math.nan
     faults: tuple[FaultWindow, ...] = ()
     steady_state: tuple[Condition, ...] = ()

@@ -174,8 +174,8 @@ class Conversation:
     """
 
     __slots__ = (
-        "_again", "_asked", "_context", "_first", "_first_text", "_input_tokens", "_newest", "_opening", "_past",
-        "_patience_s", "_said", "_script", "_shared", "_style", "_turns", "human", "step",
+        "_again", "_asked", "_context", "_disconnects", "_first", "_first_text", "_input_tokens", "_newest", "_opening",
+        "_past", "_patience_s", "_said", "_script", "_shared", "_style", "_turns", "human", "step",
     )  # fmt: skip
 
     def __init__(self, opening: Request, truth: Truth, route: Route, script: Script) -> None:
@@ -187,6 +187,7 @@ class Conversation:
         self._context = spec.context
         self._patience_s = truth.patience_s
         self._style = truth.style
+        self._disconnects = truth.disconnects
         self.human = isinstance(spec, Session)  #: whether somebody is there who may press retry
         self._again = not isinstance(spec, Session) and spec.on_error == "again"
         self.step = 0  #: of which the answer is awaited, or which is asked next
@@ -231,6 +232,7 @@ class Conversation:
             style=self._style,
             shared_tokens=self._shared,
             session=self,
+            disconnects=self._disconnects,
         )
         return request, truth
 

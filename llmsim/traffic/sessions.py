@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
 
 from llmsim.distributions import (
     Constant,
@@ -16,7 +19,20 @@ from llmsim.distributions import (
 )
 from llmsim.units import BadValue, Count, PositiveCount, Ratio
 
-__all__ = ["MOST_DOCUMENTS", "MOST_STEPS", "Agent", "ContextWords", "Documents", "PatienceWords", "Session", "Window"]
+if TYPE_CHECKING:
+    from llmsim.luck import Luck
+
+__all__ = [
+    "MOST_DOCUMENTS",
+    "MOST_STEPS",
+    "Agent",
+    "ContextWords",
+    "Disconnects",
+    "Documents",
+    "PatienceWords",
+    "Session",
+    "Window",
+]
 
 FORBID = {"extra": "forbid"}
 
@@ -164,6 +180,33 @@ class Agent:
     def __post_init__(self) -> None:
         if self.runaway_steps > MOST_STEPS:
             raise BadValue(f"{self.runaway_steps:,} steps are too many; write at most {MOST_STEPS:,}", "runaway_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disconnects:
+    """Readers who go away in the middle of an answer: they have read enough, or their network is gone.
+
+    They count as users who left (``abandoned``), like those who lose patience before the first chunk. What becomes of
+    the call upstream is up to the gateway, and then to the provider's ``on_cancel``.
+
+    Parameters
+    ----------
+    share
+        Of the streamed answers, how many are read by somebody who does not mean to read to the end.
+    after
+        How long after the first chunk they go. An answer that has ended by then was read.
+    """
+
+    __pydantic_config__: ClassVar = FORBID
+
+    share: Ratio
+    after: DurationDistribution = Constant(2.0)
+
+    def reads_s(self, luck: Luck, request_id: str) -> float:
+        """How long after its first chunk this answer is read; inf: to its end."""
+        if luck.uniform("disconnects", request_id) >= self.share:
+            return math.inf
+        return float(self.after.quantile(np.array([luck.uniform("disconnects.after", request_id)]))[0])
 
 
 @dataclass(frozen=True, kw_only=True)

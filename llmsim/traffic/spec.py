@@ -9,7 +9,7 @@ from llmsim.distributions import Constant, CountDistribution, DurationDistributi
 from llmsim.traffic.burstiness import ArrivalWords
 from llmsim.traffic.replay import TraceReplay
 from llmsim.traffic.seasons import Diurnal, FlashCrowd, Weekly
-from llmsim.traffic.sessions import Agent, Documents, PatienceWords, Session
+from llmsim.traffic.sessions import Agent, Disconnects, Documents, PatienceWords, Session
 from llmsim.traffic.topics import Topics, Zipf
 from llmsim.units import COUNT, BadValue, Count, Growth, Multiplier, PositiveCount, PositiveDuration, Rate, Ratio, Unit
 
@@ -59,6 +59,8 @@ class Route:
     patience
         Its users' own, ``endless`` for programs that wait for as long as it takes; without it that of the traffic. An
         agent's is endless unless said otherwise here.
+    disconnects
+        Who goes away in the middle of an answer.
     max_tokens
         Sent with the request, and the longest answer it can get.
     expects
@@ -83,6 +85,7 @@ class Route:
     agent: Agent | None = None
     prompt_drift: Growth = 0.0
     patience: PatienceWords | None = None
+    disconnects: Disconnects | None = None
     max_tokens: PositiveCount | None = None
     expects: Literal["text", "json"] = "text"
     prompt_style: str = ""
@@ -97,6 +100,13 @@ class Route:
                 "a route is a person's conversation or a program's chain of calls, not both; remove session or agent, "
                 "or make two routes",
                 "agent",
+            )
+
+        if self.disconnects is not None and not self.stream:
+            raise BadValue(
+                "nobody is in the middle of an answer that comes whole; remove disconnects, or stream: false (who "
+                "does not wait for it is a matter of patience)",
+                "disconnects",
             )
 
     @property

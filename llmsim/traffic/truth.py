@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmsim.traffic.freshness import Renewals
     from llmsim.traffic.meanings import Meaning, Meanings
     from llmsim.traffic.prompts import Prompt, PromptMeanings
+    from llmsim.traffic.sessions import Disconnects
 
 __all__ = ["Truth", "World"]
 
@@ -39,6 +40,8 @@ class Truth:
         Tokens at the beginning of the prompt that were at the beginning of the session's previous prompt as well: what
         a provider's prompt cache can have, if it still has it. In step 0 what all prompts of the route begin with (its
         system prompt, the template of its documents). None: nothing is said about it, ask the provider's spec.
+    disconnects
+        Whether and when its reader goes away in the middle of the answer; None: reads to the end.
     session
         The conversation or chain it is a step of; None for a request that stands alone.
     calls
@@ -47,6 +50,7 @@ class Truth:
 
     __slots__ = (
         "calls",
+        "disconnects",
         "index",
         "output_tokens",
         "patience_s",
@@ -68,6 +72,7 @@ class Truth:
         style: str = "",
         shared_tokens: int | None = None,
         session: Conversation | None = None,
+        disconnects: Disconnects | None = None,
     ) -> None:
         self.index = index
         self.step = step
@@ -77,6 +82,7 @@ class Truth:
         self.style = style
         self.shared_tokens = shared_tokens
         self.session = session
+        self.disconnects = disconnects
         self.calls: dict[str, int] = {}
 
     def again(self) -> Truth:
@@ -90,6 +96,7 @@ class Truth:
             style=self.style,
             shared_tokens=self.shared_tokens,
             session=self.session,
+            disconnects=self.disconnects,
         )
 
 

@@ -161,7 +161,8 @@ class Workload:
             route.stream,
             None,
         )
-        request, truth = _request(Request, fields), Truth(index, output_tokens, patience_s, style=route.prompt_style)
+        truth = Truth(index, output_tokens, patience_s, style=route.prompt_style, disconnects=route.disconnects)
+        request = _request(Request, fields)
         if more:
             if _knows_beginnings(route):
                 truth.shared_tokens = round(opening.fixed_tokens * factor)

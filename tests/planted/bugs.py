@@ -136,9 +136,13 @@ class _FromTheStart:
     async def next(self, limits: Limits) -> Chunk | None:
         while True:
             try:
-                return await anext(self.response, None)
+                chunk = await anext(self.response, None)
+                if self.response.finish_reason:
+                    await self.response.read()  # its end
             except StreamBroken:
                 self.response = await self.call_next(self.request)
+            else:
+                return chunk
 
     async def rest(self, limits: Limits) -> Chunk | None:
         return await self.next(limits)

@@ -40,7 +40,7 @@ def check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Check:
 
     def run(scenario: str, gateway: str) -> dict[str, Any]:
         told = tmp_path / "check.json"
-        words = [f"scenarios/{scenario}.yaml", "--gateway", gateway, "--replications", "10", "--json", str(told)]
+        words = [f"scenarios/{scenario}.yaml", "--gateway", gateway, "--replications", "6", "--json", str(told)]
         result = CliRunner().invoke(app, ["check", *words, "--jobs", "1", "--no-progress", "--no-github"])
         (only,) = json.loads(told.read_text())
         return {**only, "exit_code": result.exit_code, "output": result.output}

@@ -49,6 +49,7 @@ def _load(provider, fault=None, **more):
         ({}, {"drift": {"refusals": "3x"}}, "faults[0].drift.refusals", "has no refusals", "{refusals: 1%}"),
         ({"output": JSON}, {"drift": {"refusals": "3x"}}, "faults[0].drift.refusals", "has no refusals", "1%"),
         ({}, {"drift": {"json_defects": "3x"}}, "faults[0].drift.json_defects", "has no json_defects", "{prose: 5%}"),
+        ({"ttft": "1s"}, {"price": {"multiplier": "2x"}}, "faults[0].price", "has no price", "input: $3/Mtok"),
         ({"serving": SERVING}, {"drift": {"ttft": "3x"}}, "faults[0].drift.ttft", "serving engine's steps", "latency:"),
     ],
 )
@@ -77,6 +78,7 @@ def test_a_word_without_effect_is_refused(provider, fault, path, message, hint):
         ({"profile": "openai-gpt-4o"}, {"drift": {"json_defects": "3x"}}),
         ({"serving": SERVING}, {"drift": {"latency": "3x", "output_tokens": "2x"}}),
         ({"profile": "openai-gpt-4o", "tier": "tier-1"}, {"rate_limit": {"multiplier": "0.5x"}}),
+        ({"profile": "openai-gpt-4o"}, {"price": {"multiplier": "2x"}}),
     ],
 )
 def test_a_word_with_an_effect_is_not(provider, fault):
