@@ -23,11 +23,12 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 #: They choose between upstreams, so they cannot be policies of one of them.
 _GATEWAY_ONLY = {"fallback", "route"}
 _OBJECTIVE = (
-    r"^\s*(p\([\d.]+\)|mean|med|min|max|rate|value|burn\([^()]+\))\s*(<|<=|>|>=)\s*\S+"
-    r"(\s+(before|during|after)\s+\S.*?)?(\s+window\s+\S+)?(\s+abort_on_fail)?\s*$"
+    r"^\s*(p\([\d.]+\)|mean|med|min|max|rate|value|burn\(.*\))\s*(<|<=|>|>=)\s*\S+"
+    r"(\s+(before|during|after)(\s+.+)?)?(\s+window\s+\S+)?(\s+abort_on_fail)?\s*$"
 )
 _EFFECTS = (
-    "latency", "capacity", "rate_limit", "price", "drift", "abort", "delay", "stall", "break", "outage", "sequence",
+    "latency", "capacity", "rate_limit", "price", "drift", "abort", "delay", "stall", "break", "outage",
+    "lose_state", "sequence",
 )  # fmt: skip
 
 
@@ -115,7 +116,7 @@ def _policy_list(described: dict[str, Any], policies: dict[str, dict[str, Any]])
 def _objectives() -> dict[str, Any]:
     tag = rf"({'|'.join(MEASURE_TAGS)})\s*:[^{{}},]+"
     key = rf"^\s*({'|'.join(METRICS)})\s*(\{{\s*{tag}(,\s*{tag})*\}})?\s*$"
-    line = {"type": "string", "pattern": _OBJECTIVE, "examples": ["p(95) < 2s", "value < 1% after fault"]}
+    line = {"type": "string", "pattern": _OBJECTIVE, "examples": ["p(95) < 2s", "value < 1%"]}
     return {"propertyNames": {"pattern": key}, "additionalProperties": {"type": "array", "items": line}}
 
 
