@@ -7,7 +7,7 @@ made that call. From them come the attempt table, the cause of each attempt, and
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from llmsim.gateway.contract import Runtime, Toll
 
 __all__ = ["Attempt", "Exchange", "Tickets", "current_exchange"]
+
+_COUNTS = ("cost_usd", "fallbacks", "leaked", "duplicated_tokens", "non_retryable_retries", "retry_after_ignored")
+_ROUNDING_S = 1e-6  # times are sums of floats: who sleeps for exactly as long as was asked is not early
 
 Cause = Literal["first", "retry", "fallback", "hedge"]
 #: What a call has paid on its way out, to be settled when it ends.
@@ -72,12 +75,14 @@ class Exchange:
         "last_upstream",
         "leaked",
         "non_retryable_retries",
+        "not_before_s",
         "open",
         "origin",
         "over",
         "refusals",
         "replica",
         "request",
+        "retry_after_ignored",
         "router",
         "runtime",
         "sent_to",
@@ -107,6 +112,8 @@ class Exchange:
         self.delivered_by_failed = 0
         self.duplicated_tokens = 0
         self.non_retryable_retries = 0
+        self.retry_after_ignored = 0
+        self.not_before_s: Mapping[str, float] = {}  # until when an upstream asked not to be asked again
         self.refusals = 0  # times a policy left it to luck whether to refuse a call of it: the address of the next draw
         self.open: list[Attempt] = []
         self.unsettled: list[Attempt] = []  # ended well before the gateway answered: was their answer used?
@@ -159,8 +166,7 @@ class Exchange:
             parts.extend(part.parents)
         for attempt in (*self.open, *self.unsettled):
             if any(attempt.response is part for part in parts):
-                attempt.spliced = True
-                attempt.won = attempt.won or self.settled
+                attempt.spliced, attempt.won = True, attempt.won or self.settled
 
     def ended(self, outcome: Outcome, usage: Usage) -> None:
         """The answer has ended, and with it the request."""
@@ -230,10 +236,8 @@ class Exchange:
         else:
             self.shared = [*(self.shared or ()), response]
 
-    # -- calls that several requests share -----------------------------------------------------------------------------
-
     def apart(self) -> Exchange:
-        """An exchange for a call that may outlive this request, begun where this one stands.
+        """An exchange for a call that several requests share, begun where this one stands: it may outlive this one.
 
         It is this request's until `paid_by` says otherwise; once over, `pay_for` takes it into somebody's account.
         """
@@ -241,6 +245,7 @@ class Exchange:
         other.origin, other.replica, other.attempts = self.origin, self.replica, self.attempts
         other.first_choice, other.last_upstream, other.sent_to = self.first_choice, self.last_upstream, self.sent_to
         other.last_error_final, other.delivered_by_failed = self.last_error_final, self.delivered_by_failed
+        other.not_before_s = self.not_before_s
         return other
 
     def paid_by(self, payer: Exchange) -> None:
@@ -262,12 +267,12 @@ class Exchange:
         """
         counted = other.attempts - (0 if still_open else len(other.open) + len(other.unsettled))
         self.attempts += counted - begun
-        for count in ("cost_usd", "fallbacks", "leaked", "duplicated_tokens", "non_retryable_retries"):
+        for count in _COUNTS:
             setattr(self, count, getattr(self, count) + getattr(other, count))
             setattr(other, count, 0)
         self.first_choice = self.first_choice or other.first_choice
         self.last_upstream, self.sent_to = other.last_upstream, other.sent_to
-        self.last_error_final = other.last_error_final
+        self.last_error_final, self.not_before_s = other.last_error_final, other.not_before_s
         self.delivered_by_failed = other.delivered_by_failed if self.settled else 0
         self.last_end_s = other.last_end_s
         return counted
@@ -333,6 +338,8 @@ class Attempt:
         if exchange.delivered_by_failed:
             exchange.duplicated_tokens += exchange.delivered_by_failed
             exchange.delivered_by_failed = 0
+        if self.start_s + _ROUNDING_S < exchange.not_before_s.get(self.upstream, -math.inf):
+            exchange.retry_after_ignored += 1
 
     def answered(self, response: Response, now: float) -> None:
         """The first chunk is there."""
@@ -369,6 +376,8 @@ class Attempt:
         exchange.last_end_s = self.end_s = exchange.runtime.now()
         # Not the error itself: its traceback leads back here, and such circles only the cyclic collector can free.
         exchange.last_error_final = isinstance(error, GatewayError) and not error.retryable
+        if (asked_s := getattr(error, "retry_after_s", None)) is not None:
+            exchange.not_before_s = {**exchange.not_before_s, self.upstream: self.end_s + asked_s}
         exchange.in_flight -= 1
         exchange.open.remove(self)
         tickets = self.tickets

@@ -192,7 +192,13 @@ def _amplification(numbers: dict[str, Any]) -> str:
 
 
 def _safety(numbers: dict[str, float]) -> str:
-    bad = ("leaked_streams", "cross_scope_hits", "duplicated_tokens", "non_retryable_retries")
+    bad = (
+        "leaked_streams",
+        "cross_scope_hits",
+        "duplicated_tokens",
+        "non_retryable_retries",
+        "retry_after_ignored",
+    )
     told = [f"{count(numbers[name])} {name.replace('_', ' ')}" for name in bad if numbers[name] > 0]
     slept = numbers["sleep_after_last_attempt_s"]
     if slept > 0.05:

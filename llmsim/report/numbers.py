@@ -24,8 +24,12 @@ _PERCENTILES = (50, 90, 95, 99)
 SAFETY = (
     "leaked_streams",
     "cross_scope_hits",
+    "cross_tenant_hits",
     "duplicated_tokens",
     "non_retryable_retries",
+    "retry_after_ignored",
+    "max_retries_at_once",
+    "max_upstream_in_flight",
     "max_spend_per_user",
     "max_spend_per_session",
     "max_steps_per_session",

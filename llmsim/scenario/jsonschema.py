@@ -116,7 +116,7 @@ def _policy_list(described: dict[str, Any], policies: dict[str, dict[str, Any]])
 def _objectives() -> dict[str, Any]:
     tag = rf"({'|'.join(MEASURE_TAGS)})\s*:[^{{}},]+"
     key = rf"^\s*({'|'.join(METRICS)})\s*(\{{\s*{tag}(,\s*{tag})*\}})?\s*$"
-    line = {"type": "string", "pattern": _OBJECTIVE, "examples": ["p(95) < 2s", "value < 1% after fault"]}
+    line = {"type": "string", "pattern": _OBJECTIVE, "examples": ["p(95) < 2s", "value < 1%"]}
     return {"propertyNames": {"pattern": key}, "additionalProperties": {"type": "array", "items": line}}
 
 

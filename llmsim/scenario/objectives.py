@@ -103,11 +103,15 @@ METRICS: dict[str, Measure] = {
     "cross_scope_hits": Measure(
         COUNT, _VALUE, True, "answers from the cache made for somebody they may not be shared with"
     ),
+    "cross_tenant_hits": Measure(COUNT, _VALUE, True, "those made for another tenant, whatever the cache's scope says"),
     "leaked_streams": Measure(COUNT, _VALUE, True, "responses neither read nor closed by the policies"),
     "duplicated_tokens": Measure(
         COUNT, _VALUE, True, "tokens the caller had of an attempt that then failed and was retried"
     ),
     "non_retryable_retries": Measure(COUNT, _VALUE, True, "retries after an error that retrying cannot cure"),
+    "retry_after_ignored": Measure(COUNT, _VALUE, True, "attempts sent before the Retry-After of the last was over"),
+    "max_retries_at_once": Measure(COUNT, ("value", "max"), True, "most retries that one upstream got within 10 ms"),
+    "max_upstream_in_flight": Measure(COUNT, ("value", "max"), True, "most calls under way at one upstream at once"),
     "sleep_after_last_attempt": Measure(
         DURATION, _TREND, True, "for failures: time between the last attempt's end and the error"
     ),

@@ -30,7 +30,7 @@ from llmsim.scenario.vectors import vectors_of
 from llmsim.stores.simulated import SimulatedStores
 from llmsim.telemetry.cost_model import STORED_BYTE_S
 from llmsim.telemetry.recorder import Recorder, Replication, TableData
-from llmsim.telemetry.scopes import CROSSINGS_KNOWN, Scope, crossings
+from llmsim.telemetry.scopes import CROSSINGS_KNOWN, TENANTS_KNOWN, Scope, crossings
 from llmsim.traffic.clients import mixes
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.workload import World
@@ -319,13 +319,16 @@ class Lab:
             users.write_off(visit)
 
     def _crossings(self, requests: TableData) -> dict[str, float]:
-        """Fill in which answers from a cache crossed a scope; a counter that says whether that is all of them."""
+        """Fill in which answers from a cache crossed a scope; counters that say whether that is all of them."""
         meanings = self.world.meanings
         topic = None if meanings is None else lambda index: meanings(index).topic
         scopes = [getattr(policy, "scope", "") for policy in self.scenario.gateway.policies]
         widest: Scope = "global" if "global" in scopes else "user" if scopes and {*scopes} <= {"user", ""} else "tenant"
         requests["cross_scope"], known = crossings(requests, widest, topic)
-        return {CROSSINGS_KNOWN: float(known)}
+        requests["cross_tenant"], known_too = requests["cross_scope"], known
+        if widest != "tenant":
+            requests["cross_tenant"], known_too = crossings(requests, "tenant", topic)
+        return {CROSSINGS_KNOWN: float(known), TENANTS_KNOWN: float(known_too)}
 
     def finish(self, wall_s: float) -> Replication:
         """What was recorded."""

@@ -29,7 +29,7 @@ __all__ = ["Users", "Visit"]
 _NAN = float("nan")
 _LEAST_ITERATION_S = 0.001  #: of a virtual user; no client is infinitely fast
 _INF = float("inf")
-_NO_CACHE = ("", _NAN, False, "", False, "", "", 0, 0, 0, 0)
+_NO_CACHE = ("", _NAN, False, "", False, False, "", "", 0, 0, 0, 0)
 _LOOK_S = 2.0  # how often those who wait are looked for; nearly every first chunk is there by then
 
 
@@ -324,6 +324,7 @@ class Users:
             visit.leaked,
             visit.duplicated_tokens,
             visit.non_retryable_retries,
+            visit.retry_after_ignored,
             idle_s,
         )
 
@@ -339,7 +340,8 @@ class Users:
             use.nearest,
             -1 if reason == "unknown" else bool(reason),
             reason,
-            False,  # whether it crossed a scope shows when everybody's rows are there
+            False,  # whether it crossed a scope, or came from another tenant, shows when everybody's rows are there
+            False,
             made_for,
             use.verified,
             use.embedded_tokens,

@@ -57,6 +57,7 @@ REQUESTS: tuple[Column, ...] = (
         "other (to another question), outdated (right once, and no longer), unknown, or empty",
     ),
     Column("cross_scope", "bool", "the answer from the cache was made for somebody it may not be shared with"),
+    Column("cross_tenant", "bool", "the answer from the cache was made for another tenant, whatever its scope says"),
     Column("made_for", "text", "id of the request that the answer from the cache was made for; empty: nothing tells"),
     Column("verified", "category", "what a verifier said of the cached answer: accepted, rejected, failed, or empty"),
     Column("embedding_tokens", "i4", "tokens embedded for it"),
@@ -76,6 +77,11 @@ REQUESTS: tuple[Column, ...] = (
     Column("leaked_streams", "i4", "responses neither read nor closed by the policies"),
     Column("duplicated_tokens", "i4", "tokens the caller had of an attempt that then failed and was tried again"),
     Column("non_retryable_retries", "i4", "retries on the same upstream after an error that retrying cannot cure"),
+    Column(
+        "retry_after_ignored",
+        "i4",
+        "attempts sent to an upstream before the Retry-After of its last refusal of this request was over",
+    ),
     Column("idle_after_last_attempt_s", "f8", "for failures: time between the last attempt's end and the error"),
 )
 

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from llmsim.telemetry.at_once import most_calls, most_retries
 from llmsim.telemetry.burn import worst_burn
 from llmsim.telemetry.costs import CACHE_PARTS, cost_parts
 from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, UNMATCHED_HIT, UNTOLD_HIT
@@ -23,7 +24,7 @@ from llmsim.telemetry.percentiles import percentile
 from llmsim.telemetry.phases import MIN_WINDOW_REQUESTS, in_phase, windows_of
 from llmsim.telemetry.recovery import recovery_time
 from llmsim.telemetry.sample import Condition, Sample
-from llmsim.telemetry.scopes import CROSSINGS_KNOWN
+from llmsim.telemetry.scopes import CROSSINGS_KNOWN, TENANTS_KNOWN
 
 __all__ = ["METRICS", "WINDOW_S", "Metric", "evaluate", "evaluate_condition", "values"]
 
@@ -146,11 +147,14 @@ def _saved_net(sample: Sample) -> float:
     return math.fsum([*sample.requests["saved_usd"], *(-parts[name] for name in CACHE_PARTS)])
 
 
-def _crossed(sample: Sample) -> float:
-    # Missing, not 0, where nothing tells whom an answer was made for.
-    unknown = _count(sample, _HIT & (pl.col("made_for") == ""))
-    known = sample.counters.get(CROSSINGS_KNOWN, 0.0) > 0
-    return float(_count(sample, pl.col("cross_scope"))) if known or not unknown else math.nan
+def _crossed(column: str, known_of: str) -> Callable[[Sample], float]:
+    def value(sample: Sample) -> float:
+        # Missing, not 0, where nothing tells whom an answer was made for.
+        unknown = _count(sample, _HIT & (pl.col("made_for") == ""))
+        known = sample.counters.get(known_of, 0.0) > 0
+        return float(_count(sample, pl.col(column))) if known or not unknown else math.nan
+
+    return value
 
 
 METRICS: dict[str, Metric] = {
@@ -248,6 +252,17 @@ METRICS: dict[str, Metric] = {
     "non_retryable_retries": Metric(
         "count", "retries after an error that retrying cannot cure", value=_sum("non_retryable_retries")
     ),
+    "retry_after_ignored": Metric(
+        "count",
+        "attempts sent to an upstream before the time was over for which it had asked this request to wait",
+        value=_sum("retry_after_ignored"),
+    ),
+    "max_retries_at_once": Metric(
+        "count", "most retries that one upstream got within 10 ms", value=most_retries, peak=most_retries
+    ),
+    "max_upstream_in_flight": Metric(
+        "count", "most calls under way at one upstream at once", value=most_calls, peak=most_calls
+    ),
     "max_spend_per_user": Metric(
         "usd", "most billed for one user of one tenant, in the measured time", value=_per_user, peak=_per_user
     ),
@@ -263,7 +278,12 @@ METRICS: dict[str, Metric] = {
     "cross_scope_hits": Metric(
         "count",
         "answers from the cache made for somebody they may not be shared with; of caches of one's own: at least",
-        value=_crossed,
+        value=_crossed("cross_scope", CROSSINGS_KNOWN),
+    ),
+    "cross_tenant_hits": Metric(
+        "count",
+        "answers from the cache made for another tenant, whatever its scope says; of caches of one's own: at least",
+        value=_crossed("cross_tenant", TENANTS_KNOWN),
     ),
     "max_in_flight": Metric(
         "count",

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from llmsim.luck import request_address
 from llmsim.telemetry.recorder import ColumnData, TableData
 
-__all__ = ["CROSSINGS_KNOWN", "Scope", "crossings"]
+__all__ = ["CROSSINGS_KNOWN", "TENANTS_KNOWN", "Scope", "crossings"]
 
 #: Counter of a replication: 1 if ``cross_scope`` is known of every answer.
 CROSSINGS_KNOWN = "cross_scope_known"
+TENANTS_KNOWN = "cross_tenant_known"  #: the same of ``cross_tenant``, which asks nobody's policy what is allowed
 
 Bools = NDArray[np.bool_]
 Scope = Literal["tenant", "user", "global"]

@@ -1,6 +1,7 @@
 """Attempts: their causes, outcomes and bills, and the counters that tell a bug."""
 
 import asyncio
+import contextlib
 
 import pytest
 from gateway.policies.toys import Toy, ask
@@ -203,3 +204,36 @@ def test_a_hedge_at_another_upstream_is_no_fallback():
     exchange, causes = play(script)
     assert {cause[1] for cause in causes} == {"first", "hedge"}
     assert exchange.fallbacks == 0
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "calls", "counted"),
+    [
+        (2.0, [("a", 1.9)], 1),
+        (2.0, [("a", 2.0)], 0),  # as asked, to the moment
+        (2.0, [("b", 0.0)], 0),  # somebody else was not asked to be left alone
+        (2.0, [("b", 0.5), ("a", 0.5)], 1),  # round and back again, a second later
+        (2.0, [("b", 1.0), ("a", 1.5)], 0),
+        (None, [("a", 0.0)], 0),
+    ],
+)
+def test_calls_before_the_retry_after_was_over_are_counted(asked_s, calls, counted):
+    @policy
+    async def again(request, call_next):
+        for upstream, wait_s in [("a", 0.0), *calls]:
+            await asyncio.sleep(wait_s)
+            try:
+                return await call_next(request.to(upstream))
+            except GatewayError:
+                continue
+        raise RateLimited
+
+    async def script():
+        busy = Toy(RateLimited(retry_after_s=asked_s), [""], name="a")
+        site = Site(Gateway(policies=(again,)), busy, Toy(RateLimited(), name="b"))
+        exchange = Exchange(ask(), site.running._runtime)
+        with contextlib.suppress(RateLimited):
+            await site.send(ask(), exchange)
+        return exchange.retry_after_ignored
+
+    assert play(script) == counted

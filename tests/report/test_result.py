@@ -90,7 +90,7 @@ def test_interrupted_results_say_so_and_empty_ones_work(form, nothing):
     for one in (nothing, result(1, partial=True), Result(scenario(), [replication()], partial=True)):
         text = getattr(one, form)()
         assert '"partial": true' in text if form == "to_json" else "partial: interrupted" in text
-        assert "nan" not in text.lower()
+        assert not re.search(r"\bnan\b", text.lower())  # a name may hold these letters
     assert "before the first look" in repr(nothing)
 
 

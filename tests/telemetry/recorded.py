@@ -15,11 +15,13 @@ _REQUEST = {
     "session": 0, "step": 0, "user_retry": 0, "arrival_s": 0.0, "route": "chat", "feature": "", "tenant": "",
     "user": "u1", "replica": 0, "outcome": "ok", "finish_reason": "stop", "served_by": "openai",
     "served_from": "upstream", "cache_match": "", "similarity": math.nan, "false_hit": False,
-    "false_hit_reason": "", "cross_scope": False, "made_for": "", "verified": "", "embedding_tokens": 0,
+    "false_hit_reason": "", "cross_scope": False, "cross_tenant": False,
+    "made_for": "", "verified": "", "embedding_tokens": 0,
     "vector_queries": 0, "vector_writes": 0, "verifications": 0,
     "first_choice": "openai", "attempts": 1, "fallbacks": 0, "ttft_s": 0.5, "e2e_s": 1.5,
     "max_inter_token_s": 0.1, "input_tokens": 100, "output_tokens": 11, "cost_usd": 0.0, "saved_usd": 0.0,
-    "leaked_streams": 0, "duplicated_tokens": 0, "non_retryable_retries": 0, "idle_after_last_attempt_s": math.nan,
+    "leaked_streams": 0, "duplicated_tokens": 0, "non_retryable_retries": 0,
+    "retry_after_ignored": 0, "idle_after_last_attempt_s": math.nan,
 }  # fmt: skip
 _ATTEMPT = {
     "session": 0, "step": 0, "user_retry": 0, "arrival_s": 0.0, "attempt": 1, "cause": "first", "upstream": "openai",

@@ -60,3 +60,10 @@ def test_the_metric_is_missing_where_it_cannot_be_told():
     assert evaluate(sample([hit(1, "0/0/0", cross_scope=True, tenant="b")]), "cross_scope_hits") == 1
     tagged = sample([hit(1, "0/0/0", cross_scope=True, tenant="b"), hit(2, "0/0/0", tenant="a")])
     assert evaluate(tagged, "cross_scope_hits", tags=(("tenant", "a"),)) == 0
+
+
+def test_answers_of_another_tenant_are_counted_whatever_the_scope_says():
+    rows = [hit(1, "0/0/0", cross_tenant=True), hit(2, "0/0/0")]
+    assert evaluate(sample(rows), "cross_tenant_hits") == 1
+    assert evaluate(sample(rows), "cross_scope_hits") == 0
+    assert math.isnan(evaluate(sample([hit(1)], counters={"cross_scope_known": 1.0}), "cross_tenant_hits"))
