@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 import traceback
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmsim.errors import LlmsimError
-from llmsim.scenario.spec import Scenario
+from llmsim.scenario.spec import Expect, Scenario
 
 __all__ = ["gateway_named", "with_named_gateway"]
 
@@ -49,11 +50,14 @@ def gateway_named(name: str, folder: Path | None = None) -> Any:
 
 
 def with_named_gateway(scenario: Scenario, name: str, folder: Path | None = None) -> Scenario:
-    """The scenario under the gateway of that name (see `gateway_named`); under its own if there is none."""
+    """The scenario under the gateway of that name (see `gateway_named`); under its own if there is none.
+
+    What the file expects to fail, it expects of its own gateway: another one has to hold every SLO.
+    """
     if not name:
         return scenario
     gateway = gateway_named(name, folder)
     try:
-        return scenario.with_gateway(gateway)
+        return dataclasses.replace(scenario.with_gateway(gateway), expect=Expect())
     except TypeError as error:
         raise LlmsimError(f"gateway {name}: {error}") from error
