@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
 import re
 from functools import cache
@@ -42,7 +44,12 @@ def json_schema() -> dict[str, Any]:
     >>> sorted(json_schema()["required"])
     ['providers', 'traffic', 'version']
     """
-    kinds = policy_kinds()
+    return copy.deepcopy(_schema_of(tuple(policy_kinds().items())))
+
+
+@functools.lru_cache(maxsize=4)  # it takes half a second; the policies that are registered decide what is in it
+def _schema_of(registered: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    kinds = dict(registered)
     roots: list[tuple[str, Any, TypeAdapter[Any]]] = [("scenario", "validation", TypeAdapter(Scenario))]
     roots += [(f"policy {kind}", "validation", TypeAdapter(cls)) for kind, cls in kinds.items()]
     references, schema = TypeAdapter.json_schemas(roots)

@@ -28,7 +28,7 @@ def day():
     return result(3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=SLOW) for kind in KINDS[1:])])
 def test_pictures_are_png_with_words(day, kind):
     picture = getattr(day.plot, kind)()
     data, meta = picture._repr_mimebundle_()
