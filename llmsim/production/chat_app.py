@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
@@ -30,6 +31,7 @@ Opener = Callable[[], AbstractAsyncContextManager[RunningGateway]]
 #: Adds to a request what the headers of its call (lower-case names) say: whose it is, how important, until when.
 Describe = Callable[[Request, Mapping[str, str]], Request]
 
+_log = logging.getLogger("llmsim.production")
 _END: MutableMapping[str, Any] = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
@@ -214,9 +216,12 @@ async def _fail(send: Send, error: Exception, headers: Mapping[str, str]) -> Non
 
 
 def _bug(error: Exception) -> None:
-    """Raise what is no answer of the gateway's but a bug, of a policy say: the server's log is the place for it."""
+    """Log what is no answer of the gateway's but a bug, of a policy say.
+
+    Raised to the server, it would be logged as well, but cost the caller's connection.
+    """
     if not isinstance(error, GatewayError | TimeoutError):
-        raise error
+        _log.error("a request ended in an error that is not the gateway's", exc_info=error)
 
 
 async def _event(send: Send, page: Mapping[str, Any]) -> None:

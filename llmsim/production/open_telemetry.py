@@ -106,8 +106,9 @@ class OpenTelemetry:
             return f"{endpoint.rstrip('/')}/v1/{signal}" if endpoint else None
 
         named = {"service.name": service_name} if service_name else {}
-        resource = Resource({"service.name": "llmsim"}).merge(_of_the_environment(Resource))
-        resource = resource.merge(Resource({**named, **(attributes or {})}))
+        resource = Resource.create({**(attributes or {}), **named})
+        if str(resource.attributes["service.name"]).startswith("unknown_service"):  # the SDK's own default
+            resource = resource.merge(Resource({"service.name": "llmsim"}))
         tracers = TracerProvider(resource=resource)
         tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(to("traces"))))
         reader = PeriodicExportingMetricReader(OTLPMetricExporter(to("metrics")))
@@ -156,10 +157,3 @@ class OpenTelemetry:
         """Export what is left, and stop. A set-up that is not its own is left alone."""
         own, self._own = self._own, ()
         await asyncio.gather(*(asyncio.to_thread(provider.shutdown) for provider in own))
-
-
-def _of_the_environment(resource: Any) -> Any:
-    """What ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME`` say, without the SDK's ``unknown_service``."""
-    found = resource.create()
-    told = {key: value for key, value in found.attributes.items() if value != "unknown_service"}
-    return resource(told)

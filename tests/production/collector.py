@@ -51,6 +51,13 @@ class Collector:
         self._server.server_close()
         self._thread.join(5)
 
+    def clear(self) -> None:
+        """Forget all that was told."""
+        self.bodies.clear()
+        self.headers.clear()
+        for pages in self.got.values():
+            pages.clear()
+
     @property
     def resources(self) -> list[dict[str, Any]]:
         pages = [page for page in self.got["/v1/traces"] for page in page.resource_spans]

@@ -16,10 +16,8 @@ __all__ = ["serving"]
 async def serving(app: Any) -> AsyncIterator[str]:
     """The base URL while it serves; stopped as a SIGTERM would."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="on", access_log=False)
-    config.load()
     server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    task = asyncio.create_task(server._serve(None), name="uvicorn")
+    task = asyncio.create_task(server._serve(), name="uvicorn")  # serve() would take the process's signals
     async with asyncio.timeout(10):
         while not server.started:
             if task.done():
