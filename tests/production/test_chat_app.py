@@ -165,6 +165,31 @@ def test_a_caller_who_leaves_cancels_the_upstream(streamed):
     assert asyncio.run(main()) == "client_left"
 
 
+def test_a_server_that_cannot_send_ends_the_call():
+    """As ASGI 2.4 has it: ``send`` raises OSError once the caller is gone."""
+    body = json.dumps({"messages": HELLO, "stream": True}).encode()
+
+    async def main():
+        came = iter([{"type": "http.request", "body": body}])
+
+        async def receive():
+            return next(came, None) or await asyncio.Event().wait()
+
+        async def send(message):
+            if message["type"] == "http.response.body":
+                raise OSError("gone")
+
+        async with LoopbackServer(stream("a", "b", after=1, then=[Stall()])) as a:
+            provider = ls.OpenAIChat("a", base_url=a.url, model="m", api_key_env=None)
+            async with provider, ls.Gateway().open([provider]) as running:
+                scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": []}
+                with pytest.raises(OSError, match="gone"):
+                    await ChatApp(running)(scope, receive, send)
+                return running.in_flight, await a.seen[0].wait_end()
+
+    assert asyncio.run(main()) == (0, "client_left")
+
+
 def test_stopping_lets_requests_end_and_then_closes_the_policies():
     closing = Closing()
 

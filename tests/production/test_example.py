@@ -1,4 +1,4 @@
-"""The example application, word for word, in a process of its own: served, watched, stopped in the middle of an answer."""
+"""The example application, word for word, in a process of its own: served, watched, and stopped in mid-answer."""
 
 import os
 import re

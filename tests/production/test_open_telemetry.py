@@ -143,6 +143,8 @@ def test_a_span_for_each_request_and_a_child_for_each_call(story):
     assert [one["llmsim.attempt.won"] for one in facts] == [False, False, True]
     assert (facts[2]["gen_ai.usage.input_tokens"], facts[2]["gen_ai.usage.output_tokens"]) == (10, 2)
     assert facts[2]["llmsim.cost"] == pytest.approx(10e-3 + 2e-2)
+    took_s = [(one.end_time_unix_nano - one.start_time_unix_nano) / 1e9 for one in first]
+    assert took_s == pytest.approx([one.end_s - one.start_s for one in record.attempts[:3]], abs=1e-6)
     assert [one.name for one in first] == ["chat m-a", "chat m-a", "chat m-b"]
     assert {one.kind for one in calls} == {3}  # CLIENT
     assert {one.kind for one in roots.values()} == {2}  # SERVER

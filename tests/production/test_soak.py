@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import gc
-import tracemalloc
+import sys
 from pathlib import Path
 
 import httpx
@@ -22,22 +22,24 @@ from llmsim.types import Response
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra otel")
 pytestmark = pytest.mark.clock
 
+FINE = stream(*"abcdef")
 KINDS = [
-    stream(*"abcdef"), stream(*"abcdef", gap_s=0.005), failure(503), failure(429, headers={"Retry-After": "0.01"}),
-    stream("a", "b", after=1, then=[Cut()]), stream("a", "b", after=1, then=[Cut(reset=True)]), hang_up(), hang(),
-    stream("a", "b", after=1, then=[Stall()]), failure(400), stream("a", "b", keep_alive=False),
+    FINE, FINE, stream(*"abcdef", gap_s=0.005), FINE, failure(503), FINE, stream("a", "b", keep_alive=False), FINE,
+    failure(429, headers={"Retry-After": "0.01"}), FINE, stream("a", "b", after=1, then=[Cut()]), FINE, hang_up(), FINE,
+    stream("a", "b", after=1, then=[Cut(reset=True)]), FINE, hang(), FINE, stream("a", "b", after=1, then=[Stall()]),
+    FINE, failure(400), FINE,
 ]  # fmt: skip
 GATEWAY = ls.Gateway(
     policies=(
-        ls.Deadline(timeout=3.0),
+        ls.Deadline(timeout=20.0),
         SingleFlight(),
         ls.Fallback(order=("a", "b")),
         ls.Retry(max_attempts=2, backoff=Backoff(initial=0.01, jitter="full")),
-        Hedge(after=0.08, to=("b",), budget=None),
+        Hedge(after=0.5, to=("b",), budget=None),
     ),
     upstream=(
         ls.CircuitBreaker(failure_rate=0.9, minimum_calls=50, wait_in_open=0.1),
-        ls.Timeout(ttft=0.15, inter_token=0.1),
+        ls.Timeout(ttft=2.0, inter_token=1.0),
     ),
 )
 
@@ -52,7 +54,7 @@ async def one(client, number, outcomes):
     """Ask, and read; one in ten leaves."""
     body = {"messages": [{"role": "user", "content": f"question {number // 2}"}], "stream": number % 4 > 0}
     with contextlib.suppress(TimeoutError, httpx.TransportError):
-        async with asyncio.timeout(0.05 if number % 10 == 0 else 20):
+        async with asyncio.timeout(0.03 if number % 10 == 0 else 30):
             async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
                 text = await answer.aread()
                 ended = answer.status_code == 200 and b'"error"' not in text
@@ -66,10 +68,10 @@ async def block(client, numbers, outcomes):
         for number in numbers:
             await one(client, number, outcomes)
 
-    await asyncio.gather(*(worker() for _ in range(40)))
+    await asyncio.gather(*(worker() for _ in range(10)))
 
 
-async def settle(running, timeout_s=10):
+async def settle(running, timeout_s=30):
     """Until nothing is under way any more."""
     async with asyncio.timeout(timeout_s):
         while running.in_flight or running.watch.under_way:
@@ -115,16 +117,16 @@ async def soak(blocks, size, collector):
                 await provider.aclose()  # what is idle may stay open; what is left then is lost
             for server in (a, b):
                 server.seen.clear()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while a._handlers or b._handlers:  # connections that a server still has
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)
             tasks_idle = tasks_idle or len(asyncio.all_tasks())
             left.append((len(asyncio.all_tasks()) - tasks_idle, alive()))
-            if tracemalloc.is_tracing():
+            if blocks > 1:
                 collector.clear()
                 gc.collect()
-                memory.append(tracemalloc.get_traced_memory()[0])
+                memory.append(sys.getallocatedblocks())
     await asyncio.sleep(0)
     return outcomes, memory, left, len(asyncio.all_tasks()) - tasks_before
 
@@ -135,9 +137,8 @@ def open_files():
 
 
 def check(outcomes, left, tasks, files):
-    words = set(outcomes)
-    assert "ok" in words
-    assert words - {"ok"}, "nothing failed: this would show nothing"
+    assert outcomes.count("ok") > len(outcomes) / 4, "hardly anything was answered: this shows little"
+    assert set(outcomes) - {"ok"}, "nothing failed: this shows nothing"
     for more, living in left:
         assert more == 0, "tasks were left"
         assert living == NONE_ALIVE
@@ -159,12 +160,9 @@ def test_a_thousand_requests_and_memory_is_flat():
     with Collector() as collector:
         gc.collect()  # of other tests
         files = open_files()
-        tracemalloc.start()
-        try:
-            outcomes, memory, left, tasks = asyncio.run(soak(4, 250, collector))
-        finally:
-            tracemalloc.stop()
+        outcomes, memory, left, tasks = asyncio.run(soak(4, 250, collector))
         check(outcomes, left, tasks, files)
-    # What is kept for good (modules, buckets, routes) is there after the first block or the second.
-    assert memory[3] - memory[1] < 200_000, memory
+    # In blocks of the allocator, several of which every object takes. What is kept for good (modules, buckets) is there
+    # after the first 500; of the other 500 not one may leave six behind.
     print(memory, {word: outcomes.count(word) for word in sorted(set(outcomes))})
+    assert memory[3] - memory[1] < 500 * 6
