@@ -57,14 +57,14 @@ class OpenTelemetry:
         meter_provider: MeterProvider | None = None,
         capture_content: bool = False,
     ) -> None:
-        from llmsim import __version__
+        import llmsim
 
         try:
             from opentelemetry import metrics, trace
         except ImportError:
             raise ImportError("telemetry needs OpenTelemetry; pip install 'llmsim[otel]'") from None
-        self._tracer = trace.get_tracer("llmsim", __version__, tracer_provider, schema_url=SCHEMA_URL)
-        meter = metrics.get_meter("llmsim", __version__, meter_provider, schema_url=SCHEMA_URL)
+        self._tracer = trace.get_tracer("llmsim", llmsim.__version__, tracer_provider, schema_url=SCHEMA_URL)
+        meter = metrics.get_meter("llmsim", llmsim.__version__, meter_provider, schema_url=SCHEMA_URL)
         self._instruments = Instruments(meter)
         self._capture_content = capture_content
         self._own: tuple[Any, ...] = ()
