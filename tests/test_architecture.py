@@ -15,7 +15,7 @@ LEVELS = {
     "gateway": 2, "traffic": 2, "telemetry": 2, "engine": 2,
     "stores": 3, "providers": 3,
     "scenario": 4,
-    "report": 5,
+    "report": 5, "production": 5,
     "api": 6, "live_run": 6,
     "tune": 7, "chaos": 7, "calibrate": 7, "lab": 7,
     "cli": 8, "pytest_plugin": 8,
@@ -36,6 +36,7 @@ HOMES = {
     "joblib": {"api", "tune", "chaos", "cli.checks"},
     "hypothesis": {"chaos.drawing"},
     "redis": {"stores.redis_link"},
+    "opentelemetry": {"production"},
 }
 #: In the code under test, time and chance come from the loop and from addressed luck.
 BANNED = {"time", "random", "secrets", "numpy.random"}

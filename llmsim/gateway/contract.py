@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from inspect import isawaitable
 from types import CoroutineType
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from llmsim.gateway.caching import AnswerStore, StoreOpener, StoreSpec
 from llmsim.gateway.deadlines import Deadlines
@@ -24,7 +24,21 @@ from llmsim.luck import Luck
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.types import CallNext, Request, Response, Usage
 
-__all__ = ["FunctionPolicy", "Handler", "PolicySpec", "Provider", "Run", "Runtime", "Toll", "current_run", "policy"]
+if TYPE_CHECKING:
+    from llmsim.gateway.pipeline import Gateway, RunningGateway
+
+__all__ = [
+    "FunctionPolicy",
+    "Handler",
+    "PolicySpec",
+    "Provider",
+    "Run",
+    "Runtime",
+    "Telemetry",
+    "Toll",
+    "current_run",
+    "policy",
+]
 
 Scope = Literal["gateway", "upstream"]
 
@@ -96,6 +110,13 @@ class Runtime(Protocol):
 
     def attempt_ended(self, attempt: Attempt) -> None:
         """Record a finished call to an upstream, and set its ``cost_usd``."""
+
+
+class Telemetry(Protocol):
+    """Tells somebody what a gateway outside the lab does, by opening it with watchers around (`Gateway.open`)."""
+
+    def open(self, gateway: Gateway, providers: Sequence[Provider], **others: Any) -> RunningGateway:
+        """Open `gateway`; `others` are the other arguments of `Gateway.open`."""
 
 
 class Run:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 from llmsim.errors import PolicyError, StreamBroken
 from llmsim.gateway.caching import StoreOpener
 from llmsim.gateway.checked import TOLL, UnknownUpstream, checked, name_of, start_policy
-from llmsim.gateway.contract import FunctionPolicy, Handler, Provider, Run, Runtime, Toll
+from llmsim.gateway.contract import FunctionPolicy, Handler, Provider, Run, Runtime, Telemetry, Toll
 from llmsim.gateway.deadlines import Deadlines
 from llmsim.gateway.exchange import Attempt, Exchange, Tickets, current_exchange
 from llmsim.gateway.health import Health
@@ -113,6 +113,7 @@ class Gateway:
         on_attempt: Callable[[Attempt], object] | None = None,
         seed: int | None = None,
         stores: StoreOpener | None = None,
+        telemetry: Telemetry | None = None,
     ) -> RunningGateway:
         """Start it for real, on the running asyncio loop: the same policies, live providers.
 
@@ -128,7 +129,11 @@ class Gateway:
             Of the jitter; default: fresh from the system.
         stores
             Where caches keep answers (`llmsim.stores.LiveStores`); `semantic_cache` needs one.
+        telemetry
+            Whom every request is told: an `llmsim.production.OpenTelemetry`.
         """
+        if telemetry is not None:
+            return telemetry.open(self, providers, on_event=on_event, on_attempt=on_attempt, seed=seed, stores=stores)
         from llmsim.gateway.plain import PlainRuntime
 
         prices = {provider.name: getattr(provider, "price", FREE) for provider in providers}

@@ -18,7 +18,7 @@ __all__ = ["ATTRIBUTES", "METRICS", "OPERATION", "SCHEMA_URL", "Instrument"]
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
 
-#: ``gen_ai.operation.name`` of everything simulated here.
+#: ``gen_ai.operation.name`` of everything here.
 OPERATION = "chat"
 
 #: What we call it → the attribute. Keys are columns of result.requests and result.attempts where there is one.
@@ -26,6 +26,11 @@ ATTRIBUTES: dict[str, str] = {
     "operation": "gen_ai.operation.name",
     "upstream": "gen_ai.provider.name",
     "model": "gen_ai.request.model",
+    "max_tokens": "gen_ai.request.max_tokens",
+    "temperature": "gen_ai.request.temperature",
+    "finish_reasons": "gen_ai.response.finish_reasons",
+    "input_messages": "gen_ai.input.messages",
+    "output_messages": "gen_ai.output.messages",
     "response_model": "gen_ai.response.model",
     "input_tokens": "gen_ai.usage.input_tokens",
     "output_tokens": "gen_ai.usage.output_tokens",
@@ -60,6 +65,12 @@ ATTRIBUTES: dict[str, str] = {
     "queue_s": "llmsim.attempt.queue_time",
     "cost_usd": "llmsim.cost",
     "saved_usd": "llmsim.saved",
+    "event": "llmsim.event",
+    "policy": "llmsim.policy",
+    "fallbacks": "llmsim.fallbacks",
+    "attempts": "llmsim.attempts",
+    "leaked": "llmsim.leaked_streams",
+    "duplicated_tokens": "llmsim.duplicated_tokens",
     "replication": "llmsim.replication",
 }
 
@@ -68,7 +79,7 @@ _TOKENS = tuple(4**power for power in range(14))  # 1, 4, 16, … 67108864
 _FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 
-Kind = Literal["histogram", "counter"]
+Kind = Literal["histogram", "counter", "up_down_counter"]
 
 
 class Instrument(NamedTuple):
@@ -135,5 +146,10 @@ METRICS: dict[str, Instrument] = {
     "embedding_tokens": Instrument(
         "llmsim.cache.embedding_tokens", "counter", "{token}", "Tokens embedded to look for an answer in a cache."
     ),
+    # Of gateways in production; the lab has its tables of events, and windows.
+    "in_flight": Instrument(
+        "llmsim.requests.in_flight", "up_down_counter", "{request}", "Requests that are being answered."
+    ),
+    "events": Instrument("llmsim.events", "counter", "{event}", "What policies reported."),
     "saved": Instrument("llmsim.saved", "counter", "USD", "What answers from the cache would have cost."),
 }  # fmt: skip

@@ -50,7 +50,8 @@ def test_the_names_are_those_of_the_conventions():
         "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.response.model",
         "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "gen_ai.usage.cache_read.input_tokens",
         "gen_ai.response.time_to_first_chunk", "gen_ai.token.type", "gen_ai.token.modality", "gen_ai.conversation.id",
-        "error.type", "http.response.status_code", "user.id",
+        "error.type", "http.response.status_code", "user.id", "gen_ai.request.max_tokens", "gen_ai.request.temperature",
+        "gen_ai.response.finish_reasons", "gen_ai.input.messages", "gen_ai.output.messages",
     }  # fmt: skip
     assert {name for name in ATTRIBUTES.values() if not name.startswith("llmsim.")} == attributes
     assert len(set(ATTRIBUTES.values())) == len(ATTRIBUTES)
