@@ -26,7 +26,11 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 def blocks(language: str) -> list[str]:
     """Its code blocks of a language, in order; what goes into a file of its own, by its first line, is apart."""
-    return [text for found, text in _BLOCK.findall(README) if found == language and not text.startswith("# live.yaml")]
+    return [
+        text
+        for found, text in _BLOCK.findall(README)
+        if found == language and not text.startswith(("# live.yaml", "# app.py"))
+    ]
 
 
 POLICY, LAB, LIVE, CLASS, WHOLE, CACHED = blocks("python")
