@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llmsim.errors import ScenarioError, SimulationInterrupted
 from llmsim.report.result import Result
 from llmsim.scenario.given import ScenarioLike, load
-from llmsim.scenario.live_file import live_scenario, load_live
-from llmsim.scenario.preflight import preflight
+from llmsim.scenario.live_file import left_out, live_scenario, load_live
+from llmsim.scenario.preflight import first_choice_of, preflight
 from llmsim.scenario.replicate import Progress
 from llmsim.scenario.scaled import scaled
 from llmsim.scenario.spec import Scenario
@@ -44,14 +44,17 @@ class Plan(NamedTuple):
     scenario: Scenario  #: with the live models and prices
     live: LiveFile
     requests: float  #: expected, warm-up included
-    expected_usd: float  #: each request answered once, by the first choice
+    expected_usd: float  #: each request answered once, by the first choice, and nothing from caches
+    dearest_usd: float  #: the same by the dearest of them
     seconds: float  #: at most, drain included
 
     def __str__(self) -> str:
         who = ", ".join(f"{name} = {spec.base_url}" for name, spec in self.live.providers.items())
+        dearer = f", ${self.dearest_usd:.4f} by the dearest" if self.dearest_usd > self.expected_usd else ""
         return (
-            f"{self.scenario.name} live: about {self.requests:,.0f} requests in {self.seconds:.0f}s, "
-            f"about ${self.expected_usd:.4f} if each is answered once by the first choice ({who})"
+            f"{self.scenario.name} live: about {self.requests:,.0f} requests in {self.seconds:.0f}s, about "
+            f"${self.expected_usd:.4f} if each is answered once by the first choice{dearer}; retries and hedges cost "
+            f"more, caches less ({who})"
         )
 
 
@@ -63,8 +66,11 @@ def plan_live(
     rate_scale: float = 1.0,
     overrides: Sequence[str] = (),
     seed: int | None = None,
+    without_faults: Sequence[str] = (),
 ) -> Plan:
     """Read and check everything a live run needs, without calling anybody.
+
+    The parameters are those of `run_live`.
 
     Raises
     ------
@@ -75,13 +81,17 @@ def plan_live(
     if seed is not None:
         found = dataclasses.replace(found, seed=seed)
     live, document = load_live(providers)
+    if without_faults:
+        found = left_out(found, (without_faults,) if isinstance(without_faults, str) else without_faults)
     found = live_scenario(scaled(found, time=time_scale, rate=rate_scale), live, document)
     asked = preflight(found)
     clock = found.clock
     requests = asked.expected_requests * (clock.warm_up + clock.duration) / clock.duration
-    first = next(iter(found.providers.values()))
-    each = first.price.cost(Usage(round(asked.input_tokens), round(asked.output_tokens)))
-    return Plan(found, live, requests, requests * each, clock.warm_up + clock.duration + clock.drain)
+    usage = Usage(round(asked.input_tokens), round(asked.output_tokens))
+    costs = {name: requests * spec.price.cost(usage) for name, spec in found.providers.items()}
+    first_usd = costs[first_choice_of(found)]
+    seconds = clock.warm_up + clock.duration + clock.drain
+    return Plan(found, live, requests, first_usd, max(costs.values()), seconds)
 
 
 def run_live(
@@ -93,6 +103,7 @@ def run_live(
     rate_scale: float = 1.0,
     overrides: Sequence[str] = (),
     seed: int | None = None,
+    without_faults: Sequence[str] = (),
     progress: Callable[[LiveProgress], object] | None = None,
 ) -> Result:
     """Run a scenario once on live providers: its arrivals, prompts, policies and faults, in real time.
@@ -113,6 +124,9 @@ def run_live(
         See `llmsim.scenario.scaled.scaled`.
     overrides, seed
         As for `llmsim.run`.
+    without_faults
+        Names of faults that are not injected; ``simulated-only`` takes from all of them what a live provider cannot
+        suffer (latency, capacity, price, drift), ``all`` injects none. The result's scenario has none of these either.
     progress
         Called about ten times a second with a `LiveProgress`.
 
@@ -121,21 +135,28 @@ def run_live(
     ScenarioError
         Something is wrong with one of the files.
     ValueError
-        There is no budget.
+        `budget_usd` is no amount above 0.
     SimulationInterrupted
         Ctrl-C; ``.partial`` is the `Result` so far.
     """
     from llmsim.engine.worker import in_worker_thread
     from llmsim.providers.live.spending import Budget
-    from llmsim.scenario.live import rehearse
+    from llmsim.scenario.live import LiveLab, rehearse
 
+    budget = Budget(budget_usd)
     if not isinstance(scenario, Plan):
         if providers is None:
             raise ScenarioError("a live run needs to know whom to call; give providers='live.yaml'", "run_live")
         scenario = plan_live(
-            scenario, providers, time_scale=time_scale, rate_scale=rate_scale, overrides=overrides, seed=seed
+            scenario,
+            providers,
+            time_scale=time_scale,
+            rate_scale=rate_scale,
+            overrides=overrides,
+            seed=seed,
+            without_faults=without_faults,
         )
-    plan, budget, at = scenario, Budget(budget_usd), Progress()
+    plan, at = scenario, Progress()
 
     def tick() -> None:
         if progress is not None:
@@ -159,11 +180,16 @@ def run_live(
             lambda: rehearse(plan.scenario, plan.live, budget, at), loops=lambda: at.loop, tick=tick, grace_s=0.6
         )
     except SimulationInterrupted as stop:
-        if stop.partial is None:
+        wall_s = perf_counter() - started
+        recorded = stop.partial
+        if recorded is None and isinstance(at.lab, LiveLab):  # the run's own thread could not hand it over
+            recorded = at.lab.rescue(wall_s)
+        if recorded is None:
             raise
-        partial = Result(plan.scenario, [stop.partial], wall_s=perf_counter() - started, requested=1, partial=True)
         raise SimulationInterrupted(
-            "interrupted; the result so far is in .partial of this error", abandoned=stop.abandoned, partial=partial
+            "interrupted; the result so far is in .partial of this error",
+            abandoned=stop.abandoned,
+            partial=Result(plan.scenario, [recorded], wall_s=wall_s, requested=1, partial=True),
         ) from None
     tick()
     return Result(plan.scenario, [replication], wall_s=perf_counter() - started, requested=1)

@@ -18,6 +18,7 @@ from llmsim.cli.options import (
     Seed,
     TimeScale,
     Traceback,
+    WithoutFaults,
     Yes,
 )
 from llmsim.cli.terminal import put, steady_streams
@@ -45,6 +46,7 @@ def compare(
     budget: BudgetUsd = None,
     time_scale: TimeScale = None,
     rate_scale: RateScale = None,
+    without_faults: WithoutFaults = None,
     repeat: Annotated[
         int, typer.Option(metavar="N", min=1, max=2, help="Live runs: 2 shows what the machine itself repeats.")
     ] = 1,
@@ -88,7 +90,7 @@ def compare(
     found: Comparison | RealityCheck
     try:
         allowed = read_tolerances(tolerance or ())
-        for_money = LiveOptions.of(live, budget, time_scale, rate_scale, yes=yes)
+        for_money = LiveOptions.of(live, budget, time_scale, rate_scale, yes=yes, without_faults=without_faults)
         if for_money is not None:
             if after is not None:
                 raise LlmsimError("--live takes one scenario file, which it simulates and runs live")

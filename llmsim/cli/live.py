@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import typer
 
 from llmsim.cli.progress import LOG_EVERY_S
 from llmsim.cli.terminal import put
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveOptions", "run_for_money"]
 
+_LOOK_S = 0.2  #: between two looks whether Ctrl-C was pressed
+
 
 @dataclass(frozen=True)
 class LiveOptions:
@@ -33,6 +35,7 @@ class LiveOptions:
     time_scale: float = 1.0
     rate_scale: float = 1.0
     yes: bool = False
+    without_faults: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -43,6 +46,7 @@ class LiveOptions:
         rate_scale: float | None,
         *,
         yes: bool,
+        without_faults: Sequence[str] | None = None,
     ) -> LiveOptions | None:
         """The options, or None for a simulation.
 
@@ -52,16 +56,23 @@ class LiveOptions:
             There is no budget, or an option that only a live run has.
         """
         if file is None:
-            given = {"--budget": budget_usd, "--time-scale": time_scale, "--rate-scale": rate_scale}
+            given = {
+                "--budget": budget_usd,
+                "--time-scale": time_scale,
+                "--rate-scale": rate_scale,
+                "--without-faults": without_faults or None,
+                "--yes": yes or None,
+            }
             alone = [word for word, value in given.items() if value is not None]
             if alone:
                 raise LlmsimError(f"{alone[0]} belongs to a live run; add --live live.yaml, or leave it out")
             return None
-        if budget_usd is None or not budget_usd > 0:
+        if budget_usd is None or not 0 < budget_usd < math.inf:
             raise LlmsimError(
                 "a live run spends money, and needs to know how much it may; add --budget 0.50 (USD, above 0)"
             )
-        return cls(file, budget_usd, time_scale or 1.0, rate_scale or 1.0, yes)
+        time, rate = (1.0 if scale is None else scale for scale in (time_scale, rate_scale))
+        return cls(file, budget_usd, time, rate, yes, tuple(without_faults or ()))
 
 
 def run_for_money(scenario: Scenario, options: LiveOptions, *, seed: int | None, quiet: bool, progress: bool) -> Result:
@@ -74,22 +85,40 @@ def run_for_money(scenario: Scenario, options: LiveOptions, *, seed: int | None,
     """
     from llmsim.live_run import plan_live, run_live
 
-    plan = plan_live(scenario, options.file, time_scale=options.time_scale, rate_scale=options.rate_scale, seed=seed)
+    plan = plan_live(
+        scenario,
+        options.file,
+        time_scale=options.time_scale,
+        rate_scale=options.rate_scale,
+        seed=seed,
+        without_faults=options.without_faults,
+    )
     if not quiet:
         put(f"{plan}; it never spends more than ${options.budget_usd:g}", "stderr")
     if not options.yes:
         if not sys.stdin.isatty():
             raise LlmsimError("nobody is there to be asked whether to go on; add --yes")
-        if not typer.confirm("Go on?", err=True):
+        if not _agreed():
             raise LlmsimError("not begun: you said no")
     with _shown(scenario.name, wanted=progress) as report:
         return run_live(plan, budget_usd=options.budget_usd, progress=report)
 
 
+def _agreed() -> bool:
+    """Ask; anything but a yes is none, the end of the input too."""
+    print("Go on? [y/N]: ", end="", file=sys.stderr, flush=True)
+    # Not `input`: with several threads a Ctrl-C may reach another than the one that waits in it, and only be seen at
+    # the next key. (On Windows `select` knows no terminals, and a console wakes up by itself.)
+    while sys.platform != "win32" and not select.select([sys.stdin], [], [], _LOOK_S)[0]:
+        pass
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def _words(at: LiveProgress) -> str:
     return (
         f"{clock(min(at.elapsed_s, at.total_s))} of at most {clock(at.total_s)}, {at.requests:,} requests answered, "
-        f"{at.in_flight} under way, ${at.spent_usd:.4f} of ${at.budget_usd:g} spent"
+        f"{at.in_flight} under way (${at.reserved_usd:.4f} held back), "
+        f"${at.spent_usd:.4f} of ${at.budget_usd:g} spent"
     )
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "Seed",
     "TimeScale",
     "Traceback",
+    "WithoutFaults",
     "Yes",
 ]
 
@@ -77,6 +78,14 @@ TimeScale = Annotated[
     float | None, typer.Option(metavar="X", help="Live: the course (stages, faults) takes X times as long.")
 ]
 RateScale = Annotated[float | None, typer.Option(metavar="X", help="Live: X times as many arrivals a second.")]
+WithoutFaults = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--without-faults",
+        metavar="NAME",
+        help="Live: do not inject this fault; all; or simulated-only, what a live provider cannot suffer. Repeatable.",
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Live: do not ask before spending.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict, one line a file.")]
 AllowUndecided = Annotated[

@@ -30,6 +30,7 @@ from llmsim.cli.options import (
     Seed,
     TimeScale,
     Traceback,
+    WithoutFaults,
     Yes,
 )
 from llmsim.cli.terminal import put, steady_streams
@@ -52,6 +53,7 @@ def run(
     budget: BudgetUsd = None,
     time_scale: TimeScale = None,
     rate_scale: RateScale = None,
+    without_faults: WithoutFaults = None,
     yes: Yes = False,
     json: Json = None,
     out: Out = None,
@@ -74,7 +76,8 @@ def run(
       0    every SLO holds (or there is none)
       1    an SLO is broken
       2    bad input: scenario, option, or a policy that breaks its contract; or nothing found
-      3    undecided: it would take more replications (--allow-undecided makes it 0)
+      3    undecided: it would take more replications, or the budget of a live run was used up (--allow-undecided
+           makes it 0)
       4    llmsim itself broke
       130  interrupted; what was simulated so far is shown and saved
     \b
@@ -90,7 +93,7 @@ def run(
     from llmsim.cli.live import LiveOptions
 
     try:
-        for_money = LiveOptions.of(live, budget, time_scale, rate_scale, yes=yes)
+        for_money = LiveOptions.of(live, budget, time_scale, rate_scale, yes=yes, without_faults=without_faults)
     except LlmsimError as error:
         put(str(error), "stderr")
         raise typer.Exit(BAD_INPUT) from None

@@ -15,6 +15,12 @@ __all__ = ["RealLoop", "run_for_real"]
 
 T = TypeVar("T")
 
+_ROUNDS = 2  #: a task that swallows one cancellation often ends at the next one
+_PATIENCE_S = 0.2  #: for each round; control is to be back within a second of an interrupt
+
+#: Tasks that outlived their run, for ever: the garbage collector would run their ``finally`` blocks on a closed loop.
+_survivors: list[Any] = []
+
 
 class RealLoop(asyncio.SelectorEventLoop):
     """An asyncio loop whose clock reads 0 when it is made.
@@ -84,8 +90,10 @@ def run_for_real(
         return await main(loop)
 
     try:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            result = runner.run(supervised())
+        try:
+            result = loop.run_until_complete(supervised())
+        finally:
+            _close(loop)
     except BaseException as error:
         if loop.failure is not None and loop.failure is not error:
             raise loop.failure from None
@@ -95,3 +103,27 @@ def run_for_real(
     if loop.failure is not None:
         raise loop.failure
     return result
+
+
+def _close(loop: RealLoop) -> None:
+    """Cancel what is left, wait for it a little, and leave behind what does not go.
+
+    Not `asyncio.Runner`: that waits for ever for a task that swallows its cancellation.
+    """
+    try:
+        for _ in range(_ROUNDS):
+            left = asyncio.all_tasks(loop)
+            if not left:
+                break
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left, timeout=_PATIENCE_S))
+        loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), _PATIENCE_S))
+    except (RuntimeError, TimeoutError):
+        """Stopped by `request_stop`, or by a generator that would not close."""
+    finally:
+        stubborn = asyncio.all_tasks(loop)
+        if stubborn:
+            loop.set_exception_handler(lambda *_: None)  # of what becomes of them nobody needs to hear
+            _survivors.append((loop, stubborn))
+        loop.close()

@@ -1,8 +1,8 @@
 """Faults of a scenario as frozen values, and which of them are active when.
 
-*Boundary* faults (abort, delay, stall, break, outage as seen from outside, sequence) wrap any provider, simulated or
-live. *Intrinsic* ones (latency, capacity, rate_limit, price, and an outage that loses state) change a simulated
-provider from within and are refused live.
+*Boundary* faults (abort, delay, stall, break, sequence) wrap any provider, simulated or live. *Intrinsic* ones change a
+simulated provider from within. Of those, an outage and a cut of rate limits look the same from outside and can stand in
+front of a live provider too; latency, capacity, price and drift are refused live.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ FORBID: dict[str, Any] = {"extra": "forbid"}
 _STATUS = Unit("an error status", ("503", "429"), lambda text: None, bare=True, low=400, high=599, whole=True)
 Status = Annotated[int, _STATUS]
 
+#: What cannot be had in front of a provider.
+_FROM_WITHIN = ("latency", "capacity", "price", "drift")
 #: What can go wrong with a store.
 _OF_STORES = ("latency", "abort", "delay", "outage", "lose_state")
 
@@ -135,9 +137,10 @@ class Fault:
     at, duration
         Window on the scenario's clock (0 is the end of warm-up).
     latency, capacity, rate_limit
-        Multipliers of TTFT and token gaps, of slots, of every rate limit (simulated providers only). `latency` is
+        Multipliers of TTFT and token gaps, of slots (simulated providers only), and of every rate limit. `latency` is
         that of the moment a call gets its slot: its timeline is fixed then, so a slow answer stays slow after the
-        window and one that had begun before it stays fast. (A serving engine changes speed with its next step.)
+        window and one that had begun before it stays fast. (A serving engine changes speed with its next step.) In
+        front of a live provider the scenario's limits, cut so, are kept by the lab; ``1x`` keeps them as they are.
     price
         Multiplier of its price per token (simulated providers only). A call is billed at the price of the moment it was
         sent. Policies that look at prices (route by cost, budget) see the new one from then on.
@@ -233,6 +236,11 @@ class Fault:
             "sequence",
         )
         return tuple(name.rstrip("_") for name in names if getattr(self, name))
+
+    @property
+    def only_simulated(self) -> tuple[str, ...]:
+        """Those of its effects that no live provider can be made to have."""
+        return tuple(word for word in self.effects if word in _FROM_WITHIN)
 
     @property
     def intrinsic(self) -> bool:

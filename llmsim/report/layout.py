@@ -17,7 +17,9 @@ from llmsim.units import format_duration
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["MARKS", "Series", "common_reason", "headline", "key_numbers", "provenance", "series", "slo_rows"]
+__all__ = [
+    "MARKS", "Series", "common_reason", "headline", "key_numbers", "partly", "provenance", "series", "slo_rows",
+]  # fmt: skip
 
 #: Words carry the verdict, marks only help the eye: neither depends on colour.
 MARKS: dict[Overall | Word | Literal["EXPECTED"], str] = {
@@ -45,9 +47,13 @@ def headline(result: Result) -> str:
         "UNDECIDED": "UNDECIDED",
         "NONE": "no SLO to judge",
     }[result.verdict]
-    broke = any(one.counters.get("unpaid_calls") for one in result.replications)
-    partial = f" (partial: {'the budget was used up' if broke else 'interrupted'})" if result.partial else ""
-    return f"{MARKS[result.verdict]} {result.scenario.name}: {verdict}{partial}"
+    return f"{MARKS[result.verdict]} {result.scenario.name}: {verdict}{partly(result)}"
+
+
+def partly(result: Result) -> str:
+    """Why there is less than there should be; empty: all is there."""
+    why = {"": "", "budget": "the budget was used up", "interrupted": "interrupted"}[result.stopped]
+    return why and f" (partial: {why})"
 
 
 def provenance(result: Result) -> str:

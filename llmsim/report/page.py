@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmsim.report.expected import rehearsed_lines, rehearsed_verdict
 from llmsim.report.explain import cache_told, records_of
-from llmsim.report.layout import MARKS, common_reason, headline, key_numbers
+from llmsim.report.layout import MARKS, common_reason, headline, key_numbers, partly
 from llmsim.report.layout import provenance as at_a_glance
 from llmsim.report.page_config import faults, policies, provenance, source
 from llmsim.report.page_gantt import gantt, gantt_key
@@ -121,8 +121,7 @@ def _headline(result: Result, verdict: str) -> str:
     """As in text, with the word that a check has for it."""
     if verdict == result.verdict:
         return headline(result)
-    partial = " (partial: interrupted)" if result.partial else ""
-    return f"{_mark(verdict)} {result.scenario.name}: {verdict}{partial}"
+    return f"{_mark(verdict)} {result.scenario.name}: {verdict}{partly(result)}"
 
 
 def _expected(keys: Sequence[str]) -> str:

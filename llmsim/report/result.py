@@ -217,8 +217,11 @@ class Result:
         return overall(self.slo)
 
     def exit_code(self, *, allow_undecided: bool = False) -> int:
-        """0 pass, 1 an SLO failed, 3 undecided."""
-        return 0 if allow_undecided and self.verdict == "UNDECIDED" else EXIT_CODES[self.verdict]
+        """0 pass, 1 an SLO failed, 3 undecided, as is a run that its budget ended before anything was decided."""
+        code = EXIT_CODES[self.verdict]
+        if self.stopped == "budget" and code == 0:
+            code = EXIT_CODES["UNDECIDED"]
+        return 0 if allow_undecided and code == EXIT_CODES["UNDECIDED"] else code
 
     @cached_property
     def event_hash(self) -> str:
@@ -229,6 +232,13 @@ class Result:
     def live(self) -> bool:
         """Whether it was run on live providers (`llmsim.run_live`); then its counters say what was spent."""
         return any(one.counters.get("live") for one in self.replications)
+
+    @property
+    def stopped(self) -> Literal["", "budget", "interrupted"]:
+        """What ended it early: a ``budget`` that was used up, or somebody who ``interrupted`` it; empty: nothing."""
+        if not self.partial:
+            return ""
+        return "budget" if any(one.counters.get("unpaid_calls") for one in self.replications) else "interrupted"
 
     @property
     def simulated_s(self) -> float:
@@ -261,6 +271,7 @@ class Result:
             "replications": len(self.replications),
             "requested": self.requested,
             "partial": self.partial,
+            "stopped": self.stopped,
             "verdict": self.verdict,
             "simulated_s": self.simulated_s,
             "wall_s": self.wall_s,
@@ -269,7 +280,12 @@ class Result:
             "slo": [_slo_row(line) for line in self.slo],
             "advice": self.advice,
             "notes": self.notes,
+            **({"live": self._spending()} if self.live else {}),
         }
+
+    def _spending(self) -> dict[str, float]:
+        names = ("budget_usd", "spent_usd", "live_calls", "unreported_calls", "unpaid_calls")
+        return {name: self.replications[0].counters[name] for name in names}
 
     def to_json(self, indent: int | None = 2) -> str:
         """One JSON object. Missing is null, +inf the text ``Infinity``."""

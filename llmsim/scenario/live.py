@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from time import perf_counter
@@ -12,9 +13,9 @@ from llmsim.errors import PolicyError, ScenarioError
 from llmsim.gateway.contract import Provider
 from llmsim.luck import Luck
 from llmsim.providers.faults import Fault
-from llmsim.providers.faulty import FaultyProvider
 from llmsim.scenario.replicate import Lab, Progress, Stores
 from llmsim.scenario.spec import Scenario
+from llmsim.scenario.users import Users, Visit
 from llmsim.telemetry.recorder import Replication
 from llmsim.traffic.workload import World
 from llmsim.types import Request
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from llmsim.providers.live.spending import Budget
 
 __all__ = ["LiveLab", "rehearse"]
+
+_LEAVING_S = 0.3  #: what closing connections takes at most, of the second within which an interrupt has to be over
 
 
 class LiveLab(Lab):
@@ -48,6 +51,7 @@ class LiveLab(Lab):
     ) -> None:
         super().__init__(scenario, 0, progress, stores)
         self.epoch_s = time.time()  # real days and months, whatever clock.start says of the traffic
+        self.stopped_s: float | None = None  #: when the money ran out, loop time
         self._file = live
         self._budget = budget
         self._live: list[Provider] = []  # to be closed
@@ -58,8 +62,7 @@ class LiveLab(Lab):
         try:
             await super().main(loop)  # type: ignore[arg-type]  # of a SimLoop it uses what a RealLoop has
         finally:
-            for provider in self._live:
-                await provider.aclose()
+            await asyncio.gather(*(provider.aclose() for provider in self._live), return_exceptions=True)
 
     def _incidents(self, luck: Luck) -> Iterator[Fault]:
         """None: those that happen are real."""
@@ -69,31 +72,42 @@ class LiveLab(Lab):
         from llmsim.providers.live.opened import live_provider
         from llmsim.providers.live.rehearsed import Rehearsed
         from llmsim.providers.live.spending import Budgeted
+        from llmsim.providers.spoiled import Spoiling
 
         topics = self.scenario.traffic.topics
         verbatim = topics is not None and topics.prompts is not None
+        spoiling = Spoiling(
+            self.scenario.providers,
+            all_faults,
+            luck=luck,
+            world=world,
+            now=loop.time,
+            at=loop.at,
+            zero_s=self.zero_s,
+            epoch_s=self.epoch_s,
+        )
         found: dict[str, Provider] = {}
         for name, spec in self.scenario.providers.items():
             given = self._file.providers[name]
-            live = live_provider(name, given, model=spec.model, price=spec.price)
+            live = live_provider(name, given, model=spec.model, price=spec.price, context_window=spec.context_window)
             self._live.append(live)
-            provider: Provider = Rehearsed(
-                Budgeted(live, self._budget, spec.price),
-                world,
-                verbatim=verbatim,
+            paid = Budgeted(
+                live,
+                self._budget,
+                spec.price,
+                extra_body=given.extra_body,
                 template_tokens=given.template_tokens,
             )
-            faults = [fault for fault in all_faults if fault.provider == name]
-            if faults:
-                provider = FaultyProvider(provider, faults, luck=luck, now=loop.time, zero_s=self.zero_s)
-            found[name] = provider
+            found[name] = spoiling.in_front_of(
+                Rehearsed(paid, world, verbatim=verbatim, template_tokens=given.template_tokens)
+            )
         return found
 
     def _out_of_money(self, request: Request) -> None:
         """Nobody new comes; whoever needs a call that cannot be paid is sent home, the others are answered."""
         users, loop = self.users, self.loop
         assert users is not None and loop is not None
-        if not self.interrupted:
+        if self.stopped_s is None:
             self.interrupted = True
             self.stopped_s = loop.time()
             self.notes.append(
@@ -101,15 +115,30 @@ class LiveLab(Lab):
                 f"${self._budget.usd:g}"
             )
             users.close_doors()
+            loop.at(self.stopped_s + self.scenario.clock.drain, users.idle.set)  # the drain begins now
         visit = users.running.get(request.id)
-        if visit is not None:
+        if visit is not None and visit.task is not None and not visit.left:
             visit.leave("unfinished")
 
-    #: When the money ran out, loop time.
-    stopped_s: float | None = None
+    async def _send_home(self, users: Users) -> None:
+        users.close_doors()  # real time goes on meanwhile
+        await super()._send_home(users)
+
+    async def _let_go(self, visits: Sequence[Visit]) -> None:
+        """Cancelling a call takes a few rounds of the loop, and its connection is closed by then."""
+        tasks = [visit.task for visit in visits if visit.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LEAVING_S)
+        assert self.users is not None
+        for visit in self.users.running.values():  # who has come back meanwhile, to press retry
+            if not visit.left:
+                visit.leave("unfinished")
+        await asyncio.sleep(0)
 
     def finish(self, wall_s: float) -> Replication:
         """What was recorded; of a run that ran out of money, up to then."""
+        self._budget.close()
+        self.notes += self._budget.notes()
         found = super().finish(wall_s)
         counters = {
             **found.counters,
@@ -122,6 +151,16 @@ class LiveLab(Lab):
         }
         until_s = found.simulated_s if self.stopped_s is None else self.stopped_s - self.zero_s
         return found._replace(counters=counters, simulated_s=until_s)
+
+    def rescue(self, wall_s: float) -> Replication | None:
+        """What was recorded, from another thread than the run's, which could not be stopped. None: nothing was."""
+        if self.recorder is None or self.users is None or self.loop is None:
+            return None
+        self.interrupted = True
+        lost = len(self.users.running)
+        if lost:
+            self.notes.append(f"{lost} requests were under way when the run had to be abandoned; they are not recorded")
+        return self.finish(wall_s)
 
 
 def rehearse(

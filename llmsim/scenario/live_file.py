@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from llmsim.errors import Problem, ScenarioError
+from llmsim.providers.faults import Fault
 from llmsim.providers.live.spec import LiveFile
 from llmsim.scenario.document import Document
 from llmsim.scenario.keys import nearest
@@ -18,7 +19,9 @@ from llmsim.scenario.load import read_document
 from llmsim.scenario.messages import problems_of
 from llmsim.scenario.spec import Scenario
 
-__all__ = ["live_scenario", "load_live"]
+__all__ = ["left_out", "live_scenario", "load_live"]
+
+_ALL, _SIMULATED_ONLY = "all", "simulated-only"  #: in place of names of faults
 
 
 def load_live(source: str | Path | Mapping[str, Any] | LiveFile) -> tuple[LiveFile, Document]:
@@ -95,14 +98,70 @@ def live_scenario(scenario: Scenario, live: LiveFile, document: Document) -> Sce
     return dataclasses.replace(scenario, providers=providers)
 
 
+def left_out(scenario: Scenario, names: Sequence[str]) -> Scenario:
+    r"""The scenario without some of its faults of providers.
+
+    Parameters
+    ----------
+    scenario
+        Any.
+    names
+        Of faults; or ``simulated-only``, which takes from each what only a simulated provider can suffer (latency,
+        capacity, price, drift) and leaves the rest; or ``all``.
+
+    Raises
+    ------
+    ScenarioError
+        For a name that no fault has.
+
+    Examples
+    --------
+    >>> from llmsim.scenario.load import parse_scenario
+    >>> text = "version: 1\ntraffic: {base_rate: 1/s}\nproviders: {a: {}}\nfaults: "
+    >>> slow = parse_scenario(text + "[{name: slow, provider: a, latency: {multiplier: 2x}, abort: {status: 503}}]")
+    >>> left_out(slow, ["simulated-only"]).faults[0].effects
+    ('abort',)
+    """
+    known = [fault.name for fault in scenario.faults if fault.provider]
+    for name in names:
+        if name not in (*known, _ALL, _SIMULATED_ONLY):
+            told = f"its faults of providers are {', '.join(known)}" if known else "it has no fault of a provider"
+            raise ScenarioError(
+                f"{scenario.name} has no fault {name!r}; {told}, and {_SIMULATED_ONLY} and {_ALL} are words too",
+                "--without-faults",
+            )
+    kept = [
+        fault
+        for fault in scenario.faults
+        if not fault.provider or not (_ALL in names or fault.name in names)
+    ]  # fmt: skip
+    if _SIMULATED_ONLY in names:
+        kept = [part for fault in kept if (part := _outer_part(fault)) is not None]
+    return dataclasses.replace(scenario, faults=tuple(kept))
+
+
+def _outer_part(fault: Fault) -> Fault | None:
+    """What of a fault can be had in front of a real provider; None: nothing."""
+    if not fault.provider or not fault.only_simulated:
+        return fault
+    if len(fault.only_simulated) == len(fault.effects):
+        return None
+    nothing: dict[str, Any] = dict.fromkeys(fault.only_simulated)
+    return dataclasses.replace(fault, **nothing)
+
+
 def _check_faults(scenario: Scenario) -> None:
     """Refuse what nobody can do to a real provider."""
     problems = []
     for number, fault in enumerate(scenario.faults):
-        if fault.provider and fault.intrinsic:
-            what = ", ".join(word for word in fault.effects if word in ("latency", "capacity", "rate_limit", "drift"))
-            message = f"{fault.name}: {what} changes a provider from within, which a live one does not let us do"
-            hint = "Use abort, delay, stall, break, outage or sequence, or leave it out with --without-faults."
+        if fault.provider and fault.only_simulated:
+            what = " and ".join(fault.only_simulated)
+            does = "change" if len(fault.only_simulated) > 1 else "changes"
+            message = f"{fault.name}: {what} {does} a provider from within, which a live one does not let us do"
+            hint = (
+                "In front of it there can be abort, delay, stall, break, outage, sequence and rate_limit. Leave this "
+                f"out with --without-faults {_SIMULATED_ONLY}, or the whole fault with --without-faults {fault.name}."
+            )
             problems.append(_problem(scenario, ("faults", number), message, hint))
     if problems:
         raise ScenarioError(problems, getattr(scenario.source, "source", scenario.name))

@@ -29,7 +29,7 @@ from llmsim.traffic.shape import RateShape
 from llmsim.traffic.spec import Route, Traffic
 from llmsim.units import format_duration
 
-__all__ = ["Load", "Preflight", "preflight"]
+__all__ = ["Load", "Preflight", "first_choice_of", "preflight"]
 
 Floats = NDArray[np.float64]
 
@@ -172,7 +172,7 @@ def preflight(scenario: Scenario) -> Preflight:
     >>> [(load.limit, round(load.rho_peak, 3)) for load in preflight(s).loads]
     [('slots', 0.992)]
     """
-    first = _first_choice(scenario)
+    first = first_choice_of(scenario)
     closed = scenario.traffic.executor == "constant-vus"
     times, rates, demand = _demand(scenario, scenario.providers[first])
     expected = float(np.sum(np.diff(times) * (rates[1:] + rates[:-1]) / 2))
@@ -215,7 +215,7 @@ class _Offered(NamedTuple):
     max_tokens: float | None
 
 
-def _first_choice(scenario: Scenario) -> str:
+def first_choice_of(scenario: Scenario) -> str:
     """Head of the gateway's fallback order, else the first provider."""
     for spec in scenario.gateway.policies:
         order = getattr(spec, "order", None)

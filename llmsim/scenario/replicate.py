@@ -310,13 +310,17 @@ class Lab:
             self.notes.append(_hung(visits, self.scenario.clock.drain))
         for visit in visits:
             visit.leave("unfinished")
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await self._let_go(visits)
         stubborn = list(users.running.values())
         if stubborn:
             self.notes.append(f"{len(stubborn)} requests did not stop when they were cancelled: {_places(stubborn)}")
         for visit in stubborn:
             users.write_off(visit)
+
+    async def _let_go(self, visits: Sequence[Visit]) -> None:
+        """Give those who were told to leave the time for it."""
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     def _crossings(self, requests: TableData) -> dict[str, float]:
         """Fill in which answers from a cache crossed a scope; counters that say whether that is all of them."""

@@ -25,7 +25,8 @@ from llmsim.types import Chunk, Limits, Usage
 
 __all__ = ["USAGE_HEADER", "EventStream"]
 
-#: On every live response: "reported" by the server, or "estimated" here because it has said nothing (yet).
+#: On every live response: "reported" by the server, or "estimated" here because it has said nothing (yet). On errors:
+#: "estimated" where the server had begun to answer (200), "unsent" where it has never had the call.
 USAGE_HEADER = "x-llmsim-usage"
 
 #: How long to wait for usage and [DONE] after the finish reason: the answer is complete, only its bill is missing.

@@ -29,7 +29,9 @@ _APIS: dict[str, tuple[Callable[[LiveProvider], Wire], str]] = {
 }
 
 
-def live_provider(name: str, spec: LiveProvider, *, model: str, price: TokenPrice) -> LiveUpstream:
+def live_provider(
+    name: str, spec: LiveProvider, *, model: str, price: TokenPrice, context_window: int | None = None
+) -> LiveUpstream:
     """A provider that calls what `spec` says; connections are made by its first call.
 
     Parameters
@@ -40,6 +42,8 @@ def live_provider(name: str, spec: LiveProvider, *, model: str, price: TokenPric
         What the file says.
     model, price
         Where the file says nothing.
+    context_window
+        For policies that look ahead, where it is known.
 
     Examples
     --------
@@ -60,4 +64,5 @@ api_key_env='ANTHROPIC_API_KEY')
         keep_alive_s=spec.keep_alive,
         extra_headers=spec.extra_headers,
         extra_body=spec.extra_body,
+        context_window=context_window,
     )

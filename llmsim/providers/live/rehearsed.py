@@ -33,6 +33,8 @@ class Rehearsed:
         self, inner: Provider, world: World, *, verbatim: bool = False, template_tokens: int = TEMPLATE_TOKENS
     ) -> None:
         self.name = inner.name
+        self.model: str = getattr(inner, "model", "")
+        self.context_window: int | None = getattr(inner, "context_window", None)
         self._inner = inner
         self._world = world
         self._verbatim = verbatim

@@ -8,11 +8,16 @@ during the TLS handshake, or while it is assigned: the connection stays in the p
 from __future__ import annotations
 
 import contextlib
+import warnings
 from typing import Any
 
 import httpx
 
 __all__ = ["SocketWatch"]
+
+# anyio 4.16 drops the coroutine of a connection whose task is cancelled before its first step, and Python says so on
+# standard error, in the middle of somebody's progress bar. Nothing was opened by then.
+warnings.filterwarnings("ignore", r"coroutine 'connect_tcp\.", RuntimeWarning)
 
 
 class SocketWatch:

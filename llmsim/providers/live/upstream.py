@@ -183,11 +183,13 @@ class LiveUpstream:
             return await client.send(request, auth=self._key, stream=True)
         except httpx.HTTPError as error:
             reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+            unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
         except asyncio.CancelledError:
             self._keep(watch.close(client))
             raise
         # Not inside the except clause: httpx's frames hold the key (see events).
-        raise ConnectionFailed(f"no answer from {self.base_url}: {reason}", upstream=self.name)
+        told = {USAGE_HEADER: "unsent"} if unsent else {}
+        raise ConnectionFailed(f"no answer from {self.base_url}: {reason}", upstream=self.name, headers=told)
 
     async def _streamed(self, request: Request, answer: httpx.Response, headers: dict[str, str]) -> Response:
         stream = EventStream(
@@ -217,6 +219,7 @@ class LiveUpstream:
             cut = f"connection lost: {type(error).__name__}: {error}".removesuffix(": ")
         if not answer.is_success:  # the status alone says what to do, even if the body was cut
             raise error_from_answer(answer.status_code, headers, self._text(answer, cut), upstream=self.name)
+        headers[USAGE_HEADER] = "estimated"
         if cut:
             raise StreamBroken(cut, upstream=self.name, status=answer.status_code, headers=headers)
         text = self._text(answer, cut)

@@ -92,7 +92,7 @@ def _one_panel(result: Result, ax: Axes | None, draw: object, end_s: float, alt:
 def _title(result: Result) -> str:
     made = len(result.replications)
     over = f"{made} replications" if made != 1 else "one replication"
-    partial = ", interrupted" if result.partial else ""
+    partial = {"": "", "budget": ", budget used up", "interrupted": ", interrupted"}[result.stopped]
     return f"{result.scenario.name}: {result.verdict if result.verdict != 'NONE' else 'no SLO'} ({over}{partial})"
 
 
