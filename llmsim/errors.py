@@ -24,6 +24,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -58,6 +59,7 @@ __all__ = [
     "TotalTimeout",
     "TtftTimeout",
     "VirtualTimeError",
+    "request_id_of",
 ]
 
 
@@ -187,6 +189,39 @@ class GatewayError(LlmsimError):
         self.headers: Mapping[str, str] = headers if headers is not None else {}
         self.body = body
         self.retry_after_s = retry_after_s
+
+    @property
+    def request_id(self) -> str:
+        """What the upstream calls this request, for its support; empty where it did not say."""
+        return request_id_of(self.headers) or _request_id_in(self.body)
+
+
+#: Where vendors put the id of a request, the most specific first. OpenAI and its copies: ``x-request-id``; Anthropic:
+#: ``request-id``; Azure: ``apim-request-id`` (learn.microsoft.com, API Management); AWS: ``x-amzn-requestid``.
+_REQUEST_IDS = ("request-id", "x-request-id", "apim-request-id", "x-ms-request-id", "x-amzn-requestid")
+
+
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """The upstream's id of a request, out of the headers of its answer (lower-case names); empty without one.
+
+    Examples
+    --------
+    >>> request_id_of({"content-type": "text/html", "request-id": "req_011"})
+    'req_011'
+    """
+    return next((headers[name] for name in _REQUEST_IDS if headers.get(name)), "")
+
+
+def _request_id_in(body: Any) -> str:
+    """Anthropic's error objects have the id too: those in a stream arrive where proxies may have dropped the header."""
+    if not isinstance(body, str) or '"request_id"' not in body:
+        return ""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return ""
+    value = found.get("request_id") if isinstance(found, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 class RateLimited(GatewayError):

@@ -14,21 +14,9 @@ from llmsim.callbacks import run_callbacks
 from llmsim.errors import GatewayError, StreamBroken
 
 __all__ = [
-    "NO_LIMITS",
-    "NO_USAGE",
-    "CallNext",
-    "Chunk",
-    "Limits",
-    "Message",
-    "Outcome",
-    "Request",
-    "Response",
-    "Segment",
-    "Stream",
-    "Tap",
-    "Usage",
-    "WholeAnswer",
-]
+    "NO_LIMITS", "NO_USAGE", "CallNext", "Chunk", "Limits", "Message", "Outcome", "Request", "Response", "Segment",
+    "Stream", "Tap", "Usage", "WholeAnswer",
+]  # fmt: skip
 
 
 class Message(NamedTuple):
@@ -39,11 +27,12 @@ class Message(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """Tokens as the upstream bills them; `cached_input_tokens` is the part of `input_tokens` read from its cache."""
+    """Tokens as the upstream bills them."""
 
     input_tokens: int = 0
     output_tokens: int = 0
-    cached_input_tokens: int = 0
+    cached_input_tokens: int = 0  #: the part of `input_tokens` read from its cache
+    cache_write_tokens: int = 0  #: the part of `input_tokens` written to its cache
 
 
 NO_USAGE = Usage()
@@ -283,6 +272,11 @@ class Response:
     def longest_gap_s(self) -> float:
         """Longest silence between two of its tokens, where its stream knows (NaN: it does not)."""
         return float(getattr(self._stream, "longest_gap_s", math.nan))
+
+    @property
+    def timings(self) -> Any:
+        """When what happened at the socket (`llmsim.providers.live.timings.Timings`); None for what is not live."""
+        return getattr(self._stream, "timings", None)
 
     def __aiter__(self) -> AsyncIterator[Chunk]:
         return self

@@ -13,6 +13,8 @@ from llmsim.telemetry.recorder import Recorder
 
 __all__ = ["LabRuntime"]
 
+_CONNECT = "x-llmsim-connect-s"  # llmsim.providers.live.timings.CONNECT_HEADER, whose package would load httpx
+
 
 class LabRuntime:
     """Implements `llmsim.gateway.contract.Runtime` over a recorder.
@@ -74,6 +76,11 @@ class LabRuntime:
             origin = (attempt.start_s, *(request_address(exchange.request.id) or (-1, 0, 0)))
         arrival_s, session, step, retry = origin
         response = attempt.response
+        if response is not None and _CONNECT in response.headers:  # a live call that had to connect
+            connect_s = float(response.headers[_CONNECT])
+            self.emit(
+                "connected", exchange.request.id, "", attempt.upstream, exchange.replica, {"connect_s": connect_s}
+            )
         self._recorder.attempt((
             session,
             step,

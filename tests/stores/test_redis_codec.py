@@ -28,7 +28,7 @@ entries = st.builds(
     key=keys,
     words=texts,
     chunks=st.lists(st.builds(Chunk, texts, counts), max_size=4).map(tuple),
-    usage=st.builds(Usage, counts, counts, counts),
+    usage=st.builds(Usage, counts, counts, counts, counts),
     model=texts,
     origin=texts,
     request_id=texts,

@@ -149,7 +149,7 @@ class Account:
         if not settled:
             return
         _, taken, output, _ = ticket
-        used_input, used_output, cached = usage
+        used_input, used_output, cached, _ = usage
         back_input = taken - (used_input - cached if self._settled_cache_free else used_input)
         back_output = output - used_output * self._weight
         backs = (0.0, back_input + back_output, back_input, back_output)

@@ -19,6 +19,7 @@ from llmsim.providers.live.auth import EnvironmentKey
 from llmsim.providers.live.endpoint import certificates, check_endpoint, new_client
 from llmsim.providers.live.errors import error_from_answer, error_object
 from llmsim.providers.live.sockets import SocketWatch
+from llmsim.providers.live.timings import Timings
 from llmsim.providers.live.wire import estimate_tokens
 from llmsim.units import BadValue
 
@@ -170,7 +171,8 @@ class OpenAIEmbeddings:
         return vectors
 
     async def _post(self, body: dict[str, Any]) -> tuple[int, dict[str, str], str]:
-        client, watch = self._client_here(), SocketWatch()
+        client = self._client_here()
+        watch = SocketWatch(client, Timings(asyncio.get_running_loop().time()))
         request = client.build_request(
             "POST", f"{self.base_url}/embeddings", json=body, extensions={"trace": watch.trace}
         )
@@ -181,10 +183,10 @@ class OpenAIEmbeddings:
         except httpx.HTTPError as error:
             problem = self._key.blot(f"{type(error).__name__}: {error}".removesuffix(": "))
         except TimeoutError:
-            self._keep(watch.close(client))
+            self._keep(watch.close())
             problem = f"no answer within {self.timeout_s:g} s"
         except asyncio.CancelledError:
-            self._keep(watch.close(client))
+            self._keep(watch.close())
             raise
         # Not inside of except: httpx's frames hold the key.
         raise StoreError(f"{self!r}: {problem}")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import ssl
 from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
-__all__ = ["certificates", "check_endpoint", "new_client"]
+__all__ = ["certificates", "check_endpoint", "check_http2", "new_client"]
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def new_client(
-    base_url: str, connect_timeout_s: float, keep_alive_s: float, verify: ssl.SSLContext
+    base_url: str, connect_timeout_s: float, keep_alive_s: float, verify: ssl.SSLContext, *, http2: bool = False
 ) -> httpx.AsyncClient:
     """A client with no limit of its own but that for connecting."""
     return httpx.AsyncClient(
@@ -30,6 +31,7 @@ def new_client(
         # No cookies: they would tie calls together that are independent.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         verify=verify,
+        http2=http2,
         # A proxy from the environment cannot reach a server on this machine.
         trust_env=httpx.URL(base_url).host not in _LOOPBACK,
     )
@@ -55,3 +57,17 @@ def check_endpoint(name: str, base_url: str, extra_headers: Mapping[str, str]) -
         raise ValueError(f"base_url of {name!r} must have no user, query or fragment; put the key into api_key_env")
     if any(header.lower() in ("authorization", "proxy-authorization") for header in extra_headers):
         raise ValueError(f"extra_headers of {name!r} must not hold credentials; put the key into api_key_env")
+
+
+def check_http2(base_url: str) -> None:
+    """Refuse HTTP/2 where it cannot be spoken.
+
+    Raises
+    ------
+    ValueError
+        The package for it is not installed, or the address has no TLS, in which it is agreed upon.
+    """
+    if importlib.util.find_spec("h2") is None:
+        raise ValueError("HTTP/2 needs the package h2; pip install llmsim[http2]")
+    if httpx.URL(base_url).scheme != "https":
+        raise ValueError("HTTP/2 is agreed upon in TLS; base_url must begin with https://")

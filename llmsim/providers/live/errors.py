@@ -33,7 +33,8 @@ __all__ = ["ErrorObject", "error_from_answer", "error_from_event", "error_in_eve
 #: Words in ``error.code`` or ``error.type`` and what they mean whatever the status. The billing codes are OpenAI's
 #: (help.openai.com article 6614457), ``exceed_context_size_error`` is llama.cpp's, ``enforced_spend_limit_reached`` and
 #: ``billing_error`` Anthropic's, ``API_KEY_INVALID`` Google's, ``capacity_exceeded`` Groq's (with its own status 498),
-#: the rest OpenAI's and its copies'.
+#: ``bio_policy`` that of a failed response (openai-python 2.54, ``ResponseError.code``), the rest OpenAI's and its
+#: copies'.
 _WORDS: dict[str, type[GatewayError]] = {
     "insufficient_quota": QuotaExhausted,
     "credit_balance_exhausted": QuotaExhausted,
@@ -43,6 +44,7 @@ _WORDS: dict[str, type[GatewayError]] = {
     "content_filter": ContentFiltered,
     "content_policy_violation": ContentFiltered,
     "invalid_prompt": ContentFiltered,
+    "bio_policy": ContentFiltered,
     "enforced_spend_limit_reached": QuotaExhausted,
     "billing_error": QuotaExhausted,
     "API_KEY_INVALID": AuthError,
@@ -69,12 +71,22 @@ _EVENT_WORDS: dict[str, type[GatewayError]] = {
     "authentication_error": AuthError,
     "invalid_api_key": AuthError,
     "permission_error": AuthError,
+    "request_too_large": BadRequest,
+    "data_residency_mismatch": BadRequest,
+    "timeout_error": ServerError,
     "throttlingException": RateLimited,
     "serviceUnavailableException": Overloaded,
     "validationException": BadRequest,
 }
-#: The status such a word has as an answer, where it is not that of its error.
-_EVENT_STATUS = {"overloaded_error": 529}
+#: The status such a word has as an answer, where it is not that of its error (docs.claude.com/en/api/errors).
+_EVENT_STATUS = {
+    "billing_error": 402,
+    "not_found_error": 404,
+    "overloaded_error": 529,
+    "permission_error": 403,
+    "request_too_large": 413,
+    "timeout_error": 504,
+}
 
 #: What is said in words only. Context: vLLM, llama.cpp, Anthropic ("prompt is too long: 210000 tokens > …"), Bedrock,
 #: Google. Quota: Anthropic's prepaid credit and spending limits, which are 400s, and Bedrock's tokens per day.
@@ -115,15 +127,18 @@ class ErrorObject(NamedTuple):
 def error_object(answer: Any) -> ErrorObject | None:
     """Find the error in a decoded answer or event; None if it is none.
 
-    Understood are ``{"error": {…}}``, ``{"error": "text"}``, vLLM's ``{"object": "error", …}``, FastAPI's
-    ``{"detail": …}``, Google's ``{"promptFeedback": {"blockReason": …}}`` and a list around one of them (Gemini's
-    compatible endpoint).
+    Understood are ``{"error": {…}}``, ``{"error": "text"}``, vLLM's ``{"object": "error", …}``, the events
+    ``{"type": "error", "code": …, "message": …}`` and ``{"type": "response.failed", …}`` of OpenAI's responses,
+    FastAPI's ``{"detail": …}``, Google's ``{"promptFeedback": {"blockReason": …}}`` and a list around one of them
+    (Gemini's compatible endpoint).
     """
     if isinstance(answer, list) and answer:
         answer = answer[0]
     if not isinstance(answer, dict):
         return None
-    fields = answer.get("error") or (answer if answer.get("object") == "error" else answer.get("detail"))
+    if answer.get("type") == "response.failed" and not answer.get("error"):
+        return error_object(answer.get("response")) or ErrorObject("the response failed")
+    fields = answer.get("error") or _flat(answer) or answer.get("detail")
     if not fields:
         return _blocked(answer.get("promptFeedback"))
     if not isinstance(fields, dict):
@@ -142,6 +157,15 @@ def error_in_event(name: str, data: str, answer: Any) -> ErrorObject | None:
         message = answer.get("message") if isinstance(answer, dict) else None
         return ErrorObject(_text(message) or data, type=name)
     return ErrorObject(data) if found is None and name == "error" else found
+
+
+def _flat(answer: dict[str, Any]) -> dict[str, Any] | None:
+    """An error whose fields are not in an object of their own."""
+    if answer.get("object") == "error":
+        return answer
+    if answer.get("type") == "error":
+        return {name: value for name, value in answer.items() if name != "type"}
+    return None
 
 
 def _blocked(feedback: Any) -> ErrorObject | None:
@@ -205,10 +229,10 @@ def error_from_event(found: ErrorObject, headers: Mapping[str, str], body: str, 
     kind = _kind_by_words(found)
     if kind is None and found.status is not None:
         kind = error_kind(found.status)
-    status = found.status
+    words = (found.code, found.type)
+    status = found.status or next((_EVENT_STATUS[word] for word in words if word in _EVENT_STATUS), None)
     if kind is None:
-        word = next((word for word in (found.code, found.type) if word in _EVENT_WORDS), "")
-        kind, status = _EVENT_WORDS.get(word, ServerError), _EVENT_STATUS.get(word)
+        kind = next((_EVENT_WORDS[word] for word in words if word in _EVENT_WORDS), ServerError)
     return kind(
         found.message or "error event",
         upstream=upstream,

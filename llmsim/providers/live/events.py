@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import math
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
@@ -20,6 +19,9 @@ from httpx_sse import EventSource, ServerSentEvent
 from llmsim.errors import GatewayError, StreamBroken, StreamStalled, TotalTimeout
 from llmsim.providers.live.auth import EnvironmentKey
 from llmsim.providers.live.errors import ErrorObject, error_from_event, error_in_event
+from llmsim.providers.live.overheard import Overheard
+from llmsim.providers.live.sockets import SocketWatch
+from llmsim.providers.live.timings import Timings
 from llmsim.providers.live.wire import Piece, Reader
 from llmsim.types import Chunk, Limits, Usage
 
@@ -57,6 +59,8 @@ class EventStream:
         Takes the API key out of whatever the server quotes.
     keep
         Runs a coroutine in the background and keeps hold of it until it is done.
+    timings, watch
+        Of the call.
     """
 
     def __init__(
@@ -69,11 +73,13 @@ class EventStream:
         estimate: Usage,
         key: EnvironmentKey,
         keep: Callable[[Coroutine[Any, Any, None]], None],
+        timings: Timings,
+        watch: SocketWatch,
     ) -> None:
         self.usage = estimate
         self.finish_reason = ""
-        self.longest_gap_s = math.nan  #: between two chunks with text
-        self._last_s = math.nan
+        self.timings = timings
+        self._watch = watch
         self._reader = reader
         self._response = response
         self._headers = headers
@@ -81,7 +87,10 @@ class EventStream:
         self._key = key
         self._keep = keep
         self._loop = asyncio.get_running_loop()
-        self._events: AsyncGenerator[ServerSentEvent, None] = EventSource(response).aiter_sse()
+        self._overheard = Overheard(response)
+        self._events: AsyncGenerator[ServerSentEvent, None] = EventSource(
+            cast("httpx.Response", self._overheard)  # of which it uses the headers and the text
+        ).aiter_sse()
         self._first: Chunk | None = None
         self._finish = ""  # the finish reason as soon as it is known; public once the stream has ended
         self._done = False  # no event will follow
@@ -92,6 +101,11 @@ class EventStream:
         self._hidden = 0  # output tokens that are no part of the text
         self._failure: GatewayError | None = None  # what the next read raises
         headers[USAGE_HEADER] = "estimated"
+
+    @property
+    def longest_gap_s(self) -> float:
+        """Between two chunks with text."""
+        return self.timings.longest_gap_s
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -173,20 +187,15 @@ class EventStream:
             if self._closed:  # by another task, while this one waited
                 return None
             if event is None:
-                raise self._broken(problem)
+                raise self._ended_early(problem)
             found = self._take(event)
             event = None  # a server may quote the key in it, and the traceback is to come from here
             if isinstance(found, GatewayError):
                 raise found
             if found is not None:
-                self._note_gap()
+                self.timings.chunks_s.append(self._loop.time())
                 return found
         return None
-
-    def _note_gap(self) -> None:
-        now = self._loop.time()
-        self.longest_gap_s = max(now - self._last_s, self.longest_gap_s)  # NaN stands second: it loses
-        self._last_s = now
 
     async def _event(self) -> ServerSentEvent | None:
         """The next event; None at the end of the body."""
@@ -211,8 +220,10 @@ class EventStream:
         if found is not None or not isinstance(answer, dict):
             return self._error_event(found, event.data)
         said = self._reader.event(event.event, answer)
-        if said.failed:
-            return self._broken(f"the server gave up: {said.failed}", self._key.blot(event.data))
+        if said.failed is not None:
+            return self._error_event(
+                said.failed._replace(message=f"the server gave up: {said.failed.message}"), event.data
+            )
         self._note(said)
         return Chunk(said.text) if said.text else None
 
@@ -233,6 +244,7 @@ class EventStream:
         """The text is complete: wait a little for the usage, then let go."""
         if self._closed:
             return
+        self.timings.end_s = self._loop.time()
         patience = _TRAILER_S if limits.gap_s is None else min(_TRAILER_S, limits.gap_s)
         until = self._loop.time() + patience
         try:
@@ -266,16 +278,21 @@ class EventStream:
                 async with asyncio.timeout(_DRAIN_S):
                     async for _ in self._events:
                         pass
+                    self._exhausted = True
         except (TimeoutError, httpx.HTTPError):
             pass  # nothing was to come any more
         finally:
+            if not self._exhausted:
+                await self._watch.reset()
             await self._response.aclose()
             # Now that the socket is closed, reading on fails, which takes httpx's nested generators to their end.
             # Closing the outermost one instead would leave the inner ones to tasks that the loop makes whenever it
             # likes. If another task is reading at this moment, "already running" is raised here, the failure there.
+            # In HTTP/2 the socket is others' too and stays open: there a cancellation takes them to their end.
             with contextlib.suppress(Exception):
-                async for _ in self._events:
-                    pass
+                async with asyncio.timeout(0 if self.timings.http_version == "HTTP/2" else _DRAIN_S):
+                    async for _ in self._events:
+                        pass
 
     # -- failing -------------------------------------------------------------------------------------------------------
 
@@ -287,6 +304,11 @@ class EventStream:
         if self._began:
             return self._broken(found.message or "error event", data)
         return error_from_event(found, self._headers, data, upstream=self._upstream)
+
+    def _ended_early(self, problem: str) -> GatewayError:
+        """No event says why; perhaps something else does."""
+        overheard = self._overheard.error()
+        return self._broken(problem) if overheard is None else self._error_event(*overheard)
 
     def _broken(self, message: str, body: str | None = None) -> StreamBroken:
         return StreamBroken(

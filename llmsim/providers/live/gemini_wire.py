@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from llmsim.providers.live.wire import Piece, Reader, checked_messages, count_of, schema_of, split_system
+from llmsim.providers.live.wire import Piece, Reader, checked_messages, count_of, objects_in, schema_of, split_system
 from llmsim.types import Request, Usage
 
 __all__ = ["GenerateContent"]
@@ -21,7 +21,7 @@ class GenerateContent:
 
     def path(self, model: str, *, stream: bool) -> str:
         call = "streamGenerateContent?alt=sse" if stream else "generateContent"
-        return f"/models/{quote(model, safe='')}:{call}"
+        return f"/models/{quote(model.removeprefix('models/'), safe='')}:{call}"
 
     def headers(self) -> Mapping[str, str]:
         return {}
@@ -55,26 +55,29 @@ class GenerateContent:
 class _Reader:
     """Every event is an answer with more text; the last one has a finish reason, and the stream just ends."""
 
+    def __init__(self) -> None:
+        self._usage: Any = None
+        self._ended = False
+
     def event(self, name: str, answer: Mapping[str, Any]) -> Piece:
-        return _piece(answer)
+        return self._piece(answer)
 
     def whole(self, answer: Mapping[str, Any]) -> Piece | None:
-        return _piece(answer) if isinstance(answer.get("candidates"), list) else None
+        return self._piece(answer) if isinstance(answer.get("candidates"), list) else None
 
-
-def _piece(answer: Mapping[str, Any]) -> Piece:
-    candidates = answer.get("candidates")
-    first = candidates[0] if isinstance(candidates, list) and candidates and isinstance(candidates[0], dict) else {}
-    content = first.get("content")
-    parts = content.get("parts") if isinstance(content, dict) else None
-    texts = [part.get("text") for part in parts or () if isinstance(part, dict) and not part.get("thought")]
-    reason = str(first.get("finishReason") or "")
-    ending = "content_filter" if reason in _FILTERED else _ENDINGS.get(reason, reason.lower())
-    usage = answer.get("usageMetadata")
-    text = "".join(one for one in texts if isinstance(one, str))
-    # The usage so far stands in every event: only the last one is a bill.
-    billed = _usage(usage) if ending else None
-    return Piece(text, ending, billed, count_of(usage, "thoughtsTokenCount"))
+    def _piece(self, answer: Mapping[str, Any]) -> Piece:
+        first: Mapping[str, Any] = next(iter(objects_in(answer.get("candidates"))), {})
+        content = first.get("content")
+        parts = content.get("parts") if isinstance(content, dict) else None
+        texts = [part.get("text") for part in objects_in(parts) if not part.get("thought")]
+        reason = str(first.get("finishReason") or "")
+        ending = "content_filter" if reason in _FILTERED else _ENDINGS.get(reason, reason.lower())
+        text = "".join(one for one in texts if isinstance(one, str))
+        # The usage so far stands in every event: what stands there at the end is the bill.
+        self._usage = answer.get("usageMetadata") or self._usage
+        self._ended = self._ended or bool(ending)
+        billed = _usage(self._usage) if self._ended else None
+        return Piece(text, ending, billed, count_of(self._usage, "thoughtsTokenCount"))
 
 
 def _usage(usage: Any) -> Usage | None:

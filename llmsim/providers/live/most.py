@@ -39,7 +39,7 @@ def most_tokens(request: Request, extra_body: Mapping[str, Any] | None = None, t
     >>> from llmsim.types import Message
     >>> hello = Request("1", messages=(Message("user", "hello"),), max_tokens=10)
     >>> most_tokens(hello), most_tokens(hello, {"n": 3}).output_tokens
-    (Usage(input_tokens=37, output_tokens=10, cached_input_tokens=0), 30)
+    (Usage(input_tokens=37, output_tokens=10, cached_input_tokens=0, cache_write_tokens=0), 30)
     """
     extra_body = extra_body or {}
     prompt = sum(len(message.content.encode()) + _TEMPLATE_TOKENS for message in request.messages or ())

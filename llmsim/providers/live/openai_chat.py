@@ -7,7 +7,7 @@ from typing import Any
 
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.providers.live.auth import EnvironmentKey
-from llmsim.providers.live.openai_wire import ChatCompletions
+from llmsim.providers.live.openai_wire import ChatCompletions, MaxTokensField
 from llmsim.providers.live.upstream import LiveUpstream
 
 __all__ = ["OpenAIChat"]
@@ -25,6 +25,8 @@ class OpenAIChat(LiveUpstream):
         Name of the environment variable with the API key; read again for every call, never stored. None: no key.
     include_usage
         Ask for usage at the end of a stream. Turn it off for servers that refuse ``stream_options``.
+    max_tokens_field
+        Where the longest answer stands: ``max_completion_tokens`` for OpenAI's reasoning models.
     api_version, key_header
         For Azure's older paths: ``api-version`` of the query, and ``api-key`` as the header that takes the key.
 
@@ -49,12 +51,13 @@ class OpenAIChat(LiveUpstream):
         deadline_header: str | None = None,
         include_usage: bool = True,
         context_window: int | None = None,
+        max_tokens_field: MaxTokensField = "max_tokens",
         api_version: str = "",
         key_header: str = "Authorization",
     ) -> None:
         super().__init__(
             name,
-            ChatCompletions(include_usage=include_usage, api_version=api_version),
+            ChatCompletions(include_usage=include_usage, api_version=api_version, max_tokens_field=max_tokens_field),
             base_url=base_url,
             model=model,
             key=EnvironmentKey(api_key_env, key_header),

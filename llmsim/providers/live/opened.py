@@ -16,13 +16,17 @@ from llmsim.providers.live.wire import Wire
 
 __all__ = ["live_provider"]
 
+
+def _chat(spec: LiveProvider) -> ChatCompletions:
+    return ChatCompletions(
+        include_usage=spec.include_usage, api_version=spec.api_version, max_tokens_field=spec.max_tokens_field
+    )
+
+
 #: By ``api:``, the protocol, and the header that takes the key.
 _APIS: dict[str, tuple[Callable[[LiveProvider], Wire], str]] = {
-    "openai-chat": (lambda spec: ChatCompletions(include_usage=spec.include_usage), "Authorization"),
-    "azure-chat": (
-        lambda spec: ChatCompletions(include_usage=spec.include_usage, api_version=spec.api_version),
-        "api-key",
-    ),
+    "openai-chat": (_chat, "Authorization"),
+    "azure-chat": (_chat, "api-key"),
     "openai-responses": (lambda spec: Responses(), "Authorization"),
     "anthropic": (lambda spec: Messages(), "x-api-key"),
     "gemini": (lambda spec: GenerateContent(), "x-goog-api-key"),
@@ -65,4 +69,6 @@ api_key_env='ANTHROPIC_API_KEY')
         extra_headers=spec.extra_headers,
         extra_body=spec.extra_body,
         context_window=context_window,
+        http2=spec.http2,
+        head_waits_for_slot=spec.head_waits_for_slot,
     )

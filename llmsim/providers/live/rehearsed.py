@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from llmsim.gateway.contract import Provider
 from llmsim.traffic.speech import TEMPLATE_TOKENS, spoken
 from llmsim.traffic.truth import World
@@ -88,6 +90,10 @@ class _Ended:
     @property
     def longest_gap_s(self) -> float:
         return self._inner.longest_gap_s
+
+    @property
+    def timings(self) -> Any:
+        return self._inner.timings
 
     def close(self) -> None:
         self._inner.close()

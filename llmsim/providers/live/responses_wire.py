@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llmsim.providers.live.wire import Piece, Reader, checked_messages, count_of, schema_of, split_system
+from llmsim.providers.live.errors import ErrorObject
+from llmsim.providers.live.wire import Piece, Reader, checked_messages, count_of, objects_in, schema_of, split_system
 from llmsim.types import Request, Usage
 
 __all__ = ["Responses"]
 
+#: Events after which nothing follows.
+_LAST = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
 _ENDINGS = {"max_output_tokens": "length", "max_tokens": "length", "content_filter": "content_filter"}
 
 
@@ -46,43 +49,58 @@ class Responses:
 
 
 class _Reader:
-    """Text comes as deltas; the last event has the whole response, with its usage."""
+    """Text comes as deltas; the last event has the whole response, with its usage.
+
+    A response that failed is an error (`llmsim.providers.live.errors`), streamed or whole.
+    """
+
+    def __init__(self) -> None:
+        self._refused = False
 
     def event(self, name: str, answer: Mapping[str, Any]) -> Piece:
         kind = answer.get("type", name)
-        if kind == "response.output_text.delta":
+        if kind in ("response.output_text.delta", "response.refusal.delta"):
+            self._refused = self._refused or kind == "response.refusal.delta"
             text = answer.get("delta")
             return Piece(text if isinstance(text, str) else "")
-        if kind in ("response.completed", "response.incomplete", "response.failed"):
+        if kind in _LAST:
             response = answer.get("response")
-            return _ended(response if isinstance(response, dict) else {})._replace(text="", done=True)
+            ended = self._ended(response if isinstance(response, dict) else {}, kind.removeprefix("response."))
+            return ended._replace(text="", done=True)
         return Piece()
 
     def whole(self, answer: Mapping[str, Any]) -> Piece | None:
-        return _ended(answer) if isinstance(answer.get("output"), list) or answer.get("status") == "failed" else None
+        if not isinstance(answer.get("output"), list) and answer.get("status") not in ("failed", "cancelled"):
+            return None
+        return self._ended(answer, "completed")
+
+    def _ended(self, response: Mapping[str, Any], by_event: str) -> Piece:
+        status = response.get("status") or by_event
+        if status in ("failed", "cancelled"):
+            return Piece(failed=ErrorObject(f"the response was {status}" if status == "cancelled" else "it failed"))
+        text, refused = _text(response.get("output"))
+        ending = "refusal" if refused or self._refused else "stop"
+        if status == "incomplete":
+            details = response.get("incomplete_details")
+            reason = str(details.get("reason") or status) if isinstance(details, dict) else status
+            ending = _ENDINGS.get(reason, reason)
+        usage = response.get("usage")
+        hidden = count_of(usage.get("output_tokens_details"), "reasoning_tokens") if isinstance(usage, dict) else 0
+        return Piece(text, ending, _usage(usage), hidden)
 
 
-def _ended(response: Mapping[str, Any]) -> Piece:
-    status = response.get("status")
-    if status == "failed":
-        error = response.get("error")
-        return Piece(failed=str(error.get("message") or error.get("code")) if isinstance(error, dict) else "failed")
-    details = response.get("incomplete_details")
-    reason = details.get("reason") if isinstance(details, dict) else None
-    ending = _ENDINGS.get(str(reason), str(reason)) if status == "incomplete" and reason else "stop"
-    usage = response.get("usage")
-    hidden = count_of(usage.get("output_tokens_details"), "reasoning_tokens") if isinstance(usage, dict) else 0
-    return Piece(_text(response.get("output")), ending, _usage(usage), hidden)
-
-
-def _text(output: Any) -> str:
-    messages = [item for item in output or () if isinstance(item, dict) and item.get("type") == "message"]
-    parts = [part for item in messages for part in item.get("content") or () if isinstance(part, dict)]
-    return "".join(str(part.get("text", "")) for part in parts if part.get("type") == "output_text")
+def _text(output: Any) -> tuple[str, bool]:
+    """What the messages say, and whether some of it is a refusal."""
+    messages = [item for item in objects_in(output) if item.get("type") == "message"]
+    parts = [part for item in messages for part in objects_in(item.get("content"))]
+    words = {"output_text": "text", "refusal": "refusal"}
+    said = [(part["type"], part.get(words[part["type"]])) for part in parts if part.get("type") in words]
+    return "".join(str(text or "") for _, text in said), any(kind == "refusal" for kind, _ in said)
 
 
 def _usage(usage: Any) -> Usage | None:
     if not isinstance(usage, dict) or not isinstance(usage.get("output_tokens"), int):
         return None
-    cached = count_of(usage.get("input_tokens_details"), "cached_tokens")
-    return Usage(count_of(usage, "input_tokens"), usage["output_tokens"], cached)
+    details = usage.get("input_tokens_details")
+    read, written = count_of(details, "cached_tokens"), count_of(details, "cache_write_tokens")
+    return Usage(count_of(usage, "input_tokens"), usage["output_tokens"], read, written)

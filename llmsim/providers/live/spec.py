@@ -38,10 +38,19 @@ class LiveProvider:
         Longest time for connecting.
     keep_alive
         How long an idle connection may be used again.
+    http2
+        Offer HTTP/2, where calls share a connection (https only; needs ``pip install llmsim[http2]``). What its server
+        allows at once on a connection is then a queue that nobody sees.
+    head_waits_for_slot
+        The server sends the head of a streamed answer when the call gets a slot, and not at once (llama.cpp does): the
+        time until then is the ``queue_s`` of the attempt. Of other servers nobody knows how long a call waited.
     extra_headers, extra_body
         Sent with every call. Not for keys.
     include_usage
         Ask for usage at the end of a stream (chat completions only; the others always report it).
+    max_tokens_field
+        Where chat completions want the longest answer: ``max_tokens``, which most servers know, or
+        ``max_completion_tokens``, which OpenAI's reasoning models insist on.
     api_version
         Of ``azure-chat``, as its URLs want it: ``2024-10-21``.
     template_tokens
@@ -57,21 +66,32 @@ class LiveProvider:
     price: TokenPriceOrModel | None = None
     connect_timeout: PositiveDuration = 10.0
     keep_alive: Duration = 5.0
+    http2: bool = False
+    head_waits_for_slot: bool = False
     extra_headers: Mapping[str, str] = field(default_factory=dict)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     include_usage: bool = True
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     api_version: str = ""
     template_tokens: Count = TEMPLATE_TOKENS
 
     def __post_init__(self) -> None:
-        from llmsim.providers.live.endpoint import check_endpoint
+        from llmsim.providers.live.endpoint import check_endpoint, check_http2
 
         try:
             check_endpoint("this provider", self.base_url, self.extra_headers)
         except ValueError as error:
             raise BadValue(str(error), "base_url") from None
+        if self.http2:
+            try:
+                check_http2(self.base_url)
+            except ValueError as error:
+                raise BadValue(str(error), "http2") from None
         if (self.api == "azure-chat") != bool(self.api_version):
             raise BadValue("api_version belongs to azure-chat, which needs it; write api_version: 2024-10-21", "api")
+        for word, standard in (("include_usage", True), ("max_tokens_field", "max_tokens")):
+            if getattr(self, word) != standard and self.api not in ("openai-chat", "azure-chat"):
+                raise BadValue(f"{self.api} has no such option; {word} is for openai-chat and azure-chat", word)
 
 
 @dataclass(frozen=True, kw_only=True)

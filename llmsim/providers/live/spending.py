@@ -209,8 +209,10 @@ class Budgeted:
         return response
 
     def _dearest(self, usage: Usage) -> float:
-        cached = self._price.cost(usage._replace(cached_input_tokens=usage.input_tokens))
-        return max(self._price.cost(usage), cached)  # nothing says that reading from a cache is cheaper
+        prompt = usage.input_tokens
+        cached = usage._replace(cached_input_tokens=prompt)
+        written = usage._replace(cache_write_tokens=prompt)  # Anthropic takes a quarter more for that
+        return max(map(self._price.cost, (usage, cached, written)))  # nothing says that a cache makes it cheaper
 
     def cancelled_usage(self, request: Request) -> Usage:
         """As `inner`."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import json
+import math
 from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -15,10 +16,11 @@ import httpx
 from llmsim.errors import ConnectionFailed, GatewayError, ServerError, StreamBroken
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.providers.live.auth import EnvironmentKey
-from llmsim.providers.live.endpoint import certificates, check_endpoint, new_client
+from llmsim.providers.live.endpoint import certificates, check_endpoint, check_http2, new_client
 from llmsim.providers.live.errors import error_from_answer, error_from_event, error_object
 from llmsim.providers.live.events import USAGE_HEADER, EventStream
 from llmsim.providers.live.sockets import SocketWatch
+from llmsim.providers.live.timings import CONNECT_HEADER, Timings
 from llmsim.providers.live.wire import Wire, estimate_input, estimate_tokens
 from llmsim.types import Request, Response, Usage, WholeAnswer
 
@@ -69,12 +71,20 @@ class LiveUpstream:
         ``x-envoy-expected-rq-timeout-ms`` is the one Envoy sends upstream. None: it is not told.
     context_window
         Most tokens of a prompt and its answer, for policies that look ahead; None: not known.
+    http2
+        Offer HTTP/2; what the server allows at once on its connection is then a queue of its own. A call that is
+        cancelled is told to the server, and costs no other its connection.
+    head_waits_for_slot
+        The server sends the head of a streamed answer when the call gets a slot (llama.cpp): the time from the request,
+        sent, until then is the response's ``queue_s``. Else that is NaN.
 
     Notes
     -----
     Response headers carry ``x-llmsim-usage``: ``reported`` once the server has said what it bills, else ``estimated``
     (output: one token a content chunk, or a quarter of the characters if not streamed; input: ``request.input_tokens``,
-    or a quarter of the characters). An answer closed early stays estimated.
+    or a quarter of the characters). An answer closed early stays estimated. ``x-llmsim-connect-s`` is there if the call
+    had to connect, and says how long that took. When what happened at the socket is in ``response.timings``
+    (`llmsim.providers.live.timings.Timings`).
     """
 
     def __init__(
@@ -92,8 +102,12 @@ class LiveUpstream:
         extra_body: Mapping[str, Any] | None = None,
         deadline_header: str | None = None,
         context_window: int | None = None,
+        http2: bool = False,
+        head_waits_for_slot: bool = False,
     ) -> None:
         check_endpoint(name, base_url, extra_headers or {})
+        if http2:
+            check_http2(base_url)
         self.name = name
         self.base_url = base_url.rstrip("/")
         self.model = model
@@ -101,6 +115,8 @@ class LiveUpstream:
         self.context_window = context_window
         self.connect_timeout_s = connect_timeout_s
         self.keep_alive_s = keep_alive_s
+        self.http2 = http2
+        self._head_waits_for_slot = head_waits_for_slot
         self._wire = wire
         self._key = key
         self._extra_headers = {**wire.headers(), **(extra_headers or {})}
@@ -143,15 +159,20 @@ class LiveUpstream:
             left_s = request.deadline_s - asyncio.get_running_loop().time()
             headers[self._deadline_header] = str(max(1, int(left_s * 1000)))  # rounded down, and 0 would mean no limit
         path = self._wire.path(request.model or self.model, stream=request.stream)
-        answer = await self._post(path, body, headers)
+        client = self._client_here()
+        timings = Timings(asyncio.get_running_loop().time())
+        watch = SocketWatch(client, timings)
+        answer = await self._post(client, watch, path, body, headers)
         said = self._key.plain_headers(answer.headers)
+        if timings.connect_s:
+            said[CONNECT_HEADER] = f"{timings.connect_s:.6f}"
         if answer.is_success and said.get("content-type", "").startswith("text/event-stream"):
-            return await self._streamed(request, answer, said)
+            return await self._streamed(request, answer, said, timings, watch)
         try:
-            return await self._whole(request, answer, said)
+            return await self._whole(request, answer, said, timings)
         finally:
             if not answer.is_closed:
-                self._keep(answer.aclose())
+                self._keep(_shut(answer, watch))
 
     def cancelled_usage(self, request: Request) -> Usage:
         """Nothing: what a server bills for a call that was cancelled before its first chunk is never told."""
@@ -168,10 +189,10 @@ class LiveUpstream:
 
     # -- the call ------------------------------------------------------------------------------------------------------
 
-    async def _post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> httpx.Response:
+    async def _post(
+        self, client: httpx.AsyncClient, watch: SocketWatch, path: str, body: Any, headers: Mapping[str, str]
+    ) -> httpx.Response:
         """Send, and wait for the head of the answer."""
-        client = self._client_here()
-        watch = SocketWatch()
         request = client.build_request(
             "POST",
             f"{self.base_url}{path}",
@@ -185,13 +206,15 @@ class LiveUpstream:
             reason = f"{type(error).__name__}: {error}".removesuffix(": ")
             unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
         except asyncio.CancelledError:
-            self._keep(watch.close(client))
+            self._keep(watch.close())
             raise
         # Not inside the except clause: httpx's frames hold the key (see events).
         told = {USAGE_HEADER: "unsent"} if unsent else {}
         raise ConnectionFailed(f"no answer from {self.base_url}: {reason}", upstream=self.name, headers=told)
 
-    async def _streamed(self, request: Request, answer: httpx.Response, headers: dict[str, str]) -> Response:
+    async def _streamed(
+        self, request: Request, answer: httpx.Response, headers: dict[str, str], timings: Timings, watch: SocketWatch
+    ) -> Response:
         stream = EventStream(
             answer,
             headers,
@@ -200,6 +223,8 @@ class LiveUpstream:
             estimate=Usage(estimate_input(request)),
             key=self._key,
             keep=self._keep,
+            timings=timings,
+            watch=watch,
         )
         try:
             await stream.open()
@@ -207,10 +232,17 @@ class LiveUpstream:
             stream.close()
             raise
         return Response(
-            stream, upstream=self.name, model=request.model or self.model, status=answer.status_code, headers=headers
+            stream,
+            upstream=self.name,
+            model=request.model or self.model,
+            status=answer.status_code,
+            headers=headers,
+            queue_s=timings.head_wait_s if self._head_waits_for_slot else math.nan,
         )
 
-    async def _whole(self, request: Request, answer: httpx.Response, headers: dict[str, str]) -> Response:
+    async def _whole(
+        self, request: Request, answer: httpx.Response, headers: dict[str, str], timings: Timings
+    ) -> Response:
         """An answer that comes in one piece: a completion, or an error."""
         try:
             await answer.aread()
@@ -233,12 +265,19 @@ class LiveUpstream:
         said = self._wire.reader().whole(completion) if isinstance(completion, dict) else None
         if said is None:
             raise self._no_answer(request, headers, text)
-        if said.failed:
-            raise StreamBroken(said.failed, upstream=self.name, headers=headers, body=text)
+        if said.failed is not None:
+            raise error_from_event(said.failed, headers, text, upstream=self.name)
         headers[USAGE_HEADER] = "estimated" if said.usage is None else "reported"
         usage = said.usage or Usage(estimate_input(request), estimate_tokens(said.text))
+        timings.end_s = asyncio.get_running_loop().time()
         return Response(
-            WholeAnswer(said.text, usage.output_tokens - said.hidden_tokens, usage, said.finish_reason or "unknown"),
+            _TimedAnswer(
+                timings,
+                said.text,
+                max(0, usage.output_tokens - said.hidden_tokens),
+                usage,
+                said.finish_reason or "unknown",
+            ),
             upstream=self.name,
             model=request.model or self.model,
             status=answer.status_code,
@@ -265,7 +304,9 @@ class LiveUpstream:
         """The client of the running loop."""
         self._enter_loop()
         if self._client is None:
-            self._client = new_client(self.base_url, self.connect_timeout_s, self.keep_alive_s, self._certificates)
+            self._client = new_client(
+                self.base_url, self.connect_timeout_s, self.keep_alive_s, self._certificates, http2=self.http2
+            )
         return self._client
 
     def _enter_loop(self) -> None:
@@ -286,3 +327,19 @@ class LiveUpstream:
         task = asyncio.get_running_loop().create_task(closing)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+class _TimedAnswer(WholeAnswer):
+    """An answer in one piece, and when it came."""
+
+    __slots__ = ("timings",)
+
+    def __init__(self, timings: Timings, text: str, tokens: int, usage: Usage, finish_reason: str) -> None:
+        super().__init__(text, tokens, usage, finish_reason)
+        self.timings = timings
+
+
+async def _shut(answer: httpx.Response, watch: SocketWatch) -> None:
+    """Close an answer whose rest nobody reads."""
+    await watch.reset()
+    await answer.aclose()

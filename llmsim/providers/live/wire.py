@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from llmsim.errors import BadRequest
+from llmsim.providers.live.errors import ErrorObject
 from llmsim.types import Message, Request, Usage
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "count_of",
     "estimate_input",
     "estimate_tokens",
+    "objects_in",
     "schema_of",
     "split_system",
 ]
@@ -37,7 +39,7 @@ class Piece(NamedTuple):
     usage: Usage | None = None
     hidden_tokens: int = 0  #: of its output tokens, those that are no part of the text (reasoning)
     done: bool = False  #: nothing follows
-    failed: str = ""  #: the server gave up in the middle; why
+    failed: ErrorObject | None = None  #: the server gave up; why
 
 
 class Reader(Protocol):
@@ -117,6 +119,11 @@ def count_of(fields: Any, name: str) -> int:
     """A count in an object of usage; 0 where it is missing or no count."""
     value = fields.get(name) if isinstance(fields, dict) else None
     return value if isinstance(value, int) and value > 0 else 0
+
+
+def objects_in(values: Any) -> list[Mapping[str, Any]]:
+    """The objects in a list; none if it is no list."""
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
 
 
 def estimate_tokens(text: str) -> int:

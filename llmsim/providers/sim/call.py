@@ -44,7 +44,7 @@ def _filler(tokens: int) -> str:
 
 
 # A NamedTuple's own constructor is Python code; these are made for every call.
-_usage: Callable[[type[Usage], tuple[int, int, int]], Usage] = tuple.__new__
+_usage: Callable[[type[Usage], tuple[int, int, int, int]], Usage] = tuple.__new__
 _chunk: Callable[[type[Chunk], tuple[str, int]], Chunk] = tuple.__new__
 
 
@@ -148,7 +148,7 @@ class Call:
         if self.state == ENDED:
             return  # cut off, or its slot was freed when the caller went away
         self.state = ENDED
-        self.usage = _usage(Usage, (self.input_tokens, self.tokens, self.cached_tokens))
+        self.usage = _usage(Usage, (self.input_tokens, self.tokens, self.cached_tokens, 0))
         self.finish_reason = self.plan.finish_reason
         waiter, reader = self.waiter, self._reader
         if waiter is not None and not waiter.done():  # a single token: first and last at once
@@ -206,7 +206,7 @@ class Call:
         self.waiter = None
         provider, mode = self.provider, self.provider.spec.on_cancel
         if mode == "continue":
-            self.usage = _usage(Usage, (self.input_tokens, self.tokens, self.cached_tokens))
+            self.usage = _usage(Usage, (self.input_tokens, self.tokens, self.cached_tokens, 0))
         elif self.state == WAITING:
             self.state = ENDED
             self.usage = Usage()
@@ -290,7 +290,7 @@ class Call:
     def _chunk(self, tokens: int) -> Chunk:
         self._delivered += tokens
         if self._delivered >= self.tokens and not self.finish_reason:  # before the server comes to say so
-            self.usage = _usage(Usage, (self.input_tokens, self.tokens, self.cached_tokens))
+            self.usage = _usage(Usage, (self.input_tokens, self.tokens, self.cached_tokens, 0))
             self.finish_reason = self.plan.finish_reason
         return _chunk(Chunk, (self.words(self._delivered - tokens, self._delivered), tokens))
 
