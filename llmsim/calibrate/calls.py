@@ -70,17 +70,40 @@ class Calls(NamedTuple):
         return np.arange(1, len(self.sent_s) + 1) - np.minimum(gone, np.arange(len(self.sent_s)))
 
     @property
+    def period(self) -> NDArray[np.int64]:
+        """Number of the busy period of each: between two of them, nothing was under way."""
+        ends_s = self.sent_s + np.nan_to_num(self.e2e_s)
+        before_s = np.concatenate([[-np.inf], np.maximum.accumulate(ends_s)[:-1]])
+        return np.cumsum(before_s <= self.sent_s) - 1
+
+    @property
     def alone(self) -> NDArray[np.bool_]:
         """Which had the server for themselves, from first to last."""
-        ends_s = self.sent_s + np.nan_to_num(self.e2e_s)
-        before = np.concatenate([[-np.inf], np.maximum.accumulate(ends_s)[:-1]]) <= self.sent_s
-        after = np.concatenate([self.sent_s[1:], [np.inf]]) >= ends_s
-        return before & after
+        period = self.period
+        return np.asarray(np.bincount(period, minlength=1)[period] == 1, dtype=np.bool_)
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Which answers of several tokens came all at once, as those that are not streamed do."""
+        return self.ok & (self.output_tokens > 1) & (self.e2e_s - self.ttft_s <= 1e-6)
+
+    def apart(self) -> Calls:
+        """The same calls, with an hour and more between busy periods.
+
+        Who waits for an answer before the next call (a probe, a closed loop) cannot run into it. A prediction that is a
+        little too long would, and all that follow would inherit the error.
+        """
+        period = self.period
+        hour_s = 3600.0 + float(np.nanmax(self.e2e_s, initial=0.0))
+        return self._replace(sent_s=self.sent_s + hour_s * period)
 
     def only(self, which: NDArray[np.bool_]) -> Calls:
         """Some of them."""
-        kept = np.flatnonzero(which)
-        arrays = [np.asarray(value)[kept] for value in self[2:]]
+        return self.rows(np.flatnonzero(which))
+
+    def rows(self, numbers: NDArray[np.int64]) -> Calls:
+        """Those with these numbers, in this order."""
+        arrays = [np.asarray(value)[numbers] for value in self[2:]]
         found = Calls(self.upstream, self.model, *arrays)  # type: ignore[arg-type]
         return found._replace(outcome=tuple(str(word) for word in found.outcome))
 
@@ -130,7 +153,8 @@ def calls_of(results: Sequence[Result], upstream: str) -> Calls:
         attempts = result.attempts.filter(pl.col("upstream").cast(pl.String) == upstream)
         for fault in result.scenario.faults:
             if fault.provider == upstream:
-                attempts = attempts.filter(~pl.col("start_s").is_between(fault.at, fault.end_s))
+                until_s = pl.col("end_s").fill_null(pl.col("start_s"))
+                attempts = attempts.filter((until_s < fault.at) | (pl.col("start_s") > fault.end_s))
         if attempts.is_empty():
             continue
         model = model or str(attempts["model"][0])

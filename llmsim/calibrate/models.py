@@ -3,29 +3,53 @@
 ``line``: a time to first token that grows with the prompt, and a pace; whatever else is going on. ``load``: the same,
 times a factor for how many calls are under way. ``serving``: the steps of an engine that prompts and answers share
 (`llmsim.calibrate.serving`). Which of them is right for a server is for held-out calls to say, not for us.
+
+All predict from what a caller knows at the time of sending: when, how long the prompt is, and how long the answer will
+be. How long the calls took in truth is not among it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.calibrate.calls import Calls
+from llmsim.calibrate.company import in_company
 from llmsim.calibrate.serving import Measured, fit_serving, predict_serving
 from llmsim.errors import LlmsimError
 from llmsim.providers.sim.serving_spec import Serving
 
-__all__ = ["MODELS", "Line", "Predicted", "Prediction", "fit_line", "line_model", "load_model", "serving_model"]
+__all__ = [
+    "FEWEST",
+    "FEWEST_ALONE",
+    "MODELS",
+    "Line",
+    "Loaded",
+    "Model",
+    "Predicted",
+    "Prediction",
+    "Served",
+    "fit_alone",
+    "fit_line",
+    "line_model",
+    "load_model",
+    "serving_model",
+]
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
-#: Fewer calls do not determine a line with a spread around it (chosen).
-FEWEST = 20
+#: Fewer calls do not determine a line with a spread around it (chosen; the recorded example has 15).
+FEWEST = 15
+#: Fewer calls that had the server for themselves do not determine an engine (chosen).
+FEWEST_ALONE = 10
 _MOST_PAIRS = 200_000  #: for the median of slopes; more calls are thinned out evenly
+_GROUPS = 5  #: of calls by how busy it was
 
 
 class Predicted(NamedTuple):
@@ -36,6 +60,8 @@ class Predicted(NamedTuple):
 
 
 Prediction = Callable[[Calls], Predicted]
+#: Fitted to those of the calls that a mask names, in the company of all of them; slots of the engine, if known.
+Model = Callable[[Calls, Bools, "int | None"], Prediction]
 
 
 @dataclass(frozen=True)
@@ -56,17 +82,17 @@ def fit_line(calls: Calls) -> Line:
     """The line through calls, by Theil and Sen: the median of the slopes between pairs of different prompt lengths.
 
     A slope that is not above zero (the prompts are too alike, or too short to matter) is 0, and so is a gap where no
-    answer was streamed.
+    answer was streamed. A line does not begin below zero: then its slope is the median of time per token.
 
     Raises
     ------
     LlmsimError
-        There are fewer than `FEWEST` answered calls.
+        There are fewer than `FEWEST_ALONE` answered calls.
     """
     calls = calls.only(calls.ok)
     n = len(calls.sent_s)
-    if n < FEWEST:
-        raise LlmsimError(f"{n} answered calls are too few to fit {calls.upstream} to; it takes {FEWEST}")
+    if n < FEWEST_ALONE:
+        raise LlmsimError(f"{n} answered calls are too few to fit {calls.upstream} to; it takes {FEWEST_ALONE}")
     fresh = (calls.input_tokens - calls.cached_tokens).astype(np.float64)
     thin = slice(None, None, max(1, round(n / np.sqrt(2 * _MOST_PAIRS))))
     x, y = fresh[thin], calls.ttft_s[thin]
@@ -74,26 +100,29 @@ def fit_line(calls: Calls) -> Line:
     apart = x[one] != x[other]
     slopes = (y[other] - y[one])[apart] / (x[other] - x[one])[apart]
     token_s = max(float(np.median(slopes)), 0.0) if len(slopes) else 0.0
+    base_s = float(np.median(calls.ttft_s - token_s * fresh))
+    if base_s < 0:
+        base_s, token_s = 0.0, float(np.median(calls.ttft_s / np.maximum(fresh, 1)))
     gaps = calls.gap_s[np.isfinite(calls.gap_s)]
     gap_s = float(np.median(gaps)) if len(gaps) else 0.0
-    return Line(float(np.median(calls.ttft_s - token_s * fresh)), token_s, gap_s)
+    return Line(base_s, token_s, gap_s)
 
 
-def line_model(train: Calls) -> Line:
+def line_model(calls: Calls, train: Bools, slots: int | None = None) -> Line:
     """Fitted to all calls, whatever the load."""
-    return fit_line(train)
+    return fit_line(calls.only(train))
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A line times factors that depend on how many calls are under way.
+    """A line times factors that depend on how many calls are under way when one is sent.
 
     Attributes
     ----------
     line
         Of a server that has nothing else to do.
     busy
-        Numbers of calls under way, rising; factors between them lie on straight lines.
+        Numbers of calls under way, this one included, rising; factors between them lie on straight lines.
     ttft, gap
         Factors there.
     """
@@ -104,13 +133,23 @@ class Loaded:
     gap: tuple[float, ...]
 
     def __call__(self, calls: Calls) -> Predicted:
-        alone, busy = self.line(calls), calls.busy
-        ttft_s = alone.ttft_s * np.interp(busy, self.busy, self.ttft)
-        rest_s = (alone.e2e_s - alone.ttft_s) * np.interp(busy, self.busy, self.gap)
-        return Predicted(ttft_s, ttft_s + rest_s)
+        alone = self.line(calls)
+        most = len(calls.sent_s) + 1
+        by_ttft = np.interp(np.arange(most), self.busy, self.ttft).tolist()
+        by_gap = np.interp(np.arange(most), self.busy, self.gap).tolist()
+        firsts, totals, ends = [], [], list[float]()
+        rests = (alone.e2e_s - alone.ttft_s).tolist()
+        for sent_s, first_s, rest_s in zip(calls.sent_s.tolist(), alone.ttft_s.tolist(), rests, strict=True):
+            while ends and ends[0] <= sent_s:
+                heappop(ends)
+            busy = len(ends) + 1
+            firsts.append(first_s * by_ttft[busy])
+            totals.append(firsts[-1] + rest_s * by_gap[busy])
+            heappush(ends, sent_s + totals[-1])
+        return Predicted(np.array(firsts), np.array(totals))
 
 
-def load_model(train: Calls) -> Loaded:
+def load_model(calls: Calls, train: Bools, slots: int | None = None) -> Loaded:
     """The line of the least busy calls, and median factors in groups of equal size by how busy it was.
 
     Raises
@@ -118,29 +157,24 @@ def load_model(train: Calls) -> Loaded:
     LlmsimError
         It was always as busy.
     """
-    ok = train.ok
-    train_busy = train.busy[ok]
-    calls = train.only(ok)
-    quiet = train_busy <= max(np.quantile(train_busy, 0.25), train_busy.min())
-    if quiet.all() or quiet.sum() < FEWEST:
-        raise LlmsimError("all calls met the same load, or too few met a light one: the load cannot be told")
-    line = fit_line(calls.only(quiet))
-    alone = line(calls)
-    edges = np.unique(np.quantile(train_busy, np.linspace(0, 1, 6)))
-    groups = np.clip(np.searchsorted(edges, train_busy, side="right") - 1, 0, len(edges) - 2)
-    gaps = calls.gap_s / line.gap_s if line.gap_s else np.full(len(calls.sent_s), np.nan)
+    which = calls.ok & train
+    busy, mine = calls.busy[which], calls.only(which)
+    quiet = busy <= np.quantile(busy, 0.25)
+    if quiet.all() or quiet.sum() < FEWEST_ALONE:
+        raise LlmsimError("all calls met the same load, or too few met a light one: what load does cannot be told")
+    line = fit_line(mine.only(quiet))
+    first_s = line(mine).ttft_s
+    gaps = mine.gap_s / line.gap_s if line.gap_s else np.full(len(mine.sent_s), np.nan)
+    edges = np.unique(np.quantile(busy[~quiet], np.linspace(0, 1, _GROUPS)))
+    groups = np.where(quiet, 0, 1 + np.clip(np.searchsorted(edges, busy, side="right") - 1, 0, max(len(edges) - 2, 0)))
     points = []
-    for group in range(len(edges) - 1):
+    for group in np.unique(groups):
         here = groups == group
-        if here.any():
-            gap = gaps[here][np.isfinite(gaps[here])]
-            points.append((
-                float(np.mean(train_busy[here])),
-                float(np.median(calls.ttft_s[here] / alone.ttft_s[here])),
-                float(np.median(gap)) if len(gap) else 1.0,
-            ))  # fmt: skip
-    busy, ttft, gap = zip(*sorted({point[0]: point for point in points}.values()), strict=True)
-    return Loaded(line, busy, ttft, gap)
+        gap = gaps[here][np.isfinite(gaps[here])]
+        slower = float(np.median(mine.ttft_s[here] / first_s[here]))
+        points.append((float(np.mean(busy[here])), slower, float(np.median(gap)) if len(gap) else 1.0))
+    at, ttft, gap_factors = zip(*points, strict=True)
+    return Loaded(line, at, ttft, gap_factors)
 
 
 @dataclass(frozen=True)
@@ -151,36 +185,48 @@ class Served:
 
     def __call__(self, calls: Calls) -> Predicted:
         fresh = calls.input_tokens - calls.cached_tokens
-        # Where the next call waited for the end of this one (a probe, a closed loop), a prediction that is a little too
-        # long would run into it, and the next into the one after that: such calls are predicted on their own.
-        alone = calls.alone
-        later_s = np.max(calls.sent_s, initial=0.0) + 1e6 * np.arange(1, len(calls.sent_s) + 1)
-        sent_s = np.where(alone, later_s, calls.sent_s)
-        return Predicted(*predict_serving(self.spec, sent_s.tolist(), fresh.tolist(), calls.output_tokens.tolist()))
+        return Predicted(
+            *predict_serving(self.spec, calls.sent_s.tolist(), fresh.tolist(), calls.output_tokens.tolist())
+        )
 
 
-def serving_model(train: Calls, *, slots: int = 4) -> Served:
-    """Fitted to the calls that had the server for themselves.
+def serving_model(calls: Calls, train: Bools, slots: int | None = None) -> Served:
+    """Fitted to the calls that had the server for themselves; slots and batching to those that did not.
 
     Raises
     ------
     LlmsimError
-        Too few of them, or their lengths do not determine the engine.
+        Too few of either, or their lengths do not determine the engine.
     """
-    alone = train.only(train.alone & train.ok)
-    if len(alone.sent_s) < 10:
-        raise LlmsimError(f"only {len(alone.sent_s)} calls had the server for themselves; it takes 10 for its steps")
+    spec = fit_alone(calls.only(calls.alone & train & calls.ok))
+    return Served(in_company(spec, calls, train & calls.ok, slots))
+
+
+def fit_alone(alone: Calls) -> Serving:
+    """The steps of an engine, as calls without company tell them.
+
+    Raises
+    ------
+    LlmsimError
+        Too few, or their lengths do not determine the engine.
+    """
+    n = len(alone.sent_s)
+    if n < FEWEST_ALONE:
+        raise LlmsimError(f"only {n} calls had the server for themselves; an engine's steps take {FEWEST_ALONE}")
+    fresh = alone.input_tokens - alone.cached_tokens
+    thin = range(0, n, max(1, round(n / np.sqrt(2 * _MOST_PAIRS))))
     rows = [
         Measured(
-            float(alone.sent_s[n]),
-            int(alone.input_tokens[n] - alone.cached_tokens[n]),
-            int(alone.output_tokens[n]),
-            float(alone.ttft_s[n]),
-            float(alone.e2e_s[n]),
+            float(alone.sent_s[row]),
+            int(fresh[row]),
+            int(alone.output_tokens[row]),
+            float(alone.ttft_s[row]),
+            float(alone.e2e_s[row]),
         )
-        for n in range(len(alone.sent_s))
+        for row in thin
     ]
-    return Served(fit_serving(rows, slots=slots))
+    return fit_serving(rows)
 
 
-MODELS: dict[str, Callable[[Calls], Prediction]] = {"line": line_model, "load": load_model, "serving": serving_model}
+#: From the simplest on: of two that are about as good, the one that stands first is taken.
+MODELS: dict[str, Model] = {"line": line_model, "load": load_model, "serving": serving_model}

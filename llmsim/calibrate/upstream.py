@@ -3,44 +3,80 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.calibrate.calls import Calls
-from llmsim.calibrate.choice import choose
-from llmsim.calibrate.fit import table_of
-from llmsim.calibrate.models import FEWEST, MODELS, Line, Loaded, Prediction, Served, fit_line
-from llmsim.distributions import Distribution, values_of
+from llmsim.calibrate.models import (
+    FEWEST,
+    MODELS,
+    Loaded,
+    Prediction,
+    Served,
+    fit_alone,
+    fit_line,
+)
+from llmsim.calibrate.words import Word, limits_note, words_of
 from llmsim.errors import LlmsimError
 from llmsim.luck import Luck
+from llmsim.report.reality.distances import Apart, ks_band, ks_distance, per_request
 
-__all__ = ["Candidate", "Fitted", "fit_upstream"]
+__all__ = ["Candidate", "Fitted", "HeldOut", "fit_upstream"]
 
 Floats = NDArray[np.float64]
 
 _FOLDS = 5
 _RESAMPLES = 200  #: of calls, for the intervals of figures
-_FEWEST_FOR_FAMILY = 40  #: with fewer calls the seen values themselves are the distribution
 #: A model with more to it has to be better by so much to be taken: a line is easier to believe (chosen).
 _BETTER_BY = 0.9
+
+
+class HeldOut(NamedTuple):
+    """Calls, each predicted by a fit that had not seen it; seconds, shape ``(calls,)`` each."""
+
+    ttft_s: Floats
+    e2e_s: Floats
+    predicted_ttft_s: Floats
+    predicted_e2e_s: Floats
+
+    @property
+    def ttft(self) -> Apart:
+        """How far the times to first token are off."""
+        return per_request(self.predicted_ttft_s, self.ttft_s)
+
+    @property
+    def e2e(self) -> Apart:
+        """How far the times to the end are off."""
+        return per_request(self.predicted_e2e_s, self.e2e_s)
+
+    @property
+    def ks(self) -> tuple[float, float, float]:
+        """KS distances of TTFT and of times to the end, and what two samples of one law stay below (95 %)."""
+        return (
+            ks_distance(self.predicted_ttft_s, self.ttft_s),
+            ks_distance(self.predicted_e2e_s, self.e2e_s),
+            ks_band(len(self.ttft_s), len(self.ttft_s)),
+        )
 
 
 class Candidate(NamedTuple):
     """A model, and how far its predictions of calls it had not seen were off."""
 
     name: str
-    ttft: float  #: median absolute error, share of what was measured
-    e2e: float
-    why_not: str = ""  #: it cannot be fitted, and why
+    held_out: HeldOut | None  #: None: it cannot be fitted …
+    why_not: str = ""  #: … for this reason
 
     @property
     def error(self) -> float:
-        """Of both."""
-        return (self.ttft + self.e2e) / 2
+        """Median absolute error of TTFT and of the time to the end, as shares: the mean of both."""
+        if self.held_out is None:
+            return math.inf
+        return (self.held_out.ttft.mdape + self.held_out.e2e.mdape) / 2
 
 
 @dataclass(frozen=True)
@@ -51,42 +87,72 @@ class Fitted:
     ----------
     upstream, model
         Whose calls they were.
-    calls, answered
-        How many were made, and answered in full.
+    calls
+        That were made; in seconds from the first.
     candidates
         Every model with its error on held-out calls, best first.
     chosen
         Name of the one that is used.
+    prediction
+        It, fitted to all calls.
     words
-        The provider as a scenario writes it: SI numbers.
+        The provider as a scenario writes it, and where the figures come from.
+    missing
+        Words about which the calls say nothing, and why.
     intervals
-        95 % intervals of some of these figures, by name.
+        95 % intervals of the model's figures in seconds, by name.
     notes
         What a person should know.
+    seed
+        It decided which calls were held out when.
     """
 
     upstream: str
     model: str
-    calls: int
-    answered: int
+    calls: Calls
     candidates: tuple[Candidate, ...]
     chosen: str
-    words: Mapping[str, Any]
-    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    prediction: Prediction
+    words: Mapping[str, Word]
+    missing: Mapping[str, str]
+    intervals: Mapping[str, tuple[float, float]]
+    notes: tuple[str, ...]
+    seed: int
+
+    @property
+    def held_out(self) -> HeldOut:
+        """Of the chosen model."""
+        found = next(one.held_out for one in self.candidates if one.name == self.chosen)
+        assert found is not None
+        return found
+
+    @property
+    def timed(self) -> Calls:
+        """Those that the models were fitted to: answered, and streamed."""
+        return self.calls.only(self.calls.ok & ~self.calls.whole)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The provider as a scenario writes it: SI numbers."""
+        return {key: word.value for key, word in self.words.items()}
 
 
-def fit_upstream(calls: Calls, *, seed: int = 0, slots: int = 4) -> Fitted:
+def fit_upstream(
+    calls: Calls, *, seed: int = 0, slots: int | None = None, progress: Callable[[str, int, int], object] | None = None
+) -> Fitted:
     """Fit every model, choose by held-out calls, and say it in a provider's words.
 
     Parameters
     ----------
     calls
-        At least 20 that were answered.
+        At least 15 that were answered and streamed.
     seed
         Decides which calls are held out when, and the resampling.
     slots
-        Of a self-hosted engine: how it was started.
+        Of a self-hosted engine: how it was started. Says besides that it is one: then its steps are believed unless
+        something simpler is clearly better.
+    progress
+        Told ``(what, done, total)``.
 
     Raises
     ------
@@ -94,121 +160,115 @@ def fit_upstream(calls: Calls, *, seed: int = 0, slots: int = 4) -> Fitted:
         There are too few calls.
     """
     luck = Luck(seed)
-    answered = int(calls.ok.sum())
-    if answered < FEWEST:
-        raise LlmsimError(f"{answered} answered calls are too few to fit {calls.upstream} to; it takes {FEWEST}")
-    candidates = sorted((_held_out(calls, name, luck) for name in MODELS), key=_order)
-    chosen = _choice(candidates)
-    found = MODELS[chosen](calls)
-    notes = [f"{one.name}: {one.why_not}" for one in candidates if one.why_not]
-    words = {"model": calls.model, **_timing(calls, found, luck), **_failures(calls)}
+    timed = calls.only(calls.ok & ~calls.whole)
+    n = len(timed.sent_s)
+    if n < FEWEST:
+        raise LlmsimError(_too_few(calls, n))
+    found = []
+    for number, name in enumerate(MODELS):
+        if progress is not None:
+            progress("fitting models", number, len(MODELS))
+        found.append(_held_out(timed, name, luck, slots))
+    candidates = sorted(found, key=lambda one: one.error)
+    chosen = _choice(candidates, engine=slots is not None)
+    prediction = MODELS[chosen](timed, np.ones(n, dtype=np.bool_), slots)
+    words, missing = words_of(calls, prediction, luck)
     return Fitted(
         calls.upstream,
         calls.model,
-        len(calls.sent_s),
-        answered,
+        calls,
         tuple(candidates),
         chosen,
+        prediction,
         words,
-        _intervals(calls, luck),
-        tuple(notes),
+        missing,
+        _intervals(timed, prediction, luck),
+        tuple(_notes(calls, candidates)),
+        seed,
     )
 
 
-def _order(one: Candidate) -> tuple[bool, float]:
-    return (bool(one.why_not), one.error)
+def _too_few(calls: Calls, n: int) -> str:
+    whole, failed = int(calls.whole.sum()), len(calls.sent_s) - int(calls.ok.sum())
+    told = f"{n} answered calls are too few to fit {calls.upstream} to; it takes {FEWEST}"
+    if whole:
+        told += f". {whole} more came all at once: without streaming, nobody knows their time to first token"
+    return f"{told}. {failed} failed" if failed else told
 
 
-def _choice(candidates: list[Candidate]) -> str:
+def _choice(candidates: list[Candidate], *, engine: bool) -> str:
     """The best one, unless a simpler one is about as good."""
-    by_name = {one.name: one for one in candidates if not one.why_not}
-    chosen = "line"
-    for name in MODELS:
-        if name in by_name and by_name[name].error < _BETTER_BY * by_name[chosen].error:
+    errors = {one.name: one.error for one in candidates if one.held_out is not None}
+    order = [name for name in MODELS if name in errors]
+    if engine and "serving" in errors:
+        order = ["serving", *(name for name in order if name != "serving")]
+    chosen = order[0]
+    for name in order:
+        if errors[name] < _BETTER_BY * errors[chosen]:
             chosen = name
     return chosen
 
 
-def _held_out(calls: Calls, name: str, luck: Luck) -> Candidate:
+def _held_out(calls: Calls, name: str, luck: Luck, slots: int | None) -> Candidate:
     """Cross-validation: each fifth of the calls is predicted by a fit to the others, with all of them on their way."""
-    folds = np.argsort(luck.series("folds").array(0, len(calls.sent_s)), kind="stable") % _FOLDS
-    ok = calls.ok
-    errors: list[tuple[Floats, Floats]] = []
+    folds = np.argsort(np.argsort(luck.series("folds").array(0, len(calls.sent_s)), kind="stable")) % _FOLDS
+    spaced = calls.apart()
+    ttft_s, e2e_s = np.empty(len(folds)), np.empty(len(folds))
     for fold in range(_FOLDS):
-        judged = (folds == fold) & ok
-        if not judged.any():
-            continue
+        judged = folds == fold
         try:
-            predicted = _model(calls, folds != fold, name)(calls)
+            predicted = MODELS[name](calls, ~judged, slots)(spaced)
         except LlmsimError as error:
-            return Candidate(name, math.nan, math.nan, str(error))
-        errors.append((
-            np.abs(predicted.ttft_s - calls.ttft_s)[judged] / calls.ttft_s[judged],
-            np.abs(predicted.e2e_s - calls.e2e_s)[judged] / calls.e2e_s[judged],
-        ))  # fmt: skip
-    ttft, e2e = (np.concatenate(part) for part in zip(*errors, strict=True))
-    return Candidate(name, float(np.median(ttft)), float(np.median(e2e)))
+            return Candidate(name, None, str(error))
+        ttft_s[judged], e2e_s[judged] = predicted.ttft_s[judged], predicted.e2e_s[judged]
+    return Candidate(name, HeldOut(calls.ttft_s, calls.e2e_s, ttft_s, e2e_s))
 
 
-def _model(calls: Calls, train: NDArray[np.bool_], name: str) -> Prediction:
-    """Fitted to some of the calls; how busy the server was is known of all."""
-    if name != "serving":
-        return MODELS[name](calls.only(train))
-    # Whether a call was alone is told by all of the others: those held out may not be taken away before.
-    return MODELS[name](calls.only(calls.alone & train))
+def _notes(calls: Calls, candidates: list[Candidate]) -> list[str]:
+    notes = [f"{one.name} was not tried: {one.why_not}" for one in candidates if one.why_not]
+    if calls.alone.all():
+        notes.append("no two calls were under way at once: what load does to this provider is not known")
+    whole = int(calls.whole.sum())
+    if whole:
+        notes.append(f"{whole} answers came all at once and were left out: their time to first token is not known")
+    gone = sum(word == "cancelled" for word in calls.outcome)
+    if gone:
+        notes.append(f"{gone} calls were cancelled and are not counted, though the server was busy with them")
+    limits = limits_note(calls)
+    return [*notes, limits] if limits else notes
 
 
-def _timing(calls: Calls, found: Prediction, luck: Luck) -> dict[str, Any]:
-    if isinstance(found, Served):
-        spec = found.spec
-        return {
-            "serving": {
-                "slots": spec.slots,
-                "prefill_step": spec.prefill_step,
-                "prefill_token": spec.prefill_token,
-                "decode_sequence": spec.decode_sequence,
-                "batch_tokens": spec.batch_tokens,
-            }
-        }
-    line = found.line if isinstance(found, Loaded) else found
-    assert isinstance(line, Line)
-    answered = calls.only(calls.ok)
-    fresh = answered.input_tokens - answered.cached_tokens
-    base_s = answered.ttft_s - line.token_s * fresh
-    words: dict[str, Any] = {"ttft": values_of(_spread(base_s, luck)), "inter_token": line.gap_s}
-    if line.token_s:
-        words["prefill"] = {"per_1k": 1000 * line.token_s}
-    paces = answered.gap_s[np.isfinite(answered.gap_s)] / line.gap_s if line.gap_s else np.empty(0)
-    if len(paces) >= FEWEST:
-        words["pace"] = values_of(_spread(paces, luck))
-    return words
-
-
-def _spread(values: Floats, luck: Luck) -> Distribution:
-    """A family that fits, or the values seen where there are few or none does."""
-    positive = np.maximum(values, float(np.median(values)) * 1e-3)  # a base time below zero is noise of the slope
-    return choose(positive, luck).used.distribution if len(positive) >= _FEWEST_FOR_FAMILY else table_of(positive)
-
-
-def _failures(calls: Calls) -> dict[str, Any]:
-    """Shares of calls that failed, by kind, where a provider has a word for it."""
-    known = {"server_error", "overloaded", "rate_limited", "connection_failed"}
-    n = len(calls.outcome)
-    shares = {word: calls.outcome.count(word) / n for word in sorted(known & set(calls.outcome))}
-    server = shares.get("server_error", 0.0)
-    return {"errors": {"server_error": server}} if server else {}
-
-
-def _intervals(calls: Calls, luck: Luck) -> dict[str, tuple[float, float]]:
-    """Of the line's figures, from resampled calls."""
-    answered = calls.only(calls.ok)
-    n = len(answered.sent_s)
-    found: list[Line] = []
+def _intervals(timed: Calls, prediction: Prediction, luck: Luck) -> dict[str, tuple[float, float]]:
+    """Of the figures that the model was fitted to calls with, from resampling these."""
+    figures: Callable[[Calls], dict[str, float]] = _line_figures
+    basis = timed
+    if isinstance(prediction, Served):
+        basis, figures = timed.only(timed.alone), partial(_engine_figures, prediction)
+    elif isinstance(prediction, Loaded):
+        basis = timed.only(timed.busy <= np.quantile(timed.busy, 0.25))
+    n = len(basis.sent_s)
+    found: list[dict[str, float]] = []
     for number in range(_RESAMPLES):
-        chosen = np.sort((luck.series("resample", number).array(0, n) * n).astype(np.int64))
-        part = Calls(answered.upstream, answered.model, *(np.asarray(value)[chosen] for value in answered[2:]))  # type: ignore[arg-type]
-        found.append(fit_line(part))
+        rows = np.sort((luck.series("resample", number).array(0, n) * n).astype(np.int64))
+        try:
+            found.append(figures(basis.rows(rows)))
+        except LlmsimError:  # one prompt length n times
+            continue
+    names = found[0] if found else {}
+    return {name: tuple(np.quantile([one[name] for one in found], [0.025, 0.975]).tolist()) for name in names}
+
+
+def _line_figures(calls: Calls) -> dict[str, float]:
+    line = fit_line(calls)
+    return {"ttft": line.base_s, "prefill.per_1k": 1000 * line.token_s, "inter_token": line.gap_s}
+
+
+def _engine_figures(prediction: Served, calls: Calls) -> dict[str, float]:
+    spec, whole = fit_alone(calls), prediction.spec
+    share = whole.decode_sequence / (whole.decode_sequence + whole.decode_step)
     return {
-        name: tuple(np.quantile([getattr(one, name) for one in found], [0.025, 0.975]).tolist())
-        for name in ("base_s", "token_s", "gap_s")
+        "serving.prefill_step": spec.prefill_step,
+        "serving.prefill_token": spec.prefill_token,
+        **({"serving.decode_step": (1 - share) * spec.decode_sequence} if share < 1 else {}),
+        "serving.decode_sequence": share * spec.decode_sequence,
     }

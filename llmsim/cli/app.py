@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from llmsim.cli.cache import cache
+from llmsim.cli.calibrate import calibrate
 from llmsim.cli.capacity import capacity
 from llmsim.cli.check import check
 from llmsim.cli.compare import compare
@@ -36,6 +37,7 @@ app.command()(presets)
 app.command()(schema)
 app.command()(search)
 app.add_typer(cache)
+app.add_typer(calibrate)
 app.add_typer(trace)
 
 

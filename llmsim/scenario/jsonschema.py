@@ -67,7 +67,10 @@ def _schema_of(registered: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     gateway["policies"] = _policy_list(gateway["policies"], policies)
     inner = {kind: policy for kind, policy in policies.items() if kind not in _GATEWAY_ONLY}
     gateway["upstream"] = _policy_list(gateway["upstream"], inner)
-    definitions["SimProvider"]["properties"]["profile"]["enum"] = ["", *profile_names()]
+    definitions["SimProvider"]["properties"]["profile"]["anyOf"] = [
+        {"enum": ["", *profile_names()]},
+        {"pattern": r"\.ya?ml$"},
+    ]
     definitions["Fault"]["anyOf"] = [{"required": [effect]} for effect in _EFFECTS]
     definitions["SemanticCache"]["properties"].pop("verifier")
     scenario = definitions.pop("Scenario")

@@ -44,6 +44,7 @@ def _load(provider, fault=None, **more):
             "no slots to be reduced",
             "concurrency: 32",
         ),
+        ({"prefill": {"pace": "2x"}}, None, "providers.a.prefill.pace", "nothing for it to multiply", "per_1k: 20ms"),
         ({}, {"drift": {}}, "faults[0].drift", "this drift changes nothing", "output_tokens: 1.4x"),
         ({}, {"drift": {"ttft": "1x"}}, "faults[0].drift", "this drift changes nothing", "output_tokens: 1.4x"),
         ({}, {"drift": {"refusals": "3x"}}, "faults[0].drift.refusals", "has no refusals", "{refusals: 1%}"),

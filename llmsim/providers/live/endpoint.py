@@ -10,7 +10,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
-__all__ = ["certificates", "check_endpoint", "check_http2", "new_client"]
+__all__ = ["certificates", "check_endpoint", "check_http2", "is_loopback", "new_client"]
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -33,8 +33,13 @@ def new_client(
         verify=verify,
         http2=http2,
         # A proxy from the environment cannot reach a server on this machine.
-        trust_env=httpx.URL(base_url).host not in _LOOPBACK,
+        trust_env=not is_loopback(base_url),
     )
+
+
+def is_loopback(base_url: str) -> bool:
+    """Whether this is on the same machine."""
+    return httpx.URL(base_url).host in _LOOPBACK
 
 
 @functools.cache

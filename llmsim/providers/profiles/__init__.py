@@ -126,6 +126,11 @@ class Profile:
         Defects by style of prompt.
     missing
         Keys about which nothing is known, and why; llmsim's own defaults hold there.
+    seen
+        Lengths of prompts and answers (``input_tokens``, ``output_tokens``) that it was asked for when it was measured,
+        as ``traffic.mix`` may write them. They belong to the traffic: the provider does not take them from here.
+    notes
+        What else one should know.
     """
 
     __pydantic_config__: ClassVar = FORBID
@@ -137,6 +142,8 @@ class Profile:
     tiers: Mapping[str, Figure] = field(default_factory=dict)
     structured_output: Mapping[str, Defects] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    seen: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def settings(self, tier: str = "") -> dict[str, Any]:
         """What a scenario file would write in its place; with the rate limits of a tier."""

@@ -12,8 +12,18 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Literal
 
-from llmsim.distributions import DurationDistribution
-from llmsim.units import RATIO, Count, Duration, Multiplier, PositiveCount, PositiveDuration, PositiveRate, Ratio
+from llmsim.distributions import Constant, DurationDistribution, MultiplierDistribution
+from llmsim.units import (
+    RATIO,
+    BadValue,
+    Count,
+    Duration,
+    Multiplier,
+    PositiveCount,
+    PositiveDuration,
+    PositiveRate,
+    Ratio,
+)
 
 __all__ = ["Load", "LoadPoint", "Prefill", "PromptCache", "StreamStall"]
 
@@ -36,12 +46,20 @@ class Prefill:
     per_1k_squared
         Per 1,000 tokens squared: attention of every token over all before it. A cached prefix of C tokens of T saves
         C squared of the T squared.
+    pace
+        Multiplier of all this, drawn for each call: where reading takes longer than everything else, its spread grows
+        with the prompt.
     """
 
     __pydantic_config__: ClassVar = FORBID
 
     per_1k: Duration = 0.0
     per_1k_squared: Duration = 0.0
+    pace: MultiplierDistribution = Constant(1.0)
+
+    def __post_init__(self) -> None:
+        if self.pace != Constant(1.0) and not (self.per_1k or self.per_1k_squared):
+            raise BadValue("there is nothing for it to multiply; write per_1k: 20ms beside it", "pace")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,10 +79,12 @@ class Slots:
         self.columns: dict[str, Distribution | None] = {"ttft": timing.base, "window": None}
         if timing.pace is not None:
             self.columns["pace"] = timing.pace
+        if timing.reading is not None:
+            self.columns["reading"] = timing.reading
         if timing.silence is not None:
             self.columns |= {"stall": timing.silence, "stall_place": None}
         self._ttft, self._window = 0, 1  # where they stand in a call's luck
-        self._pace = self._stall = self._stall_place = -1
+        self._pace = self._reading = self._stall = self._stall_place = -1
         self._reads_prompt = bool(timing.linear or timing.squared)
         self._by_load = spec.load is not None
         self._arrived = timing.arrived if timing.counts_arrivals else None
@@ -98,6 +100,7 @@ class Slots:
     def find(self, at: Mapping[str, int]) -> None:
         self._ttft, self._window = at["ttft"], at["window"]
         self._pace, self._stall = at.get("pace", -1), at.get("stall", -1)
+        self._reading = at.get("reading", -1)
         self._stall_place = at.get("stall_place", -1)
 
     def is_full(self, limit: int) -> bool:
@@ -116,7 +119,8 @@ class Slots:
         window = self.gaps.stretch(row[self._window], tokens - 1) if tokens > 1 else _NO_GAPS
         ttft_s = row[self._ttft]
         if self._reads_prompt:
-            ttft_s += self._timing.prefill(request.input_tokens, cached_tokens)
+            prefill_s = self._timing.prefill(request.input_tokens, cached_tokens)
+            ttft_s += prefill_s if self._reading < 0 else prefill_s * row[self._reading]
         call = Call(self._provider, request.input_tokens, plan, ttft_s * self._first, window)
         if cached_tokens:
             call.cached_tokens = cached_tokens

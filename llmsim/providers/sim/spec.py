@@ -39,7 +39,8 @@ class SimProvider:
     Parameters
     ----------
     profile
-        Name of a profile, whose figures hold where no key is given.
+        Name of a profile, or file of one, relative to the scenario (``llmsim calibrate`` writes such): its figures hold
+        where no key is given.
     tier
         Which of the profile's rate limits hold.
     model

@@ -198,11 +198,25 @@ class Timing:
         Distribution of the gaps of an answer of usual pace, stalls per gap included.
     linear, squared
         Seconds of prefill per token and per squared token.
+    reading
+        Distribution of a call's multiplier of these; None: always 1.
     silence
         Distribution of the stall that may come once an answer, in seconds (0: none); None: there never is one.
     """
 
-    __slots__ = ("_by_slots", "_load", "_meter", "base", "gaps", "linear", "network", "pace", "silence", "squared")
+    __slots__ = (
+        "_by_slots",
+        "_load",
+        "_meter",
+        "base",
+        "gaps",
+        "linear",
+        "network",
+        "pace",
+        "reading",
+        "silence",
+        "squared",
+    )
 
     def __init__(self, spec: SimProvider) -> None:
         self.network: Distribution | None = None if spec.network == Constant(0.0) else spec.network
@@ -211,6 +225,7 @@ class Timing:
         self.pace: Distribution | None = None if plain else _Pace(spec.flush, spec.pace)
         self.linear = spec.prefill.per_1k / 1e3
         self.squared = spec.prefill.per_1k_squared / 1e6
+        self.reading: Distribution | None = None if spec.prefill.pace == Constant(1.0) else spec.prefill.pace
         self.gaps, self.silence = _gaps(spec.inter_token, spec.stall)
         self._load = load = spec.load
         self._by_slots: list[tuple[float, float]] | None = None
@@ -276,7 +291,9 @@ def mean_service_s(spec: SimProvider, input_tokens: float, output_tokens: float,
     pace = 1.0 if timing.pace is None else timing.pace.mean
     stall = timing.silence.mean if timing.silence is not None else 0.0
     slower = spec.load.multipliers(1.0) if full and spec.load is not None and spec.load.of == "slots" else (1.0, 1.0)
-    first = (spec.ttft.mean + input_tokens * (timing.linear + timing.squared * input_tokens)) * slower[0]
+    reading = 1.0 if timing.reading is None else timing.reading.mean
+    prefill_s = reading * input_tokens * (timing.linear + timing.squared * input_tokens)
+    first = (spec.ttft.mean + prefill_s) * slower[0]
     return first + gaps * timing.gaps.mean * pace * slower[1] + (stall * (1 - spec.flush) if gaps else 0.0)
 
 

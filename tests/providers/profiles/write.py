@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from functools import cache
 from pathlib import Path
@@ -32,6 +31,7 @@ from providers.profiles.sources import (
 from llmsim.calibrate import choose
 from llmsim.calibrate.choice import Choice
 from llmsim.calibrate.datasets import Measured
+from llmsim.calibrate.profile_text import as_yaml, rounded
 from llmsim.distributions import values_of
 from llmsim.luck import Luck
 
@@ -51,16 +51,6 @@ CLASSES = (
 def paced(made: Made, measured: Measured) -> np.ndarray:
     """Mean gaps of the answers that did not come whole."""
     return measured.gap_s[(measured.gap_s > 0) & (made.pace_of_all | ~measured.flushed)]
-
-
-def rounded(value: Any, unit: str) -> Any:
-    """SI numbers with four digits and their unit, as a scenario file writes them."""
-    if isinstance(value, dict):
-        plain = ("weight", "shape", "cv", "probability")
-        return {key: float(f"{v:.4g}") if key in plain else rounded(v, unit) for key, v in value.items()}
-    if isinstance(value, list):
-        return [rounded(item, unit) for item in value]
-    return f"{value * 1e3:.4g}ms" if unit == "s" and value < 1 else f"{value:.4g}{unit}"
 
 
 @cache
@@ -174,28 +164,6 @@ def content(name: str) -> dict[str, Any]:
         "missing": missing,
     }
     return {key: value for key, value in whole.items() if value}
-
-
-def as_yaml(value: dict[str, Any], indent: int = 0) -> str:
-    """Block style down to the figures, flow style (JSON without needless quotes) below."""
-    lines = []
-    for key, item in value.items():
-        if isinstance(item, dict) and indent < 3 and key not in ("value",):
-            lines.append("  " * indent + f"{key}:\n" + as_yaml(item, indent + 1))
-        else:
-            lines.append("  " * indent + f"{key}: {flow(item, whole_line=True)}\n")
-    return "".join(lines)
-
-
-def flow(value: Any, *, whole_line: bool = False) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(flow(item) for item in value) + "]"
-    if isinstance(value, str) and not (value.replace(".", "").replace("_", "").isalnum() and value[0].isalpha()):
-        units = value.rstrip("%xmus").replace(".", "", 1)
-        return value if units.isdigit() and value != units else json.dumps(value, ensure_ascii=False)
-    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
 
 
 def main(names: list[str]) -> None:

@@ -23,7 +23,7 @@ from llmsim.providers.sim.incidents_spec import Incidents
 from llmsim.providers.sim.latency import Load, LoadPoint, Prefill, PromptCache, StreamStall
 from llmsim.providers.sim.serving_spec import Serving
 from llmsim.providers.sim.spec import SimProvider
-from llmsim.providers.sim.timing import PromptCacheState
+from llmsim.providers.sim.timing import PromptCacheState, mean_service_s
 from llmsim.scenario.load import load_scenario
 from llmsim.types import Request, Usage
 
@@ -51,6 +51,19 @@ def test_the_network_delays_what_the_caller_sees_and_holds_no_slot():
 def test_a_longer_prompt_takes_longer_to_read():
     spec = _spec(prefill=Prefill(per_1k=0.02, per_1k_squared=0.001))
     assert _one(spec, input_tokens=10_000).first_s == pytest.approx(0.2 + 0.2 + 0.1)
+
+
+def test_reading_has_a_pace_of_its_own_for_each_call():
+    assert _one(_spec(prefill=Prefill(per_1k=0.02, pace=Constant(3.0))), input_tokens=10_000).first_s == pytest.approx(
+        0.8
+    )
+    varied = _spec(prefill=Prefill(per_1k=0.02, pace=Uniform(0.5, 1.5)))
+    seen = play(varied, lambda bench: [bench.go(number, input_tokens=10_000) for number in range(200)])
+    reading = np.array([visit.first_s for visit in seen]) - 0.2
+    assert 0.1 <= reading.min() < 0.12
+    assert 0.28 < reading.max() <= 0.3
+    assert np.mean(reading) == pytest.approx(0.2, abs=4 * 0.2 * 0.289 / math.sqrt(200))
+    assert mean_service_s(varied, 10_000, 1) == pytest.approx(0.4)
 
 
 def test_a_flushed_answer_comes_whole_and_a_slow_one_slowly():
@@ -313,6 +326,8 @@ def test_latency_words_do_not_shift_anyones_luck():
 
     added = np.array(firsts(richer)) - np.array(firsts(plain))
     assert (added >= 0.01).all()
+    paced = dataclasses.replace(plain, prefill=Prefill(per_1k=1e-9, pace=Uniform(0.5, 2.0)))
+    assert firsts(paced) == pytest.approx(firsts(plain), abs=1e-6)
     assert (added <= 0.02 + 1e-6).all()
 
 

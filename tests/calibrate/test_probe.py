@@ -1,0 +1,125 @@
+"""The probe against a scripted server: which calls it makes, what it measures, and when it stops."""
+
+import itertools
+from collections import Counter
+
+import pytest
+from loopback import LoopbackServer, failure, hang, stream
+
+from llmsim.calibrate import probe as probing
+from llmsim.calibrate.probe import price_of, probe
+from llmsim.calibrate.probe_design import Design
+from llmsim.errors import LlmsimError
+from llmsim.pricing import TokenPrice
+from llmsim.providers.live.spec import LiveProvider
+
+PRICE = TokenPrice(input=1e-6, output=2e-6)
+SMALL = Design((20, 60), (2, 5), (1, 2), repeats=2, warm_up=1)
+pytestmark = pytest.mark.clock
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch):
+    monkeypatch.setattr(probing, "_PAUSE_S", 0.0)
+
+
+def _answer(seen):
+    """As many tokens as were asked for, 30 ms after the prompt, with the prompt's words counted."""
+    words = sum(len(message["content"].split()) for message in seen.body["messages"])
+    tokens = seen.body["max_tokens"]
+    return stream(*["x"] * tokens, ttft_s=0.03, gap_s=0.002, usage=(words, tokens))
+
+
+def _spec(server, **more):
+    return LiveProvider(**{"base_url": server.url, "model": "m", "price": PRICE, "keep_alive": 0.0, **more})
+
+
+def _asked(server):
+    return [(seen.body["max_tokens"], seen.body["messages"][-1]["content"]) for seen in server.seen]
+
+
+def test_every_pair_of_lengths_alone_and_in_company():
+    rounds = SMALL.rounds()
+    assert rounds == SMALL.rounds()
+    assert rounds != Design((20, 60), (2, 5), (1, 2), repeats=2, warm_up=1, seed=1).rounds()
+    assert [one.warm_up for one in rounds] == [True] + [False] * 10
+    alone = Counter(one.sizes[0] for one in rounds if len(one.sizes) == 1 and not one.warm_up)
+    assert alone == dict.fromkeys(itertools.product((20, 60), (2, 5)), 2)
+    company = Counter(size for one in rounds if len(one.sizes) == 2 for size in one.sizes)
+    assert company == dict.fromkeys(itertools.product((20, 60), (2, 5)), 1)
+    for one in rounds:
+        assert one.delays[0] == 0
+        assert list(one.delays) == sorted(one.delays)
+        assert max(one.delays) < 1
+    odd = Design((20,), (2, 5, 9), (4,)).rounds()
+    assert [len(one.sizes) for one in odd] == [1, 1, 4]
+    assert SMALL.cost_usd(PRICE) == pytest.approx(sum(1e-6 * i + 2e-6 * o for one in rounds for i, o in one.sizes))
+
+
+@pytest.mark.parametrize("wrong", [{"input_tokens": ()}, {"output_tokens": (0,)}, {"repeats": 0}, {"warm_up": -1}])
+def test_designs_that_make_no_sense(wrong):
+    with pytest.raises(LlmsimError):
+        Design(**wrong)
+
+
+def test_calls_are_made_and_measured():
+    told, progress = [], []
+    with LoopbackServer(_answer) as server:
+        calls, notes = probe(
+            "local", _spec(server), SMALL, budget_usd=1.0, on_call=told.append, progress=progress.append
+        )
+        asked = _asked(server)
+    assert notes == ()
+    assert len(asked) == SMALL.calls == 13
+    assert len(calls.sent_s) == len(told) == 12  # without the warm-up
+    assert Counter(calls.output_tokens.tolist()) == {2: 6, 5: 6}
+    assert (calls.ttft_s >= 0.03).all()
+    assert (calls.e2e_s > calls.ttft_s).all()
+    assert calls.cost_usd == pytest.approx(1e-6 * calls.input_tokens + 2e-6 * calls.output_tokens)
+    assert len({content[:8] for _, content in asked}) == 13  # no two prompts begin alike
+    assert (calls.busy <= 2).all()
+    assert (progress[-1].calls, progress[-1].total) == (13, 13)
+    assert progress[-1].spent_usd == pytest.approx(sum(row.cost_usd for row in told), abs=1e-3)
+
+
+def test_the_budget_holds_and_what_there_is_comes_back():
+    with LoopbackServer(_answer) as server:
+        calls, (note,) = probe("local", _spec(server), SMALL, budget_usd=0.0006)
+        made = len(server.seen)
+    assert "could have passed the budget" in note
+    assert 0 < len(calls.sent_s) < 12
+    assert made < 13
+    assert calls.cost_usd.sum() <= 0.0006
+
+
+def test_failures_in_the_middle_are_measurements():
+    with LoopbackServer(lambda seen: failure(429) if seen.number in (4, 5) else _answer(seen)) as server:
+        calls, _ = probe("local", _spec(server), SMALL, budget_usd=1.0)
+    assert Counter(calls.outcome) == {"ok": 10, "rate_limited": 2}
+
+
+def test_a_call_that_never_ends_is_given_up():
+    with LoopbackServer(lambda seen: hang() if seen.number == 3 else _answer(seen)) as server:
+        calls, _ = probe("local", _spec(server), SMALL, budget_usd=1.0, call_timeout_s=0.3)
+    assert Counter(calls.outcome) == {"ok": 11, "timeout": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "made", "message"),
+    [
+        (failure(401), 1, "AuthError"),
+        (failure(500), 3, "does not answer.*ServerError"),
+        (failure(400, code="context_length_exceeded"), 1, "prompt of .* tokens"),
+    ],
+)
+def test_who_does_not_answer_is_not_called_again_and_again(answer, made, message):
+    with LoopbackServer(answer) as server:
+        with pytest.raises(LlmsimError, match=message):
+            probe("local", _spec(server), Design((20,), (2,), (1,), warm_up=3), budget_usd=1.0)
+        assert len(server.seen) == made
+
+
+def test_a_budget_needs_a_price_unless_the_server_is_ones_own():
+    assert price_of("a", LiveProvider(base_url="http://127.0.0.1:8080/v1")) == TokenPrice()
+    with pytest.raises(LlmsimError, match="openai has no price"):
+        price_of("openai", LiveProvider(base_url="https://api.openai.com/v1"))
