@@ -55,40 +55,50 @@ def compare(
     overrides: Overrides = None,
     out: Out = None,
     json: Json = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page, with pictures; of comparisons with a live run."),
+    ] = None,
     traceback: Traceback = False,
 ) -> None:
-    """Compare two results of one scenario pair by pair: two gateways, two commits; or a simulation and a live run.
+    """Compare two results of one scenario: two gateways, two commits; a simulation and a live run; two live runs.
 
     Two simulations met the same luck, so what differs is the gateway's doing. A metric is called worse or better if the
     sign test over the pairs says so (5 % over all metrics, by Holm) and its median moved by at least --least-effect.
-    Of a simulation (first) and a live run it is told, request by request, how far the simulation was off.
+    Of a simulation (first) and a live run it is told, request by request, how far the simulation was off. Of a scenario
+    file and a live run the same: its providers and gateway are simulated under the traffic that ran live. Of two live
+    runs, last week's and this week's, what changed.
 
     \b
     Exit codes:
       0  nothing is worse; the simulation was within every tolerance
       1  something is worse; a metric of the simulation was off
       2  bad input
-      3  too few requests to tell whether the simulation was off
+      3  too few requests to tell whether the simulation was off, or whether a change is one
     \b
     Examples:
       llmsim run spike.yaml --out before
       llmsim run spike.yaml --set gateway.retry.max_attempts=4 --out after
       llmsim compare before after
-      llmsim compare simulated live --tolerance "ttft p(50)=15%"
+      llmsim compare simulated live --tolerance "ttft p(50)=15%" --html reality.html
+      llmsim compare last-week this-week --least-effect 0.1
+      llmsim compare calibrated.yaml this-week
       llmsim compare calm.yaml --live live.yaml --budget 0.50 --repeat 2 --out reality
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
     from llmsim.cli.live import LiveOptions
-    from llmsim.cli.outputs import write_json
-    from llmsim.cli.reality import both_worlds, read_tolerances
+    from llmsim.cli.outputs import check_file, write_json
+    from llmsim.cli.reality import both_worlds, exit_code, read_tolerances, saved, typed, write_page
     from llmsim.errors import LlmsimError
-    from llmsim.report.compare import compare as side_by_side
     from llmsim.report.comparison import Comparison
     from llmsim.report.reality.check import RealityCheck
-    from llmsim.report.save import load_result
+    from llmsim.report.reality.drift import Drift
 
-    found: Comparison | RealityCheck
+    found: Comparison | RealityCheck | Drift
+    words = typed(before, after, overrides or (), live=live, budget=budget, repeat=repeat)
     try:
+        if html is not None:
+            check_file("--html", html)
         allowed = read_tolerances(tolerance or ())
         for_money = LiveOptions.of(live, budget, time_scale, rate_scale, yes=yes, without_faults=without_faults)
         if for_money is not None:
@@ -100,13 +110,12 @@ def compare(
         elif after is None:
             raise LlmsimError("name two saved results, or one scenario file with --live live.yaml --budget 0.50")
         else:
-            found = side_by_side(load_result(before), load_result(after), least_effect=least_effect, tolerances=allowed)
+            found = saved(before, after, overrides or (), least_effect, allowed)
+        put(str(found), "stderr" if json == "-" else "stdout", painted=True)  # whatever becomes of the page
+        if html is not None:
+            write_page(found, html, words)
     except Exception as error:
-        put(block(error, str(before), f"llmsim compare {before} {after or ''}".strip(), whole=traceback), "stderr")
+        put(block(error, str(before), words, whole=traceback), "stderr")
         raise typer.Exit(code_of(error)) from None
-    put(str(found), "stderr" if json == "-" else "stdout", painted=True)
-    if isinstance(found, RealityCheck):
-        code = {"good": 0, "off": 1, "unsure": 3}[found.verdict]
-    else:
-        code = 1 if any(one.verdict == "worse" for one in found.differences) else 0
+    code = exit_code(found)
     raise typer.Exit(code if json is None else write_json(json, found.to_dict(), code))

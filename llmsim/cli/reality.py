@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +15,12 @@ from llmsim.errors import LlmsimError
 from llmsim.units import RATIO
 
 if TYPE_CHECKING:
+    from llmsim.report.comparison import Comparison
     from llmsim.report.reality.check import RealityCheck
+    from llmsim.report.reality.drift import Drift
+    from llmsim.report.result import Result
 
-__all__ = ["both_worlds", "read_tolerances"]
+__all__ = ["against_saved", "both_worlds", "exit_code", "read_tolerances", "saved", "typed", "write_page"]
 
 _TOLERANCE = re.compile(r"\s*(.+?)\s*=\s*(\S+)\s*")
 
@@ -58,6 +63,94 @@ def both_worlds(
         put(f"saved in {sim.save(out / 'simulated')}", "stderr")
     again = lives[1] if repeat > 1 else None
     return RealityCheck.of(sim, lives[0], again=again, tolerances_by_metric=tolerances)
+
+
+def saved(
+    before: Path, after: Path, overrides: Sequence[str], least_effect: float, tolerances: dict[str, float]
+) -> Comparison | RealityCheck | Drift:
+    """Two saved results; or a scenario file and a live run that was saved."""
+    from llmsim.report.compare import compare
+    from llmsim.report.save import load_result
+
+    other = load_result(after)
+    if before.is_file():
+        if not other.live:
+            raise LlmsimError(
+                f"{before} is a file and {after} was simulated; run the file with --out, or name a live run"
+            )
+        return against_saved(before, other, overrides, tolerances)
+    return compare(load_result(before), other, least_effect=least_effect, tolerances=tolerances)
+
+
+def against_saved(file: Path, live: Result, overrides: Sequence[str], tolerances: dict[str, float]) -> RealityCheck:
+    """Simulate what ran live with the providers and the gateway of a scenario file, and hold the two together.
+
+    So a profile is held against a live run that was made later: ``providers`` and ``gateway`` are the file's; traffic,
+    clock, faults and seed those of the live run.
+
+    Raises
+    ------
+    LlmsimError
+        The file has other providers.
+    """
+    from llmsim.api import load, run
+    from llmsim.report.reality.check import RealityCheck
+
+    given = load(file, overrides)
+    if tuple(given.providers) != tuple(live.scenario.providers):
+        raise LlmsimError(
+            f"{file} has the providers {', '.join(given.providers)}, the live run {', '.join(live.scenario.providers)}"
+        )
+    ran = live.scenario
+    providers = {
+        name: replace(spec, model=ran.providers[name].model, price=ran.providers[name].price)
+        for name, spec in given.providers.items()
+    }
+    scenario = replace(ran, providers=providers, gateway=given.gateway)
+    return RealityCheck.of(run(scenario, seed=live.seed, replications=1), live, tolerances_by_metric=tolerances)
+
+
+def exit_code(found: Comparison | RealityCheck | Drift) -> int:
+    """0, 1 if something is worse or off, 3 if a simulation's error cannot be told from so few requests."""
+    from llmsim.report.comparison import Comparison
+
+    if isinstance(found, Comparison):
+        return 1 if any(one.verdict == "worse" for one in found.differences) else 0
+    return {"off": 1, "worse": 1, "unsure": 3}.get(found.verdict, 0)
+
+
+def write_page(found: Comparison | RealityCheck | Drift, place: Path, replay: str) -> None:
+    """Write the HTML page.
+
+    Raises
+    ------
+    LlmsimError
+        Nothing was run live, or it cannot be written there.
+    """
+    from llmsim.report.comparison import Comparison
+
+    if isinstance(found, Comparison):
+        raise LlmsimError(
+            "--html is for comparisons with a live run; of two simulations there is the table, and --json"
+        )
+    try:
+        place.write_text(found.to_page(replay), encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise LlmsimError(f"--html {place}: cannot be written: {error.strerror or error}") from error
+    put(f"page: {place}", "stderr")
+
+
+def typed(
+    before: Path, after: Path | None, overrides: Sequence[str], *, live: Path | None, budget: float | None, repeat: int
+) -> str:
+    """The command that gives the same again, as it would be typed."""
+    words = ["llmsim", "compare", str(before), *([] if after is None else [str(after)])]
+    if live is not None:
+        words += ["--live", str(live), "--budget", f"{budget:g}" if budget is not None else "USD"]
+        words += ["--repeat", str(repeat)] if repeat > 1 else []
+    for one in overrides:
+        words += ["--set", one]
+    return shlex.join(words)
 
 
 def read_tolerances(given: Sequence[str]) -> dict[str, float]:

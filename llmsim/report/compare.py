@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from llmsim.errors import LlmsimError
 from llmsim.report.comparison import Comparison
 from llmsim.report.reality.check import RealityCheck
+from llmsim.report.reality.drift import Drift
 
 if TYPE_CHECKING:
     from llmsim.report.result import Result
@@ -22,22 +23,23 @@ def compare(
     again: Result | None = None,
     tolerances: Mapping[str, float] | None = None,
     least_effect: float = 0.05,
-) -> Comparison | RealityCheck:
-    """Two results of one scenario and seed.
+) -> Comparison | RealityCheck | Drift:
+    """Two results of one scenario.
 
     Two simulations (two gateways, two commits) are compared replication by replication: a `Comparison`. A simulation
-    and a live run are compared request by request: a `RealityCheck`.
+    and a live run are compared request by request: a `RealityCheck`. Two live runs (last week's and this week's) tell
+    what changed: a `Drift`.
 
     Parameters
     ----------
     one, other
-        Before and after; or the simulation and the live run.
+        Before and after; the simulation and the live run; or the earlier and the later live run.
     again
         Another live run of the same: then the simulation's errors stand beside what the machine itself repeats.
     tolerances
         What a simulation may be off by, by metric (`llmsim.report.reality.rows.TOLERANCES`).
     least_effect
-        Of two simulations: share by which a metric must have moved to be called worse or better.
+        Of two simulations or two live runs: share by which a metric must have moved to be called worse or better.
 
     Raises
     ------
@@ -49,5 +51,7 @@ def compare(
     if one.live and not other.live:
         raise LlmsimError("the simulation comes first: compare(sim, live)")
     if one.live:
-        raise LlmsimError("two live runs meet different luck; compare each with the simulation of its scenario")
+        if again is not None or tolerances:
+            raise LlmsimError("again and tolerances are about a simulation; of two live runs give least_effect")
+        return Drift.of(one, other, least_effect=least_effect)
     return RealityCheck.of(one, other, again=again, tolerances_by_metric=tolerances)

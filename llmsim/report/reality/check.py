@@ -6,22 +6,31 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsim.errors import LlmsimError
-from llmsim.report.figures import figure, share
+from llmsim.report.figures import share
 from llmsim.report.numbers import jsonable
-from llmsim.report.reality.distances import Apart, ks_band, ks_distance, per_request
-from llmsim.report.reality.notes import notes_of
+from llmsim.report.reality import notes
+from llmsim.report.reality.causes import Cause, cause_of
+from llmsim.report.reality.curves import Sides
+from llmsim.report.reality.distances import Apart, ks_band_of_pairs, ks_distance, per_request
 from llmsim.report.reality.pairs import Pairs, pairs_of
 from llmsim.report.reality.rows import Line, lines_of, tolerances
+from llmsim.report.reality.told import MARKS, Table, Told, error_told, interval_told, line_row, signed, size, to_text
 
 if TYPE_CHECKING:
+    from llmsim.report.plots.reality import RealityPlots
     from llmsim.report.result import Result
 
-__all__ = ["RealityCheck"]
+__all__ = ["LATENCIES", "RealityCheck"]
 
-_MARKS = {"good": "✓", "off": "✗", "unsure": "?", "not judged": " "}
+#: What is compared request by request and as distributions.
+LATENCIES = ("ttft", "tpot", "max_inter_token", "e2e")
+_NAMED = 4  #: metrics in a headline
+#: What is told of each route.
+_BY_ROUTE = ("ttft p(50)", "e2e p(50)", "output_tokens", "error_rate")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -96,9 +105,16 @@ class RealityCheck:
         return lines_of(self.pairs, self.allowed)
 
     @cached_property
+    def by_route(self) -> dict[str, list[Line]]:
+        """The most important metrics of each route, if there are several; not part of the verdict."""
+        routes = self.pairs.table["route_live"].unique(maintain_order=True).to_list()
+        allowed = {name: self.allowed[name] for name in _BY_ROUTE}
+        return {route: lines_of(self.pairs.only(route), allowed) for route in routes} if len(routes) > 1 else {}
+
+    @cached_property
     def errors(self) -> dict[str, Apart]:
-        """Errors of the simulation request by request."""
-        return {name: per_request(*self.pairs.values(name)) for name in ("ttft", "tpot", "e2e")}
+        """Errors of the simulation request by request, of those that were answered in both."""
+        return {name: per_request(*self.pairs.values(name)) for name in LATENCIES}
 
     @cached_property
     def repeated(self) -> dict[str, Apart]:
@@ -106,15 +122,15 @@ class RealityCheck:
         if self.again is None:
             return {}
         pairs = pairs_of(self.again, self.live)
-        return {name: per_request(*pairs.values(name)) for name in ("ttft", "tpot", "e2e")}
+        return {name: per_request(*pairs.values(name)) for name in LATENCIES}
 
     @cached_property
     def distances(self) -> dict[str, tuple[float, float]]:
-        """Kolmogorov-Smirnov distance of each latency, and the band that equal distributions stay within."""
+        """Kolmogorov-Smirnov distance of each latency, and the band that pairs of one distribution stay within."""
         found = {}
-        for name in ("ttft", "tpot", "e2e"):
+        for name in LATENCIES:
             sim, live = self.pairs.values(name)
-            found[name] = (ks_distance(sim, live), ks_band(len(sim), len(live)))
+            found[name] = (ks_distance(sim, live), ks_band_of_pairs(sim, live))
         return found
 
     @property
@@ -132,39 +148,114 @@ class RealityCheck:
         )
 
     @cached_property
+    def cause(self) -> Cause:
+        """What is to blame for what is off: a late client, a full server, or the model."""
+        return cause_of(self.pairs, self.lines)
+
+    @cached_property
     def notes(self) -> list[str]:
         """What else decides whether the numbers can be believed."""
-        return notes_of(self.pairs, self.sim, self.live, self.lines)
+        pairs, names = self.pairs, ("simulated", "live")
+        blame = [self.cause.told] if self.cause.told else []
+        on_time = [] if self.cause.word == "client overloaded" else notes.on_time(pairs)
+        return [
+            *blame,
+            *self._routes_off(),
+            *self._repeats(),
+            *on_time,
+            *notes.errors_told(self.sim, self.live, names),
+            *notes.left_out(pairs, self.live, names),
+            *notes.cold_told(pairs, self.live),
+        ]
 
-    def __repr__(self) -> str:
-        return str(self)
+    def _routes_off(self) -> list[str]:
+        """Routes that are off in something which is not off for all together: errors that cancel out."""
+        off = {line.name for line in self.lines if line.verdict == "off"}
+        found = []
+        for route, lines in self.by_route.items():
+            told = [f"{one.name} {error_told(one, one.error)}" for one in lines
+                    if one.verdict == "off" and one.name not in off]  # fmt: skip
+            if told:
+                found.append(f"Route {route} is off by itself: {', '.join(told)}.")
+        return found
 
-    def __str__(self) -> str:
-        head = ("", "metric", "simulated", "live", "error", "95 % interval", "may be")
-        rows = [_row(line) for line in self.lines]
-        widths = [max(len(row[column]) for row in (head, *rows)) for column in range(7)]
-        table = ["  ".join(cell.ljust(w) if n < 2 else cell.rjust(w)
-                           for n, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
-                 for row in (head, *rows)]  # fmt: skip
-        lines = [self.headline, "", *(f"  {line}" for line in table), ""]
-        lines += [f"  {words}" for words in self._request_by_request()]
-        if self.notes:
-            lines += ["", *(f"  {note}" for note in self.notes)]
-        return "\n".join(lines)
+    def _repeats(self) -> list[str]:
+        """Where the machine repeats itself no better than the simulation predicts it."""
+        told = [f"{name} {size(apart.mdape)}" for name, apart in self.repeated.items()
+                if name in ("ttft", "e2e") and apart.mdape >= self.errors[name].mdape > 0]  # fmt: skip
+        if not told:
+            return []
+        return [f"The live run repeated was as far off as the simulation, or further: {', '.join(told)} (median)."]
+
+    @property
+    def sides(self) -> Sides:
+        """What the pictures are drawn from."""
+        return Sides(
+            self.live.scenario.name,
+            ("simulated", "live"),
+            {name: self.pairs.values(name, failures=True) for name in LATENCIES},
+            {name: self.pairs.values(name) for name in LATENCIES},
+            self.allowed,
+        )
+
+    @property
+    def plot(self) -> RealityPlots:
+        """Pictures: ``check.plot.ecdf("ttft")``, ``check.plot.qq("e2e")``."""
+        from llmsim.report.plots.reality import RealityPlots
+
+        return RealityPlots(self.sides)
 
     @property
     def headline(self) -> str:
         """The verdict in a sentence."""
-        off = [line for line in self.lines if line.verdict == "off"]
+        lines = self.lines
+        off = [line for line in lines if line.verdict == "off"]
+        judged = sum(line.verdict != "not judged" for line in lines)
         said = {
             "good": "within every tolerance",
             "unsure": "nothing is surely off, but not everything can be told from so few requests",
-            "off": f"{len(off)} of {len(self.lines)} metrics off",
+            "off": f"{len(off)} of {judged} metrics off",
         }[self.verdict]
-        mark = _MARKS[self.verdict]
-        worse = [line.name for line in off if line.name.startswith(("ttft", "tpot", "e2e", "cost")) and line.error < 0]
-        tail = f"; live is worse than assumed: {', '.join(worse)}" if worse else ""
-        return f"{mark} {self.live.scenario.name}: {self.pairs.table.height} requests simulated and live, {said}{tail}"
+        because = f" ({self.cause.word})" if self.cause.word and self.verdict != "good" else ""
+        tails = []
+        for word in ("worse", "better"):
+            told = [f"{line.name} {_against(line)}" for line in off if line.live_is == word and self._means(line)]
+            if told:
+                more = [f"and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
+                tails.append(f"; live is {word} than assumed: {', '.join([*told[:_NAMED], *more])}")
+        pairs = self.pairs.table.height
+        name = self.live.scenario.name
+        return f"{MARKS[self.verdict]} {name}: {pairs} requests simulated and live, {said}{because}{''.join(tails)}"
+
+    def _means(self, line: Line) -> bool:
+        """Not if less was paid because less was answered."""
+        return not (line.name == "cost" and line.live_is == "better" and self.pairs.failed)
+
+    @property
+    def told(self) -> Told:
+        """Everything that it says."""
+        head = ("verdict", "metric", "simulated", "live", "error", "95 % interval", "may be", "")
+        tables = [Table("", head, [line_row(line) for line in self.lines])]
+        if self.by_route:
+            tables.append(self._routes_table())
+        twice = ", live twice" if self.again is not None else ""
+        spent = self.live.replications[0].counters.get("spent_usd", 0.0)
+        glance = (
+            f"seed {self.live.seed}, {self.pairs.table.height} pairs{twice}; the live run spent ${spent:.4g}. An error "
+            "is simulated / live - 1: below 0, live was more than assumed. Percentiles count failures as never"
+            f"{'; those called _ok are of requests answered in both' if self.pairs.failed else ''}."
+        )
+        return Told(self.headline, self.verdict, glance, tables, self._request_by_request(), self.notes)
+
+    def _routes_table(self) -> Table:
+        rows = []
+        for route, lines in self.by_route.items():
+            verdicts = [line.verdict for line in lines]
+            worst = next((one for one in ("off", "unsure", "good") if one in verdicts), "not judged")
+            cells = [f"{error_told(one, one.error)} ({interval_told(one)})" for one in lines]
+            rows.append((worst, route, str(self.pairs.only(route).table.height), *cells, ""))
+        caption = "By route (95 % interval); not part of the verdict"
+        return Table(caption, ("verdict", "route", "pairs", *_BY_ROUTE, ""), rows)
 
     def _request_by_request(self) -> list[str]:
         lines = []
@@ -172,16 +263,38 @@ class RealityCheck:
             if not apart.pairs:
                 continue
             distance, band = self.distances[name]
+            ranks = "" if math.isnan(apart.correlation) else f", ranks correlate {apart.correlation:.2f}"
             words = (
-                f"{name} request by request: off by {share(apart.mdape)} (median), bias {_signed(apart.bias)}, mean "
-                f"{share(apart.mape)}, ranks correlate {apart.correlation:.2f}; KS {distance:.2f} (equal ones: below "
-                f"{band:.2f})"
+                f"{name} request by request: off by {size(apart.mdape)} (median), bias {signed(apart.bias)}, mean "
+                f"{size(apart.mape)}{ranks}; KS {distance:.2f} (pairs of one distribution: at most {band:.2f})"
             )
             if name in self.repeated:
-                words += f"; the live run repeated: {share(self.repeated[name].mdape)}"
+                words += f"; the live run repeated: {size(self.repeated[name].mdape)}"
             lines.append(words)
         lines.append(f"same upstreams in the same order: {share(self.same_path)} of the pairs")
         return lines
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return to_text(self.told)
+
+    def _repr_html_(self) -> str:
+        from llmsim.report.reality.page import to_html
+
+        return to_html(self.told)
+
+    def to_page(self, replay: str = "") -> str:
+        """One HTML file with everything, pictures included; `replay` is the command that gives the same again."""
+        from llmsim.report.reality.page import to_page
+
+        return to_page(self.told, self.sides, {"simulated": self.sim, "live": self.live}, replay)
+
+    def save_html(self, place: str | Path) -> Path:
+        """Write `to_page` there."""
+        Path(place).write_text(self.to_page(), encoding="utf-8", errors="replace")
+        return Path(place)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, JSON-able by a strict encoder."""
@@ -189,35 +302,27 @@ class RealityCheck:
             "scenario": self.live.scenario.name,
             "pairs": self.pairs.table.height,
             "verdict": self.verdict,
-            "metrics": [
-                {**{key: jsonable(value) for key, value in asdict(line).items()}, "verdict": line.verdict}
-                for line in self.lines
-            ],
-            "per_request": {
-                name: {key: jsonable(value) for key, value in apart._asdict().items()}
-                for name, apart in self.errors.items()
-            },
-            "repeated": {
-                name: {key: jsonable(value) for key, value in apart._asdict().items()}
-                for name, apart in self.repeated.items()
-            },
+            "cause": self.cause.word,
+            "metrics": [line_dict(line) for line in self.lines],
+            "by_route": {route: [line_dict(line) for line in lines] for route, lines in self.by_route.items()},
+            "per_request": {name: jsonable(apart._asdict()) for name, apart in self.errors.items()},
+            "repeated": {name: jsonable(apart._asdict()) for name, apart in self.repeated.items()},
             "ks": {name: [jsonable(value) for value in pair] for name, pair in self.distances.items()},
             "same_path": jsonable(self.same_path),
             "notes": self.notes,
         }
 
 
-def _row(line: Line) -> tuple[str, ...]:
-    def told(error: float) -> str:
-        if math.isnan(error):
-            return "–"
-        return _signed(error) if line.relative else f"{100 * error:+.1f} points"
-
-    interval = "–" if line.interval is None else " to ".join(map(told, line.interval))
-    may = f"±{share(line.tolerance)}" if line.relative else f"±{100 * line.tolerance:g} points"
-    values = (figure(line.sim, line.unit), figure(line.live, line.unit))
-    return (_MARKS[line.verdict], line.name, *values, told(line.error), interval, may)
+def line_dict(line: Line) -> dict[str, Any]:
+    """A line as plain values."""
+    values: dict[str, Any] = jsonable(asdict(line))
+    return {**values, "verdict": line.verdict, "pairs_needed": line.needed}
 
 
-def _signed(error: float) -> str:
-    return "–" if math.isnan(error) else f"{'+' if error >= 0 else '−'}{share(abs(error))}"
+def _against(line: Line) -> str:
+    """What live is of what was simulated."""
+    if not line.relative:
+        return f"by {abs(100 * line.error):.1f} points"
+    if math.isinf(line.live) or not line.sim:
+        return "never" if math.isinf(line.live) else ""
+    return f"{line.live / line.sim:.3g}x"

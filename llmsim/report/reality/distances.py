@@ -1,21 +1,20 @@
-"""How far two samples of pairs are apart, with intervals that come from resampling the pairs."""
+"""How far two samples are apart, request by request and as distributions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Apart", "interval_of", "interval_of_shares", "ks_band", "ks_distance", "per_request"]
+__all__ = ["Apart", "ks_band", "ks_band_of_pairs", "ks_distance", "per_request", "ranks"]
 
 Floats = NDArray[np.float64]
 
-_RESAMPLES = 1000
-_SEED = 20_240_601  #: of the resampling: equal results have equal intervals
-_CELLS = 4_000_000  #: of one block of resamples, so that memory stays bounded
+_SWAPS = 1000
+_SEED = 20_240_601  #: of the swapping: equal results have equal bands
+_CELLS = 4_000_000  #: of one block of swaps, so that memory stays bounded
 
 
 class Apart(NamedTuple):
@@ -53,10 +52,10 @@ def per_request(sim: Floats, live: Floats) -> Apart:
 def _rank_correlation(one: Floats, other: Floats) -> float:
     if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return math.nan
-    return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
+    return float(np.corrcoef(ranks(one), ranks(other))[0, 1])
 
 
-def _ranks(values: Floats) -> Floats:
+def ranks(values: Floats) -> Floats:
     """Ranks from 1; equal values share the mean of theirs."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
@@ -84,56 +83,37 @@ def ks_distance(one: Floats, other: Floats) -> float:
 def ks_band(n: int, m: int) -> float:
     """Distance that two independent samples of one distribution stay below 95 times in 100.
 
-    The asymptotic value (Smirnov 1948), 1.358 · √((n + m) / (n · m)). Paired samples are closer than independent ones,
-    so a distance above the band is a difference, and one below it is not a proof of none.
+    The asymptotic value (Smirnov 1948), 1.358 · √((n + m) / (n · m)).
     """
     return 1.358 * math.sqrt((n + m) / (n * m)) if n and m else math.nan
 
 
-def interval_of_shares(sim: Floats, live: Floats) -> tuple[float, float] | None:
-    """95 % interval of the difference of two shares of the same requests; of values 0 and 1.
+def ks_band_of_pairs(one: Floats, other: Floats) -> float:
+    """Distance that two samples of one distribution stay below 95 times in 100 although they come in pairs.
 
-    Agresti and Min (2005, "Simple improved confidence intervals for comparing matched proportions"): half a pair is
-    added to each of the four kinds, so that no difference among a few pairs is not taken for a proof of none, as
-    resampling would have it. None for fewer than 10 pairs.
+    Pairs (a long answer is long in both) are closer than independent samples, so `ks_band` would let too much pass. If
+    the two have one distribution, it does not matter which of a pair is called which: the band is what swapping within
+    pairs gives (a permutation test; asymptotically also where the two of a pair are not exchangeable).
 
     Examples
     --------
-    >>> interval_of_shares(np.zeros(98), np.zeros(98))
-    (-0.0196, 0.0196)
+    >>> both = np.linspace(1.0, 2.0, 50)
+    >>> float(ks_band_of_pairs(both, both * 1.001)) < ks_band(50, 50)
+    True
     """
-    n = len(sim)
-    if n < 10:
-        return None
-    only_sim = float(np.sum(sim > live)) + 0.5
-    only_live = float(np.sum(sim < live)) + 0.5
-    difference = (only_sim - only_live) / (n + 2)
-    error = math.sqrt(only_sim + only_live - (only_sim - only_live) ** 2 / (n + 2)) / (n + 2)
-    return difference - 1.96 * error, difference + 1.96 * error
-
-
-def interval_of(statistic: Callable[[Floats, Floats], Floats], sim: Floats, live: Floats) -> tuple[float, float] | None:
-    """95 % interval of a statistic of pairs by the percentile bootstrap (Efron 1979); None for fewer than 10 pairs.
-
-    Parameters
-    ----------
-    statistic
-        Of two arrays of shape (resamples, pairs), along the last axis.
-    sim, live
-        The pairs.
-    """
-    n = len(sim)
-    if n < 10:
-        return None
+    n = len(one)
+    if n < 2:
+        return math.nan
+    both = np.concatenate([one, other])
+    order = np.argsort(both, kind="stable")
+    ordered = both[order]
+    last = np.append(ordered[1:] != ordered[:-1], True)  # of equal values, only after all of them is the step whole
+    of_pair, side = order % n, np.where(order < n, 1.0, -1.0)
     generator = np.random.Generator(np.random.PCG64(_SEED))
+    rows = max(1, min(_SWAPS, _CELLS // (2 * n)))
     found: list[Floats] = []
-    rows = max(1, min(_RESAMPLES, _CELLS // n))
-    while sum(map(len, found)) < _RESAMPLES:
-        chosen = generator.integers(0, n, size=(rows, n))
-        found.append(statistic(sim[chosen], live[chosen]))
-    values = np.concatenate(found)
-    values = values[np.isfinite(values)]
-    if len(values) < _RESAMPLES // 2:
-        return None
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    while sum(map(len, found)) < _SWAPS:
+        swapped = generator.choice(np.array([-1.0, 1.0]), size=(rows, n))
+        steps = np.cumsum(swapped[:, of_pair] * side, axis=1)[:, last]
+        found.append(np.abs(steps).max(axis=1) / n)
+    return float(np.quantile(np.concatenate(found), 0.95, method="higher"))

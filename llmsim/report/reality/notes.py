@@ -1,98 +1,80 @@
-"""What decides whether a reality check can be believed: a late client, a server at its limit, missing pairs."""
+"""What else decides whether a comparison with a live run can be believed: what was left out, cold calls, errors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
-from llmsim.report.figures import figure, share
+from llmsim.report.figures import figure
+from llmsim.report.reality.causes import lag_told
 from llmsim.report.reality.pairs import Pairs
-from llmsim.report.reality.rows import Line
 
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["notes_of"]
+_COLD = 1.5  #: times the median of the others, from which a first call is called cold (chosen)
 
-#: Sent so much later than scheduled (p95), the client could not keep up: no scheduler of an idle machine is late by
-#: more than a few milliseconds (chosen: five times that).
-_LATE_S = 0.025
-#: The last third of the requests taking so many times as long as the first, at the same rate of arrivals, says that
-#: they queue up somewhere (chosen).
-_GROWN = 1.5
-_FEWEST = 30  #: pairs, for thirds that mean anything
+__all__ = ["cold_told", "errors_told", "left_out", "on_time"]
 
 
-def notes_of(pairs: Pairs, sim: Result, live: Result, lines: Sequence[Line]) -> list[str]:
-    """Sentences, the most important first."""
-    off = any(line.verdict == "off" for line in lines)
-    found = [*_client(pairs), *_server(pairs)]
-    if off and not any(words.startswith(("Client", "Server")) for words in found):
-        found.append("The client kept up and the server did not queue: what is off is the model of the provider.")
-    return [*found, *_excluded(pairs, live), *_cold(live)]
+def on_time(pairs: Pairs) -> list[str]:
+    """How well the client kept to the schedule."""
+    told = lag_told(pairs)
+    return [f"Requests were {told}."] if told else []
 
 
-def _client(pairs: Pairs) -> list[str]:
-    """Whether requests were sent when they should have been."""
-    lag = pairs.table["lag_s"].to_numpy()
-    if not len(lag):
-        return []
-    p50, p95, most = np.quantile(lag, [0.5, 0.95, 1.0], method="inverted_cdf")
-    told = f"sent {figure(p50, 's')} after their time (median), p95 {figure(p95, 's')}, at most {figure(most, 's')}"
-    if p95 > _LATE_S:
-        return [f"Client overloaded: requests were {told}. Latencies of this run say as much about it as the server."]
-    return [f"Requests were {told}."]
-
-
-def _server(pairs: Pairs) -> list[str]:
-    """Whether answers took longer and longer, beyond what the simulation says."""
-    table = pairs.both_ok().sort("arrival_s_live")
-    if table.height < _FEWEST:
-        return []
-    third = table.height // 3
-    grown = {}
-    for who in ("sim", "live"):
-        values = table[f"e2e_{who}"]
-        grown[who] = float(values.tail(third).median() / values.head(third).median())  # type: ignore[operator,arg-type]
-    if grown["live"] > _GROWN and grown["live"] > _GROWN * grown["sim"]:
-        words = (
-            f"Server saturated: the last third of the requests took {grown['live']:.1f}x as long as the first "
-            f"(median), simulated {grown['sim']:.1f}x. It has less room than the simulation gives it."
-        )
-        return [words]
-    return []
-
-
-def _excluded(pairs: Pairs, live: Result) -> list[str]:
+def left_out(pairs: Pairs, live: Result, names: tuple[str, str]) -> list[str]:
+    """What is in one of the runs and not compared; `names` are what the two are called."""
     parts = []
     if pairs.warm_up:
         parts.append(f"{pairs.warm_up} of the warm-up")
     if pairs.only_sim:
-        parts.append(f"{pairs.only_sim} that were only simulated")
+        parts.append(f"{pairs.only_sim} that were only {names[0]}")
     if pairs.only_live:
-        parts.append(f"{pairs.only_live} that there were only live")
+        parts.append(f"{pairs.only_live} that were only {names[1]}")
     words = [f"Left out: {', '.join(parts)}."] if parts else []
     if live.partial:
         words.append("The live run ended early; requests of which the end is unknown are left out.")
     return words
 
 
-def _cold(live: Result) -> list[str]:
-    """What the first call to each upstream took, which had to connect."""
+def cold_told(pairs: Pairs, live: Result) -> list[str]:
+    """What the first call to each upstream took, which had to connect, and whether it is among the pairs."""
     answered = live.attempts.filter(pl.col("first_s").is_not_null()).with_columns(
         took=pl.col("first_s") - pl.col("start_s"), upstream=pl.col("upstream").cast(pl.String)
     )
     words = []
     for (name,), rows in answered.sort("start_s").group_by("upstream", maintain_order=True):
-        if rows.height >= 3:
-            first, rest = rows["took"][0], rows["took"][1:].median()
-            cold = first / rest - 1
-            if abs(cold) >= 0.1:
-                sign = "+" if cold > 0 else "−"
-                words.append(
-                    f"The first call to {name} took {sign}{share(abs(cold))} against the median of the others."
-                )
+        if rows.height < 3:
+            continue
+        first, rest = rows["took"][0], float(rows["took"][1:].median())  # type: ignore[arg-type]
+        if first >= _COLD * rest:
+            words.append(f"The first call to {name} took {first / rest:.2g}x the median of the others: it was cold.")
+    answered_cold = pairs.both_ok().filter(pl.col("cold_live"))
+    if words and not answered_cold.height:
+        words.append("No first call is among the pairs: they were all in the warm-up, or failed.")
+    elif words:
+        warm = pairs.both_ok().filter(~pl.col("cold_live"))
+        took = [figure(float(one["ttft_live"].median() or 0.0), "s") for one in (answered_cold, warm)]  # type: ignore[arg-type]
+        words.append(
+            f"Cold pairs: {answered_cold.height}, live ttft {took[0]}; of the {warm.height} warm ones {took[1]}."
+        )
     return words
+
+
+def errors_told(sim: Result, live: Result, names: tuple[str, str]) -> list[str]:
+    """What calls to upstreams failed with, kind by kind, in both."""
+    counts = [_errors(sim), _errors(live)]
+    kinds = sorted({*counts[0], *counts[1]})
+    if not kinds or counts[0] == counts[1]:
+        return []
+    told = ", ".join(f"{kind} {counts[0].get(kind, 0)} and {counts[1].get(kind, 0)}" for kind in kinds)
+    return [f"Failed calls to upstreams, {names[0]} and {names[1]}: {told}."]
+
+
+def _errors(result: Result) -> dict[str, int]:
+    number = result.replications[0].number
+    rows = result.attempts.filter((pl.col("replication") == number) & (pl.col("window") == "measured"))
+    rows = rows.filter(~pl.col("outcome").cast(pl.String).is_in(["ok", "cancelled", "unfinished", ""]))
+    return dict(rows["outcome"].cast(pl.String).value_counts().iter_rows())

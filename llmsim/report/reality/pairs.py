@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["MEASURES", "Pairs", "pairs_of"]
+__all__ = ["MEASURES", "Pairs", "pairs_of", "requests_of"]
 
 _KEY = ("session", "step", "user_retry")
+INF = pl.lit(float("inf"))
 
 #: What is compared request by request: name → (column, unit).
 MEASURES: dict[str, tuple[str, str]] = {
     "ttft": ("ttft_s", "s"),
     "tpot": ("tpot_s", "s"),
+    "max_inter_token": ("max_inter_token_s", "s"),
     "e2e": ("e2e_s", "s"),
     "input_tokens": ("input_tokens", "count"),
     "output_tokens": ("output_tokens", "count"),
@@ -34,8 +36,10 @@ class Pairs(NamedTuple):
     table
         A row per pair, measured time only: the key, and each of `MEASURES` as ``NAME_sim`` and ``NAME_live``;
         ``outcome_*``, ``path_*`` (upstreams in the order they were called), ``attempts_*``, ``fallbacks_*``, ``hit_*``,
-        ``sent_*`` (whether it went upstream), ``elsewhere_*`` (answered by another than the first choice), ``lag_s``
-        (how much later than scheduled the live one was sent).
+        ``sent_*`` (whether it went upstream), ``elsewhere_*`` (answered by another than the first choice),
+        ``in_flight_*`` (other requests under way at its arrival), ``cold_*`` (it made the first call of the run to its
+        first upstream), ``lag_s`` (how much later than scheduled the live one was sent; null where the schedule depends
+        on earlier answers: turns of a conversation, user retries, virtual users). In the order of live arrivals.
     only_sim, only_live
         Measured requests without a partner: user retries and turns that only one of the runs came to, and what a run
         that ended early did not get to.
@@ -52,40 +56,79 @@ class Pairs(NamedTuple):
         """The pairs of which both were answered."""
         return self.table.filter((pl.col("outcome_sim") == "ok") & (pl.col("outcome_live") == "ok"))
 
-    def values(self, measure: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """A measure of both, of the pairs that were answered in both and have it."""
+    def values(self, measure: str, *, failures: bool = False) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A measure of both, in the order of live arrivals.
+
+        Parameters
+        ----------
+        measure
+            One of `MEASURES`.
+        failures
+            False: of the pairs that were answered in both. True: of all, and what failed counts as +inf (DESIGN 7).
+        """
         names = [f"{measure}_sim", f"{measure}_live"]
-        rows = self.both_ok().select(pl.col(names).cast(pl.Float64)).drop_nulls()
-        rows = rows.filter(pl.all_horizontal(pl.all().is_finite()))
-        return rows[names[0]].to_numpy(), rows[names[1]].to_numpy()
+        if not failures:
+            rows = self.both_ok().select(pl.col(names).cast(pl.Float64)).drop_nulls()
+            rows = rows.filter(pl.all_horizontal(pl.all().is_finite()))
+            return rows[names[0]].to_numpy(), rows[names[1]].to_numpy()
+        rows = self.table.select(
+            pl.when(pl.col(f"outcome_{who}") == "ok").then(pl.col(f"{measure}_{who}").cast(pl.Float64)).otherwise(INF)
+            .fill_nan(None).alias(f"{measure}_{who}")
+            for who in ("sim", "live")
+        ).drop_nulls()  # fmt: skip
+        one, other = rows[names[0]].to_numpy(), rows[names[1]].to_numpy()
+        if not (np.isfinite(one).any() or np.isfinite(other).any()):
+            return one[:0], other[:0]  # nobody has it: nothing was streamed, or nothing answered
+        return one, other
+
+    def every(self, measure: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A measure of both, of all pairs, failed or not."""
+        rows = self.table.select(pl.col(f"{measure}_sim", f"{measure}_live").cast(pl.Float64)).drop_nulls()
+        return rows[f"{measure}_sim"].to_numpy(), rows[f"{measure}_live"].to_numpy()
+
+    @property
+    def failed(self) -> bool:
+        """Whether any request of a pair was not answered."""
+        return self.both_ok().height < self.table.height
+
+    def only(self, route: str) -> Pairs:
+        """Those of one route."""
+        return self._replace(table=self.table.filter(pl.col("route_live") == route))
 
 
 def pairs_of(sim: Result, live: Result) -> Pairs:
-    """Pair the requests of replication 0 of `sim` with those of `live`.
+    """Pair the requests of replication 0 of `sim` (or of an earlier live run) with those of `live`.
 
     Requests of which the end of the live run is unknown (it was interrupted, or ran out of money) are left out.
     """
-    ours, theirs = _requests(sim), _requests(live)
+    ours, theirs = requests_of(sim), requests_of(live)
     warm_up = theirs.filter(pl.col("window") == "warm_up").height
-    last_s = live.replications[0].simulated_s if live.partial else float("inf")
+    ends_s = [one.replications[0].simulated_s for one in (sim, live) if one.live and one.partial]
     known = (pl.col("window") == "measured") & (pl.col("outcome") != "unfinished")
-    ours = ours.filter(known & (pl.col("arrival_s") < last_s)).drop("window")
-    theirs = theirs.filter(known).drop("window")
+    known &= pl.col("arrival_s") < min(ends_s, default=float("inf"))
+    ours, theirs = ours.filter(known).drop("window"), theirs.filter(known).drop("window")
     table = ours.join(theirs, on=_KEY, how="inner", suffix="_live", maintain_order="left")
     table = table.rename({name: f"{name}_sim" for name in ours.columns if name not in _KEY})
-    lag = (pl.col("arrival_s_live") - pl.col("arrival_s_sim")).alias("lag_s")
-    return Pairs(table.with_columns(lag), ours.height - table.height, theirs.height - table.height, warm_up)
+    scheduled = (pl.col("step") == 0) & (pl.col("user_retry") == 0) & (live.scenario.traffic.executor != "constant-vus")
+    lag = pl.when(scheduled).then(pl.col("arrival_s_live") - pl.col("arrival_s_sim")).alias("lag_s")
+    table = table.with_columns(lag).sort("arrival_s_live", *_KEY)
+    return Pairs(table, ours.height - table.height, theirs.height - table.height, warm_up)
 
 
-def _requests(result: Result) -> pl.DataFrame:
+def requests_of(result: Result) -> pl.DataFrame:
     """Replication 0, with the names and columns of `MEASURES`, and the path of each request."""
     number = result.replications[0].number
     requests = result.requests.filter(pl.col("replication") == number)
+    requests = requests.with_columns(in_flight=_in_flight(requests))
     attempts = result.attempts.filter(pl.col("replication") == number)
+    first = attempts.sort("start_s", *_KEY).unique("upstream", keep="first", maintain_order=True)
     paths = (
         attempts.sort(*_KEY, "attempt")
         .group_by(*_KEY, maintain_order=True)
-        .agg(pl.col("upstream").cast(pl.String).str.join(" > ").alias("path"))
+        .agg(
+            pl.col("upstream").cast(pl.String).str.join(" > ").alias("path"),
+            pl.col("input_tokens").filter(pl.col("won")).sum().alias("billed_tokens"),
+        )
     )
     chosen = [pl.col(column).alias(name) for name, (column, _) in MEASURES.items()]
     elsewhere = (pl.col("outcome") == "ok") & (pl.col("served_by") != pl.col("first_choice"))
@@ -100,10 +143,26 @@ def _requests(result: Result) -> pl.DataFrame:
             *chosen,
             "attempts",
             "fallbacks",
+            "in_flight",
             hit=pl.col("served_from") == "cache",
             sent=pl.col("attempts") > 0,
             elsewhere=elsewhere & (pl.col("attempts") > 0) & (pl.col("served_from") == "upstream"),
         )
         .join(paths, on=_KEY, how="left")
-        .with_columns(pl.col("path").fill_null(""))
+        .join(first.select(*_KEY, cold=pl.lit(value=True)).unique(_KEY), on=_KEY, how="left")
+        .with_columns(
+            pl.col("path").fill_null(""),
+            pl.col("cold").fill_null(value=False),
+            # As whoever answered counted them: of a live run, the column of requests has what was asked for.
+            input_tokens=pl.when(pl.col("billed_tokens") > 0).then("billed_tokens").otherwise("input_tokens"),
+        )
+        .drop("billed_tokens")
     )
+
+
+def _in_flight(requests: pl.DataFrame) -> pl.Series:
+    """Other requests that had arrived and not ended when each arrived."""
+    arrivals = requests["arrival_s"].to_numpy()
+    ends = np.sort((requests["arrival_s"] + requests["e2e_s"].fill_null(float("inf"))).to_numpy())
+    before = np.searchsorted(np.sort(arrivals), arrivals, side="left")
+    return pl.Series("in_flight", before - np.searchsorted(ends, arrivals, side="right"))

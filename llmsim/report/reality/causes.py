@@ -1,0 +1,117 @@
+"""Why a simulation may be off: a client that was late, a server at its limit, or the model of the provider."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from llmsim.report.figures import figure
+from llmsim.report.reality.pairs import Pairs
+from llmsim.report.reality.rows import Line
+
+__all__ = ["LATE_S", "Cause", "cause_of", "client_of", "lag_told"]
+
+Word = Literal["client overloaded", "server saturated", "model wrong", ""]
+
+#: Sent so much later than scheduled (p95), the client could not keep up: no scheduler of an idle machine is late by
+#: more than a few milliseconds (chosen: five times that) …
+LATE_S = 0.025
+#: … unless it is nothing beside what answers take: a fifth of what medians may be off by.
+LATE_SHARE = 0.02
+#: Answers take so many times as long, against the simulation, later in the run or with many requests under way, as they
+#: do early and with few: they queue up somewhere (chosen).
+_GROWN = 1.5
+_FEWEST = 30  #: pairs, for thirds that mean anything
+
+
+class Cause(NamedTuple):
+    """What is to blame, if anything is off, and what was measured that says so."""
+
+    word: Word
+    told: str
+
+
+def cause_of(pairs: Pairs, lines: Sequence[Line]) -> Cause:
+    """The first that the measurements name: a late client spoils everything, a full server what is behind it.
+
+    The client is asked for the lag of its sends; the server for latencies that grew over the run, or with the number of
+    requests under way, more than the simulation's. Neither, and a metric is off: then it is the model.
+    """
+    found = client_of(pairs) or _over_time(pairs) or _under_load(pairs)
+    if found is not None:
+        return found
+    if any(line.verdict == "off" for line in lines):
+        return Cause(
+            "model wrong", "The client kept up and the server did not queue: what is off is the model of the provider."
+        )
+    return Cause("", "")
+
+
+def client_of(pairs: Pairs) -> Cause | None:
+    """Whether requests were sent too late to be compared."""
+    lag = pairs.table["lag_s"].drop_nulls().to_numpy()
+    if not len(lag):
+        return None
+    late_s = float(np.quantile(lag, 0.95, method="inverted_cdf"))
+    _, live = pairs.values("e2e")
+    if late_s <= max(LATE_S, LATE_SHARE * float(np.median(live)) if len(live) else 0.0):
+        return None
+    told = f"Client overloaded: requests were {lag_told(pairs)}."
+    return Cause("client overloaded", f"{told} Latencies of this run say as much about it as the server.")
+
+
+def lag_told(pairs: Pairs) -> str:
+    """How late requests were sent; empty if nothing was scheduled."""
+    lag = pairs.table["lag_s"].drop_nulls().to_numpy()
+    if not len(lag):
+        return ""
+    p50, p95, most = (figure(float(one), "s") for one in np.quantile(lag, [0.5, 0.95, 1.0], method="inverted_cdf"))
+    return f"sent {p50} after their time (median), p95 {p95}, at most {most}"
+
+
+def _over_time(pairs: Pairs) -> Cause | None:
+    """Whether answers took longer and longer, beyond what the simulation says."""
+    table = pairs.both_ok()
+    if table.height < _FEWEST:
+        return None
+    third = table.height // 3
+    grown = {who: _median(table.tail(third), f"e2e_{who}") / _median(table.head(third), f"e2e_{who}")
+             for who in ("sim", "live")}  # fmt: skip
+    if not (grown["live"] > _GROWN and grown["live"] > _GROWN * grown["sim"]):
+        return None
+    return Cause(
+        "server saturated",
+        f"Server saturated: the last third of the requests took {grown['live']:.1f}x as long as the first (median), "
+        f"simulated {grown['sim']:.1f}x. It has less room than the simulation gives it.",
+    )
+
+
+def _under_load(pairs: Pairs) -> Cause | None:
+    """Whether live is as simulated while few requests are under way, and slower when many are."""
+    table = pairs.both_ok().filter(pl.col("e2e_sim") > 0).sort("in_flight_live", maintain_order=True)
+    if table.height < _FEWEST:
+        return None
+    table = table.with_columns(slower=pl.col("e2e_live") / pl.col("e2e_sim"))
+    third = table.height // 3
+    quiet, busy = table.head(third), table.tail(third)
+    fewest, most = _median(quiet, "in_flight_live"), _median(busy, "in_flight_live")
+    # More under way than simulated: otherwise the busy third is only where live happened to be slow.
+    fuller = float(table["in_flight_live"].quantile(0.95) or 0) > _GROWN * float(
+        table["in_flight_sim"].quantile(0.95) or 0
+    )
+    ratios = _median(quiet, "slower"), _median(busy, "slower")
+    if not (fuller and most > fewest and ratios[1] > _GROWN * max(1.0, ratios[0])):
+        return None
+    return Cause(
+        "server saturated",
+        f"Server saturated: with {fewest:.0f} other requests under way (median of the quietest third) answers took "
+        f"{ratios[0]:.2g}x what was simulated, with {most:.0f} (busiest third) {ratios[1]:.2g}x. It has less room than "
+        f"the simulation gives it.",
+    )
+
+
+def _median(table: pl.DataFrame, name: str) -> float:
+    return float(table[name].median() or 0.0)  # type: ignore[arg-type]

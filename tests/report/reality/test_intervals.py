@@ -1,0 +1,135 @@
+"""Intervals against how often they hold the truth, and how many pairs they say it takes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from llmsim.report.reality.intervals import (
+    block_length,
+    fewest_of,
+    interval_of,
+    interval_of_independent_shares,
+    interval_of_shares,
+    pairs_needed,
+)
+from llmsim.report.reality.rows import percentile
+
+
+def error_of(percent: float):
+    return lambda sim, live: percentile(sim, percent) / percentile(live, percent) - 1
+
+
+def coverage(percent: float, n: int, draws: int, kind: str, z: float) -> float:
+    """How often the interval holds the true error of a percentile; `z` is its normal quantile."""
+    held = 0
+    for draw in range(draws):
+        rng = np.random.default_rng([draw, n, int(percent)])
+        noise = rng.normal(size=n)
+        if kind == "queue":  # neighbours are alike: lag-1 correlation 0.7
+            for k in range(1, n):
+                noise[k] = 0.7 * noise[k - 1] + math.sqrt(1 - 0.49) * noise[k]
+            live, sim = np.exp(0.6 * noise), 1.1 * rng.lognormal(0.0, 0.6, size=n)
+            truth = 0.1
+        else:  # pairs of which the simulated one varies less
+            live, sim = np.exp(0.6 * noise), 1.1 * np.exp(0.3 * noise + 0.1 * rng.normal(size=n))
+            truth = 1.1 * math.exp(z * (math.sqrt(0.1) - 0.6)) - 1
+        found = interval_of(error_of(percent), sim, live, fewest=fewest_of(percent))
+        assert found is not None
+        held += found[0] <= truth <= found[1]
+    return held / draws
+
+
+@pytest.mark.parametrize(("percent", "n", "z"), [(50, 12, 0.0), (95, 72, 1.6449)])
+def test_percentiles_of_few_pairs(percent: float, n: int, z: float) -> None:
+    assert coverage(percent, n, 100, "pairs", z) >= 0.90  # 94 % or more; chance of 100 draws: 2.2 points
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("percent", "n", "z"), [(50, 12, 0.0), (50, 100, 0.0), (95, 72, 1.6449), (95, 150, 1.6449)])
+def test_percentiles_hold_in_93_of_100(percent: float, n: int, z: float) -> None:
+    assert coverage(percent, n, 500, "pairs", z) >= 0.93
+
+
+@pytest.mark.slow
+def test_answers_that_queue_up_are_drawn_in_blocks() -> None:
+    """One by one it would be 79 %."""
+    assert coverage(50, 150, 300, "queue", 0.0) >= 0.89
+
+
+def test_blocks_only_where_neighbours_are_alike() -> None:
+    rng = np.random.default_rng(1)
+    live = np.repeat(rng.lognormal(size=30), 10)
+    assert block_length(rng.lognormal(size=300), live) > 5
+    assert block_length(live * rng.lognormal(0, 0.1, size=300), live) == 1  # alike in both: the error is not
+    lengths = [block_length(*np.random.default_rng(k).lognormal(size=(2, 300))) for k in range(100)]
+    assert np.mean([one == 1 for one in lengths]) > 0.88  # 95 % by its test, chance 2.2 points
+
+
+def test_too_few_have_no_interval() -> None:
+    rng = np.random.default_rng(4)
+    sim, live = rng.lognormal(size=(2, 71))
+    assert interval_of(error_of(95), sim, live, fewest=fewest_of(95)) is None
+    assert interval_of(error_of(50), sim[:9], live[:9]) is None
+    assert interval_of(error_of(50), sim[:10], live[:10]) is not None
+    # 1 - 0.95^n >= 97.5 %: the largest is above the true p95 often enough.
+    assert 1 - 0.95 ** fewest_of(95) >= 0.975 > 1 - 0.95 ** (fewest_of(95) - 1)
+
+
+def test_a_rarer_miss_is_a_wider_interval_and_unpaired_ignores_order() -> None:
+    rng = np.random.default_rng(2)
+    live = rng.lognormal(0, 0.6, size=80)
+    sim = live * rng.lognormal(0, 0.05, size=80)
+    paired = interval_of(error_of(50), sim, live)
+    rare = interval_of(error_of(50), sim, live, miss=0.004)
+    alone = interval_of(error_of(50), sim, live, paired=False)
+    assert paired is not None and rare is not None and alone is not None
+    assert rare[1] - rare[0] > paired[1] - paired[0]
+    assert alone[1] - alone[0] > 2 * (paired[1] - paired[0])
+
+
+def test_ends_may_be_infinite() -> None:
+    sim, live = np.full(20, np.inf), np.linspace(1, 2, 20)
+    assert interval_of(error_of(50), sim, live) == (math.inf, math.inf)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2])
+def test_intervals_of_shares_hold_the_truth(share: float) -> None:
+    rng = np.random.default_rng(3)
+    held, apart = [], []
+    for _ in range(500):
+        both = rng.uniform(size=(2, 120))
+        other = rng.uniform(size=200) < share
+        both[1] = np.where(rng.uniform(size=120) < 0.5, both[0], both[1])  # half of the requests meet the same fate
+        sim, live = (both < [[share + 0.03], [share]]).astype(float)
+        found, unpaired = interval_of_shares(sim, live), interval_of_independent_shares(sim, other.astype(float))
+        assert found is not None and unpaired is not None
+        held.append(found[0] <= 0.03 <= found[1])
+        apart.append(unpaired[0] <= 0.03 <= unpaired[1])
+    assert np.mean(held) >= 0.93
+    assert np.mean(apart) >= 0.93
+
+
+@pytest.mark.slow
+def test_as_many_pairs_as_it_says_decide() -> None:
+    """An interval that straddles its tolerance, with as many pairs as are said to be needed, does so no more."""
+    rng = np.random.default_rng(6)
+
+    def drawn(n: int) -> tuple[float, tuple[float, float]]:
+        live = rng.lognormal(0, 0.5, size=n)
+        sim = live * rng.lognormal(0, 0.4, size=n)
+        found = interval_of(error_of(50), sim, live)
+        assert found is not None
+        return float(error_of(50)(sim, live)), found
+
+    needed = []
+    for _ in range(60):
+        error, interval = drawn(40)
+        if abs(error) < 0.05 and max(abs(interval[0]), abs(interval[1])) > 0.1:
+            needed.append(pairs_needed(40, error, interval, 0.1))
+    assert needed
+    assert None not in needed
+    wide = [max(map(abs, drawn(int(np.median(needed)))[1])) for _ in range(20)]  # type: ignore[arg-type]
+    assert np.median(wide) == pytest.approx(0.1, rel=0.5)
