@@ -74,13 +74,22 @@ def summary(pages: Sequence[Page]) -> str:
     rows = [f"| {_MARKS[page['verdict']]} {page['verdict']} | `{page['file']}` | {_broken(page)} |" for page in pages]
     text = "\n".join(["## llmsim check", "", "| | scenario | |", "| --- | --- | --- |", *rows, ""])
     for page in sorted(pages, key=lambda page: page["verdict"] != "FAIL"):
-        part = str(page.get("markdown", ""))
-        if page["verdict"] in ("PASS", "EXPECTED") or not part:
+        if page["verdict"] in ("PASS", "EXPECTED") or not page.get("markdown"):
             continue
+        part = _in_full(page)
         if len(f"{text}\n{part}{_CUT}".encode(errors="replace")) > LARGEST_SUMMARY:
             return text + _CUT
         text += f"\n{part}"
     return text
+
+
+def _in_full(page: Page) -> str:
+    """What the result says, under the verdict of the check: that knows of a baseline, and of what was expected."""
+    head, _, rest = str(page["markdown"]).partition("\n")
+    rest = rest if head.startswith("### ") else str(page["markdown"])
+    lines = [f"### {_MARKS[page['verdict']]} {page['verdict']} `{page['file']}`", _broken(page)]
+    lines += [f"The same again: `{page['replay']}`"] if page.get("replay") else []
+    return "\n\n".join([*lines, rest.lstrip("\n")])
 
 
 def _broken(page: Page) -> str:
@@ -89,7 +98,8 @@ def _broken(page: Page) -> str:
     if page["verdict"] == "NOT RUN":
         return str(page["reason"])
     if page["verdict"] == "EXPECTED":
-        return "broke, as the scenario expects"
+        broke = dict.fromkeys(f"`{line['metric']}`" for line in page.get("slo", []) if line["verdict"] == "EXPECTED")
+        return f"{', '.join(broke)} broke, as the scenario expects".strip()
     lines = [line for line in page.get("slo", []) if line["verdict"] not in ("PASS", "EXPECTED")]
     told = [f"`{line['metric']} {line['expression']}`: {line['shown']}".replace("|", "¦") for line in lines]
     return "<br>".join(told) or f"{len(page.get('slo', []))} SLOs hold"

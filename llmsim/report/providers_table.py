@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "provider_rows"]
 
-HEAD = ("provider", "attempts", "ok", "429", "5xx", "no answer in time", "ttft p50", "ttft p95", "billed")
+#: What became of an attempt: every one is in one of these, so that the shares of a provider make up all of it.
+_ENDS = ("ok", "429", "5xx", "no answer in time", "other errors", "cancelled")
+
+HEAD = ("provider", "attempts", *_ENDS, "ttft p50", "ttft p95", "billed")
 
 
 def provider_rows(result: Result) -> list[tuple[str, ...]]:
@@ -34,12 +37,8 @@ def provider_rows(result: Result) -> list[tuple[str, ...]]:
         if own.is_empty():
             rows.append((name, "0", *[""] * (len(HEAD) - 2)))
             continue
-        outcome, status = pl.col("outcome").cast(pl.String), pl.col("status")
         shares = own.select(
-            ok=(outcome == "ok").mean(),
-            limited=(status == 429).mean(),
-            broken=(status >= 500).mean(),
-            late=(outcome.str.contains("timeout") | (outcome == "stream_stalled")).mean(),
+            *((_end() == end).mean().alias(end) for end in _ENDS),
             p50=(pl.col("first_s") - pl.col("start_s")).quantile(0.5),
             p95=(pl.col("first_s") - pl.col("start_s")).quantile(0.95),
             cost=pl.col("cost_usd").sum() / made,
@@ -47,8 +46,25 @@ def provider_rows(result: Result) -> list[tuple[str, ...]]:
         rows.append((
             name,
             count(own.height / made),
-            *(figure(shares[key], "ratio") for key in ("ok", "limited", "broken", "late")),
+            *(figure(shares[key], "ratio") for key in _ENDS),
             *(figure(float("nan") if shares[key] is None else shares[key], "s") for key in ("p50", "p95")),
             usd(shares["cost"]),
         ))  # fmt: skip
     return rows
+
+
+def _end() -> pl.Expr:
+    """Which of `_ENDS` an attempt came to; one that was running when the drain ended has been cancelled."""
+    outcome, status = pl.col("outcome").cast(pl.String), pl.col("status")
+    late = outcome.str.contains("timeout") | (outcome == "stream_stalled")
+    return (
+        pl.when(outcome.is_in(["ok", "cancelled"]))
+        .then(outcome)
+        .when(late)
+        .then(pl.lit("no answer in time"))
+        .when(status == 429)
+        .then(pl.lit("429"))
+        .when(status >= 500)
+        .then(pl.lit("5xx"))
+        .otherwise(pl.lit("other errors"))
+    )

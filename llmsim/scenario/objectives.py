@@ -117,7 +117,8 @@ METRICS: dict[str, Measure] = {
     ),
 }
 
-#: Tags that select requests. ``provider`` is who answered, or the first choice where nobody did.
+#: Tags that select requests. ``provider`` is who answered, or the first choice where nobody did; of the two metrics
+#: that count calls at an upstream, that upstream.
 MEASURE_TAGS: tuple[str, ...] = ("route", "provider", "tenant")
 
 

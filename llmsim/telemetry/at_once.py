@@ -20,23 +20,22 @@ _ADDRESS = ("session", "step", "user_retry")
 
 
 def most_retries(sample: Sample) -> float:
-    """Most retries that began at one upstream within `AT_ONCE_S`; NaN if nothing was sent to any."""
-    calls = _calls(sample)
-    if calls.is_empty():
+    """Most retries that began at one upstream within `AT_ONCE_S`; NaN without requests."""
+    if sample.requests.is_empty():
         return math.nan
-    retries = calls.filter(pl.col("cause") == "retry")
+    retries = _calls(sample).filter(pl.col("cause") == "retry")
     return max((_within(_sorted(one, "start_s"), AT_ONCE_S) for one in _by_upstream(retries)), default=0.0)
 
 
 def most_calls(sample: Sample) -> float:
-    """Most calls that were under way at one upstream at the same time; NaN if nothing was sent to any."""
-    return max((_together(one) for one in _by_upstream(_calls(sample))), default=math.nan)
+    """Most calls that were under way at one upstream at the same time; NaN without requests."""
+    if sample.requests.is_empty():
+        return math.nan
+    return max((_together(one) for one in _by_upstream(_calls(sample))), default=0.0)
 
 
 def _calls(sample: Sample) -> pl.DataFrame:
     """The attempts of these requests."""
-    if not sample.requests.height:
-        return sample.attempts.clear()
     return sample.attempts.join(sample.requests.select(_ADDRESS), on=_ADDRESS, how="semi")
 
 

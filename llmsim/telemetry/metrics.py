@@ -41,6 +41,7 @@ class Metric(NamedTuple):
     expression: pl.Expr | None = None  #: trends: one value per request; null: it has none
     value: Callable[[Sample], float] | None = None  #: all others: one value for the sample
     peak: Callable[[Sample], float] | None = None  #: what ``max`` means for a value
+    of_calls: bool = False  #: about calls: ``provider`` is the upstream they were sent to, not who answered
 
     @property
     def trend(self) -> bool:
@@ -258,10 +259,10 @@ METRICS: dict[str, Metric] = {
         value=_sum("retry_after_ignored"),
     ),
     "max_retries_at_once": Metric(
-        "count", "most retries that one upstream got within 10 ms", value=most_retries, peak=most_retries
+        "count", "most retries that one upstream got within 10 ms", None, most_retries, most_retries, of_calls=True
     ),
     "max_upstream_in_flight": Metric(
-        "count", "most calls under way at one upstream at once", value=most_calls, peak=most_calls
+        "count", "most calls under way at one upstream at once", None, most_calls, most_calls, of_calls=True
     ),
     "max_spend_per_user": Metric(
         "usd", "most billed for one user of one tenant, in the measured time", value=_per_user, peak=_per_user
@@ -343,7 +344,7 @@ def evaluate(
     percent
         For ``p``, in (0, 100).
     tags
-        Which requests.
+        Which requests; of a metric about calls, ``provider`` is the upstream that they were sent to.
 
     Raises
     ------
@@ -355,7 +356,7 @@ def evaluate(
     definition = METRICS[metric]
     if aggregate not in definition.aggregates:
         raise ValueError(f"{metric} has no {aggregate!r}; it has {', '.join(definition.aggregates)}")
-    part = sample.tagged(tags)
+    part = sample.tagged(tags, of_calls=definition.of_calls)
     if definition.trend:
         return _aggregate(values(part, metric), aggregate, percent)
     compute = definition.peak if aggregate == "max" else definition.value
@@ -388,7 +389,7 @@ def evaluate_condition(sample: Sample, condition: Condition) -> float:
         return worst_burn(part.tagged(condition.tags), condition.burn)
     if condition.window_s is None:
         return evaluate(part, condition.metric, condition.aggregate, condition.percentile, condition.tags)
-    tagged = part.tagged(condition.tags)
+    tagged = part.tagged(condition.tags, of_calls=METRICS[condition.metric].of_calls)
     in_windows = [
         evaluate(window, condition.metric, condition.aggregate, condition.percentile)
         for window in windows_of(tagged, condition.window_s)

@@ -110,14 +110,25 @@ class Sample:
         """The stretches of time in which these requests arrived."""
         return self.spans_s or ((self.start_s, self.end_s),)
 
-    def tagged(self, tags: Tags) -> Sample:
+    def tagged(self, tags: Tags, *, of_calls: bool = False) -> Sample:
         """The requests with these tags.
+
+        Parameters
+        ----------
+        tags
+            Names and values.
+        of_calls
+            ``provider`` selects the attempts sent to it, whoever answered in the end: for what is about calls.
 
         Raises
         ------
         KeyError
             For a tag that does not exist.
         """
+        if of_calls and (upstreams := [value for name, value in tags if name == "provider"]):
+            others = self.tagged(tuple(tag for tag in tags if tag[0] != "provider"))
+            sent = pl.all_horizontal(pl.col("upstream") == upstream for upstream in upstreams)
+            return replace(others, attempts=others.attempts.filter(sent), cache={})
         if not tags:
             return self
         known = self.cache.get(tags)

@@ -129,7 +129,8 @@ def test_under_github_actions(three: Path, ask: Any, tmp_path: Path, monkeypatch
     assert ",title=bad%3A error_rate value < 10%25::measured " in found[0]
     text = place.read_text(encoding="utf-8")
     assert "| ❌ FAIL | `chaos/deep/bad.scenario.yaml` |" in text
-    assert "### ✗ bad: FAIL" in text and "good: PASS" not in text
+    assert "### ❌ FAIL `chaos/deep/bad.scenario.yaml`" in text and "### ✅" not in text and "### ✗" not in text
+    assert "The same again: `llmsim run chaos/deep/bad.scenario.yaml --seed 3`" in text
     assert not [line for line in ask("check", "chaos", "--jobs", 1, "--no-github").stdout.splitlines() if "::" in line]
 
 
@@ -205,9 +206,18 @@ def test_a_baseline(scenario: Any, ask: Any, tmp_path: Path) -> None:
         "out.xml",
         "--html",
         "pages",
+        "--markdown",
+        "out.md",
         *more,
     )
     assert ran.exit_code == 1
+    assert (
+        "The same again: llmsim run slow.yaml --seed 3 --replications 12 --set providers.openai.ttft=600ms"
+        in ran.stdout
+    )
+    summed = (tmp_path / "out.md").read_text(encoding="utf-8")
+    assert "### ❌ FAIL `slow.yaml`" in summed and "slow: PASS" not in summed, "its own verdict is not the check's"
+    assert summed.count("ttft p(95) not worse than the baseline") == 2, "in the table, and where it is told in full"
     page = (tmp_path / "pages" / "slow.html").read_text(encoding="utf-8")
     assert "slow: FAIL" in page and "300ms → 600ms" in page, "the page says what the terminal says"
     assert ran.stdout.startswith("✗ FAIL      slow.yaml")
@@ -268,6 +278,7 @@ def test_a_story_that_is_meant_to_fail(scenario: Any, ask: Any, tmp_path: Path) 
     ran = ask("check", "sad.yaml", "--jobs", 1, "--set", "providers.openai.errors.server_error=0%")
     assert ran.exit_code == 1, "it was to break, and holds"
     assert ran.stdout.startswith("✗ FAIL      sad.yaml") and "error_rate  is expected to break, and holds" in ran.stdout
+    assert "The same again: llmsim run sad.yaml" in ran.stdout
 
 
 def test_what_breaks_beside_what_is_expected(scenario: Any, ask: Any) -> None:

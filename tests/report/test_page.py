@@ -5,7 +5,9 @@ import re
 from functools import cache
 from html.parser import HTMLParser
 
+import pytest
 from report.results import scenario, spike
+from telemetry.recorded import attempt, replication, request
 
 from llmsim.report.expected import rehearsed_lines, rehearsed_verdict
 from llmsim.report.page import to_page
@@ -91,6 +93,28 @@ def test_providers():
     assert row["attempts"] == f"{measured.height / 6:,.0f}"
     limited = (measured["status"] == 429).sum() / measured.height
     assert abs(float(row["429"].split()[0]) / 100 - limited) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "column"),
+    [
+        ("ok", 200, "ok"),
+        ("rate_limited", 429, "429"),
+        ("overloaded", 503, "5xx"),
+        ("ttft_timeout", 0, "no answer in time"),
+        ("stream_stalled", 200, "no answer in time"),
+        ("auth_failed", 401, "other errors"),
+        ("stream_broken", 200, "other errors"),
+        ("cancelled", 200, "cancelled"),
+    ],
+)
+def test_every_attempt_at_a_provider_is_in_one_column(outcome, status, column):
+    calls = [attempt(outcome=outcome, status=status)]
+    result = Result(scenario(), [replication([request()], calls)])
+    row = dict(zip(HEAD, provider_rows(result)[0], strict=True))
+    ends = {name: row[name] for name in HEAD[2:-3]}
+    assert {name for name, share in ends.items() if share != "0 %"} == {column}
+    assert ends[column] == "100 %"
 
 
 def test_it_says_what_a_check_said():

@@ -5,7 +5,8 @@ import math
 import pytest
 from telemetry.recorded import attempt, request, sample
 
-from llmsim.telemetry.metrics import evaluate
+from llmsim.scenario.objectives import parse_objective
+from llmsim.telemetry.metrics import evaluate, evaluate_condition
 
 
 def calls(*times, upstream="openai", cause="first", first=0):
@@ -34,8 +35,32 @@ def test_retries_at_once_are_those_of_ten_milliseconds_at_one_upstream():
     assert both([*came, *calls((5.005, 6), cause="fallback", first=10)])[1] == 3
 
 
-def test_nothing_was_sent():
-    assert all(math.isnan(value) for value in both([]))
+def test_without_requests_it_cannot_be_told_and_where_nothing_was_sent_it_is_none():
+    assert both([]) == (0, 0)
+    nobody = sample([], [])
+    assert math.isnan(evaluate(nobody, "max_upstream_in_flight"))
+    assert math.isnan(evaluate(nobody, "max_retries_at_once"))
+
+
+def test_a_provider_is_where_the_calls_went_whoever_answered():
+    # Both failed at openai at the same time, and were answered elsewhere.
+    asked = [request(session=n, served_by="anthropic", first_choice="openai") for n in range(2)]
+    sent = [*calls((0, 5), (1, 5)), *calls((5, 6), (6, 7), upstream="anthropic", cause="fallback")]
+    sent += calls((0, 5), (0, 5), (0.001, 5), cause="retry")
+    measured = sample(asked, sent)
+
+    def at(provider, metric):
+        return evaluate(measured, metric, tags=(("provider", provider), ("route", "chat")))
+
+    assert [at(name, "max_upstream_in_flight") for name in ("openai", "anthropic", "spare")] == [4, 1, 0]
+    assert [at(name, "max_retries_at_once") for name in ("openai", "anthropic", "spare")] == [2, 0, 0]
+
+
+def test_a_window_of_a_provider_counts_its_calls_too():
+    asked = [request(session=n, served_by="anthropic", first_choice="openai") for n in range(20)]
+    measured = sample(asked, calls((0, 5), (1, 5)))
+    line = parse_objective("max_upstream_in_flight{provider:openai}", "max < 2 window 10s")
+    assert evaluate_condition(measured, line) == 2
 
 
 @pytest.mark.parametrize("metric", ["max_upstream_in_flight", "max_retries_at_once"])
