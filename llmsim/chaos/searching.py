@@ -113,10 +113,17 @@ class Searching:
                     self._drawing.climb(self._climbed, self._badness, lambda one: bool(self._consider([one])))
 
     def _draw(self, drawn: Sequence[Schedule]) -> None:
-        for start in range(0, len(drawn), _CHUNK):
-            probed = self.runs.probe_all(drawn[start : start + _CHUNK])
-            self._consider(probed)
-            if len(self.broken) >= _ENOUGH or self.runs.done >= self.runs.limit:
+        start = 0
+        # Of a small budget one is enough: making it small takes runs, too.
+        enough = min(_ENOUGH, max(1, (self.runs.limit - self.runs.done) // _CHUNK))
+        while start < len(drawn):
+            # At most half of what is left, should all of them look broken at first: what that says of a schedule is
+            # worth nothing without the replications that make sure of it.
+            size = (self.runs.limit - self.runs.done) // (2 * self.runs.replications)
+            chunk = drawn[start : start + max(1, min(_CHUNK, size))]
+            start += len(chunk)
+            self._consider(self.runs.probe_all(chunk))
+            if len(self.broken) >= enough or self.runs.done >= self.runs.limit:
                 return
 
     def _badness(self, schedule: Schedule) -> float:
