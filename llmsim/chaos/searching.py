@@ -233,7 +233,7 @@ class Searching:
                 self.parts.clear()
 
     def _a_part_is_enough(self) -> bool:
-        """Judge the parts, until one of fewer faults fails: as a small budget ends shrinking early, there may be one."""
+        """Judge the parts until one of fewer faults fails: there may be one, as a small budget ends shrinking early."""
         assert self.best is not None
         schedule, number = self.best.schedule, self.best.line
         for what, part in self._parts_of(schedule):
