@@ -11,12 +11,13 @@ from llmsim.chaos.drawing import Halt
 from llmsim.chaos.schedules import Schedule, Space
 from llmsim.chaos.workers import Measured, Task, Whole, in_order
 from llmsim.report.result import Result
-from llmsim.report.samples import samples
+from llmsim.report.samples import last_fault_end_s, samples
 from llmsim.report.slo import Judge, SloResult, measure
 from llmsim.report.verdict import looks
 from llmsim.scenario.objectives import Objective
 from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.recorder import Replication
+from llmsim.telemetry.recovery import LEAST_S
 
 __all__ = ["OutOfRuns", "Probe", "Runs", "badness"]
 
@@ -35,7 +36,7 @@ class Probe(NamedTuple):
     def badness(self, lines: Sequence[Objective], line: int | None = None) -> float:
         """How far the worst line (or that one) goes, in the replication in which it goes least far."""
         chosen = [one for one in range(len(lines)) if one not in self.ignored] if line is None else [line]
-        return max(min(badness(lines[one], values[one]) for values in self.values) for one in chosen)
+        return max((min(badness(lines[one], values[one]) for values in self.values) for one in chosen), default=0.0)
 
 
 def badness(line: Objective, value: float) -> float:
@@ -95,6 +96,7 @@ class Runs:
         self._jobs, self._tick = jobs, tick
         self._values: dict[tuple[Schedule, int], tuple[float, ...]] = {}
         self._ignored: frozenset[int] = frozenset()
+        self._untold: dict[Schedule, frozenset[int]] = {}
 
     def scenario(self, schedule: Schedule) -> Scenario:
         """The scenario under a schedule."""
@@ -103,6 +105,18 @@ class Runs:
     def ignore(self, lines: Iterable[int]) -> None:
         """Lines, by index, that count as holding from now on."""
         self._ignored = frozenset(lines)
+
+    def untold(self, schedule: Schedule) -> frozenset[int]:
+        """Lines that say nothing of a schedule: the run ends before the time is over that it gives for a recovery."""
+        if schedule not in self._untold:
+            end_s = self.base.clock.duration
+            left_s = end_s - last_fault_end_s(self.scenario(schedule), end_s)
+            self._untold[schedule] = frozenset(
+                index
+                for index, line in enumerate(self.lines)
+                if line.metric == "recovery_time" and left_s < line.bound + LEAST_S
+            )
+        return self._untold[schedule]
 
     def index(self, found: SloResult) -> int:
         """Which of the lines a result is of."""
@@ -137,6 +151,7 @@ class Runs:
     def known(self, schedule: Schedule) -> Probe:
         """What has been seen of a schedule."""
         values = []
+        ignored = self._ignored | self.untold(schedule)
         for number in range(self.replications):
             found = self._values.get((schedule, number))
             if found is None:
@@ -146,10 +161,10 @@ class Runs:
             index
             for index, line in enumerate(self.lines)
             if values
-            and index not in self._ignored
+            and index not in ignored
             and all(not math.isnan(row[index]) and not line.holds(row[index]) for row in values)
         )
-        return Probe(tuple(values), broken, self._ignored)
+        return Probe(tuple(values), broken, ignored)
 
     def _next(self, schedule: Schedule) -> int | None:
         """Number of the replication a schedule needs; None: it has enough."""

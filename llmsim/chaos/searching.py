@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from llmsim.chaos.drawing import Drawing
 from llmsim.chaos.promising import promising
-from llmsim.chaos.runs import OutOfRuns, Probe, Runs
+from llmsim.chaos.runs import OutOfRuns, Probe, Runs, badness
 from llmsim.chaos.schedules import Schedule
 from llmsim.report.figures import figure
 from llmsim.report.result import Result
@@ -113,10 +113,17 @@ class Searching:
                     self._drawing.climb(self._climbed, self._badness, lambda one: bool(self._consider([one])))
 
     def _draw(self, drawn: Sequence[Schedule]) -> None:
-        for start in range(0, len(drawn), _CHUNK):
-            probed = self.runs.probe_all(drawn[start : start + _CHUNK])
-            self._consider(probed)
-            if len(self.broken) >= _ENOUGH or self.runs.done >= self.runs.limit:
+        start = 0
+        # Of a small budget one is enough: making it small takes runs, too.
+        enough = min(_ENOUGH, max(1, (self.runs.limit - self.runs.done) // _CHUNK))
+        while start < len(drawn):
+            # At most half of what is left, should all of them look broken at first: what that says of a schedule is
+            # worth nothing without the replications that make sure of it.
+            size = (self.runs.limit - self.runs.done) // (2 * self.runs.replications)
+            chunk = drawn[start : start + max(1, min(_CHUNK, size))]
+            start += len(chunk)
+            self._consider(self.runs.probe_all(chunk))
+            if len(self.broken) >= enough or self.runs.done >= self.runs.limit:
                 return
 
     def _badness(self, schedule: Schedule) -> float:
@@ -220,26 +227,41 @@ class Searching:
                 self.unheld += 1
 
     def look_at_parts(self) -> None:
-        """What each fault does alone, and all of them one after the other."""
+        """What each fault does alone, and all of them one after the other; where one part is enough, that is it."""
+        with _Stage(self, "parts", self.runs.budget), suppress(OutOfRuns):
+            while self._a_part_is_enough():
+                self.parts.clear()
+
+    def _a_part_is_enough(self) -> bool:
+        """Judge the parts until one of fewer faults fails: there may be one, as a small budget ends shrinking early."""
         assert self.best is not None
-        schedule, space = self.best.schedule, self.runs.space
+        schedule, number = self.best.schedule, self.best.line
+        for what, part in self._parts_of(schedule):
+            result = self.runs.judge(part, most=self._most, first=True)
+            line = self.runs.line(result, number) if result is not None else None
+            if line is not None and line.verdict == "FAIL" and len(part) < len(schedule):
+                self.result = result
+                self.best = Best(part, number, badness(line.objective, line.measured), line.measured)
+                return True
+            if line is not None:
+                self.parts.append(Part(what, part, line.verdict, line.measured))
+            self._moved()
+        return False
+
+    def _parts_of(self, schedule: Schedule) -> list[tuple[str, Schedule]]:
+        assert self.best is not None
         if len(schedule) < 2:
-            return
-        wanted: list[tuple[str, Schedule]] = [(space.words(spell), (spell,)) for spell in schedule]
+            return []
+        space = self.runs.space
+        parts: list[tuple[str, Schedule]] = [(space.words(spell), (spell,)) for spell in schedule]
         if len(schedule) > 2:
-            wanted += [
+            parts += [
                 (f"without {space.name(spell)}", tuple(one for one in schedule if one != spell)) for spell in schedule
             ]
         apart = space.apart(schedule)
-        if apart is not None:
-            wanted.append(("one after the other", apart))
-        with _Stage(self, "parts", self.runs.budget), suppress(OutOfRuns):
-            for what, part in wanted:
-                result = self.runs.judge(part, most=self._most, first=True)
-                line = self.runs.line(result, self.best.line) if result is not None else None
-                if line is not None:
-                    self.parts.append(Part(what, part, line.verdict, line.measured))
-                self._moved()
+        if apart is not None and self.best.line not in self.runs.untold(apart):
+            parts.append(("one after the other", apart))
+        return parts
 
 
 class _Stage:

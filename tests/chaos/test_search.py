@@ -1,5 +1,6 @@
 """A search with runs that cost nothing: what it spends, what it calls found, and what it says of it."""
 
+import dataclasses
 import json
 import math
 
@@ -11,6 +12,7 @@ from llmsim.chaos.drawing import Halt
 from llmsim.chaos.search import search
 from llmsim.chaos.workers import Broke, Interrupted, Measured
 from llmsim.errors import LlmsimError, PolicyError, ScenarioError, SimulationInterrupted
+from llmsim.scenario.load import load_scenario
 
 #: Few places, so that few draws do.
 FEW = {"budget": 220, "seed": 4, "kinds": ["stall", "rate_limit"]}
@@ -134,6 +136,38 @@ def test_no_budget_is_overdrawn(monkeypatch, budget):
     assert len(lab.ran) == found.runs <= budget
     assert found.found
     assert len(found.schedule) == 1
+
+
+@pytest.mark.parametrize("replications", [2, 3])
+def test_the_smallest_budget_makes_sure_of_what_looks_broken(monkeypatch, replications):
+    """All but the strongest look broken at first, which takes up what there is, and are not."""
+    Lab(monkeypatch, lambda schedule, number: 0.05 if schedule and (number < 1 or grave(schedule)) else 0.0)
+    found = search(CHECKOUT, budget=50, max_faults=1, replications=replications)
+    assert found.found
+
+
+def grave(schedule):
+    return any(one.kind in ("outage", "abort", "throttle", "stall") for one in schedule)
+
+
+def test_a_recovery_for_which_there_is_no_time_is_no_finding(monkeypatch):
+    """Whatever ends too late has not recovered within 40 s of a run that ends before; what ends early enough may."""
+    shop = dataclasses.replace(
+        load_scenario(CHECKOUT), slo={"recovery_time": ("value < 40s",)}, steady_state={"error_rate": ("value < 1%",)}
+    )
+    late, early = set(), set()
+
+    def rate(schedule, number):
+        if not schedule:
+            return float("nan")
+        ends_s = max(one.at + one.steps for one in schedule) * 10
+        (late if ends_s > 120 - 40 - 30 else early).add(schedule)
+        return float("inf") if ends_s > 50 else 5.0
+
+    Lab(monkeypatch, rate)
+    found = search(shop, budget=100, max_faults=1)
+    assert late and early
+    assert not found.found and found.breaking == 0
 
 
 def test_nothing_is_found_where_nothing_is(monkeypatch):

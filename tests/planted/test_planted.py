@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from llmsim.cli.app import app
-from tests.planted import bugs
+from tests.planted import bugs, otherwise
 from tests.planted.gateways import changed, good
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +28,18 @@ CAUGHT: dict[str, tuple[str, str, set[str]]] = {
     "leaked_streams": ("slow-first-token", "leaked_streams", set()),
     "budget_not_enforced": ("noisy-neighbour", "max_spend_per_user", set()),
     "retry_after_tokens": ("broken-streams", "duplicated_tokens", set()),
+}
+
+#: The same mistakes made otherwise -> scenario, and the SLO that names what they do.
+OTHERWISE: dict[str, tuple[str, str]] = {
+    "jitter_of_5_percent": ("thundering-herd", "max_retries_at_once"),
+    "timeout_of_5_minutes": ("slow-first-token", "ttft"),
+    "retry_on_422": ("key-rotation", "non_retryable_retries"),
+    "retry_after_halved": ("rate-limit-storm", "retry_after_ignored"),
+    "breaker_for_an_hour": ("primary-outage", "fallback_rate"),
+    "cache_keyed_by_question": ("noisy-neighbour", "cross_tenant_hits"),
+    "budget_after_the_call": ("noisy-neighbour", "max_spend_per_user"),
+    "fallback_that_forgets": ("slow-first-token", "leaked_streams"),
 }
 
 Check = Callable[[str, str], dict[str, Any]]
@@ -75,6 +87,19 @@ def test_the_bug_is_caught_by_its_slo(bug: str, check: Check) -> None:
     assert (found["verdict"], found["exit_code"]) == ("FAIL", 1), found["output"]
     assert metric in red(found), found["output"]
     assert red(found) <= {metric, *besides}, found["output"]
+
+
+def test_all_that_is_written_otherwise_is_in_its_table() -> None:
+    assert {name for name, one in vars(otherwise).items() if isinstance(one, type(good))} == OTHERWISE.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", OTHERWISE)
+def test_it_is_caught_however_it_is_written(bug: str, check: Check) -> None:
+    scenario, metric = OTHERWISE[bug]
+    found = check(scenario, f"tests.planted.otherwise:{bug}")
+    assert (found["verdict"], found["exit_code"]) == ("FAIL", 1), found["output"]
+    assert metric in red(found), found["output"]
 
 
 @pytest.mark.slow

@@ -235,3 +235,19 @@ def test_mend_first_then_ask_again_then_somebody_else() -> None:
     assert (first["outcome"] == "bad_output").mean() < 0.002
     refused = run(name, gateway=changed(name, retry={"on": ("server_error", 400), "by_status": True}))
     assert failed(refused) == {"non_retryable_retries"}
+
+
+# -- self-hosted-rush ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_rush_into_a_model_that_refuses_nothing() -> None:
+    name = "self-hosted-rush"
+    assert under(name).verdict == "PASS"
+    without = run(name, gateway=changed(name, concurrency_limit=None))
+    assert failed(without) == {"ttft", "e2e", "error_rate", "max_upstream_in_flight"}
+    (most,) = (line.measured for line in without.slo if line.objective.metric == "max_upstream_in_flight")
+    assert most == pytest.approx(320, rel=0.1)
+    answered = measured(without).filter(outcome="ok")
+    assert answered["e2e_s"].quantile(0.95) == pytest.approx(22.5, abs=2)  # one answer in twenty
+    assert without.metrics["error_rate"] == pytest.approx(1 / 22, abs=0.01)

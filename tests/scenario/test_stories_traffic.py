@@ -83,7 +83,10 @@ def test_retries_at_every_level_make_a_storm_of_two_outages() -> None:
     ]
     assert 1.5 < at_most[0]["retry_amplification"] < 2.6
     assert 15 < at_most[1]["retry_amplification"] < 17.5  # 3 x 2 x 3 = 18, less the last of those who came back
-    assert at_most[0]["max_in_flight"] < 25 < 80 < at_most[1]["max_in_flight"]
+    assert at_most[0]["max_in_flight"] == pytest.approx(20, abs=4)
+    assert at_most[1]["max_in_flight"] == pytest.approx(98, abs=12)
+    (back,) = (line.measured for line in results[0].slo if line.objective.metric == "recovery_time")
+    assert back <= 10
     during = measured(results[0]).filter(pl.col("arrival_s").is_between(120, 180))
     assert (during["served_from"] == "cache").mean() == pytest.approx(0.4, abs=0.08)
 
@@ -112,6 +115,7 @@ def test_a_stampede_is_what_single_flight_is_for() -> None:
         run("cache-stampede", gateway=without("cache-stampede", "single_flight")),
     )
     assert failed(naive) == {"ttft", "fallback_rate", "cost_per_ok"}
+    assert naive.metrics["ttft_s"]["p95"] == pytest.approx(5.2, abs=0.3)
     assert naive.metrics["fallback_rate"] == pytest.approx(0.38, abs=0.06)
     assert 2.8 < naive.metrics["cost_per_ok_usd"] / shipped.metrics["cost_per_ok_usd"] < 3.8
     assert shipped.metrics["fallback_rate"] < 0.01
@@ -137,7 +141,12 @@ def test_a_cold_cache_fails_what_was_sized_for_a_warm_one() -> None:
     assert (lost["arrival_s"] > 60).mean() > 0.95
     assert "503 from openai" in naive.advice[0]
     warm = measured(shipped_run("cold-cache")).filter(pl.col("arrival_s") < 60)
-    assert (warm["served_from"] == "cache").mean() == pytest.approx(0.67, abs=0.04)
+    usual = (warm["served_from"] == "cache").mean()
+    assert usual == pytest.approx(0.67, abs=0.04)
+    # After half a minute it is on the way, after a minute and more as good as before.
+    for since_s, until_s, missing in ((60, 90, (0.2, 0.4)), (90, 120, (0.07, 0.18)), (130, 180, (-0.03, 0.06))):
+        part = measured(shipped_run("cold-cache")).filter(pl.col("arrival_s").is_between(since_s, until_s))
+        assert missing[0] < usual - (part["served_from"] == "cache").mean() < missing[1]
 
 
 # -- noisy-neighbour ----------------------------------------------------------------------------------------------
@@ -278,6 +287,19 @@ def test_who_leaves_must_free_the_slot() -> None:
     assert failed(goes_on) >= {"ttft{route:extract}", "error_rate{route:extract}", "ttft_ok", "cost_per_ok"}
     stay = measured(goes_on).filter(route="extract")
     assert (stay["outcome"] != "ok").mean() == pytest.approx(0.65, abs=0.1)
+
+
+@pytest.mark.slow
+def test_read_to_the_end_its_answers_take_as_many_slots_as_it_says() -> None:
+    given = scenario("client-disconnects").with_values({"providers.openai.concurrency": 4000})
+    traffic = dataclasses.replace(
+        given.traffic,
+        patience=None,
+        mix=tuple(dataclasses.replace(route, disconnects=None) for route in given.traffic.mix),
+    )
+    calls = ls.run(dataclasses.replace(given, traffic=traffic), replications=6, jobs=1).attempts
+    begun = calls.filter(pl.col("start_s").is_between(0, 300), upstream="openai")
+    assert begun.select((pl.col("end_s") - pl.col("start_s")).sum()).item() / 6 / 300 == pytest.approx(41, abs=1.5)
 
 
 @pytest.mark.slow
