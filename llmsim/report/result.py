@@ -285,7 +285,8 @@ class Result:
 
     def _spending(self) -> dict[str, float]:
         names = ("budget_usd", "spent_usd", "live_calls", "unreported_calls", "unpaid_calls")
-        return {name: self.replications[0].counters[name] for name in names}
+        counters = self.replications[0].counters
+        return {name: counters[name] for name in names if name in counters}
 
     def to_json(self, indent: int | None = 2) -> str:
         """One JSON object. Missing is null, +inf the text ``Infinity``."""
