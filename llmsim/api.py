@@ -239,9 +239,9 @@ class _Session:
                     self._add(replication)
                     self._tick()
         except KeyboardInterrupt:
-            from joblib.externals.loky import get_reusable_executor
+            from llmsim.engine.processes import end_worker_processes
 
-            get_reusable_executor().shutdown(wait=False, kill_workers=True)
+            end_worker_processes()
             raise SimulationInterrupted("interrupted") from None
 
 

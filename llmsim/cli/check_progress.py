@@ -48,6 +48,15 @@ class Progress:
         elif self._wanted and self._left:
             put(self.sentence(perf_counter() - self._began), "stderr")
 
+    def again(self, count: int) -> None:
+        """A worker has ended, and what was not done is begun again, one at a time."""
+        self._workers = 1
+        self.clear()
+        if self._wanted:
+            what = "one scenario is" if count == 1 else f"{count} scenarios are"
+            put(f"a worker process ended without a word; {what} begun again, one at a time", "stderr")
+        self._draw()
+
     def sentence(self, spent_s: float) -> str:
         """``3 of 10 done, about 0:40 left``."""
         total = sum(self._work)
