@@ -137,7 +137,7 @@ class Checks:
         try:
             for number, page in pages:
                 done[number] = page
-                line.clear()
+                line.hide()
                 while shown in done:
                     yield done[shown]
                     shown += 1
@@ -148,7 +148,7 @@ class Checks:
             rest = [_not_run(str(file), _INTERRUPTED) | {"exit_code": INTERRUPTED} for file in files]
             yield from (done.get(number, rest[number]) for number in range(shown, max(done) + 1))
         finally:
-            line.clear()
+            line.close()
             pages.close()
             if len(done) < len(files):
                 end_worker_processes()

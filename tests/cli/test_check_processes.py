@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -144,3 +145,29 @@ def test_a_gateway_that_would_end_the_process(scenario: Any, spawn: Any, tmp_pat
         assert [page["error"] for page in pages] == ["VirtualTimeError"] * 2
         assert "os._exit() inside a simulation" in out and "gone.py:5 in gateway" in out
         assert "Traceback" not in out + err
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs terminals")
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_on_a_terminal_nothing_of_the_line_stays(scenario: Any, spawn: Any, term: str) -> None:
+    names = [f"a-scenario-with-quite-a-long-name-{number}.yaml" for number in range(4)]
+    for name in names:
+        scenario(name.removesuffix(".yaml"))
+    ours, theirs = os.openpty()
+    process = spawn("check", *names, "--jobs", 2, stderr=theirs, TERM=term, COLUMNS="40")
+    os.close(theirs)
+    drawn = b""
+    with contextlib.suppress(OSError):  # Linux: EIO when the other end is closed
+        while piece := os.read(ours, 65536):
+            drawn += piece
+    os.close(ours)
+    assert process.wait(60) == 0
+    frames = drawn.decode("utf-8").replace("\r\n", "\n").split("\r\x1b[2K")
+    if term == "dumb":
+        assert "\x1b" not in frames[0] and len(frames) == 1
+        assert "1 of 4 done" in frames[0]
+    else:
+        assert frames[-1] == "", "erased at the end"
+        assert max(map(len, frames)) < 40 and not any("\n" in frame for frame in frames)
+        assert any("0 of 4 done: a-scen" in frame for frame in frames)
+        assert any("3 of 4 done" in frame for frame in frames)
