@@ -186,7 +186,7 @@ class Checks:
             place = os.environ.get("GITHUB_STEP_SUMMARY")
             if place:
                 with Path(place).open("a", encoding="utf-8", errors="replace") as step_summary:
-                    step_summary.write(summary(pages))
+                    step_summary.write(summary(pages, used=step_summary.tell()))
 
 
 def _not_run(file: str, reason: str) -> dict[str, Any]:
