@@ -239,9 +239,10 @@ class _Session:
                     self._add(replication)
                     self._tick()
         except KeyboardInterrupt:
-            from llmsim.engine.processes import end_worker_processes
+            from joblib.externals.loky import get_reusable_executor
 
-            end_worker_processes()
+            # Without `reuse` it would compare settings, find others, and wait for all that is still to do.
+            get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
             raise SimulationInterrupted("interrupted") from None
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from llmsim.chaos.drawing import Halt
+from llmsim.chaos.processes import end_worker_processes
 from llmsim.chaos.schedules import Schedule
 from llmsim.engine.driver import in_worker_thread
-from llmsim.engine.processes import end_worker_processes
 from llmsim.errors import SimulationInterrupted
 from llmsim.report.samples import samples
 from llmsim.report.slo import measure
