@@ -101,7 +101,10 @@ def test_undecided_is_a_failure_unless_allowed(scenario: Any, ask: Any, tmp_path
 
 def test_pages_and_tables(three: Path, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # What is on a page is the business of tests/report/test_page.py, and takes a second to draw.
-    monkeypatch.setattr("llmsim.report.page.to_page", lambda result, *_, **__: f"{result.scenario.name}: {result}"[:9])
+    def drawn(result: Any, *_: object, **__: object) -> str:
+        return f"{result.scenario.name}: {result.verdict}"
+
+    monkeypatch.setattr("llmsim.report.page.to_page", drawn)
     ran = ask("check", "chaos", "--jobs", 1, "--html", "pages", "--out", "tables")
     assert {path.name for path in (tmp_path / "pages").iterdir()} == {"bad.html", "good.html", "index.html"}
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {"bad", "good"}
