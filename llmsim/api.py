@@ -241,7 +241,8 @@ class _Session:
         except KeyboardInterrupt:
             from joblib.externals.loky import get_reusable_executor
 
-            get_reusable_executor().shutdown(wait=False, kill_workers=True)
+            # Without `reuse` it would compare settings, find others, and wait for all that is still to do.
+            get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
             raise SimulationInterrupted("interrupted") from None
 
 

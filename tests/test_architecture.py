@@ -33,7 +33,7 @@ HOMES = {
     "genai_prices": {"pricing"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "joblib": {"api", "tune", "chaos", "cli.checks"},
+    "joblib": {"api", "tune", "chaos", "cli.checks", "cli.check_workers"},
     "hypothesis": {"chaos.drawing"},
     "redis": {"stores.redis_link"},
     "opentelemetry": {"production"},

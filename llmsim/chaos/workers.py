@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from llmsim.chaos.drawing import Halt
+from llmsim.chaos.processes import end_worker_processes
 from llmsim.chaos.schedules import Schedule
 from llmsim.engine.driver import in_worker_thread
 from llmsim.errors import SimulationInterrupted
@@ -126,7 +127,6 @@ def _here(work: Work[T], task: Task, tick: Callable[[], None]) -> T:
 
 def _in_processes(work: Work[T], tasks: Sequence[Task], jobs: int, tick: Callable[[], None]) -> Iterator[T]:
     from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
 
     call, done = delayed(_InWorker(work)), 0
     try:
@@ -135,7 +135,7 @@ def _in_processes(work: Work[T], tasks: Sequence[Task], jobs: int, tick: Callabl
             yield result
             tick()
     except KeyboardInterrupt:
-        get_reusable_executor().shutdown(wait=False, kill_workers=True)
+        end_worker_processes()
         raise Interrupted from None
     except Exception as error:
         raise Broke(error, tasks[done].schedule) from error

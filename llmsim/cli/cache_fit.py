@@ -13,7 +13,7 @@ import typer
 
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED, block, code_of
 from llmsim.cli.options import NoProgress, Traceback
-from llmsim.cli.terminal import put, steady_streams
+from llmsim.cli.terminal import put, redraws, steady_streams
 
 if TYPE_CHECKING:
     from llmsim.calibrate.prompt_fit import PromptFit
@@ -124,7 +124,7 @@ class _Line:
 
     def __init__(self, *, wanted: bool) -> None:
         self._wanted = wanted
-        self._drawn = wanted and sys.stderr.isatty()
+        self._drawn = wanted and redraws(sys.stderr)
         self._last_s = time.monotonic()
         self._shown = False
 

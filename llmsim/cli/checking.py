@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import signal
 import textwrap
 from collections.abc import Mapping
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +78,9 @@ def check_one(file: Path, asked: Asked, name: str, *, alone: bool, jobs: int = 1
     """
     if not alone:  # Ctrl-C reaches the whole process group; only the parent decides what it means
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not faulthandler.is_enabled():
+        with contextlib.suppress(ValueError, OSError, AttributeError, RuntimeError):  # a stderr that is no file
+            faulthandler.enable()  # a crash in C code ends the process; at least it says where it was
     again = asked.again(file, asked.seed)
     try:
         scenario = _read(file, asked)
@@ -86,6 +92,8 @@ def check_one(file: Path, asked: Asked, name: str, *, alone: bool, jobs: int = 1
                 jobs=jobs,
                 progress=report or (lambda _: None),
             )
+    except BrokenProcessPool:  # of its replications'
+        return died(file, asked)
     except SimulationInterrupted as stop:
         page = _told(file, stop.partial, asked)
         return {**page, "exit_code": INTERRUPTED}
@@ -161,10 +169,10 @@ def _told(file: Path, result: Result, asked: Asked) -> dict[str, Any]:
 
 
 def died(file: Path, asked: Asked) -> dict[str, Any]:
-    """The page of a scenario whose process ended without a word: out of memory, as a rule."""
+    """The page of a scenario whose process ended without a word, when it had that to itself."""
     again = asked.again(file, asked.seed)
-    problem = Problem("the process that ran it was ended from outside, as when memory runs out")
-    hint = f"Run it alone, or with a lower --jobs: {again}"
+    problem = Problem("the process that ran it was ended from outside, as when memory runs out or C code crashes")
+    hint = f"See it happen: {again} --jobs 1"
     text = f"✗ ERROR     {file}\n    {problem.message}\n    {hint}"
     found = {"verdict": "ERROR", "error": "WorkerDied", "problems": [problem._replace(hint=hint)._asdict()]}
     return {"file": str(file), "exit_code": BROKEN, **found, "replay": again, "text": text}

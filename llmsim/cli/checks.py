@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -14,9 +13,11 @@ from typing import Any, Literal
 from joblib import cpu_count
 
 from llmsim.chaos.discovery import discover
+from llmsim.chaos.processes import end_worker_processes
 from llmsim.cli.baseline import LEAST_EFFECT, Baseline
 from llmsim.cli.check_progress import Progress
-from llmsim.cli.checking import Asked, check_one, died, work_of
+from llmsim.cli.check_workers import as_they_come
+from llmsim.cli.checking import Asked, check_one, work_of
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED, worst
 from llmsim.cli.outputs import check_file, names_of
 from llmsim.cli.terminal import put
@@ -113,10 +114,10 @@ class Checks:
         """Pages in the order of `files`; fewer of them after an interrupt."""
         workers = min(self._jobs or cpu_count(), len(files))  # of this container, not of the machine around it
         names = names_of(files, taken=(Path(INDEX).stem,))
-        if workers == 1:
+        if len(files) == 1 or self._jobs == 1:
             for number, file in enumerate(files):
                 self._show(number, len(files), file)
-                jobs = self._jobs or 1 if len(files) == 1 else 1
+                jobs = self._jobs or 1  # 1 unless there is but one file
                 page = check_one(file, self._asked, names[number], alone=True, jobs=jobs, show=self._progress)
                 yield page
                 if page["exit_code"] == INTERRUPTED:
@@ -125,8 +126,6 @@ class Checks:
             yield from self._in_processes(files, names, workers)
 
     def _in_processes(self, files: Sequence[Path], names: Sequence[str], workers: int) -> Generator[dict[str, Any]]:
-        from concurrent.futures.process import BrokenProcessPool
-
         # The longest first, so that none is left to run alone at the end.
         work = [work_of(file, self._asked) for file in files]
         order = sorted(range(len(files)), key=lambda number: -work[number])
@@ -134,10 +133,11 @@ class Checks:
         done: dict[int, dict[str, Any]] = {}
         shown = 0
         line = Progress([str(file) for file in files], work, order, workers, wanted=self._progress)
+        pages = as_they_come(tasks, workers, line.again)
         try:
-            for number, page in _started(tasks, workers):
+            for number, page in pages:
                 done[number] = page
-                line.clear()
+                line.hide()
                 while shown in done:
                     yield done[shown]
                     shown += 1
@@ -147,13 +147,11 @@ class Checks:
                 return
             rest = [_not_run(str(file), _INTERRUPTED) | {"exit_code": INTERRUPTED} for file in files]
             yield from (done.get(number, rest[number]) for number in range(shown, max(done) + 1))
-        except BrokenProcessPool:
-            line.clear()
-            yield from (done.get(number) or died(files[number], self._asked) for number in range(shown, len(files)))
         finally:
-            line.clear()
+            line.close()
+            pages.close()
             if len(done) < len(files):
-                _end_workers()
+                end_worker_processes()
 
     def _show(self, number: int, count: int, file: Path) -> None:
         if self._progress:
@@ -188,30 +186,7 @@ class Checks:
             place = os.environ.get("GITHUB_STEP_SUMMARY")
             if place:
                 with Path(place).open("a", encoding="utf-8", errors="replace") as step_summary:
-                    step_summary.write(summary(pages))
-
-
-def _started(tasks: Sequence[tuple[Any, ...]], workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Results as they come. Ctrl-C reaches all processes; workers are born deaf to it, for it can come at once."""
-    from joblib import Parallel, delayed
-
-    pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        results: Iterator[tuple[int, dict[str, Any]]] = pool(delayed(_numbered)(*task) for task in tasks)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return results
-
-
-def _end_workers() -> None:
-    from joblib.externals.loky import get_reusable_executor
-
-    get_reusable_executor().shutdown(wait=False, kill_workers=True)
-
-
-def _numbered(number: int, file: Path, asked: Asked, name: str) -> tuple[int, dict[str, Any]]:
-    return number, check_one(file, asked, name, alone=False)
+                    step_summary.write(summary(pages, used=step_summary.tell()))
 
 
 def _not_run(file: str, reason: str) -> dict[str, Any]:

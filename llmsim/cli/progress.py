@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from llmsim.cli.terminal import put
+from llmsim.cli.terminal import put, redraws
 from llmsim.report.figures import clock
 from llmsim.report.live_display import left_s, sentence
 
@@ -26,7 +26,7 @@ def progress(name: str, *, wanted: bool) -> Iterator[Report | None]:
     """What `llmsim.run` reports to while `name` runs; nothing of it stays on a terminal."""
     if not wanted:
         yield None
-    elif sys.stderr.isatty():
+    elif redraws(sys.stderr):
         with _redrawn(name) as report:
             yield report
     else:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from llmsim.cli.progress import LOG_EVERY_S
-from llmsim.cli.terminal import put
+from llmsim.cli.terminal import put, redraws
 from llmsim.report.figures import clock
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def progress(*, wanted: bool) -> Iterator[Callable[[SearchProgress], None] | Non
     if not wanted:
         yield None
         return
-    terminal = sys.stderr.isatty()
+    terminal = redraws(sys.stderr)
     every_s, last_s = (_EVERY_S if terminal else LOG_EVERY_S), 0.0
 
     def report(at: SearchProgress) -> None:

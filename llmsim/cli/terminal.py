@@ -7,7 +7,7 @@ import re
 import sys
 from typing import Literal, TextIO
 
-__all__ = ["bold", "colourful", "paint", "put", "steady_streams"]
+__all__ = ["bold", "colourful", "paint", "put", "redraws", "steady_streams"]
 
 _STYLES = {"PASS": "32", "✓": "32", "EXPECTED": "32", "FAIL": "1;31", "✗": "1;31", "UNDECIDED": "33", "?": "33"}
 # Words anywhere; marks only where a line or a cell begins with them, for `?` also ends sentences.
@@ -20,6 +20,11 @@ def colourful(stream: TextIO) -> bool:
         return False
     if os.environ.get("FORCE_COLOR"):
         return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def redraws(stream: TextIO) -> bool:
+    """Whether what was written there can be written over."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 

@@ -5,7 +5,8 @@ While a guard is active in a thread, code of that thread
 - reads the virtual clock from `time.time`, `monotonic`, `perf_counter`, their ``_ns`` variants, ``datetime.now``,
   ``utcnow`` and ``today``, however it got hold of them (see `llmsim.engine.exchange`). Without this, third-party code
   fails *silently*: tenacity's ``stop_after_delay(10)`` made 201 attempts over 200 virtual seconds;
-- is refused threads, sockets, processes, `time.sleep` and waiting for another thread, with the line that asked;
+- is refused threads, sockets, processes, `time.sleep`, waiting for another thread and ending the program
+  (``os._exit``, ``os.kill``), with the line that asked;
 - draws from a generator of its own, seeded for the run, where it uses the functions of `random`.
 
 Other threads see no difference, and without an active guard in any thread nothing is exchanged at all.

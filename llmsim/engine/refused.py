@@ -7,11 +7,12 @@ from typing import Any, NoReturn
 
 from llmsim.errors import VirtualTimeError
 
-__all__ = ["NO_PROCESSES", "NO_SOCKETS", "NO_THREADS", "RefusedIo"]
+__all__ = ["NO_ENDING", "NO_PROCESSES", "NO_SOCKETS", "NO_THREADS", "RefusedIo"]
 
 NO_SOCKETS = "a simulation opens no sockets; send to a simulated provider, or give the client a custom transport"
 NO_THREADS = "a thread runs in real time and the simulation does not; call the function directly"
 NO_PROCESSES = "a process runs in real time and the simulation does not"
+NO_ENDING = "it would end the whole program, with every result; raise an exception"
 _NO_SIGNALS = "signals belong to the main thread's own loop"
 
 

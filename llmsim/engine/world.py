@@ -22,7 +22,7 @@ from typing import Any, Protocol, cast
 from llmsim.engine import frames
 from llmsim.engine.chance import Chance
 from llmsim.engine.exchange import Exchange
-from llmsim.engine.refused import NO_PROCESSES, NO_SOCKETS, NO_THREADS
+from llmsim.engine.refused import NO_ENDING, NO_PROCESSES, NO_SOCKETS, NO_THREADS
 
 __all__ = ["EPOCH", "World"]
 
@@ -182,6 +182,8 @@ class World:
             (os, "fork", "os.fork()", NO_PROCESSES),
             (os, "posix_spawn", "os.posix_spawn()", NO_PROCESSES),
             (os, "posix_spawnp", "os.posix_spawnp()", NO_PROCESSES),
+            (os, "_exit", "os._exit()", NO_ENDING),
+            (os, "abort", "os.abort()", NO_ENDING),
             (_socket, "getaddrinfo", "socket.getaddrinfo()", NO_SOCKETS),
             (_socket, "gethostbyname", "socket.gethostbyname()", NO_SOCKETS),
             (_socket, "gethostbyaddr", "socket.gethostbyaddr()", NO_SOCKETS),
@@ -194,7 +196,10 @@ class World:
 
     def _refused_methods(self) -> list[_Attribute]:
         sockets = ("connect", "connect_ex", "recv", "recv_into", "send", "sendall")
+        # Their calling convention (METH_FASTCALL alone) has no caller that could stand in; see `Exchange`.
+        endings = [name for name in ("kill", "killpg", "execv", "execve") if hasattr(os, name)]
         return [
+            *[_Attribute(os, name, self._refusal(f"os.{name}()", NO_ENDING)) for name in endings],
             _Attribute(subprocess.Popen, "__init__", self._refusal("starting a process", NO_PROCESSES)),
             _Attribute(_posixsubprocess, "fork_exec", self._refusal("starting a process", NO_PROCESSES)),
             _Attribute(socket.socket, "__init__", self._refusal("opening a socket", NO_SOCKETS)),

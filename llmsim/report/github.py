@@ -69,15 +69,26 @@ def _value(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def summary(pages: Sequence[Page]) -> str:
-    """Markdown: a table of all scenarios, then what is not well in full, as far as it fits."""
+def summary(pages: Sequence[Page], *, used: int = 0) -> str:
+    """Markdown: a table of all scenarios, then what is not well in full, the worst first, as far as it fits.
+
+    Parameters
+    ----------
+    pages
+        One a file.
+    used
+        Bytes that the step's summary has already: GitHub throws one that is too large away as a whole.
+    """
+    room = LARGEST_SUMMARY - used
     rows = [f"| {_MARKS[page['verdict']]} {page['verdict']} | `{page['file']}` | {_broken(page)} |" for page in pages]
     text = "\n".join(["## llmsim check", "", "| | scenario | |", "| --- | --- | --- |", *rows, ""])
-    for page in sorted(pages, key=lambda page: page["verdict"] != "FAIL"):
+    if _size(text + _CUT) > room:
+        return _CUT if _size(_CUT) <= room else ""
+    for page in sorted(pages, key=_badness):
         if page["verdict"] in ("PASS", "EXPECTED") or not page.get("markdown"):
             continue
         part = _in_full(page)
-        if len(f"{text}\n{part}{_CUT}".encode(errors="replace")) > LARGEST_SUMMARY:
+        if _size(f"{text}\n{part}{_CUT}") > room:
             return text + _CUT
         text += f"\n{part}"
     return text
@@ -90,6 +101,16 @@ def _in_full(page: Page) -> str:
     lines = [f"### {_MARKS[page['verdict']]} {page['verdict']} `{page['file']}`", _broken(page)]
     lines += [f"The same again: `{page['replay']}`"] if page.get("replay") else []
     return "\n\n".join([*lines, rest.lstrip("\n")])
+
+
+def _badness(page: Page) -> tuple[bool, float]:
+    """What to sort by: the broken ones first, and those whose lines are furthest outside their bounds."""
+    excess = (float(line["excess"]) for line in page.get("slo", []) if line["verdict"] == page["verdict"])
+    return page["verdict"] != "FAIL", -max(excess, default=0.0)
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="replace"))
 
 
 def _broken(page: Page) -> str:

@@ -7,6 +7,7 @@ values are properties of the suite, since its test cases may have none.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -57,8 +58,12 @@ def _suite(page: Page, name: str, *, allow_undecided: bool) -> ET.Element:
         for key in ("measured", "interval"):
             ET.SubElement(properties, "property", name=f"slo.{number}.{key}", value=_plain(line[key]))
     failures = errors = skipped = 0
+    titles: Counter[str] = Counter()
     for line in lines:
-        case = ET.SubElement(suite, "testcase", classname=name, name=f"{line['metric']} {line['expression']}")
+        title = f"{line['metric']} {line['expression']}"
+        titles[title] += 1
+        again = f" ({titles[title]})" if titles[title] > 1 else ""
+        case = ET.SubElement(suite, "testcase", classname=name, name=title + again)
         told = f"{line['shown']}{'; ' + line['reason'] if line['reason'] else ''}"
         if line["verdict"] == "FAIL" or (line["verdict"] == "UNDECIDED" and not allow_undecided):
             failures += 1

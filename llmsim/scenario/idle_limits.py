@@ -51,12 +51,9 @@ def _is_ours(kind: str) -> bool:
 
 
 def _has_functions(document: Document) -> bool:
-    entries = [
-        entry
-        for scope in ("policies", "upstream")
-        for entry in (document.get(("gateway", scope)) or ())
-        if not isinstance(entry, str | dict)
-    ]
+    scopes = [document.get(("gateway", scope)) for scope in ("policies", "upstream")]
+    entries = [entry for scope in scopes if isinstance(scope, list | tuple) for entry in scope]
+    entries = [entry for entry in entries if not isinstance(entry, str | dict)]
     return any(not _is_ours(str(getattr(entry, "kind", ""))) for entry in entries)
 
 

@@ -60,16 +60,19 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
 
 @pytest.fixture
 def spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """``spawn("run", "calm.yaml")`` in a process of its own, with pipes; ``script=`` runs that file instead."""
+    """``spawn("run", "calm.yaml")`` in a process of its own, with pipes; ``script=`` runs that file instead,
+    and ``stderr=`` is where standard error goes."""
 
-    def start(*words: object, script: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        *words: object, script: Path | None = None, stderr: int = subprocess.PIPE, **environment: str
+    ) -> subprocess.Popen[str]:
         command = [sys.executable, *(["-m", "llmsim"] if script is None else [str(script)]), *map(str, words)]
         plain = {name: value for name, value in os.environ.items() if name not in UNSET}
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             encoding="utf-8",
             cwd=tmp_path,
@@ -83,6 +86,6 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in started:
         process.kill()
         for pipe in (process.stdout, process.stderr):
-            assert pipe is not None
-            pipe.close()
+            if pipe is not None:
+                pipe.close()
         process.wait(10)

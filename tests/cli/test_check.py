@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from rich.cells import cell_len
 
 from llmsim.cli.check_progress import Progress
 from llmsim.report.github import MOST_ANNOTATIONS, commands, summary
@@ -100,9 +101,10 @@ def test_undecided_is_a_failure_unless_allowed(scenario: Any, ask: Any, tmp_path
 
 def test_pages_and_tables(three: Path, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # What is on a page is the business of tests/report/test_page.py, and takes a second to draw.
-    monkeypatch.setattr(
-        "llmsim.report.page.to_page", lambda result, *_, **__: f"{result.scenario.name}: {result.verdict}"
-    )
+    def drawn(result: Any, *_: object, **__: object) -> str:
+        return f"{result.scenario.name}: {result.verdict}"
+
+    monkeypatch.setattr("llmsim.report.page.to_page", drawn)
     ran = ask("check", "chaos", "--jobs", 1, "--html", "pages", "--out", "tables")
     assert {path.name for path in (tmp_path / "pages").iterdir()} == {"bad.html", "good.html", "index.html"}
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {"bad", "good"}
@@ -338,3 +340,38 @@ def test_a_line_of_progress_says_what_runs() -> None:
     line.done(1)
     assert line.sentence(10.0) == "1 of 3 done, about 0:10 left"
     assert line.running() == ["a", "c"]
+
+
+@pytest.mark.parametrize("width", [24, 40, 80, 200])
+def test_a_line_of_progress_fits(width: int) -> None:
+    names = [*(f"a-scenario-with-a-long-name-{number}.yaml" for number in range(3)), "überlast-日本-日本.yaml"]
+    line = Progress(names, [1.0] * 4, [3, 0, 1, 2], 2, wanted=False)
+    drawn = line.line(5.0, width)
+    assert drawn.startswith("0:05  0 of 4 done")
+    assert cell_len(drawn) <= width
+    if width > 40:
+        assert "überlast-日本" in drawn
+    assert drawn.endswith({24: "done", 40: "…"}.get(width, "name-0"))  # room for a few letters of a name is none
+
+
+def test_what_is_left_counts_down_between_scenarios() -> None:
+    line = Progress(["a.yaml", "b.yaml"], [1.0, 3.0], [0, 1], 1, wanted=False)
+    line.done(0)
+    assert [line.sentence(10.0, since) for since in (0.0, 8.0, 40.0)] == [
+        "1 of 2 done, about 0:30 left", "1 of 2 done, about 0:22 left", "1 of 2 done",
+    ]  # fmt: skip
+
+
+def test_the_line_stays_away_while_something_else_is_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("llmsim.cli.check_progress.redraws", lambda _: True)
+    line = Progress(["a.yaml", "b.yaml"], [1.0, 3.0], [0, 1], 1, wanted=True)
+    line.hide()
+    assert capsys.readouterr().err.endswith("\r\x1b[2K")
+    line._draw()  # as the clock does
+    assert capsys.readouterr().err == ""
+    line.done(0)
+    assert "1 of 2 done" in capsys.readouterr().err
+    line.close()
+    assert capsys.readouterr().err == "\r\x1b[2K"

@@ -158,6 +158,10 @@ refused = {
     "asyncio subprocess": (lambda: asyncio.create_subprocess_exec("true"), r"loop\.subprocess_exec\(\)"),
     "system": (lambda: os.system("true"), r"os\.system\(\)"),
     "fork": (os.fork, r"os\.fork\(\)"),
+    "exit": (lambda: os._exit(9), r"os\._exit\(\) .* end the whole program"),
+    "abort": (os.abort, r"os\.abort\(\)"),
+    "kill": (lambda: os.kill(os.getpid(), 0), r"os\.kill\(\)"),
+    "exec": (lambda: os.execl("/bin/true", "true"), r"os\.execv\(\)"),
     "spawn": (lambda: multiprocessing.get_context("spawn").Process(target=print).start(), "starting a process"),
 }
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, binomtest, norm
 
 from llmsim.report.verdict import ERROR, judge, look_at, looks, median, next_look
 
@@ -163,3 +163,50 @@ def test_ten_percent_from_the_bound_is_mostly_decided(spread):
         # 95 % intervals of both shares (Wald; at most 1.6 points either way)
         assert share - 1.96 * math.sqrt(share * (1 - share) / 1000) > 0.8, share
         assert error + 3 / 1000 <= 0.05, error
+
+
+def share_of(count, total):
+    """A share and its exact 95 % interval (Clopper and Pearson 1934)."""
+    interval = binomtest(count, total).proportion_ci(0.95, method="exact")
+    return count / total, interval.low, interval.high
+
+
+#: By how much a metric strays from its true median, from replication to replication, as a share of it.
+STRAYS = {
+    "normal, 5 %": lambda luck, size: luck.normal(1.0, 0.05, size),
+    "normal, 10 %": lambda luck, size: luck.normal(1.0, 0.1, size),
+    "lognormal, 8 %": lambda luck, size: luck.lognormal(0.0, 0.08, size),
+    "skewed: 5 % and more at times": lambda luck, size: 1.0 + 0.07 * (luck.exponential(1.0, size) - math.log(2)),
+    "one in twelve is infinite": lambda luck, size: np.where(
+        luck.random(size) < 1 / 12, np.inf, _median_of_rest(luck.normal(0.0, 0.06, size))
+    ),
+}
+
+
+def _median_of_rest(values):
+    """Moved down so far that the median of all is 1 when a twelfth of them is +inf: 6/11 of the rest are below 1."""
+    return 1.0 + values - norm.ppf(0.5 / (11 / 12)) * 0.06
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stray", STRAYS)
+def test_a_thousand_verdicts_inside_on_and_outside_the_bound(stray):
+    """At most 5 % are wrong and at least 80 % are decided at 10 %, also at the worse end of the shares' intervals."""
+    luck = np.random.default_rng(2026)
+    found = {}
+    for place, true in (("10 % inside", 0.9), ("on the bound", 1.0), ("10 % outside", 1.1)):
+        verdicts = [run(true * STRAYS[stray](luck, 40), 1.0, 40).verdict for _ in range(1000)]
+        found[place] = {word: share_of(verdicts.count(word), 1000) for word in ("PASS", "FAIL", "UNDECIDED")}
+    table = "\n".join(
+        f"{stray}, {place}: "
+        + ", ".join(f"{word} {share:.1%} ({low:.1%} … {high:.1%})" for word, (share, low, high) in shares.items())
+        for place, shares in found.items()
+    )
+    print(table)
+    wrong = [
+        found["10 % inside"]["FAIL"],
+        found["10 % outside"]["PASS"],
+        *(found["on the bound"][word] for word in ("PASS", "FAIL")),
+    ]
+    assert max(high for _, _, high in wrong) <= 0.05, table
+    assert found["10 % inside"]["PASS"][1] >= 0.8 and found["10 % outside"]["FAIL"][1] >= 0.8, table

@@ -218,3 +218,12 @@ faults: [{name: stop, provider: openai, capacity: {multiplier: 0x}}]
 def test_settings_of_another_executor_are_refused(traffic, says):
     with pytest.raises(ScenarioError, match=says):
         parse_scenario(f"version: 1\ntraffic: {traffic}\nproviders: {{openai: {{}}}}\n")
+
+
+@pytest.mark.parametrize("path", ["policies", "upstream"])
+@pytest.mark.parametrize("value", [0.5, 7, True, "retry", {"retry": {}}, [0.5], [[]], [None]], ids=repr)
+def test_what_is_no_list_of_policies_is_refused(path, value):
+    """Every check looks at whatever could be read, so it has to bear what is there."""
+    given = {"version": 1, "traffic": {"base_rate": "4/s"}, "providers": {"a": {}}, "gateway": {path: value}}
+    with pytest.raises(ScenarioError):
+        load_scenario(given)
