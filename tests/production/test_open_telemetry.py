@@ -1,26 +1,19 @@
 """Spans and metrics as a collector gets them (OTLP over HTTP, parsed by opentelemetry-proto), against what happened."""
 
 import asyncio
-import contextlib
 import math
 
 import pytest
-from loopback import Cut, LoopbackServer, Stall, completion, failure, hang, stream
+from loopback import Cut, failure, hang, stream
 from production.collector import Collector, told
+from production.watching import ANSWER, KEY, PROMPT, RETRYING, answer, ask, watched
 
 import llmsim as ls
 from llmsim.gateway.policies import Hedge, SingleFlight
-from llmsim.production import ChatApp, OpenTelemetry
-from llmsim.production.watched import WatchedGateway
 from llmsim.telemetry.otel import METRICS
-from llmsim.types import Message, Request
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra otel")
 pytestmark = pytest.mark.clock
-
-KEY = "sk-live-0123456789abcdef"
-PROMPT, ANSWER = "what is my salary", "forty-two"
-PRICE = ls.TokenPrice(input=1e-3, output=1e-2)
 
 
 @pytest.fixture(autouse=True)
@@ -28,60 +21,6 @@ def key(monkeypatch):
     monkeypatch.setenv("SOME_KEY", KEY)
     for variable in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"):
         monkeypatch.delenv(variable, raising=False)
-
-
-def ask(number=0, **fields):
-    return Request(f"r{number}", messages=(Message("user", PROMPT),), **fields)
-
-
-class Record:
-    """What happened, by the gateway's own callbacks."""
-
-    def __init__(self):
-        self.attempts, self.events = [], []
-
-    def event(self, kind, fields):
-        self.events.append((kind, fields))
-
-    def attempt(self, one):
-        self.attempts.append(one)
-
-
-@contextlib.asynccontextmanager
-async def watched(collector, gateway, *scripts, **options):
-    """A gateway in front of servers a, b, …, told to the collector; its record beside it."""
-    record = Record()
-    async with contextlib.AsyncExitStack() as stack:
-        telemetry = OpenTelemetry.otlp(collector.url, service_name="shop", **options)
-        await stack.enter_async_context(telemetry)
-        servers = [await stack.enter_async_context(LoopbackServer(script)) for script in scripts]
-        providers = [
-            await stack.enter_async_context(
-                ls.OpenAIChat(name, base_url=one.url, model=f"m-{name}", api_key_env="SOME_KEY", price=PRICE)
-            )
-            for name, one in zip("abc", servers, strict=False)
-        ]
-        running = await stack.enter_async_context(
-            gateway.open(providers, telemetry=telemetry, on_event=record.event, on_attempt=record.attempt, seed=1)
-        )
-        yield running, record
-        assert running.watch.under_way == 0, "a span was not ended"
-
-
-async def answer(running, request):
-    """The text, or the error's word."""
-    try:
-        return await (await running.send(request)).read()
-    except ls.GatewayError as error:
-        return error.word
-
-
-RETRYING = ls.Gateway(
-    policies=(
-        ls.Fallback(order=("a", "b")),
-        ls.Retry(max_attempts=2, backoff=ls.policies.Backoff(initial=0.01, jitter="none")),
-    )
-)
 
 
 @pytest.fixture(scope="module")
@@ -314,138 +253,3 @@ def test_an_exact_cache_says_what_it_saved():
     about = {told(one.attributes).get("llmsim.cache.match", "") for one in collector.spans if not one.parent_span_id}
     assert about == {"", "exact"}
     assert sum(value for _, value in collector.points("llmsim.saved")) == pytest.approx(2 * (10e-3 + 2e-2))
-
-
-def test_a_trace_goes_on_through_the_application_into_the_call():
-    """From the caller's traceparent; the span of the call is the current one while its provider is asked."""
-    import httpx
-    from opentelemetry import propagate, trace
-
-    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    inside = []
-
-    class Spy:
-        name, model, price = "a", "m", PRICE
-
-        async def send(self, request):
-            carried = {}
-            propagate.inject(carried)
-            inside.append((carried["traceparent"], trace.get_current_span().name))
-            return await self.below.send(request)
-
-        def cancelled_usage(self, request):
-            return ls.Usage()
-
-        async def aclose(self): ...
-
-    with Collector() as collector:
-
-        async def main():
-            spy = Spy()
-            async with (
-                LoopbackServer(completion("a")) as server,
-                ls.OpenAIChat("a", base_url=server.url, model="m", api_key_env=None) as spy.below,
-                OpenTelemetry.otlp(collector.url) as telemetry,
-                ls.Gateway().open([spy], telemetry=telemetry) as running,
-            ):
-                transport = httpx.ASGITransport(ChatApp(running))
-                async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
-                    asked = {"messages": [{"role": "user", "content": "x"}]}
-                    got = await client.post("/v1/chat/completions", json=asked, headers={"traceparent": parent})
-                    assert got.status_code == 200
-
-        asyncio.run(main())
-    (root,) = (one for one in collector.spans if one.kind == 2)
-    (call,) = (one for one in collector.spans if one.kind == 3)
-    assert root.trace_id.hex() == "0af7651916cd43dd8448eb211c80319c"
-    assert root.parent_span_id.hex() == "b7ad6b7169203331"
-    assert inside == [(f"00-{call.trace_id.hex()}-{call.span_id.hex()}-01", "chat m")]
-    assert call.parent_span_id == root.span_id
-    assert collector.resources[0]["service.name"] == "llmsim"
-
-
-def test_under_a_span_of_ones_own_it_is_a_part_of_that():
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    memory = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(memory))
-
-    async def main():
-        async with (
-            LoopbackServer([failure(429), hang()]) as server,
-            ls.OpenAIChat("a", base_url=server.url, model="m", api_key_env=None) as upstream,
-            OpenTelemetry(tracer_provider=provider) as telemetry,
-            ls.Gateway(upstream=(ls.Timeout(ttft=0.1),)).open([upstream], telemetry=telemetry) as running,
-        ):
-            assert isinstance(running, WatchedGateway)
-            with provider.get_tracer("mine").start_as_current_span("handler"):
-                assert await answer(running, ask()) == "rate_limited"
-                assert await answer(running, ask(1)) == "ttft_timeout"
-            assert running.watch.under_way == 0
-
-    asyncio.run(main())
-    spans = {(one.name, one.attributes.get("llmsim.request.id")): one for one in memory.get_finished_spans()}
-    names = [name for name, _ in spans]
-    assert names == ["chat m", "chat", "chat m", "chat", "handler"]
-    handler = spans["handler", None]
-    assert {one.parent.span_id for (name, _), one in spans.items() if name == "chat"} == {handler.context.span_id}
-    assert spans["chat", "r0"].kind.name == "INTERNAL"
-    assert spans["chat m", "r1"].attributes["error.type"] == "ttft_timeout"
-    provider.shutdown()
-
-
-def test_policies_are_the_same_objects_and_unwatched_gateways_unchanged():
-    started = []
-
-    class Same:
-        def start(self, run):
-            started.append(self)
-
-            async def handle(request, call_next):
-                return await call_next(request)
-
-            return handle
-
-    policy = Same()
-    gateway = ls.Gateway(policies=(policy,))
-
-    async def main():
-        async with (
-            LoopbackServer(stream("a")) as server,
-            ls.OpenAIChat("a", base_url=server.url, model="m", api_key_env=None) as upstream,
-            OpenTelemetry() as telemetry,  # nobody has set anything up: nothing is exported
-        ):
-            async with gateway.open([upstream], telemetry=telemetry) as running:
-                assert await answer(running, ask()) == "a"
-            async with gateway.open([upstream]) as running:
-                assert type(running).__name__ == "RunningGateway"
-                assert await answer(running, ask()) == "a"
-
-    asyncio.run(main())
-    scenario = {
-        "version": 1,
-        "replications": 1,
-        "clock": {"duration": "5s"},
-        "traffic": {"base_rate": "2/s"},
-        "providers": {"a": {"ttft": "100ms"}},
-    }
-    ls.run(ls.load(scenario).with_gateway(gateway))
-    assert len(started) == 3
-    assert all(one is policy for one in started)
-
-
-def test_a_stalled_stream_is_told_with_what_came():
-    gateway = ls.Gateway(upstream=(ls.Timeout(inter_token=0.1),))
-    with Collector() as collector:
-
-        async def main():
-            script = stream("a", "b", after=1, then=[Stall()])
-            async with watched(collector, gateway, script) as (running, _):
-                assert await answer(running, ask()) == "stream_stalled"
-
-        asyncio.run(main())
-    (root,) = (told(one.attributes) for one in collector.spans if not one.parent_span_id)
-    assert (root["error.type"], root["gen_ai.usage.output_tokens"]) == ("stream_stalled", 1)
