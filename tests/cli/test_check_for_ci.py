@@ -134,7 +134,7 @@ def test_a_summary_has_the_worst_in_full_as_far_as_it_fits() -> None:
     pages = [_failing(number, markdown=f"### s{number}\n" + "é" * 40_000) for number in range(30)]
     text = summary(pages)
     assert len(text.encode()) <= LARGEST_SUMMARY == 1024**2
-    shown = [int(number) for number in re.findall(r"^### s(\d+)$", text, re.MULTILINE)]
+    shown = [int(number) for number in re.findall(r"^### ❌ FAIL `s(\d+)\.yaml`$", text, re.MULTILINE)]
     assert shown == sorted(range(30), key=lambda number: -((number * 7) % 30))[: len(shown)]
     assert 5 < len(shown) < 30 and text.count("| ❌ FAIL |") == 30
     # A second check of the same step has what the first one left.

@@ -14,7 +14,7 @@ from llmsim.gateway.pipeline import Gateway
 from llmsim.gateway.policies import Hedge, Timeout
 from llmsim.gateway.policies.cache import Cache
 from llmsim.pricing import TokenPrice
-from llmsim.types import Response, WholeAnswer
+from llmsim.types import Response, Usage, WholeAnswer
 
 
 def test_causes_of_attempts():
@@ -59,7 +59,7 @@ def test_an_attempt_ends_when_its_response_does():
         return attempt.start_s, attempt.first_s, attempt.end_s, attempt.usage, attempt.status, attempt.won
 
     # The toy yields its first chunk at once, the second and the end a quarter of a second later each.
-    assert play(script) == (0.0, 0.5, 1.0, (10, 2, 0), 200, True)
+    assert play(script) == (0.0, 0.5, 1.0, Usage(10, 2), 200, True)
 
 
 def test_headers_are_a_mapping_with_any_provider():
@@ -78,7 +78,7 @@ def test_an_attempt_a_time_limit_cancelled_says_so():
         attempt = site.attempts[0]
         return attempt.outcome, attempt.end_s, attempt.usage
 
-    assert play(script) == ("ttft_timeout", 1.0, (10, 0, 0))
+    assert play(script) == ("ttft_timeout", 1.0, Usage(10))
 
 
 def test_a_call_that_breaks_before_its_first_chunk_is_billed_and_one_that_is_refused_is_not():
@@ -89,7 +89,7 @@ def test_a_call_that_breaks_before_its_first_chunk_is_billed_and_one_that_is_ref
                 await site.send(ask(number))
         return [attempt.usage for attempt in site.attempts]
 
-    assert play(script) == [(10, 0, 0), (0, 0, 0)]
+    assert play(script) == [Usage(10), Usage()]
 
 
 def test_attempts_are_priced():

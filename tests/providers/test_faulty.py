@@ -11,6 +11,7 @@ from llmsim.errors import AuthError, BadRequest, Overloaded, RateLimited, Server
 from llmsim.providers.faults import Abort, Delay, Fault, Stall, StreamBreak
 from llmsim.providers.faulty import error_of_status
 from llmsim.providers.sim.spec import SimProvider
+from llmsim.types import Usage
 
 # First token after 0.1 s, then gaps of 0.3 s: each token is a chunk of its own.
 SPEC = SimProvider(ttft=Constant(0.1), inter_token=Constant(0.3), answer_time=Constant(0.0))
@@ -124,7 +125,7 @@ def test_a_stall_is_silence_and_then_everything_that_came_meanwhile(how):
     # Two tokens at 0.1 and 0.4, then nothing for 5 s, by when the rest (until 1.6) is there.
     assert (seen.word, seen.tokens, seen.end_s) == ("ok", 6, pytest.approx(5.4))
     assert seen.response.longest_gap_s == pytest.approx(5.0)
-    assert seen.usage == (10, 6, 0)
+    assert seen.usage == Usage(10, 6)
 
 
 @pytest.mark.parametrize("how", HOWS)
@@ -174,7 +175,7 @@ def test_a_caller_who_leaves_during_a_stall_frees_the_call_and_pays_for_what_was
         return [seen]
 
     seen = play(SPEC, script, [_fault(stall=Stall(after_tokens=2, time=Constant(5.0)))])[0]
-    assert (seen.word, seen.usage) == ("left", (10, 4, 0))
+    assert (seen.word, seen.usage) == ("left", Usage(10, 4))
 
 
 # -- break -------------------------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def test_a_break_comes_after_its_tokens(how, after, end_s):
     seen = _one([_fault(break_=StreamBreak(after_tokens=after))], how=how)
     assert (seen.word, seen.end_s) == ("stream_broken", pytest.approx(end_s))
     assert seen.tokens == seen.error.tokens_delivered == after
-    assert seen.usage == (10, after, 0)
+    assert seen.usage == Usage(10, after)
 
 
 @pytest.mark.parametrize("how", HOWS)
@@ -301,7 +302,7 @@ def test_a_spoiled_response_is_that_of_the_provider():
 def test_a_call_cancelled_in_a_delay_has_not_reached_the_provider():
     async def script(bench):
         seen = await bench.visit(0, leave_at=1.0)
-        assert (bench.sim.server.busy, seen.usage) == (0, (0, 0, 0))
+        assert (bench.sim.server.busy, seen.usage) == (0, Usage())
         await asyncio.sleep(10)
         assert bench.sim.server.busy == 0
         return []

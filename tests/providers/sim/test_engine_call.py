@@ -13,6 +13,7 @@ from llmsim.distributions import Constant
 from llmsim.providers.faults import Fault, Scale, Stall
 from llmsim.providers.sim.serving_spec import Serving
 from llmsim.providers.sim.spec import Queue, SimProvider
+from llmsim.types import Usage
 
 SPEC = SimProvider(answer_time=Constant(0.03))
 # A prompt of 100 tokens takes 1 s by itself, a token 0.1 s for each that decodes.
@@ -48,7 +49,7 @@ def test_every_way_of_reading_sees_the_same_timeline(how):
     seen = play_engine(SPEC, SMALL, _visits(traffic, **how))
     assert [visit.word for visit in seen] == ["ok"] * len(traffic)
     assert [visit.end_s for visit in seen] == pytest.approx([call.times[-1] for call in calls], abs=1e-9)
-    assert [visit.usage for visit in seen] == [(prompt, answer, 0) for _, prompt, answer in traffic]
+    assert [visit.usage for visit in seen] == [Usage(prompt, answer) for _, prompt, answer in traffic]
     waits = [visit.response.queue_s for visit in seen]
     assert waits == pytest.approx([call.slot_s - call.arrived_s for call in calls], abs=1e-9)
     assert min(waits) == 0.0 < max(waits)
@@ -105,7 +106,7 @@ def test_a_silence_that_was_not_to_be_foreseen_is_too_long(how, gap_s, word, end
     assert (seen.word, seen.end_s, seen.tokens) == (word, pytest.approx(end_s), tokens)
     if word != "ok":
         assert seen.error.tokens_delivered == tokens
-        assert seen.usage == (100, tokens, 0)
+        assert seen.usage == Usage(100, tokens)
 
 
 @pytest.mark.parametrize("how", ["read", "iterate"])
@@ -161,7 +162,7 @@ def test_who_leaves_frees_a_slot_and_is_billed_as_the_provider_says(on_cancel, l
         bench.go(2, at=1.2 if leave_at < 2 else 2.2, input_tokens=100, tokens=2)
 
     seen = play_engine(SimProvider(on_cancel=on_cancel), SLOW, script)
-    assert (seen[1].word, seen[1].end_s, seen[1].usage) == ("left", pytest.approx(leave_at), usage)
+    assert (seen[1].word, seen[1].end_s, seen[1].usage) == ("left", pytest.approx(leave_at), Usage(*usage))
     if next_first_s is not None:
         assert seen[2].first_s == pytest.approx(next_first_s)
     if on_cancel == "continue":  # tokens at 2.1, 2.3 … 3.5: then it is the third's turn
@@ -184,7 +185,7 @@ def test_a_reader_who_closes_is_billed_for_what_was_made():
         await anext(response)
         await asyncio.sleep(0.55)
         response.close()
-        assert response.usage == (100, 6, 0)
+        assert response.usage == Usage(100, 6)
         assert response.longest_gap_s == pytest.approx(0.1)
         await asyncio.sleep(0.1)
         assert bench.sim.server.busy == 0
@@ -203,7 +204,7 @@ def test_who_closes_at_the_very_instant_of_the_end_is_billed_once_for_all():
         end_s = bench.loop.time() + 1.0
         bench.loop.call_at(end_s, response.close)
         await bench.visit(3, at=end_s, input_tokens=2, tokens=2)
-        assert response.usage == (2, 9, 0)
+        assert response.usage == Usage(2, 9)
         assert bench.sim.server.busy == 0
 
     play_engine(SPEC, exact, script)
@@ -227,7 +228,7 @@ def test_an_outage_breaks_streams_and_forgets_the_queue(how):
     assert [visit.word for visit in seen] == ["stream_broken", lost, lost, lost, "ok"]
     assert [visit.end_s for visit in seen] == pytest.approx([1.75, 1.75, 1.75, 2.03, 5.5])
     assert seen[0].tokens == seen[0].error.tokens_delivered == 3
-    assert seen[0].usage == (100, 3, 0)
+    assert seen[0].usage == Usage(100, 3)
 
 
 def test_what_ends_at_the_very_moment_of_an_outage_was_in_time():

@@ -10,6 +10,7 @@ from llmsim.distributions import Constant, Exponential
 from llmsim.providers.dialects import Limits
 from llmsim.providers.faults import Fault
 from llmsim.providers.sim.spec import Queue, SimProvider
+from llmsim.types import Usage
 
 SPEC = SimProvider(ttft=Constant(1.0), inter_token=Constant(0.1), concurrency=2, answer_time=Constant(0.03))
 
@@ -37,7 +38,7 @@ def test_running_streams_break_and_waiting_calls_are_refused(how):
     ]
     assert [v.end_s for v in seen] == pytest.approx([1.35, 1.35, 1.35, 2.03, 7.9])
     assert seen[0].error.tokens_delivered == seen[0].tokens == 4
-    assert seen[0].usage == (10, 4, 0)
+    assert seen[0].usage == Usage(10, 4)
 
 
 def test_calls_that_an_outage_refuses_are_not_charged_to_the_account():
@@ -57,8 +58,8 @@ def test_a_slow_reader_gets_what_was_made_and_then_the_error():
 def test_a_whole_answer_that_is_cut_is_an_error_of_the_call():
     async def script(bench):
         seen = await bench.visit(0, tokens=10, stream=False)
-        assert bench.provider.cancelled_usage(bench.request(0)) == (10, 4, 0), "what had been made is billed"
-        assert bench.provider.cancelled_usage(bench.request(0)) == (0, 0, 0), "once"
+        assert bench.provider.cancelled_usage(bench.request(0)) == Usage(10, 4), "what had been made is billed"
+        assert bench.provider.cancelled_usage(bench.request(0)) == Usage(0, 0), "once"
         return [seen]
 
     seen = play(SPEC, script, _outage(1.35, 1.0))[0]

@@ -12,6 +12,7 @@ from llmsim.luck import Luck
 from llmsim.providers.faults import Fault, Scale
 from llmsim.providers.sim.gaps import _POOL, GapPool
 from llmsim.providers.sim.spec import SimProvider
+from llmsim.types import Usage
 
 GAPS = [Constant(0.02), Exponential(0.05), Lognormal(p50=0.02, p99=0.9), Gamma(mean=0.03, cv=2.0)]
 LENGTHS = [1, 2, 3, 8, 9, 10, 17, 250, 5000]
@@ -189,7 +190,7 @@ def test_a_gap_limit_counts_silence_and_is_not_passed_by_the_very_gap(gap_s, wor
     assert seen.tokens == tokens
     if word != "ok":
         assert seen.error.tokens_delivered == tokens
-        assert seen.usage == (10, tokens, 0)
+        assert seen.usage == Usage(10, tokens)
 
 
 @pytest.mark.parametrize("how", ["read", "iterate"])
@@ -223,7 +224,7 @@ def test_an_end_in_time_is_held_to_the_instant(until_s, word, end_s, tokens, how
     assert seen.tokens == tokens
     if word != "ok":
         assert seen.error.tokens_delivered == tokens
-        assert seen.usage == (10, tokens, 0)
+        assert seen.usage == Usage(10, tokens)
 
 
 @pytest.mark.parametrize("how", ["read", "iterate"])
@@ -259,7 +260,7 @@ def test_who_closes_right_after_a_chunk_is_billed_for_all_of_it():
             for _ in range(1 + number % 7):
                 await anext(response)
             response.close()
-            assert response.usage == (10, response.tokens_delivered, 0)
+            assert response.usage == Usage(10, response.tokens_delivered)
         return []
 
     play(_spec(Exponential(0.05)), script)
@@ -271,7 +272,7 @@ def test_a_caller_that_cancels_its_own_read_leaves_the_stream():
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.2):
                 await response.read()
-        assert (response.outcome.kind, response.usage) == ("cancelled", (10, 3, 0))
+        assert (response.outcome.kind, response.usage) == ("cancelled", Usage(10, 3))
         assert bench.sim.server.busy == 0
         return []
 

@@ -45,7 +45,7 @@ def test_the_network_delays_what_the_caller_sees_and_holds_no_slot():
     refused = play(_spec(network=Constant(0.3), errors=ErrorRates(server_error=1.0)), lambda bench: bench.go(0))[0]
     assert refused.end_s == pytest.approx(0.33), "a failure comes over the same network"
     left = play(spec, lambda bench: bench.go(0, leave_at=0.1))[0]
-    assert (left.word, left.usage) == ("left", (0, 0, 0)), "it never reached the server"
+    assert (left.word, left.usage) == ("left", Usage()), "it never reached the server"
 
 
 def test_a_longer_prompt_takes_longer_to_read():
@@ -173,8 +173,8 @@ def test_cached_prompts_are_read_faster_cost_less_and_do_not_count_at_anthropic(
         return seen
 
     assert play(spec, script) == [
-        (1.2, (10_000, 5, 0)),
-        (0.4, (10_000, 5, 8000)),
+        (1.2, Usage(10_000, 5)),
+        (0.4, Usage(10_000, 5, 8000)),
         "rate_limited",  # 12,500 - 10,000 - 2,000 uncached ones, and little has come back
         "rate_limited",
     ]
