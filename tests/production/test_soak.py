@@ -146,6 +146,7 @@ def check(outcomes, left, tasks, files):
     assert open_files() <= files + 1
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind():
     with Collector() as collector:
         gc.collect()  # of other tests
