@@ -232,6 +232,8 @@ def _known_word(tree: Tree, trees: list[Tree], luck: random.Random) -> None:
     if cls is None:
         return
     keys = keys_of(cls)
+    if not keys:
+        return
     key = luck.choice(list(keys))
     _get(tree, place)[key] = _value(key, keys[key], luck)
 

@@ -27,8 +27,6 @@ def rounded(value: Any, unit: str) -> Any:
         return {key: float(f"{v:.4g}") if key in _PLAIN else rounded(v, unit) for key, v in value.items()}
     if isinstance(value, list | tuple):
         return [rounded(item, unit) for item in value]
-    if unit == "s" and value < 1e-3:
-        return f"{value * 1e6:.4g}us"
     return f"{value * 1e3:.4g}ms" if unit == "s" and value < 1 else f"{value:.4g}{unit}"
 
 

@@ -81,7 +81,7 @@ def test_bad_input(shop: Path, ask: Any, words: tuple[str, ...], told: str) -> N
 @pytest.mark.slow
 @pytest.mark.clock
 def test_an_interrupt_writes_what_there_is(shop: Path, spawn: Any) -> None:
-    process = spawn("search", shop, "--budget", "5000", "--replications", "6", "--kinds", "abort")
+    process = spawn("search", shop, "--budget", "100000", "--replications", "6", "--kinds", "abort")
     time.sleep(12)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)

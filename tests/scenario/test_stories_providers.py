@@ -6,7 +6,7 @@ from functools import cache
 
 import polars as pl
 import pytest
-from scenario.stories import changed, failed, measured, run, scenario
+from scenario.stories import changed, failed, measured, run, scenario, verdicts
 
 import llmsim as ls
 from llmsim.gateway.policies import Cooldown
@@ -88,7 +88,7 @@ def test_who_keeps_asking_keeps_the_limit_empty() -> None:
     assert (calls["outcome"] == "rate_limited").mean() > 0.8
     # The same gateway as shipped, but for listening.
     deaf = run("rate-limit-storm", gateway=changed("rate-limit-storm", retry=DEAF))
-    assert failed(deaf) == {"retry_amplification"}
+    assert failed(deaf) == {"retry_amplification", "retry_after_ignored"}
     assert worst_window(deaf) > 1.2 * worst_window(under("rate-limit-storm"))
 
 
@@ -245,7 +245,13 @@ def test_a_rush_into_a_model_that_refuses_nothing() -> None:
     name = "self-hosted-rush"
     assert under(name).verdict == "PASS"
     without = run(name, gateway=changed(name, concurrency_limit=None))
-    assert failed(without) == {"ttft", "e2e", "error_rate", "max_upstream_in_flight"}
+    told = verdicts(without)
+    # Of those who come in the rush nobody is served in time; whether that is one in twenty of all is near the bound.
+    assert {line for line, word in told.items() if word == "FAIL"} >= {
+        "e2e p(95) < 15s",
+        "error_rate value < 0.5%",
+        "max_upstream_in_flight value < 130",
+    }
     (most,) = (line.measured for line in without.slo if line.objective.metric == "max_upstream_in_flight")
     assert most == pytest.approx(320, rel=0.1)
     answered = measured(without).filter(outcome="ok")
