@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
@@ -230,12 +232,14 @@ class _Session:
         """Replications in worker processes; results arrive in order, so stopping does not depend on speed."""
         from joblib import Parallel, delayed
 
-        self._progress.number = -1
+        self._progress.number, here = -1, Path.cwd()
         try:
             for batch in self._batches():
                 # As many as ever, even for the last one: with n_jobs=1 joblib would run it in this process.
                 parallel = Parallel(n_jobs=workers, return_as="generator")
-                for replication in parallel(delayed(_replicate_in_worker)(self.scenario, number) for number in batch):
+                for replication in parallel(
+                    delayed(_replicate_in_worker)(here, self.scenario, number) for number in batch
+                ):
                     self._add(replication)
                     self._tick()
         except KeyboardInterrupt:
@@ -246,7 +250,8 @@ class _Session:
             raise SimulationInterrupted("interrupted") from None
 
 
-def _replicate_in_worker(scenario: Scenario, number: int) -> Replication:
+def _replicate_in_worker(folder: Path, scenario: Scenario, number: int) -> Replication:
+    os.chdir(folder)  # files are named from there, and a worker that was used before may have begun elsewhere
     # Ctrl-C reaches the whole process group; only the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return replicate(scenario, number)

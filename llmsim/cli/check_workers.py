@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -54,9 +55,10 @@ def _pool(tasks: Sequence[Task], workers: int) -> Iterator[Numbered]:
 
     # With one worker joblib would run it all in this process.
     pool = Parallel(n_jobs=max(2, workers), return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+    here = Path.cwd()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        results: Generator[Numbered] = pool(delayed(_numbered)(*task) for task in tasks)
+        results: Generator[Numbered] = pool(delayed(_numbered)(here, *task) for task in tasks)
     finally:
         signal.signal(signal.SIGINT, before)
     try:
@@ -69,5 +71,6 @@ def _pool(tasks: Sequence[Task], workers: int) -> Iterator[Numbered]:
         raise
 
 
-def _numbered(number: int, file: Path, asked: Asked, name: str) -> Numbered:
+def _numbered(folder: Path, number: int, file: Path, asked: Asked, name: str) -> Numbered:
+    os.chdir(folder)  # of whoever asks: a worker that was used before may have begun elsewhere
     return number, check_one(file, asked, name, alone=False)

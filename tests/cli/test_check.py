@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -68,6 +69,18 @@ def test_the_number_of_processes_does_not_show(three: Path, ask: Any) -> None:
     one, two = (ask("check", "chaos", "--jobs", jobs, "--json", "-", "--quiet") for jobs in (1, 2))
     assert (one.exit_code, two.exit_code) == (1, 1)
     assert _without_wall_times(one.stdout) == _without_wall_times(two.stdout)
+
+
+@pytest.mark.slow
+def test_workers_look_where_the_one_who_asks_stands(
+    three: Path, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stay for the next check, which may be asked from another folder."""
+    for folder in ("one", "two"):
+        shutil.copytree(three, tmp_path / folder / "chaos")
+        monkeypatch.chdir(tmp_path / folder)
+        assert ask("check", "chaos", "--jobs", 2, "--quiet").exit_code == 1
+        shutil.rmtree(tmp_path / folder / "chaos")
 
 
 def test_junit(three: Path, ask: Any, tmp_path: Path) -> None:
