@@ -86,6 +86,11 @@ def _shorter(text: str, ratio: float) -> str:
     return format_duration(round(_seconds(text) * ratio, 2)) if _seconds(text) else "0s"
 
 
+def _own_kinds() -> dict[str, Any]:
+    """The library's policies: those that other tests of the process have registered do what they like."""
+    return {kind: cls for kind, cls in policy_kinds().items() if cls.__module__.startswith("llmsim.")}
+
+
 def mutated(trees: list[Tree], seed: int, number: int) -> bytes:
     """The file of this number: a tree with one to three things wrong in it, and every third one text that was spoilt."""
     luck = random.Random(f"{seed}/{number}")
@@ -246,8 +251,8 @@ def _policy(tree: Tree, trees: list[Tree], luck: random.Random) -> None:
     scope = gateway.setdefault(luck.choice(("policies", "policies", "upstream")), [])
     if not isinstance(scope, list):
         return
-    kind = luck.choice(sorted(policy_kinds()))
-    scope.insert(luck.randint(0, len(scope)), {kind: _object(policy_kinds()[kind], luck)})
+    kind = luck.choice(sorted(_own_kinds()))
+    scope.insert(luck.randint(0, len(scope)), {kind: _object(_own_kinds()[kind], luck)})
 
 
 def _slo(tree: Tree, trees: list[Tree], luck: random.Random) -> None:
@@ -311,7 +316,7 @@ def _slo(tree: Tree, trees: list[Tree], luck: random.Random) -> None:
 def _class_at(tree: Tree, place: Place) -> Any:
     """The dataclass of a mapping of a scenario file."""
     if place[:1] == ("gateway",) and len(place) >= 4 and place[1] in ("policies", "upstream"):
-        cls = policy_kinds().get(str(place[3]))
+        cls = _own_kinds().get(str(place[3]))
         return dataclass_of(at_path(cls, place[4:])) if cls is not None else None
     found = at_path(Scenario, place)
     return dataclass_of(found) if found is not None else None
