@@ -23,7 +23,7 @@ SCENARIOS = Path(__file__).parents[2] / "scenarios"
 WALL = {
     "json": r'"wall_s": [\d.e-]+',
     "xml": r' time="[\d.]+"',
-    "md": r"simulated in [\d.:]+s?",
+    "md": r"simulated in [\d.:hms]+",
 }
 
 
