@@ -22,7 +22,7 @@ SCENARIO = """
 version: 1
 seed: 11
 replications: 1
-clock: {{warm_up: 500ms, duration: 1500ms, drain: 3s}}
+clock: {{warm_up: 500ms, duration: 2500ms, drain: 3s}}
 traffic:
   base_rate: 40/s
   mix: [{{input_tokens: 20, output_tokens: 5{whole}}}]
@@ -134,8 +134,10 @@ def agreement(sim: ls.Result, live: ls.Result) -> float:
     both = ours.join(theirs, on=["session", "step", "user_retry"], suffix="_live")
     assert both.height == ours.height == theirs.height
     clear = clear_of_edges(sim)
-    assert len(clear) > 0.2 * both.height
+    assert len(clear) > 0.4 * both.height
     both = both.filter(pl.col("session").is_in(clear.implode()))
+    met = both["calls"].list.join(" ") != "one:ok"
+    assert met.sum() >= 3, "of those that are compared hardly anybody met a fault"
     same = (pl.col(name) == pl.col(f"{name}_live") for name in ("outcome", "served_by", "calls"))
     return float(both.select(pl.all_horizontal(*same).mean()).item())
 
