@@ -11,16 +11,18 @@ machine that does other things besides, all figures are those of that machine at
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from live.served import served
 
 import llmsim
 from llmsim.calibrate.probe import probe
@@ -31,7 +33,6 @@ from llmsim.live_run import run_live
 from llmsim.providers.live.spec import LiveProvider
 from llmsim.report.reality.distances import ks_band, ks_distance, per_request
 
-SERVER = Path(__file__).with_name("llama_server.py")
 SLOTS = 2  #: of that server
 TEMPLATE_TOKENS = 31
 BUDGET_USD = 1.0  #: of a server that costs nothing; the prices below are made up, to have costs to compare
@@ -51,29 +52,6 @@ LONG = Form(
     Design((50, 150, 400), (16, 32, 64), (1, 2), repeats=2), 40, (0.2, 0.65, 1.05), ((50, 150, 400), (16, 32, 64))
 )
 SHORT = Form(Design((50, 120), (8, 24), (1, 2), repeats=4, warm_up=1), 12, (0.65,), ((50, 120), (8, 24)))
-
-
-@contextmanager
-def served() -> Iterator[str]:
-    """The URL of a server that is ended with the block."""
-    with subprocess.Popen(
-        [sys.executable, str(SERVER)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        assert server.stdin is not None and server.stdout is not None
-        try:
-            line = server.stdout.readline().strip()
-            assert line.startswith("http://127.0.0.1"), f"the server did not start: {line!r}"
-            yield line
-        finally:
-            server.stdin.close()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
 
 
 def live_file(url: str) -> dict[str, Any]:

@@ -5,29 +5,15 @@ About four minutes on a quiet machine. What is judged is judged against what the
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from live import calibration as long_form
+from live.served import MARKS, served
 
-HERE = Path(__file__).parent
-
-
-def _module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-llama, long_form = _module("llama_server"), _module("calibration")
 pytestmark = [
-    pytest.mark.live,
+    *MARKS,
     pytest.mark.slow,  # and judged by a clock: for a machine that has nothing else to do, so not for CI
-    pytest.mark.clock,
-    pytest.mark.skipif(bool(llama.missing()), reason=llama.missing()),
 ]
 
 #: Asked for is 1.5 times what the machine repeats. On a machine that repeats to 2 % that would be 3 %, less than
@@ -36,7 +22,7 @@ FACTOR, KNOWABLE = 1.5, 0.15
 
 
 def test_a_calibrated_simulation_predicts_a_real_model(tmp_path: Path) -> None:
-    with long_form.served() as url:
+    with served() as url:
         fitted = long_form.fitted_to(url, long_form.SHORT)
         assert fitted.chosen == "serving"
         (found,) = long_form.rehearsed(url, long_form.SHORT, fitted, tmp_path)

@@ -7,57 +7,25 @@ real ones.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from live.served import MARKS, llama, served
 
 from llmsim.gateway.caching import Question, StoreError
 from llmsim.providers.live import OpenAIEmbeddings
 from llmsim.types import Message, Request
 
-SERVER = Path(__file__).with_name("llama_server.py")
-
-
-def _server_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("llama_server", SERVER)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-llama = _server_module()
-pytestmark = [pytest.mark.live, pytest.mark.clock, pytest.mark.skipif(bool(llama.missing()), reason=llama.missing())]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The base URL of a running server, ended with the module."""
-    with subprocess.Popen(
-        [sys.executable, str(SERVER), "--embeddings"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        assert server.stdin is not None and server.stdout is not None
-        try:
-            line = server.stdout.readline().strip()
-            assert line.startswith("http://127.0.0.1"), f"the server did not start: {line!r}"
-            yield line
-        finally:
-            server.stdin.close()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
+    with served("--embeddings") as line:
+        yield line
 
 
 def ask(url: str, use: Any, dimensions: int = llama.DIMENSIONS) -> Any:

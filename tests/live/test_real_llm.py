@@ -6,34 +6,18 @@ Run with ``pytest -m live``. The server is started here and takes one core.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from live.served import MARKS, llama, served
 
 from llmsim import errors as e
 from llmsim.types import Message, Request
 
-SERVER = Path(__file__).with_name("llama_server.py")
-
-
-def _server_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("llama_server", SERVER)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-llama = _server_module()
-pytestmark = [pytest.mark.live, pytest.mark.clock, pytest.mark.skipif(bool(llama.missing()), reason=llama.missing())]
+pytestmark = MARKS
 
 ASK = Request("r1", messages=(Message("user", "Count from one to twenty."),), max_tokens=24, temperature=0.0)
 
@@ -41,21 +25,8 @@ ASK = Request("r1", messages=(Message("user", "Count from one to twenty."),), ma
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The base URL of a running server, ended with the module."""
-    command = [sys.executable, str(SERVER)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
-        assert server.stdin is not None and server.stdout is not None
-        try:
-            line = server.stdout.readline().strip()
-            assert line.startswith("http://127.0.0.1"), f"the server did not start: {line!r}"
-            yield line
-        finally:
-            server.stdin.close()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
+    with served() as line:
+        yield line
 
 
 Ask = Callable[..., Any]

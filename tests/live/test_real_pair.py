@@ -5,33 +5,18 @@ Run with ``pytest -m live``: two runs of some 20 s. The server is started here a
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from live.served import MARKS, llama, served
 
 import llmsim as ls
 from llmsim.live_run import run_live
 
-SERVER = Path(__file__).with_name("llama_server.py")
-
-
-def _server_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("llama_server", SERVER)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-llama = _server_module()
-pytestmark = [pytest.mark.live, pytest.mark.clock, pytest.mark.skipif(bool(llama.missing()), reason=llama.missing())]
+pytestmark = MARKS
 
 #: One thread prefills some 67 tokens and decodes some 35 a second (research): a guess, for the check to judge.
 SCENARIO = """
@@ -55,21 +40,8 @@ providers:
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The base URL of a running server, ended with the module."""
-    with subprocess.Popen(
-        [sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:  # fmt: skip
-        assert server.stdin is not None and server.stdout is not None
-        try:
-            line = server.stdout.readline().strip()
-            assert line.startswith("http://127.0.0.1"), f"the server did not start: {line!r}"
-            yield line
-        finally:
-            server.stdin.close()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
+    with served() as line:
+        yield line
 
 
 @pytest.fixture(scope="module")

@@ -6,34 +6,18 @@ Run with ``pytest -m live``. The server is started here and takes one core.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from live.served import MARKS, llama, served
 from vendor_answers import VENDORS
 
 from llmsim import errors as e
 from llmsim.providers.live.upstream import LiveUpstream
 from llmsim.types import Message, Request, Response
 
-SERVER = Path(__file__).with_name("llama_server.py")
-
-
-def _server_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("llama_server", SERVER)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-llama = _server_module()
-pytestmark = [pytest.mark.live, pytest.mark.clock, pytest.mark.skipif(bool(llama.missing()), reason=llama.missing())]
+pytestmark = MARKS
 
 ASK = Request("r1", messages=(Message("user", "Count from one to twenty."),), max_tokens=24, temperature=0.0)
 APIS = ("openai-chat", "openai-responses", "anthropic")
@@ -42,19 +26,8 @@ APIS = ("openai-chat", "openai-responses", "anthropic")
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The base URL of a running server, ended with the module."""
-    command = [sys.executable, str(SERVER)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
-        assert server.stdin is not None and server.stdout is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.stdin.close()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
+    with served() as line:
+        yield line
 
 
 def call(api: str, url: str, use: Callable[[LiveUpstream], Awaitable[Any]], **words: Any) -> Any:

@@ -5,17 +5,10 @@ The first provider is llama.cpp's chat completions; its fallback another process
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import pytest
+from live.served import MARKS, llama, served
 
 import llmsim as ls
 from llmsim.gateway.contract import PolicySpec
@@ -23,19 +16,7 @@ from llmsim.live_run import run_live
 from llmsim.report.reality.check import RealityCheck
 from llmsim.scenario.load import parse_scenario
 
-SERVER = Path(__file__).with_name("llama_server.py")
-
-
-def _server_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("llama_server", SERVER)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-llama = _server_module()
-pytestmark = [pytest.mark.live, pytest.mark.clock, pytest.mark.skipif(bool(llama.missing()), reason=llama.missing())]
+pytestmark = MARKS
 
 # Rates are what one thread of a busy machine can do (half a second a call). Before the outage nobody comes for a while:
 # who is under way when it begins depends on the machine, not on the gateway.
@@ -69,29 +50,6 @@ faults:
   - {name: throttled, provider: primary, at: 8s, duration: 8s, abort: {status: 429, percentage: 50%, retry_after: 10ms}}
   - {name: gone, provider: primary, at: 28s, duration: 20s, outage: true}
 """
-
-
-@contextlib.contextmanager
-def served() -> Iterator[str]:
-    """The base URL of a running server."""
-    with subprocess.Popen(
-        [sys.executable, str(SERVER)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        assert server.stdin is not None and server.stdout is not None
-        try:
-            line = server.stdout.readline().strip()
-            assert line.startswith("http://127.0.0.1"), f"the server did not start: {line!r}"
-            yield line
-        finally:
-            server.stdin.close()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
 
 
 @ls.policy
