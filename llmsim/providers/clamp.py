@@ -11,6 +11,7 @@ from llmsim.gateway.contract import Provider
 from llmsim.providers.dialects import DIALECTS, Account, Refused, Ticket
 from llmsim.providers.faults import Fault
 from llmsim.providers.outage import At
+from llmsim.providers.wrapped import Wrapped
 from llmsim.traffic.workload import World
 from llmsim.types import NO_USAGE, Outcome, Request, Response, Usage
 
@@ -78,7 +79,7 @@ class Clamp:
         self.account.rescale(multiplier, self._now())
 
 
-class Clamped:
+class Clamped(Wrapped):
     """`inner` behind the limits of an account, which answers 429 as the simulated provider would.
 
     Parameters
@@ -104,22 +105,11 @@ class Clamped:
         wait: Callable[[Request], Awaitable[None]],
         now: Callable[[], float],
     ) -> None:
-        self.name = inner.name
-        self.model: str = getattr(inner, "model", "")
-        self.context_window: int | None = getattr(inner, "context_window", None)
-        self._inner = inner
+        super().__init__(inner)
         self._clamp = clamp
         self._world = world
         self._wait = wait
         self._now = now
-
-    def cancelled_usage(self, request: Request) -> Usage:
-        """As `inner`."""
-        return self._inner.cancelled_usage(request)
-
-    async def aclose(self) -> None:
-        """Close `inner`."""
-        await self._inner.aclose()
 
     async def send(self, request: Request) -> Response:
         """As `inner`, if the account lets it in.

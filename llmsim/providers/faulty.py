@@ -12,7 +12,8 @@ from llmsim.errors import GatewayError, StreamBroken, StreamStalled
 from llmsim.gateway.contract import Provider
 from llmsim.luck import Luck
 from llmsim.providers.faults import Abort, Fault
-from llmsim.types import Chunk, Limits, Request, Response, Usage, WholeAnswer
+from llmsim.providers.wrapped import Wrapped
+from llmsim.types import Chunk, Limits, Request, Response, Usage
 
 __all__ = ["FaultyProvider", "error_of_status"]
 
@@ -30,7 +31,7 @@ def error_of_status(status: int, upstream: str, retry_after_s: float | None = No
     return error_kind(status)(text, upstream=upstream, status=status, headers=headers, retry_after_s=retry_after_s)
 
 
-class FaultyProvider:
+class FaultyProvider(Wrapped):
     """`inner` with the boundary faults of its windows in front.
 
     Parameters
@@ -46,17 +47,13 @@ class FaultyProvider:
     def __init__(
         self, inner: Provider, faults: Sequence[Fault], *, luck: Luck, now: Callable[[], float], zero_s: float = 0.0
     ) -> None:
-        self.name = inner.name
-        self.model: str = getattr(inner, "model", "")
-        self.context_window: int | None = getattr(inner, "context_window", None)
-        self._inner = inner
+        super().__init__(inner)
         self._faults = [f for f in faults if f.abort or f.delay or f.stall or f.break_ or f.sequence]
         self._luck = luck
         self._now = now
         self._zero_s = zero_s
         self._scripts: dict[tuple[str, str], int] = {}
         self._calls: dict[str, int] = {}
-        self._cancelled: dict[str, Usage] = {}
         self._active: list[Fault] = []
         self._next_change_s = float("-inf")
 
@@ -66,13 +63,6 @@ class FaultyProvider:
         self._active = [fault for fault in self._faults if fault.at <= time_s < fault.end_s]
         if not self._active:
             self._calls.clear()
-
-    def cancelled_usage(self, request: Request) -> Usage:
-        usage = self._cancelled.pop(request.id, None)
-        return self._inner.cancelled_usage(request) if usage is None else usage
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
 
     def send(self, request: Request) -> Coroutine[Any, Any, Response]:
         """As `inner`, unless a fault is active and hits this call."""
@@ -133,25 +123,16 @@ class FaultyProvider:
         # A call that is not streamed is streamed underneath, so that there is a middle to break.
         inner = await self._inner.send(request._replace(stream=True))
         stream = _SpoiledStream(inner, stalls, break_at, self._now)
-        response = Response(stream, upstream=inner.upstream, model=inner.model, headers=inner.headers, parents=(inner,))
-        response.queue_s = inner.queue_s
-        if request.stream:
-            return response
-        try:
-            text = await response.read()
-        except BaseException as error:
-            self._cancelled[request.id] = response.usage
-            if isinstance(error, StreamBroken):  # who asked for it in one piece was given nothing
-                raise StreamBroken(str(error), upstream=inner.upstream, status=inner.status) from None
-            raise
-        return Response(
-            WholeAnswer(text, response.tokens_delivered, response.usage, response.finish_reason),
+        response = Response(
+            stream,
             upstream=inner.upstream,
             model=inner.model,
+            status=inner.status,
             headers=inner.headers,
-            parents=(response,),
+            parents=(inner,),
             queue_s=inner.queue_s,
         )
+        return response if request.stream else await self.in_one_piece(request, response)
 
 
 class _SpoiledStream:

@@ -14,7 +14,8 @@ from typing import Protocol
 from llmsim.errors import ConnectionFailed, GatewayError, StreamBroken
 from llmsim.gateway.contract import Provider
 from llmsim.providers.faults import Fault
-from llmsim.types import Chunk, Limits, Request, Response, Usage, WholeAnswer
+from llmsim.providers.wrapped import Wrapped
+from llmsim.types import Chunk, Limits, Request, Response, Usage
 
 __all__ = ["Unreachable"]
 
@@ -25,7 +26,7 @@ class At(Protocol):
     def __call__(self, when: float, callback: Callable[..., object], /, *args: object) -> object: ...
 
 
-class Unreachable:
+class Unreachable(Wrapped):
     """`inner`, which cannot be reached during outages.
 
     A call that comes during an outage is refused after the time that an answer without tokens takes. One under way when
@@ -56,15 +57,11 @@ class Unreachable:
         at: At,
         zero_s: float = 0.0,
     ) -> None:
-        self.name = inner.name
-        self.model: str = getattr(inner, "model", "")
-        self.context_window: int | None = getattr(inner, "context_window", None)
-        self._inner = inner
+        super().__init__(inner)
         self._windows = [(zero_s + fault.at, zero_s + fault.end_s) for fault in faults if fault.outage]
         self._wait = wait
         self._now = now
         self._under_way: dict[object, Callable[[], None]] = {}  # in the order they came
-        self._cancelled: dict[str, Usage] = {}
         for begin_s, _ in self._windows:
             at(begin_s, self._cut_all)
 
@@ -73,15 +70,6 @@ class Unreachable:
         """Whether there is an outage now."""
         now = self._now()
         return any(begin_s <= now < end_s for begin_s, end_s in self._windows)
-
-    def cancelled_usage(self, request: Request) -> Usage:
-        """What was cut off is billed as far as anybody told; else as `inner`."""
-        usage = self._cancelled.pop(request.id, None)
-        return self._inner.cancelled_usage(request) if usage is None else usage
-
-    async def aclose(self) -> None:
-        """Close `inner`."""
-        await self._inner.aclose()
 
     async def send(self, request: Request) -> Response:
         """As `inner`, unless there is an outage.
@@ -107,9 +95,7 @@ class Unreachable:
         )
         self._under_way[stream] = stream.cut
         response.on_end(lambda outcome, usage: self._under_way.pop(stream, None))
-        if request.stream:
-            return response
-        return await self._whole(request, response)
+        return response if request.stream else await self.in_one_piece(request, response)
 
     async def _first(self, request: Request) -> Response:
         """Wait for the first token, or for the outage."""
@@ -124,23 +110,6 @@ class Unreachable:
         finally:
             self._under_way.pop(key, None)
         raise ConnectionFailed("connection lost", upstream=self.name)
-
-    async def _whole(self, request: Request, response: Response) -> Response:
-        try:
-            text = await response.read()
-        except BaseException as error:
-            self._cancelled[request.id] = response.usage
-            if isinstance(error, StreamBroken):  # who asked for it in one piece was given nothing
-                raise StreamBroken(str(error), upstream=self.name, status=200) from None
-            raise
-        return Response(
-            WholeAnswer(text, response.tokens_delivered, response.usage, response.finish_reason),
-            upstream=response.upstream,
-            model=response.model,
-            headers=response.headers,
-            parents=(response,),
-            queue_s=response.queue_s,
-        )
 
     def _cut_all(self) -> None:
         cuts, self._under_way = list(self._under_way.values()), {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmsim.gateway.contract import Provider
+from llmsim.providers.wrapped import Wrapped
 from llmsim.traffic.speech import TEMPLATE_TOKENS, spoken
 from llmsim.traffic.truth import World
 from llmsim.types import Chunk, Limits, Request, Response, Usage
@@ -12,7 +13,7 @@ from llmsim.types import Chunk, Limits, Request, Response, Usage
 __all__ = ["Rehearsed"]
 
 
-class Rehearsed:
+class Rehearsed(Wrapped):
     """A live provider for the requests of a scenario.
 
     Policies see what they see in the lab. What is added stands behind them: the text of the prompt
@@ -34,10 +35,7 @@ class Rehearsed:
     def __init__(
         self, inner: Provider, world: World, *, verbatim: bool = False, template_tokens: int = TEMPLATE_TOKENS
     ) -> None:
-        self.name = inner.name
-        self.model: str = getattr(inner, "model", "")
-        self.context_window: int | None = getattr(inner, "context_window", None)
-        self._inner = inner
+        super().__init__(inner)
         self._world = world
         self._verbatim = verbatim
         self._template_tokens = template_tokens
@@ -60,14 +58,6 @@ class Rehearsed:
             parents=(answer,),
             queue_s=answer.queue_s,
         )
-
-    def cancelled_usage(self, request: Request) -> Usage:
-        """As `inner`."""
-        return self._inner.cancelled_usage(request)
-
-    async def aclose(self) -> None:
-        """Close `inner`."""
-        await self._inner.aclose()
 
 
 class _Ended:

@@ -12,6 +12,7 @@ from llmsim.gateway.contract import Provider
 from llmsim.pricing import TokenPrice
 from llmsim.providers.live.events import USAGE_HEADER
 from llmsim.providers.live.most import most_tokens
+from llmsim.providers.wrapped import Wrapped
 from llmsim.types import Outcome, Request, Response, Usage
 
 __all__ = ["Budget", "Budgeted"]
@@ -143,7 +144,7 @@ class Budget:
         return found
 
 
-class Budgeted:
+class Budgeted(Wrapped):
     """A provider whose calls are paid from a budget. Right in front of the live one, behind all injected faults.
 
     A call that is cancelled, breaks, or ends without usage from the server is taken to have cost all that was put
@@ -169,10 +170,7 @@ class Budgeted:
         extra_body: Mapping[str, Any] | None = None,
         template_tokens: int = 0,
     ) -> None:
-        self.name = inner.name
-        self.model: str = getattr(inner, "model", "")
-        self.context_window: int | None = getattr(inner, "context_window", None)
-        self._inner = inner
+        super().__init__(inner)
         self._budget = budget
         self._price = price
         self._extra_body = extra_body or {}
@@ -213,14 +211,6 @@ class Budgeted:
         cached = usage._replace(cached_input_tokens=prompt)
         written = usage._replace(cache_write_tokens=prompt)  # Anthropic takes a quarter more for that
         return max(map(self._price.cost, (usage, cached, written)))  # nothing says that a cache makes it cheaper
-
-    def cancelled_usage(self, request: Request) -> Usage:
-        """As `inner`."""
-        return self._inner.cancelled_usage(request)
-
-    async def aclose(self) -> None:
-        """Close `inner`."""
-        await self._inner.aclose()
 
 
 def _unbilled(error: BaseException) -> bool:
