@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json as json_text
 import os
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED, block, code_of
+from llmsim.cli.line import Line
 from llmsim.cli.options import NoProgress, Traceback
-from llmsim.cli.terminal import put, redraws, steady_streams
+from llmsim.cli.terminal import put, steady_streams
 
 if TYPE_CHECKING:
     from llmsim.calibrate.prompt_fit import PromptFit
 
 __all__ = ["fit"]
-
-_LOG_EVERY_S = 10.0
-_DRAW_EVERY_S = 0.2
 
 
 def fit(
@@ -66,7 +62,7 @@ def fit(
       llmsim cache fit log.jsonl --label category --out support.json
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
-    line = _Line(wanted=not no_progress)
+    line = Line(wanted=not no_progress)
     try:
         from llmsim.calibrate.prompt_fit import fit_prompts
         from llmsim.calibrate.prompt_fit_text import fit_text
@@ -86,7 +82,7 @@ def fit(
             requests=requests,
             capacity=capacity,
             seed=seed,
-            progress=line,
+            progress=line.counted,
         )
         line.clear()
         put(fit_text(found))
@@ -117,31 +113,3 @@ def _write(found: PromptFit, out: Path) -> int:
         return BAD_INPUT
     put(f"wrote {out}; in a scenario: traffic: {{topics: {{similarity: {out}}}}}")
     return 0
-
-
-class _Line:
-    """How far it is: redrawn on a terminal, a line now and then in a log."""
-
-    def __init__(self, *, wanted: bool) -> None:
-        self._wanted = wanted
-        self._drawn = wanted and redraws(sys.stderr)
-        self._last_s = time.monotonic()
-        self._shown = False
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        now_s = time.monotonic()
-        if not self._wanted or now_s - self._last_s < (_DRAW_EVERY_S if self._drawn else _LOG_EVERY_S):
-            return
-        self._last_s = now_s
-        text = f"{what}: {done:,} of {total:,}"
-        if self._drawn:
-            self._shown = True
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-        else:
-            put(text, "stderr")
-
-    def clear(self) -> None:
-        """Take it away."""
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._shown = False

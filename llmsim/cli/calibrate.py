@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmsim.cli.calibrate_outputs import CallsFile, Shown, check_places, finish, seconds_text
+from llmsim.cli.calibrate_outputs import CallsFile, check_places, finish, seconds_text
 from llmsim.cli.failures import INTERRUPTED, block, code_of
+from llmsim.cli.line import Line
 from llmsim.cli.options import NoProgress, Traceback
 from llmsim.cli.terminal import put, steady_streams
 from llmsim.errors import LlmsimError, SimulationInterrupted
+
+if TYPE_CHECKING:
+    from llmsim.calibrate.probe import ProbeProgress
 
 __all__ = ["calibrate"]
 
@@ -96,7 +101,7 @@ def log(
         --map input_tokens=prompt --map output_tokens=completion
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
-    line = Shown(wanted=not no_progress)
+    line = Line(wanted=not no_progress)
     code = 0
     try:
         from llmsim.calibrate.logs import read_log
@@ -104,7 +109,7 @@ def log(
 
         check_places(out, plot)
         found = read_log(file, mapping=_mapping(maps or []), provider=provider, model=model)
-        fitted = fit_upstream(found.calls, seed=seed, slots=slots, progress=line)
+        fitted = fit_upstream(found.calls, seed=seed, slots=slots, progress=line.counted)
         line.clear()
         when = found.when or datetime.fromtimestamp(file.stat().st_mtime, UTC).date().isoformat()
         finish(fitted, out=out, plot=plot, date=when, of=f"llmsim calibrate log: {file.name} ({found.kind})",
@@ -182,7 +187,7 @@ def probe(
       llmsim calibrate probe live.yaml --budget 0.01 --input 50,150,400 --output 16,32,64 --slots 4 --plot fit.png
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
-    line = Shown(wanted=not no_progress)
+    line = Line(wanted=not no_progress)
     kept = CallsFile(calls or out.with_suffix(".calls.csv"))
     code = 0
     try:
@@ -207,9 +212,9 @@ def probe(
         _ask(f"{name} ({spec.base_url}): {design.calls} calls, about ${design.cost_usd(price_of(name, spec)):.4f}; "
              f"never more than ${budget:g}", yes=yes)  # fmt: skip
         made, notes = make_calls(
-            name, spec, design, budget_usd=budget, call_timeout_s=call_timeout, on_call=kept.add, progress=line.probe
+            name, spec, design, budget_usd=budget, call_timeout_s=call_timeout, on_call=kept.add, progress=_on(line)
         )
-        fitted = fit_upstream(made, seed=seed, slots=slots, progress=line)
+        fitted = fit_upstream(made, seed=seed, slots=slots, progress=line.counted)
         line.clear()
         finish(fitted, out=out, plot=plot, date=datetime.now(UTC).date().isoformat(),
                of=f"llmsim calibrate probe: {name} at {spec.base_url}, {seconds_text(made)}", notes=notes)  # fmt: skip
@@ -250,3 +255,8 @@ def _ask(what: str, *, yes: bool) -> None:
         raise LlmsimError("nobody is there to be asked whether to go on; add --yes")
     if not typer.confirm("Go on?", err=True):
         raise LlmsimError("not begun: you said no")
+
+
+def _on(line: Line) -> Callable[[ProbeProgress], None]:
+    """Where a probe is, on this line."""
+    return lambda at: line(f"{at.calls:,} of {at.total:,} calls, ${at.spent_usd:.4f} of ${at.budget_usd:g} spent")

@@ -3,58 +3,19 @@
 from __future__ import annotations
 
 import csv
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from llmsim.cli.progress import LOG_EVERY_S
 from llmsim.cli.terminal import put
 from llmsim.errors import LlmsimError
 
 if TYPE_CHECKING:
     from llmsim.calibrate.calls import Calls
-    from llmsim.calibrate.probe import Probed, ProbeProgress
+    from llmsim.calibrate.probe import Probed
     from llmsim.calibrate.upstream import Fitted
 
-__all__ = ["CallsFile", "Shown", "check_places", "finish", "seconds_text"]
-
-_DRAW_EVERY_S = 0.2
-
-
-class Shown:
-    """How far it is: redrawn on a terminal, a line now and then in a log."""
-
-    def __init__(self, *, wanted: bool) -> None:
-        self._wanted = wanted
-        self._drawn = wanted and sys.stderr.isatty()
-        self._last_s = time.monotonic()
-        self._shown = False
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        self._say(f"{what}: {done:,} of {total:,}")
-
-    def probe(self, at: ProbeProgress) -> None:
-        """Where a probe is."""
-        self._say(f"{at.calls:,} of {at.total:,} calls, ${at.spent_usd:.4f} of ${at.budget_usd:g} spent")
-
-    def _say(self, text: str) -> None:
-        now_s = time.monotonic()
-        if not self._wanted or now_s - self._last_s < (_DRAW_EVERY_S if self._drawn else LOG_EVERY_S):
-            return
-        self._last_s = now_s
-        if self._drawn:
-            self._shown = True
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-        else:
-            put(text, "stderr")
-
-    def clear(self) -> None:
-        """Take it away."""
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._shown = False
+__all__ = ["CallsFile", "check_places", "finish", "seconds_text"]
 
 
 class CallsFile:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import select
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmsim.cli.progress import LOG_EVERY_S
+from llmsim.cli.line import Line
 from llmsim.cli.terminal import put
 from llmsim.errors import LlmsimError
 from llmsim.report.figures import clock
@@ -100,8 +99,13 @@ def run_for_money(scenario: Scenario, options: LiveOptions, *, seed: int | None,
             raise LlmsimError("nobody is there to be asked whether to go on; add --yes")
         if not _agreed():
             raise LlmsimError("not begun: you said no")
-    with _shown(scenario.name, wanted=progress) as report:
-        return run_live(plan, budget_usd=options.budget_usd, progress=report)
+    line = Line(wanted=progress)
+    try:
+        return run_live(
+            plan, budget_usd=options.budget_usd, progress=lambda at: line(f"{scenario.name} live: {_words(at)}")
+        )
+    finally:
+        line.clear()
 
 
 def _agreed() -> bool:
@@ -116,32 +120,6 @@ def _agreed() -> bool:
 
 def _words(at: LiveProgress) -> str:
     return (
-        f"{clock(min(at.elapsed_s, at.total_s))} of at most {clock(at.total_s)}, {at.requests:,} requests answered, "
-        f"{at.in_flight} under way (${at.reserved_usd:.4f} held back), "
-        f"${at.spent_usd:.4f} of ${at.budget_usd:g} spent"
+        f"${at.spent_usd:.4f} of ${at.budget_usd:g} spent, {clock(min(at.elapsed_s, at.total_s))} of at most "
+        f"{clock(at.total_s)}, {at.requests:,} answered, {at.in_flight} under way (${at.reserved_usd:.4f} held back)"
     )
-
-
-@contextmanager
-def _shown(name: str, *, wanted: bool) -> Iterator[Callable[[LiveProgress], None] | None]:
-    """A line that redraws itself on a terminal, a line now and then in a log."""
-    if not wanted:
-        yield None
-        return
-    if not sys.stderr.isatty():
-        last_s = 0.0
-
-        def log(at: LiveProgress) -> None:
-            nonlocal last_s
-            if at.elapsed_s - last_s >= LOG_EVERY_S:
-                last_s = at.elapsed_s
-                put(f"{name} live: {_words(at)}", "stderr")
-
-        yield log
-        return
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    with Live(console=Console(stderr=True, highlight=False), transient=True, refresh_per_second=5) as shown:
-        yield lambda at: shown.update(Text(f"{name} live: {_words(at)}"))

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from llmsim.cli.progress import LOG_EVERY_S
-from llmsim.cli.terminal import put, redraws
+from llmsim.cli.line import Line
 from llmsim.report.figures import clock
 
 if TYPE_CHECKING:
     from llmsim.chaos.search import SearchProgress
 
 __all__ = ["progress", "sentence"]
-
-_EVERY_S = 0.2
 
 
 def sentence(at: SearchProgress) -> str:
@@ -35,25 +30,8 @@ def sentence(at: SearchProgress) -> str:
 @contextmanager
 def progress(*, wanted: bool) -> Iterator[Callable[[SearchProgress], None] | None]:
     """What `llmsim.search` reports to; nothing of it stays on a terminal."""
-    if not wanted:
-        yield None
-        return
-    terminal = redraws(sys.stderr)
-    every_s, last_s = (_EVERY_S if terminal else LOG_EVERY_S), 0.0
-
-    def report(at: SearchProgress) -> None:
-        nonlocal last_s
-        if at.wall_s - last_s < every_s:
-            return
-        last_s = at.wall_s
-        if terminal:
-            line = sentence(at)[: shutil.get_terminal_size().columns - 1]
-            print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
-        else:
-            put(sentence(at), "stderr")
-
+    line = Line(wanted=wanted)
     try:
-        yield report
+        yield (lambda at: line(sentence(at))) if wanted else None
     finally:
-        if terminal:
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+        line.clear()
