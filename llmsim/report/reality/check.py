@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsim.errors import LlmsimError
@@ -18,7 +17,8 @@ from llmsim.report.reality.curves import Sides
 from llmsim.report.reality.distances import Apart, ks_band_of_pairs, ks_distance, per_request
 from llmsim.report.reality.pairs import Pairs, pairs_of
 from llmsim.report.reality.rows import Line, lines_of, tolerances
-from llmsim.report.reality.told import MARKS, Table, Told, error_told, interval_told, line_row, signed, size, to_text
+from llmsim.report.reality.shows import Shows
+from llmsim.report.reality.told import MARKS, Table, Told, error_told, interval_told, line_row, signed, size
 
 if TYPE_CHECKING:
     from llmsim.report.plots.reality import RealityPlots
@@ -34,7 +34,7 @@ _BY_ROUTE = ("ttft p(50)", "e2e p(50)", "output_tokens", "error_rate")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RealityCheck:
+class RealityCheck(Shows):
     """How far a simulation was off; shows itself as a table.
 
     Parameters
@@ -232,6 +232,11 @@ class RealityCheck:
         return not (line.name == "cost" and line.live_is == "better" and self.pairs.failed)
 
     @property
+    def results(self) -> dict[str, Result]:
+        """The two, by what they are called."""
+        return {"simulated": self.sim, "live": self.live}
+
+    @property
     def told(self) -> Told:
         """Everything that it says."""
         head = ("verdict", "metric", "simulated", "live", "error", "95 % interval", "may be", "")
@@ -273,28 +278,6 @@ class RealityCheck:
             lines.append(words)
         lines.append(f"same upstreams in the same order: {share(self.same_path)} of the pairs")
         return lines
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def __str__(self) -> str:
-        return to_text(self.told)
-
-    def _repr_html_(self) -> str:
-        from llmsim.report.reality.page import to_html
-
-        return to_html(self.told)
-
-    def to_page(self, replay: str = "") -> str:
-        """One HTML file with everything, pictures included; `replay` is the command that gives the same again."""
-        from llmsim.report.reality.page import to_page
-
-        return to_page(self.told, self.sides, {"simulated": self.sim, "live": self.live}, replay)
-
-    def save_html(self, place: str | Path) -> Path:
-        """Write `to_page` there."""
-        Path(place).write_text(self.to_page(), encoding="utf-8", errors="replace")
-        return Path(place)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, JSON-able by a strict encoder."""

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,7 +20,8 @@ from llmsim.report.reality.curves import Sides
 from llmsim.report.reality.intervals import pairs_needed
 from llmsim.report.reality.pairs import Pairs, pairs_of
 from llmsim.report.reality.rows import MORE_IS_WORSE, TOLERANCES, Line, lines_of
-from llmsim.report.reality.told import MARKS, Table, Told, error_told, interval_told, to_text
+from llmsim.report.reality.shows import Shows
+from llmsim.report.reality.told import MARKS, Table, Told, error_told, interval_told
 from llmsim.report.reality.unpaired import Apart, apart_of, unpaired_lines
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _LEAST_POINTS = 0.01  #: by which a share must have moved: 5 % of an error rate 
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Drift:
+class Drift(Shows):
     """What changed between two live runs; shows itself as a table.
 
     Parameters
@@ -197,6 +197,11 @@ class Drift:
         return f"{MARKS[self.verdict]} {self.this.scenario.name}, live then and now: {'; '.join(told) or calm}"
 
     @property
+    def results(self) -> dict[str, Result]:
+        """The two, by what they are called."""
+        return {"then": self.last, "now": self.this}
+
+    @property
     def told(self) -> Told:
         """Everything that it says."""
         head = ("verdict", "metric", "then", "now", "change", "interval", "")
@@ -221,28 +226,6 @@ class Drift:
         # To leave 0 out, as if it were a tolerance of nothing.
         needed = pairs_needed(line.pairs, line.error, line.interval, 0.0)
         return "too near to be told" if needed is None else f"needs about {needed:,} requests"
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def __str__(self) -> str:
-        return to_text(self.told)
-
-    def _repr_html_(self) -> str:
-        from llmsim.report.reality.page import to_html
-
-        return to_html(self.told)
-
-    def to_page(self, replay: str = "") -> str:
-        """One HTML file with everything, pictures included; `replay` is the command that gives the same again."""
-        from llmsim.report.reality.page import to_page
-
-        return to_page(self.told, self.sides, {"then": self.last, "now": self.this}, replay)
-
-    def save_html(self, place: str | Path) -> Path:
-        """Write `to_page` there."""
-        Path(place).write_text(self.to_page(), encoding="utf-8", errors="replace")
-        return Path(place)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, JSON-able by a strict encoder."""
