@@ -126,6 +126,8 @@ def size(error: float) -> str:
     >>> size(0.0123), size(2.2946), size(45.67)
     ('1.23 %', '229 %', '4,567 %')
     """
+    if error < 1e-9:  # of two equal numbers that were added up in another order
+        return "0 %"
     return f"{100 * error:,.0f} %" if error >= 0.995 else share(error)
 
 
