@@ -31,6 +31,7 @@ def test_calls_under_way_are_counted_by_upstream_and_an_end_makes_room():
 def test_retries_at_once_are_those_of_ten_milliseconds_at_one_upstream():
     came = calls((5.0, 6), (5.004, 6), (5.009, 6), (5.02, 6), cause="retry")
     assert both(came) == (4, 3)
+    assert both(calls((0.0, 1), (0.01, 1), cause="retry"))[1] == 2  # ten milliseconds later is still at once
     assert both([*came, *calls((5.005, 6), upstream="anthropic", cause="retry", first=10)])[1] == 3
     assert both([*came, *calls((5.005, 6), cause="fallback", first=10)])[1] == 3
 
