@@ -43,7 +43,8 @@ ELSEWHERE = (
 RETRY = Retry(
     max_attempts=2,
     backoff=Backoff(initial=0.2, max=2.0, jitter="full"),
-    on=("rate_limited", "server_error", "connection_failed"),
+    # A first token that is late is asked for once more: where there is one provider, nobody else could be.
+    on=("rate_limited", "server_error", "connection_failed", "ttft_timeout"),
     # Whoever asks for more time than this is left to the fallback at once.
     max_retry_after=1.0,
     budget=0.2,
