@@ -17,9 +17,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmsim import lab
     from llmsim.api import load, run
     from llmsim.chaos.search import search
-    from llmsim.errors import GatewayError, LlmsimError, PolicyError, ScenarioError
+    from llmsim.errors import GatewayError, LlmsimError, ScenarioError
     from llmsim.gateway import policies
     from llmsim.gateway.contract import Run, current_run, policy
     from llmsim.gateway.pipeline import Gateway
@@ -30,14 +31,13 @@ if TYPE_CHECKING:
     from llmsim.gateway.policies.retry import Retry
     from llmsim.gateway.policies.timeout import Timeout
     from llmsim.live_run import run_live
-    from llmsim.pricing import TokenPrice
     from llmsim.providers.live import OpenAIChat
     from llmsim.report.compare import compare
     from llmsim.report.result import Result
     from llmsim.report.save import load_result
     from llmsim.scenario.spec import Scenario
-    from llmsim.tune.capacity import capacity
-    from llmsim.types import Message, Request, Response, Usage
+    from llmsim.tuning.capacity import capacity
+    from llmsim.types import Message, Request, Response
 
 __version__ = "0.1.0"
 
@@ -51,7 +51,6 @@ _HOME = {
     "LlmsimError": "llmsim.errors",
     "Message": "llmsim.types",
     "OpenAIChat": "llmsim.providers.live",
-    "PolicyError": "llmsim.errors",
     "Request": "llmsim.types",
     "Response": "llmsim.types",
     "Result": "llmsim.report.result",
@@ -60,11 +59,10 @@ _HOME = {
     "Scenario": "llmsim.scenario.spec",
     "ScenarioError": "llmsim.errors",
     "Timeout": "llmsim.gateway.policies.timeout",
-    "TokenPrice": "llmsim.pricing",
-    "Usage": "llmsim.types",
-    "capacity": "llmsim.tune.capacity",
+    "capacity": "llmsim.tuning.capacity",
     "compare": "llmsim.report.compare",
     "current_run": "llmsim.gateway.contract",
+    "lab": "llmsim.lab",
     "load": "llmsim.api",
     "load_result": "llmsim.report.save",
     "policies": "llmsim.gateway.policies",
@@ -84,7 +82,6 @@ __all__ = [
     "LlmsimError",
     "Message",
     "OpenAIChat",
-    "PolicyError",
     "Request",
     "Response",
     "Result",
@@ -93,11 +90,10 @@ __all__ = [
     "Scenario",
     "ScenarioError",
     "Timeout",
-    "TokenPrice",
-    "Usage",
     "capacity",
     "compare",
     "current_run",
+    "lab",
     "load",
     "load_result",
     "policies",
@@ -113,7 +109,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'llmsim' has no attribute {name!r}")
     module = import_module(home)
-    value = globals()[name] = module if name == "policies" else getattr(module, name)
+    value = globals()[name] = module if name in ("lab", "policies") else getattr(module, name)
     return value
 
 

@@ -111,7 +111,8 @@ def run(
             session.in_processes(workers)
     except SimulationInterrupted as stop:
         partial = session.result(partial=True)
-        _show(partial)
+        if progress is None:  # whoever draws the progress shows what came of it, too
+            _show(partial)
         raise SimulationInterrupted(_farewell(partial, stop), abandoned=stop.abandoned, partial=partial) from None
     finally:
         if display is not None:

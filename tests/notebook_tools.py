@@ -50,6 +50,8 @@ def prune(notebook: Any) -> Any:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if not _empty(output)]
             for output in cell.outputs:
+                # A live widget is nothing without its kernel: what it shows besides stays.
+                output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
                 if "metadata" in output:
                     output.metadata = from_dict({})
     return notebook

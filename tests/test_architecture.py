@@ -17,7 +17,7 @@ LEVELS = {
     "scenario": 4,
     "report": 5, "production": 5,
     "api": 6, "live_run": 6,
-    "tune": 7, "chaos": 7, "calibrate": 7, "lab": 7,
+    "tuning": 7, "chaos": 7, "calibrate": 7, "lab": 7,
     "cli": 8, "pytest_plugin": 8,
 }  # fmt: skip
 #: The package itself: its names load lazily, and ``python -m llmsim`` is the command line.
@@ -33,7 +33,7 @@ HOMES = {
     "genai_prices": {"pricing"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "joblib": {"api", "tune", "chaos", "cli.checks", "cli.check_workers"},
+    "joblib": {"api", "tuning", "chaos", "cli.checks", "cli.check_workers"},
     "hypothesis": {"chaos.drawing"},
     "redis": {"stores.redis_link"},
     "opentelemetry": {"production"},

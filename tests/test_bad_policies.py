@@ -10,7 +10,7 @@ import pytest
 
 import llmsim as ls
 from llmsim.distributions import Constant
-from llmsim.errors import EventBudgetError
+from llmsim.errors import EventBudgetError, PolicyError
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.spec import Clock, Scenario
 from llmsim.traffic.spec import Traffic
@@ -141,7 +141,7 @@ CASES = [
 
 @pytest.mark.parametrize(("bad", "line", "message"), CASES, ids=lambda case: getattr(case, "name", None))
 def test_a_function_is_named_with_its_line(bad, line, message):
-    with pytest.raises(ls.PolicyError, match=message) as caught:
+    with pytest.raises(PolicyError, match=message) as caught:
         run(bad)
     # A decorator's line is where the source of a function begins, for Python as for `place`.
     wanted = {
@@ -160,7 +160,7 @@ def test_inner_and_outer_policies_are_not_blamed_for_each_other():
 
     for bad in (sends_nowhere, raises, returns_nothing, cancels_itself, fails_in_on_end, reads_and_returns):
         for policies in ((innocent, bad, innocent), (ls.Retry(), innocent, bad), (bad, innocent)):
-            with pytest.raises(ls.PolicyError) as caught:
+            with pytest.raises(PolicyError) as caught:
                 run(*policies)
             assert caught.value.policy == bad.name
 
@@ -169,7 +169,7 @@ def test_a_whole_gateway_of_ones_own_is_named_with_its_line():
     async def mine(request, providers):
         return await providers["openai"].send(request)
 
-    with pytest.raises(ls.PolicyError, match="raised KeyError: 'openai'") as caught:
+    with pytest.raises(PolicyError, match="raised KeyError: 'openai'") as caught:
         run(entry=mine)
     assert (caught.value.policy, caught.value.where) == ("mine", place(mine, "openai"))
 
@@ -200,13 +200,13 @@ class Handler:
     ],
 )
 def test_a_class_is_named_with_its_line(how, source, line, message):
-    with pytest.raises(ls.PolicyError, match=message) as caught:
+    with pytest.raises(PolicyError, match=message) as caught:
         run(Broken(how))
     assert (caught.value.policy, caught.value.where) == ("Broken", place(source, line))
 
 
 def test_what_is_no_policy_at_all():
-    with pytest.raises(ls.PolicyError, match=r"7 is no policy: it needs start\(run\)"):
+    with pytest.raises(PolicyError, match=r"7 is no policy: it needs start\(run\)"):
         run(7)
 
 

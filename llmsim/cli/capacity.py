@@ -12,7 +12,7 @@ from llmsim.cli.options import Jobs, Json, NoProgress, Overrides, Replications, 
 from llmsim.cli.terminal import put, steady_streams
 
 if TYPE_CHECKING:
-    from llmsim.tune.capacity import Capacity, Probe
+    from llmsim.tuning.capacity import Capacity, Probe
 
 __all__ = ["capacity"]
 
@@ -96,7 +96,7 @@ def _found(
     from llmsim.cli.files import missing_file
     from llmsim.cli.progress import progress
     from llmsim.errors import LlmsimError, SimulationInterrupted
-    from llmsim.tune.capacity import capacity as search
+    from llmsim.tuning.capacity import capacity as search
     from llmsim.units import RATIO
 
     missing = missing_file(file)

@@ -9,7 +9,7 @@ from gateway.site import Site, play
 from test_bad_policies import run
 
 import llmsim as ls
-from llmsim.errors import CircuitOpen, Overloaded, ServerError, StreamBroken
+from llmsim.errors import CircuitOpen, Overloaded, PolicyError, ServerError, StreamBroken
 
 three_times = tenacity.retry(
     stop=tenacity.stop_after_attempt(3),
@@ -95,7 +95,7 @@ def test_only_a_decorator_that_sees_the_whole_call_retries_a_broken_stream(whole
 
 
 def test_its_own_mistakes_are_named_with_their_line():
-    with pytest.raises(ls.PolicyError, match=r"policy .odd. .*raised ZeroDivisionError"):
+    with pytest.raises(PolicyError, match=r"policy .odd. .*raised ZeroDivisionError"):
         run(ls.policies.Around(make=lambda: lambda call: _divides, name="odd"))
 
 

@@ -18,6 +18,7 @@ from llmsim.providers.faults import Fault
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.spec import Clock
 from llmsim.traffic.spec import Route, Traffic
+from llmsim.types import Usage
 
 LIMIT_USD = 0.031
 PAID = TokenPrice(input=10e-6, output=10e-6)  # a request costs $0.0015; a user sends some 80
@@ -30,7 +31,7 @@ class Counting:
         self.run, self.checked, self.spent = run, checked, {}
 
     async def __call__(self, request, call_next):
-        costs = self.run.cost(request.upstream or self.checked, ls.Usage(1, 1)) > 0
+        costs = self.run.cost(request.upstream or self.checked, Usage(1, 1)) > 0
         if costs and self.spent.get(request.user, 0.0) >= LIMIT_USD:
             raise BudgetExceeded(f"{request.user} has spent it all")
         response = await call_next(request)

@@ -35,6 +35,7 @@ from llmsim.gateway.policies import (
     SingleFlight,
     StructuredOutput,
 )
+from llmsim.pricing import TokenPrice
 from llmsim.providers.faults import Abort, Fault, StreamBreak
 from llmsim.providers.faults import Stall as StallFault
 from llmsim.providers.sim.outputs import JsonDefects, Output
@@ -60,7 +61,7 @@ def fine(ttft=0.05, gap=0.02):
 
 def _priced(upstream):
     """The same for money: a call of 10 and 4 tokens costs $0.0003."""
-    return dataclasses.replace(upstream, price=ls.TokenPrice(input=1e-5, output=5e-5))
+    return dataclasses.replace(upstream, price=TokenPrice(input=1e-5, output=5e-5))
 
 
 def failing(status, **answer):

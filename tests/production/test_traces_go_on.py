@@ -10,6 +10,7 @@ from production.watching import KEY, PRICE, answer, ask, watched
 import llmsim as ls
 from llmsim.production import ChatApp, OpenTelemetry
 from llmsim.production.watched import WatchedGateway
+from llmsim.types import Usage
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra otel")
 pytestmark = pytest.mark.clock
@@ -40,7 +41,7 @@ def test_a_trace_goes_on_through_the_application_into_the_call():
             return await self.below.send(request)
 
         def cancelled_usage(self, request):
-            return ls.Usage()
+            return Usage()
 
         async def aclose(self): ...
 

@@ -5,12 +5,13 @@ import contextlib
 from loopback import LoopbackServer
 
 import llmsim as ls
+from llmsim.pricing import TokenPrice
 from llmsim.production import OpenTelemetry
 from llmsim.types import Message, Request
 
 KEY = "sk-live-0123456789abcdef"
 PROMPT, ANSWER = "what is my salary", "forty-two"
-PRICE = ls.TokenPrice(input=1e-3, output=1e-2)
+PRICE = TokenPrice(input=1e-3, output=1e-2)
 
 
 def ask(number=0, **fields):

@@ -10,13 +10,14 @@ import llmsim as ls
 from llmsim.algorithms.ledger import PICO
 from llmsim.errors import AllUpstreamsFailed, BudgetExceeded, ConnectionFailed, ServerError
 from llmsim.gateway.policies import Backoff, Budget, CircuitBreaker, Fallback, Retry, Timeout
+from llmsim.pricing import TokenPrice
 
 CENT = 0.01  #: price of a token, input or output, wherever a Toy is asked; it bills 10 + one per chunk
 
 
 def toy(*script, name="a", price=CENT, **more):
     provider = Toy(*script, name=name, **more)
-    provider.price = ls.TokenPrice(input=price, output=price)
+    provider.price = TokenPrice(input=price, output=price)
     return provider
 
 

@@ -10,6 +10,7 @@ import llmsim as ls
 from llmsim.distributions import Constant
 from llmsim.errors import BadRequest, PolicyError, ServerError, StreamBroken
 from llmsim.gateway.policies import Cascade, Fallback, StructuredOutput
+from llmsim.pricing import TokenPrice
 from llmsim.providers.sim.outputs import Output
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.spec import Clock
@@ -153,7 +154,7 @@ def test_a_caller_who_leaves_closes_what_is_being_read():
 
 def test_what_it_costs_is_cheap_plus_the_share_that_escalates():
     """cheap + e x dear, by the closed form: 30 % of the cheap model's answers are refusals of 24 tokens."""
-    price, dearer = ls.TokenPrice(input=1e-6, output=1e-6), ls.TokenPrice(input=1e-5, output=1e-5)
+    price, dearer = TokenPrice(input=1e-6, output=1e-6), TokenPrice(input=1e-5, output=1e-5)
     share, count = 0.3, 0
     scenario = ls.Scenario(
         version=1,

@@ -9,6 +9,7 @@ from gateway.site import Site, play
 import llmsim as ls
 from llmsim.errors import BudgetExceeded, PolicyError, Rejected
 from llmsim.gateway.policies import Fallback, RunawayGuard
+from llmsim.pricing import TokenPrice
 
 
 def say(number, *past, session="s", newest="the same", **fields):
@@ -18,7 +19,7 @@ def say(number, *past, session="s", newest="the same", **fields):
 
 def dear(name="a"):
     toy = Toy(name=name)
-    toy.price = ls.TokenPrice(input=0.01, output=0.01)  # 0.12 for each answer
+    toy.price = TokenPrice(input=0.01, output=0.01)  # 0.12 for each answer
     return toy
 
 

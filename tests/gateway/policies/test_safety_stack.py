@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import llmsim as ls
 from llmsim.errors import ServerError, StreamBroken
 from llmsim.gateway.policies import Budget, Cascade, MaxTokens, RunawayGuard, StructuredOutput, Timeout
+from llmsim.pricing import TokenPrice
 
 GOOD, FENCED = ['{"answer":', ' "yes"}'], ['```{"answer"', ': "yes"}```']
 ITEMS = st.sampled_from([0.0, 5.0, ServerError(), ["nonsense"], ['{"answer": "y'], FENCED, GOOD, ["{", StreamBroken()]])
@@ -30,7 +31,7 @@ def test_no_stream_and_no_money_is_lost(first, second, requests, finish_reason):
             Toy(*first, name="a", finish_reason=finish_reason),
             Toy(*second, name="b", finish_reason=finish_reason),
         ]
-        toys[1].price = ls.TokenPrice(input=0.01, output=0.01)
+        toys[1].price = TokenPrice(input=0.01, output=0.01)
         site = Site(
             ls.Gateway(
                 policies=(

@@ -18,8 +18,8 @@ from llmsim.report.verdict import ERROR
 from llmsim.scenario.given import ScenarioLike
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Scenario
-from llmsim.tune.bracket import Bracket, Word
-from llmsim.tune.pressure import Pressure, pressures, what_binds
+from llmsim.tuning.bracket import Bracket, Word
+from llmsim.tuning.pressure import Pressure, pressures, what_binds
 
 __all__ = ["Capacity", "CapacityProgress", "Probe", "capacity"]
 

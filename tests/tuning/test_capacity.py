@@ -7,8 +7,8 @@ import pytest
 
 import llmsim
 from llmsim.errors import ScenarioError, SimulationInterrupted
-from llmsim.tune import capacity as module
-from llmsim.tune.capacity import capacity
+from llmsim.tuning import capacity as module
+from llmsim.tuning.capacity import capacity
 
 #: Everything is constant, so that a single bucket of tokens decides, and that by arithmetic.
 BUCKET = {

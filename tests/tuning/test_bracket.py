@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsim.tune.bracket import Bracket
+from llmsim.tuning.bracket import Bracket
 
 
 def search(answer, **options):

@@ -5,7 +5,7 @@ from report.results import scenario
 from telemetry.recorded import attempt, numbered, replication, request
 
 from llmsim.report.result import Result
-from llmsim.tune.pressure import Pressure, pressures, what_binds
+from llmsim.tuning.pressure import Pressure, pressures, what_binds
 
 SLOTS = {"providers": {"openai": {"concurrency": 4}}, "faults": []}
 
