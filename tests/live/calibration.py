@@ -1,19 +1,25 @@
 """How far a calibrated simulation is from a real model: probe it, fit a profile, and predict open-loop runs.
 
-    python tests/live/calibration.py [--short] [--out DIRECTORY]
+    python tests/live/calibration.py [--short] [--only bursts] [--out DIRECTORY]
 
 Needs what ``llama_server.py`` needs. It probes the server one call at a time and with two at once, writes a profile,
-and runs a scenario at three rates: the utilisation is the rate times what a call takes alone. Each run is made twice,
-which tells what the machine itself repeats. The long form takes about half an hour, the short one four minutes. On a
-machine that does other things besides, all figures are those of that machine at that hour.
+and runs a scenario at three rates: the utilisation is the rate times what a call takes alone. Then come bursts of
+requests sent in the same instant, more than the server has slots. Each run is made twice, which tells what the machine
+itself repeats, and predicted from a probe of its own just before. The long form takes about half an hour, the short one
+four minutes. On a machine that does other things besides, all figures are those of that machine at that hour: so the
+last line of each says what would be left if the probe had met the machine as fast as it was during the run.
+``--only bursts`` makes these runs alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,12 +52,17 @@ class Form(NamedTuple):
     requests: int  #: of an open-loop run, about
     utilisations: tuple[float, ...]
     lengths: tuple[tuple[int, ...], tuple[int, ...]]  #: of prompts and answers
+    bursts: tuple[int, ...]  #: requests of each
 
 
 LONG = Form(
-    Design((50, 150, 400), (16, 32, 64), (1, 2), repeats=2), 40, (0.2, 0.65, 1.05), ((50, 150, 400), (16, 32, 64))
+    Design((50, 150, 400), (16, 32, 64), (1, 2), repeats=2),
+    40,
+    (0.2, 0.65, 1.05),
+    ((50, 150, 400), (16, 32, 64)),
+    (2, 4, 8, 2, 4, 8),
 )
-SHORT = Form(Design((50, 120), (8, 24), (1, 2), repeats=4, warm_up=1), 12, (0.65,), ((50, 120), (8, 24)))
+SHORT = Form(Design((50, 120), (8, 24), (1, 2), repeats=4, warm_up=1), 12, (0.65,), ((50, 120), (8, 24)), ())
 
 
 def live_file(url: str) -> dict[str, Any]:
@@ -71,7 +82,7 @@ def fitted_to(url: str, form: Form) -> Fitted:
     return fit_upstream(calls, slots=SLOTS)
 
 
-def scenario(form: Form, profile: Path, rate: float, seed: int) -> dict[str, Any]:
+def open_loop(form: Form, profile: Path, rate: float, seed: int) -> dict[str, Any]:
     """Open-loop traffic at this rate, as long as it takes for so many requests."""
     inputs, outputs = form.lengths
     # Plain words: digits in a route's name would make prompts longer than the scenario says.
@@ -83,6 +94,27 @@ def scenario(form: Form, profile: Path, rate: float, seed: int) -> dict[str, Any
         "seed": seed,
         "clock": {"duration": f"{form.requests / rate:.0f}s", "drain": "300s"},
         "traffic": {"base_rate": f"{rate:.5f}/s", "mix": mix},
+        "providers": {"local": {"profile": str(profile), "price": PRICE}},
+    }
+
+
+def in_bursts(form: Form, profile: Path, call_s: float, folder: Path) -> dict[str, Any]:
+    """So many requests in the same instant, of all lengths in turn, and a pause until they are surely over."""
+    inputs, outputs = form.lengths
+    lengths = itertools.cycle([(i, o) for o in outputs for i in inputs])
+    rows, at_s = [], 0.0
+    for size in form.bursts:
+        rows += [(at_s, *next(lengths)) for _ in range(size)]
+        at_s += math.ceil(2 * size * call_s)
+    trace = folder / "bursts.csv"
+    lines = [f"{at_s:.3f},{i},{o}" for at_s, i, o in rows]
+    trace.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *lines]), encoding="utf-8")
+    return {
+        "version": 1,
+        "name": "bursts",
+        "seed": 1,
+        "clock": {"duration": f"{at_s:.0f}s", "drain": "300s"},
+        "traffic": {"executor": "trace", "trace": {"file": str(trace)}, "mix": [{"route": "chat"}]},
         "providers": {"local": {"profile": str(profile), "price": PRICE}},
     }
 
@@ -103,40 +135,85 @@ def _billed(result: Any) -> pl.DataFrame:
     return calls.with_columns(ttft_s=pl.col("first_s") - pl.col("start_s"), e2e_s=pl.col("end_s") - pl.col("start_s"))
 
 
-def rehearsed(
-    url: str, form: Form, fitted: Fitted, folder: Path, keep: Path | None = None
-) -> list[tuple[float, dict[str, Any], dict[str, Any]]]:
-    """By utilisation: the simulation against a live run, and that against the same again."""
-    document = profile_document(fitted, name="local", date="today", of=f"tests/live/calibration.py at {url}")
-    profile = write_profile(document, folder / "local.yaml")
+def alone_s(form: Form, fitted: Fitted) -> float:
+    """What a call of this form takes of a server that has nothing else to do, on average."""
     inputs, outputs = np.meshgrid(*form.lengths)
     spec = fitted.settings["serving"]
-    alone_s = float(np.mean(
-        spec.get("prefill_step", 0.0) + spec["prefill_token"] * inputs
-        + (spec["decode_sequence"] + spec.get("decode_step", 0.0)) * (outputs - 1)
-    ))  # fmt: skip
+    prefill_s = spec.get("prefill_step", 0.0) + spec["prefill_token"] * inputs
+    decode_s = (spec["decode_sequence"] + spec.get("decode_step", 0.0)) * (outputs - 1)
+    return float(np.mean(prefill_s + decode_s))
+
+
+def names(form: Form) -> list[str]:
+    """Of what is run."""
+    return [
+        *(f"utilisation {utilisation:g}" for utilisation in form.utilisations),
+        *(["bursts"] if form.bursts else []),
+    ]
+
+
+def scenario(form: Form, name: str, fitted: Fitted, folder: Path) -> dict[str, Any]:
+    """What is run under this name, with the profile that was fitted."""
+    today = f"{datetime.now(tz=UTC):%Y-%m-%d}"
+    document = profile_document(fitted, name="local", date=today, of="tests/live/calibration.py")
+    profile = write_profile(document, folder / "local.yaml")
+    call_s = alone_s(form, fitted)
+    if name == "bursts":
+        return in_bursts(form, profile, call_s, folder)
+    number = names(form).index(name)
+    return open_loop(form, profile, form.utilisations[number] / call_s, seed=number + 1)
+
+
+class Found(NamedTuple):
+    """How far apart the sides of one run are, by quantity."""
+
+    name: str
+    sim: dict[str, Any]  #: the simulation from the live run
+    again: dict[str, Any]  #: a second live run from the first: what the machine itself repeats
+    speed: float  #: by which all times of the profile must be multiplied to meet the live run's median
+    at_speed: dict[str, Any]  #: the simulation with that one change
+
+
+def at_its_speed(what: dict[str, Any], fitted: Fitted, live: Any) -> tuple[float, dict[str, Any]]:
+    """One factor for all times of the server, fitted to the run itself, and what it leaves unexplained."""
+    times = {name: value for name, value in fitted.settings["serving"].items() if isinstance(value, float)}
+    scenario = llmsim.load(what)
     found = []
-    for number, utilisation in enumerate(form.utilisations):
-        what = scenario(form, profile, utilisation / alone_s, seed=number + 1)
-        sim = llmsim.run(what, replications=1)
-        live, again = (run_live(what, live_file(url), budget_usd=BUDGET_USD) for _ in range(2))
-        if keep is not None:
-            for name, result in (("sim", sim), ("live", live), ("again", again)):
-                result.save(keep / f"{name}-{utilisation:g}")
-        found.append((utilisation, side_by_side(sim, live), side_by_side(again, live)))
-    return found
+    for factor in np.geomspace(0.7, 1.4, 29):  # steps of 2.5 %
+        values = {f"providers.local.serving.{name}": value * float(factor) for name, value in times.items()}
+        apart = side_by_side(llmsim.run(scenario.with_values(values), replications=1), live)
+        found.append((abs(apart["e2e_s"][0].bias), float(factor), apart))
+    _, factor, apart = min(found, key=lambda one: one[0])
+    return factor, apart
 
 
-def told(utilisation: float, sim: dict[str, Any], again: dict[str, Any]) -> Iterator[str]:
+def rehearsed(url: str, form: Form, name: str, fitted: Fitted, folder: Path, keep: Path | None = None) -> Found:
+    """Simulate it, run it twice, and compare."""
+    what = scenario(form, name, fitted, folder)
+    sim = llmsim.run(what, replications=1)
+    live, again = (run_live(what, live_file(url), budget_usd=BUDGET_USD) for _ in range(2))
+    if keep is not None:
+        for side, result in (("sim", sim), ("live", live), ("again", again)):
+            result.save(keep / f"{side}-{name.replace(' ', '-')}")
+    return Found(name, side_by_side(sim, live), side_by_side(again, live), *at_its_speed(what, fitted, live))
+
+
+def told(found: Found) -> Iterator[str]:
     """Lines for a person."""
-    yield f"utilisation {utilisation:g}, {sim['ttft_s'][0].pairs} requests"
-    for what, (apart, ks, band) in sim.items():
-        machine = again[what][0]
+    yield f"{found.name}, {found.sim['ttft_s'][0].pairs} requests"
+    for what, (apart, ks, band) in found.sim.items():
+        machine = found.again[what][0]
         ratio = apart.mdape / machine.mdape if machine.mdape else float("nan")
         yield (
             f"  {what:<14} off {apart.mdape:6.1%}  bias {apart.bias:+6.1%}  KS {ks:.2f} (chance {band:.2f})   "
             f"the machine itself: {machine.mdape:6.1%}, bias {machine.bias:+6.1%}   ratio {ratio:.2f}"
         )
+    left = "; ".join(
+        f"{what} off {apart.mdape:.1%}, bias {apart.bias:+.1%}, KS {ks:.2f}"
+        for what, (apart, ks, _) in found.at_speed.items()
+        if what.endswith("_s")
+    )
+    yield f"  at the speed it had ({found.speed:.2f} of the probe's times): {left}"
 
 
 def main() -> None:
@@ -145,14 +222,18 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--only", default="", metavar="NAME", help="only runs whose name has this in it")
     parser.add_argument("--out", type=Path, help="keep the profile and all results there")
     options = parser.parse_args()
     form = SHORT if options.short else LONG
     with served() as url, tempfile.TemporaryDirectory() as folder:
-        fitted = fitted_to(url, form)
-        print(fit_text(fitted), flush=True)
-        for one in rehearsed(url, form, fitted, options.out or Path(folder), options.out):
-            print("\n".join(told(*one)), flush=True)
+        for name in names(form):
+            if options.only in name:
+                # Anew for each: a shared machine is a tenth faster or slower ten minutes later.
+                fitted = fitted_to(url, form)
+                print(fit_text(fitted), flush=True)
+                found = rehearsed(url, form, name, fitted, options.out or Path(folder), options.out)
+                print("\n".join(told(found)), flush=True)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ def test_a_calibrated_simulation_predicts_a_real_model(tmp_path: Path) -> None:
     with served() as url:
         fitted = long_form.fitted_to(url, long_form.SHORT)
         assert fitted.chosen == "serving"
-        (found,) = long_form.rehearsed(url, long_form.SHORT, fitted, tmp_path)
-    print("\n".join(long_form.told(*found)))
-    _, sim, again = found
+        (name,) = long_form.names(long_form.SHORT)
+        found = long_form.rehearsed(url, long_form.SHORT, name, fitted, tmp_path)
+    print("\n".join(long_form.told(found)))
+    sim, again = found.sim, found.again
     assert sim["ttft_s"][0].pairs >= 5
     for what in ("input_tokens", "output_tokens", "cost_usd"):
         assert abs(sim[what][0].bias) <= 0.02
