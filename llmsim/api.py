@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmsim.errors import ScenarioError, SimulationInterrupted
 from llmsim.report.live_display import notebook_progress
@@ -20,6 +21,9 @@ from llmsim.scenario.replicate import Progress, replicate
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.vectors import vectors_of
 from llmsim.telemetry.recorder import Replication
+
+if TYPE_CHECKING:
+    from llmsim.engine.sampler import Sampler
 
 __all__ = ["RunProgress", "load", "run"]
 
@@ -51,6 +55,7 @@ def run(
     jobs: int = 1,
     overrides: Sequence[str] = (),
     progress: Callable[[RunProgress], object] | None = None,
+    profile: bool = False,
 ) -> Result:
     """Simulate a scenario until its verdict is clear, or its replications are used up.
 
@@ -69,6 +74,8 @@ def run(
     progress
         Called about ten times a second with a `RunProgress`. None: a notebook gets a line under the cell that is
         gone when the run is over, everything else nothing.
+    profile
+        Look at where the wall time goes: ``result.time_spent``. In this process only.
 
     Raises
     ------
@@ -103,6 +110,10 @@ def run(
     display = notebook_progress() if progress is None else None
     session = _Session(scenario, progress or display)
     workers = _workers(jobs, scenario.replications)
+    if profile:
+        if workers > 1:
+            raise ScenarioError(f"profile looks at this process, and jobs is {jobs}; leave jobs at 1", "run")
+        session.look_where_time_goes()
     try:
         _embed(scenario, told=progress is not None)
         if workers == 1:
@@ -162,16 +173,24 @@ class _Session:
         self._judge = Judge(scenario)
         self._progress = Progress()
         self._requests = 0
+        self._sampler: Sampler | None = None
         self._started = perf_counter()
 
+    def look_where_time_goes(self) -> None:
+        """Have the simulation's thread watched."""
+        from llmsim.engine.sampler import Sampler
+        from llmsim.report.time_spent import owner
+
+        self._sampler = Sampler(owner)
+
     def result(self, *, partial: bool = False) -> Result:
-        return Result(
-            self.scenario,
-            self.done,
-            wall_s=perf_counter() - self._started,
-            requested=self.scenario.replications,
-            partial=partial,
-        )
+        wall_s = perf_counter() - self._started
+        result = Result(self.scenario, self.done, wall_s=wall_s, requested=self.scenario.replications, partial=partial)
+        if self._sampler is not None:
+            from llmsim.report.time_spent import TimeSpent
+
+            result.time_spent = TimeSpent.of(self._sampler.stacks, wall_s)
+        return result
 
     def _batches(self) -> Iterator[range]:
         """Numbers of the replications up to each look of the verdict."""
@@ -213,12 +232,13 @@ class _Session:
         self._tick()
 
     def _all(self) -> None:
-        for batch in self._batches():
-            for number in batch:
-                replication = replicate(self.scenario, number, self._progress)
-                self._add(replication)
-                if replication.partial:
-                    raise SimulationInterrupted("interrupted")
+        with self._sampler or nullcontext():
+            for batch in self._batches():
+                for number in batch:
+                    replication = replicate(self.scenario, number, self._progress)
+                    self._add(replication)
+                    if replication.partial:
+                        raise SimulationInterrupted("interrupted")
 
     def _rescue(self, stop: SimulationInterrupted) -> None:
         """Keep what an abandoned replication had recorded: its thread spins, but no longer records."""

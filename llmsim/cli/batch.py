@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import textwrap
@@ -53,6 +54,7 @@ class Options:
     otlp: Path | None = None
     prometheus: Path | None = None
     costs: bool = False  #: show the bill and a month of it
+    profile: bool = False  #: show where the wall time went
     progress: bool = True
     quiet: bool = False
     allow_undecided: bool = False
@@ -119,6 +121,8 @@ class Batch:
         options = self.options
         try:
             if options.live is not None:
+                if options.profile:
+                    raise LlmsimError("--profile looks at simulations, and --live makes none; leave one out")
                 shown = options.progress
                 return run_for_money(
                     scenario, options.live, seed=options.seed, quiet=options.quiet, progress=shown
@@ -135,9 +139,20 @@ class Batch:
         if not options.quiet:
             put(_introduction(scenario, asked), "stderr")
         most = options.replications or scenario.replications
+        if options.profile:
+            if options.jobs not in (None, 1):
+                raise LlmsimError(f"--profile looks at one process, and --jobs is {options.jobs}; leave one out")
+            options = dataclasses.replace(options, jobs=1)
         jobs = options.jobs or (-1 if asked.expected_requests * most > _REQUESTS_WORTH_PROCESSES else 1)
         with progress(scenario.name, wanted=options.progress) as report:
-            return simulate(scenario, seed=options.seed, replications=options.replications, jobs=jobs, progress=report)
+            return simulate(
+                scenario,
+                seed=options.seed,
+                replications=options.replications,
+                jobs=jobs,
+                progress=report,
+                profile=options.profile,
+            )
 
     def _report(
         self, number: int, file: Path, result: Result, stopped: SimulationInterrupted | None, outputs: Outputs
@@ -183,6 +198,8 @@ class Batch:
         if self.options.costs and result.metrics["requests"] > 0:
             bills = (str(result.bill), str(result.monthly()))
             lines += [textwrap.indent(f"{bill}\n", "  ") for bill in bills]
+        if result.time_spent is not None:
+            lines.append(textwrap.indent(f"{result.time_spent}\n", "  "))
         if saved is not None:
             lines.append(f"  Saved in {saved}{_story(result, saved)}")
         if exported:

@@ -19,6 +19,7 @@ __all__ = [
     "Otlp",
     "Out",
     "Overrides",
+    "Profile",
     "Prometheus",
     "Quiet",
     "RateScale",
@@ -66,6 +67,9 @@ Prometheus = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write Prometheus text, as a scrape at the end would see it.")
 ]
 Costs = Annotated[bool, typer.Option("--costs", help="Show the bill item by item, and what a month would cost.")]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="Show where the wall time went, by policy and provider; one process.")
+]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Do not show how far it is.")]
 LiveFile = Annotated[
     Path | None,

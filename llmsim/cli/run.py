@@ -23,6 +23,7 @@ from llmsim.cli.options import (
     Otlp,
     Out,
     Overrides,
+    Profile,
     Prometheus,
     Quiet,
     RateScale,
@@ -60,6 +61,7 @@ def run(
     otlp: Otlp = None,
     prometheus: Prometheus = None,
     costs: Costs = False,
+    profile: Profile = False,
     no_progress: NoProgress = False,
     quiet: Quiet = False,
     allow_undecided: AllowUndecided = False,
@@ -85,6 +87,7 @@ def run(
       llmsim run scenarios/hacker-news-spike.yaml
       llmsim run scenarios/*.yaml --json results.json --out out
       llmsim run spike.yaml --costs --otlp out/spike.jsonl --prometheus out/spike.prom
+      llmsim run spike.yaml --replications 1 --profile
       llmsim run calm.yaml --live live.yaml --budget 0.50 --rate-scale 0.1
       llmsim run spike.yaml --seed 8 --replications 40 --set gateway.retry.max_attempts=2
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
@@ -109,6 +112,7 @@ def run(
         otlp=otlp,
         prometheus=prometheus,
         costs=costs,
+        profile=profile,
         progress=not (no_progress or quiet),
         quiet=quiet,
         allow_undecided=allow_undecided,

@@ -22,6 +22,7 @@ from llmsim.telemetry.sample import Sample
 if TYPE_CHECKING:
     from llmsim.report.bill import Bill, Monthly
     from llmsim.report.plots import Plots
+    from llmsim.report.time_spent import TimeSpent
 
 __all__ = ["EXIT_CODES", "Result"]
 
@@ -46,6 +47,11 @@ class Result:
         The most replications it could have made (it stops when the verdict is clear); default: as many as it made.
     partial
         It was interrupted.
+
+    Attributes
+    ----------
+    time_spent
+        Where the wall time went, if `llmsim.run` was told to ``profile``; it is not saved.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class Result:
         self.wall_s = wall_s
         self.requested = max(requested or 0, len(self.replications))
         self.partial = partial or any(replication.partial for replication in self.replications)
+        self.time_spent: TimeSpent | None = None
 
     # -- tables ------------------------------------------------------------------------------------------------
 

@@ -221,3 +221,13 @@ def test_version_and_schema(ask: Any) -> None:
 
     assert ask("--version").stdout == f"llmsim {llmsim.__version__}\n"
     assert json.loads(ask("schema").stdout)["title"] == "llmsim scenario"
+
+
+def test_where_the_time_went(scenario: Any, ask: Any) -> None:
+    ran = ask("run", scenario("one", replications=1), "--profile", "--allow-undecided")
+    assert ran.exit_code == 0
+    assert "of wall time went" in ran.stdout
+    for wrong in (("--jobs", "2"), ("--live", "live.yaml", "--budget", "1")):
+        refused = ask("run", scenario("one"), "--profile", *wrong)
+        assert refused.exit_code == 2
+        assert "leave one out" in refused.stderr

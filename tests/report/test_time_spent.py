@@ -1,0 +1,93 @@
+"""Where the time of a run went: the part that burns it is named, and by its share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import llmsim as ls
+from llmsim.engine.sampler import Place
+from llmsim.report.time_spent import TimeSpent
+
+SCENARIO: dict[str, Any] = {
+    "version": 1,
+    "name": "burning",
+    "replications": 1,
+    "clock": {"duration": "60s"},
+    "traffic": {"base_rate": "5/s"},
+    "providers": {"openai": {"ttft": "300ms"}},
+}
+HOME = __file__
+STEPS = 30_000  #: about a millisecond
+
+
+@ls.policy
+async def burns_three(request: ls.Request, call_next: Any) -> ls.Response:
+    for _ in range(3 * STEPS):
+        pass
+    return await call_next(request)
+
+
+@ls.policy
+async def burns_one(request: ls.Request, call_next: Any) -> ls.Response:
+    for _ in range(STEPS):
+        pass
+    return await call_next(request)
+
+
+@pytest.mark.clock
+def test_what_burns_time_is_named_with_its_share() -> None:
+    gateway = ls.Gateway(policies=(burns_three, burns_one))
+    plain = ls.run(ls.load(SCENARIO).with_gateway(gateway))
+    result = ls.run(ls.load(SCENARIO).with_gateway(gateway), profile=True)
+    assert plain.time_spent is None
+    assert result.event_hash == plain.event_hash
+    spent = result.time_spent
+    assert spent is not None
+    parts = {one.name: one for one in spent.parts}
+    three, one = parts["your code: burns_three"], parts["your code: burns_one"]
+    assert three.hottest.startswith("test_time_spent.py:")
+    # 1,200 ms of 1,200 and a little: about 240 looks, of which the two parts have three quarters and one.
+    ours = three.share / (three.share + one.share)
+    assert abs(ours - 0.75) < 0.15
+    assert three.share + one.share > 0.6
+    assert sum(part.looks for part in spent.parts) == spent.looks
+    assert "your code: burns_three" in str(spent)
+    assert "<table>" in spent._repr_html_()
+
+
+def test_several_processes_are_refused() -> None:
+    with pytest.raises(ls.ScenarioError, match="leave jobs at 1"):
+        ls.run({**SCENARIO, "replications": 2}, jobs=2, profile=True)
+
+
+def place(file: str, function: str = "f", owner: str = "") -> Place:
+    from pathlib import Path
+
+    inside = Path(ls.__file__).parent / file
+    return Place(file if file.startswith(("/", "<")) else str(inside), function, 1, owner)
+
+
+LOOP = (place("engine/loop.py"), place("api.py"))
+
+
+@pytest.mark.parametrize(
+    ("stack", "name"),
+    [
+        ((place("luck.py"), place("providers/sim/draws.py", owner=""), place("providers/sim/call.py", owner="a")),
+         "provider a"),
+        ((place("providers/sim/gaps.py"),), "providers"),
+        ((place("algorithms/backoff.py"), place("gateway/policies/retry.py")), "policy retry"),
+        ((place("gateway/policies/_race.py"), place("gateway/policies/hedge.py")), "policy hedge"),
+        ((place("gateway/policies/_race.py"),), "what policies share"),
+        ((place("gateway/policies/marks.py"), place("gateway/policies/retry.py")), "policy retry"),
+        ((place("gateway/pipeline.py"), place("gateway/policies/retry.py")), "the pipeline"),
+        ((place("<string>"), place(HOME, "mine")), "your code: mine"),
+        ((), "the loop"),
+        ((place("telemetry/recorder.py"),), "recording"),
+    ],
+)  # fmt: skip
+def test_a_look_belongs_to_the_innermost_part(stack: tuple[Place, ...], name: str) -> None:
+    (part,) = TimeSpent.of({stack + LOOP: 4}, 1.0).parts
+    assert (part.name, part.looks, part.share, part.margin) == (name, 4, 1.0, 0.0)
