@@ -37,7 +37,7 @@ def limit_words(calls: Calls) -> tuple[Word | None, str]:
     """The limit that the refused calls keep to; why there is none."""
     out = refused(calls)
     if not out.any():
-        return None, f"no call was refused; {_busiest(calls)} got through"
+        return None, f"no call was refused: {_busiest(calls)}"
     found = limits_of(calls)
     told = _told_of_429(calls)
     if not found:
@@ -79,11 +79,11 @@ def _per_min(per_s: float) -> str:
 
 
 def _busiest(calls: Calls) -> str:
-    """The most that a bucket of a minute has let in."""
+    """What a limit would have to be at least."""
     none = np.zeros(len(calls.sent_s), dtype=np.bool_)
     tokens = (calls.input_tokens + calls.output_tokens).astype(np.float64)
     most = [float(critical_rates(calls.sent_s, each, none, 60.0).max()) for each in (np.ones(len(none)), tokens)]
-    return f"up to {_per_min(most[0])} calls and {_per_min(most[1])} tokens a minute"
+    return f"if there is a limit, it is {_per_min(most[0])} requests or {_per_min(most[1])} tokens a minute or more"
 
 
 def _told_of_429(calls: Calls) -> str:
