@@ -36,6 +36,14 @@ class Calls(NamedTuple):
         ``ok`` or an error word.
     cost_usd
         NaN where nobody said.
+    status
+        HTTP status; 0 where nobody said.
+    retry_after_s
+        How long a refusal asked to wait; inf: it did not say. NaN: not known whether it did.
+    server_s
+        Of the time to first content, what the server says it took itself; NaN where it says nothing.
+    connect_s
+        Of it, for a new connection; 0 where there was none, or nobody said.
     """
 
     upstream: str
@@ -48,6 +56,10 @@ class Calls(NamedTuple):
     output_tokens: NDArray[np.int64]
     outcome: tuple[str, ...]
     cost_usd: Floats
+    status: NDArray[np.int64]
+    retry_after_s: Floats
+    server_s: Floats
+    connect_s: Floats
 
     @property
     def ok(self) -> NDArray[np.bool_]:
@@ -109,8 +121,12 @@ class Calls(NamedTuple):
 
     @classmethod
     def of(cls, upstream: str, model: str, rows: pl.DataFrame) -> Calls:
-        """From a frame with the columns of the attributes, in any order of rows."""
+        """From a frame with the columns of the attributes, in any order of rows; the last four may be missing."""
         rows = rows.sort("sent_s", maintain_order=True)
+        absent = {"status": 0, "retry_after_s": None, "server_s": None, "connect_s": 0.0}
+        rows = rows.with_columns(
+            pl.lit(value).alias(name) for name, value in absent.items() if name not in rows.columns
+        )
 
         def floats(name: str) -> Floats:
             return rows[name].cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
@@ -129,6 +145,10 @@ class Calls(NamedTuple):
             counts("output_tokens"),
             tuple(rows["outcome"].cast(pl.String).fill_null("error").to_list()),
             floats("cost_usd"),
+            counts("status"),
+            floats("retry_after_s"),
+            floats("server_s"),
+            floats("connect_s"),
         )
 
 
@@ -138,8 +158,8 @@ def calls_of(results: Sequence[Result], upstream: str) -> Calls:
     Parameters
     ----------
     results
-        From `llmsim.run_live` or `llmsim.load_result`. A result's calls stand an hour behind the last of the one before
-        it: runs do not overlap.
+        From `llmsim.run_live` or `llmsim.load_result`. Each run, and each replication of one that was simulated, stands
+        an hour behind the last call of the one before it: they do not overlap.
     upstream
         Its name in the scenarios.
 
@@ -155,22 +175,29 @@ def calls_of(results: Sequence[Result], upstream: str) -> Calls:
             if fault.provider == upstream:
                 until_s = pl.col("end_s").fill_null(pl.col("start_s"))
                 attempts = attempts.filter((until_s < fault.at) | (pl.col("start_s") > fault.end_s))
-        if attempts.is_empty():
-            continue
-        model = model or str(attempts["model"][0])
-        frames.append(
-            attempts.select(
-                sent_s=pl.col("start_s") - pl.col("start_s").min() + begin_s,
-                ttft_s=pl.col("first_s") - pl.col("start_s"),
-                e2e_s=pl.col("end_s") - pl.col("start_s"),
-                input_tokens="input_tokens",
-                cached_tokens="cached_input_tokens",
-                output_tokens="output_tokens",
-                outcome=pl.col("outcome").cast(pl.String),
-                cost_usd="cost_usd",
-            )
-        )
-        begin_s = float(frames[-1]["sent_s"].max()) + 3600.0  # type: ignore[arg-type]
+        asked = result.requests.select("replication", "request_id", asked="input_tokens")
+        attempts = attempts.join(asked, on=["replication", "request_id"], how="left", maintain_order="left")
+        for run in attempts.partition_by("replication", maintain_order=True):
+            model = model or str(run["model"][0])
+            frames.append(_run(run, begin_s))
+            begin_s = float(frames[-1]["sent_s"].max()) + 3600.0  # type: ignore[arg-type]
     if not frames:
         raise LlmsimError(f"nobody called {upstream!r} outside of faults in these results; write another --provider")
     return Calls.of(upstream, model, pl.concat(frames))
+
+
+def _run(attempts: pl.DataFrame, begin_s: float) -> pl.DataFrame:
+    """The calls of one run, the first of them at this time."""
+    word = pl.col("outcome").cast(pl.String)
+    return attempts.select(
+        sent_s=pl.col("start_s") - pl.col("start_s").min() + begin_s,
+        ttft_s=pl.col("first_s") - pl.col("start_s"),
+        e2e_s=pl.col("end_s") - pl.col("start_s"),
+        # Nothing is billed of what was refused; what it asked for decides whether it was.
+        input_tokens=pl.when(word == "rate_limited").then("asked").otherwise("input_tokens"),
+        cached_tokens="cached_input_tokens",
+        output_tokens="output_tokens",
+        outcome=word,
+        cost_usd="cost_usd",
+        status="status",
+    )

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from llmsim.calibrate.profile_text import flow, rounded, written
 from llmsim.calibrate.upstream import Candidate, Fitted
+from llmsim.report.reality.told import signed, size
 
 __all__ = ["fit_text"]
+
+_WIDTH = 110
+_TOLD = ("rate_limit", "errors")  #: words whose notes say how sure they are
 
 
 def fit_text(fitted: Fitted) -> str:
@@ -27,6 +33,8 @@ def fit_text(fitted: Fitted) -> str:
             for name, (low, high) in fitted.intervals.items()
             if name.partition(".")[0] == key
         ]
+        if key in _TOLD:
+            lines += textwrap.wrap(word.note, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
     lines += [f"  no {key}: {why}" for key, why in fitted.missing.items()]
     lines += [f"  Note: {note}" for note in fitted.notes]
     return "\n".join(lines)
@@ -38,7 +46,8 @@ def _candidate(one: Candidate, *, chosen: bool) -> str:
         return f"{name}  -"
     ttft, e2e, (ks, _, band) = one.held_out.ttft, one.held_out.e2e, one.held_out.ks
     return (
-        f"{name}  {ttft.mdape:<8.1%}  {ttft.bias:<+8.1%}  {e2e.mdape:<10.1%}  {e2e.bias:<+8.1%}  {ks:.2f} ({band:.2f})"
+        f"{name}  {size(ttft.mdape):<8}  {signed(ttft.bias):<8}  {size(e2e.mdape):<10}  {signed(e2e.bias):<8}  "
+        f"{ks:.2f} ({band:.2f})"
     )
 
 

@@ -23,6 +23,11 @@ FIELDS: dict[str, str] = {
     "cost_usd": "what it cost",
     "model": "name of the model",
     "upstream": "name of the provider",
+    "status": "HTTP status",
+    "retry_after_s": "seconds that a 429 asked to wait",
+    "server_s": "of ttft_s, what the server says it took itself (openai-processing-ms/1000, say)",
+    "connect_s": "of ttft_s, for a new connection",
+    "run": "which run, where several were written on one clock: they are taken one after the other",
 }
 
 _PART = re.compile(

@@ -41,6 +41,8 @@ OTLP = {
     "cost_usd": ATTRIBUTES["cost_usd"],
     "model": "model",
     "upstream": "upstream",
+    "status": ATTRIBUTES["status"],
+    "run": "run",
 }
 #: ``attempts.parquet`` of a saved result, alone.
 OWN_ATTEMPTS = {
@@ -54,9 +56,11 @@ OWN_ATTEMPTS = {
     "cost_usd": "cost_usd",
     "model": "model",
     "upstream": "upstream",
+    "status": "status",
+    "run": "replication",
 }
 #: What ``llmsim calibrate probe`` leaves behind.
-OWN_CALLS = {name: name for name in OWN_ATTEMPTS}
+OWN_CALLS = {name: name for name in (*OWN_ATTEMPTS, "retry_after_s", "server_s", "connect_s") if name != "run"}
 
 _FIRST = (ATTRIBUTES["first_chunk_s"], "gen_ai.server.time_to_first_token")
 _INPUT = (ATTRIBUTES["input_tokens"], "gen_ai.usage.prompt_tokens")
@@ -152,12 +156,19 @@ def _spans(rows: list[Row]) -> list[Row]:
     found = []
     for row in rows:
         for resource in row.values.get("resourceSpans", ()):
+            run = _run(resource)
             for scope in resource.get("scopeSpans", ()):
-                found += [one for span in scope.get("spans", ()) if (one := _span(row.number, span)) is not None]
+                found += [one for span in scope.get("spans", ()) if (one := _span(row.number, span, run)) is not None]
     return found
 
 
-def _span(number: int, span: Mapping[str, Any]) -> Row | None:
+def _run(resource: Mapping[str, Any]) -> Any:
+    """Which replication, where llmsim wrote it: those have one clock, and never met."""
+    about = {one["key"]: _value(one.get("value", {})) for one in resource.get("resource", {}).get("attributes", ())}
+    return about.get(ATTRIBUTES["replication"])
+
+
+def _span(number: int, span: Mapping[str, Any], run: Any) -> Row | None:
     values = {one["key"]: _value(one.get("value", {})) for one in span.get("attributes", ())}
     if span.get("kind") not in _CLIENT or not any(name in values for name in (*_MODEL, ATTRIBUTES["operation"])):
         return None
@@ -177,6 +188,7 @@ def _span(number: int, span: Mapping[str, Any]) -> Row | None:
         "model": either(_MODEL),
         "upstream": either(_UPSTREAM),
         "outcome": failed or "ok",
+        "run": run,
     }
     return Row(number, {**values, **told})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,11 +12,11 @@ from llmsim.calibrate.calls import Calls
 from llmsim.calibrate.probe_design import Design, Round
 from llmsim.engine.real import RealLoop, run_for_real
 from llmsim.error_words import outcome_word
-from llmsim.errors import AuthError, BadRequest, BudgetExceeded, GatewayError, LlmsimError
+from llmsim.errors import AuthError, BadRequest, BudgetExceeded, GatewayError, LlmsimError, RateLimited
 from llmsim.gateway.contract import Provider
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.traffic.speech import spoken
-from llmsim.types import Message, Request, Usage
+from llmsim.types import Message, Request, Response, Usage
 
 if TYPE_CHECKING:
     from llmsim.providers.live.spec import LiveProvider
@@ -39,6 +40,10 @@ class Probed(NamedTuple):
     cost_usd: float | None
     model: str
     upstream: str
+    status: int = 0
+    retry_after_s: float | None = None  #: inf: a 429 did not say
+    server_s: float | None = None  #: of `ttft_s`, what the server says it took itself
+    connect_s: float = 0.0  #: of `ttft_s`, for a new connection
 
 
 class ProbeProgress(NamedTuple):
@@ -157,7 +162,7 @@ def _calls(name: str, rows: list[Probed]) -> Calls:
     import polars as pl
 
     schema: dict[str, Any] = dict.fromkeys(Probed._fields, pl.Float64)
-    schema |= dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), pl.Int64)
+    schema |= dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens", "status"), pl.Int64)
     schema |= dict.fromkeys(("outcome", "model", "upstream"), pl.String)
     return Calls.of(name, rows[0].model, pl.DataFrame([row._asdict() for row in rows], schema=schema))
 
@@ -183,7 +188,7 @@ class _Prober:
         request = Request(f"{number}/0/0", messages=question, input_tokens=input_tokens, max_tokens=output_tokens)
         request = request._replace(messages=spoken(request, self.spec.template_tokens))
         sent_s = loop.time()
-        first_s, usage, failure = None, Usage(input_tokens, 0), None
+        first_s, usage, failure, response = None, Usage(input_tokens, 0), None, None
         try:
             async with asyncio.timeout(self.timeout_s):
                 response = await self.provider.send(request)
@@ -196,7 +201,7 @@ class _Prober:
             self._keep(Probed(
                 sent_s, first_s, loop.time() - sent_s, usage.input_tokens, usage.cached_input_tokens,
                 usage.output_tokens, outcome_word(failure), None if failure else self.price.cost(usage),
-                self.spec.model, self.provider.name,
+                self.spec.model, self.provider.name, *_at_the_server(response, failure),
             ))  # fmt: skip
         return failure
 
@@ -204,6 +209,25 @@ class _Prober:
         self.at.rows.append(row)
         if self.on_call is not None:
             self.on_call(row)
+
+
+def _at_the_server(
+    response: Response | None, failure: BaseException | None
+) -> tuple[int, float | None, float | None, float]:
+    """Status, Retry-After, the server's own time until the first token, and the time for connecting."""
+    from llmsim.providers.live.timings import CONNECT_HEADER
+
+    answer: Any = failure if isinstance(failure, GatewayError) else response
+    headers = getattr(answer, "headers", None) or {}
+    after_s = getattr(answer, "retry_after_s", None)
+    if isinstance(failure, RateLimited) and after_s is None:
+        after_s = math.inf
+    timings = getattr(response, "timings", None)
+    server_s = getattr(timings, "server_s", math.nan)
+    return (
+        getattr(answer, "status", None) or 0, after_s, None if math.isnan(server_s) else server_s,
+        float(headers.get(CONNECT_HEADER, 0.0)),
+    )  # fmt: skip
 
 
 async def _all(prober: _Prober, rounds: list[Round], loop: RealLoop) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from llmsim.calibrate.profile_text import as_yaml, rounded, written
 from llmsim.calibrate.upstream import Fitted, HeldOut
 from llmsim.calibrate.words import seen
+from llmsim.report.reality.told import signed, size
 
 __all__ = ["profile_document", "profile_yaml", "write_profile"]
 
@@ -58,8 +59,8 @@ def _intervals(fitted: Fitted) -> list[tuple[str, str, str]]:
 
 def _errors(found: HeldOut) -> str:
     return (
-        f"Held-out calls: TTFT {found.ttft.mdape:.1%} off (median; bias {found.ttft.bias:+.1%}), "
-        f"to the end {found.e2e.mdape:.1%} ({found.e2e.bias:+.1%})"
+        f"Held-out calls: TTFT {size(found.ttft.mdape)} off (median; bias {signed(found.ttft.bias)}), "
+        f"to the end {size(found.e2e.mdape)} ({signed(found.e2e.bias)})"
     )
 
 

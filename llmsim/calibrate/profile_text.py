@@ -10,7 +10,7 @@ __all__ = ["as_yaml", "flow", "rounded", "written"]
 
 #: Parameters of distributions that have no unit.
 _PLAIN = ("weight", "shape", "cv", "probability")
-_DURATIONS = ("ttft", "inter_token", "network")
+_DURATIONS = ("ttft", "inter_token", "network", "answer_time")
 _ONE_LINE = ("value", "input_tokens", "output_tokens")
 _SERVING_COUNTS = ("slots", "batch_tokens")
 
@@ -37,6 +37,8 @@ def written(key: str, value: Any) -> Any:
     --------
     >>> written("prefill", {"per_1k": 7.58, "pace": {"lognormal": {"p50": 1.0, "p99": 1.4}}})
     {'per_1k': '7.58s', 'pace': {'lognormal': {'p50': '1x', 'p99': '1.4x'}}}
+    >>> written("rate_limit", {"tokens": 1666.6667, "window": 10.0, "retry_after": False})
+    {'tokens': '100000/min', 'window': '10s', 'retry_after': False}
     >>> written("price", {"input": 1.5e-07, "output": 6e-07})
     {'input': '$0.15/Mtok', 'output': '$0.6/Mtok'}
     """
@@ -52,6 +54,8 @@ def written(key: str, value: Any) -> Any:
         return {name: f"{100 * share:.4g}%" for name, share in value.items()}
     if key == "price":
         return {name: f"${1e6 * usd:.6g}/Mtok" for name, usd in value.items()}
+    if key == "rate_limit":
+        return {name: _limit(name, one) for name, one in value.items()}
     if key == "load":
         points = [
             {name: f"{100 * one:.4g}%" if name == "at" else f"{one:.4g}x" for name, one in point.items()}
@@ -62,6 +66,12 @@ def written(key: str, value: Any) -> Any:
         return _tokens(value)
     assert isinstance(value, str | int), f"no text for {key}"
     return value
+
+
+def _limit(name: str, value: Any) -> Any:
+    if name == "retry_after":
+        return value
+    return f"{value:g}s" if name == "window" else f"{float(f'{60 * value:.4g}'):.12g}/min"
 
 
 def _tokens(value: Any) -> Any:

@@ -21,7 +21,9 @@ from llmsim.calibrate.models import (
     fit_alone,
     fit_line,
 )
-from llmsim.calibrate.words import Word, limits_note, words_of
+from llmsim.calibrate.network import Network, network_of, without_network
+from llmsim.calibrate.spread import Word
+from llmsim.calibrate.words import words_of
 from llmsim.errors import LlmsimError
 from llmsim.luck import Luck
 from llmsim.report.reality.distances import Apart, ks_band, ks_distance, per_request
@@ -171,8 +173,13 @@ def fit_upstream(
         found.append(_held_out(timed, name, luck, slots))
     candidates = sorted(found, key=lambda one: one.error)
     chosen = _choice(candidates, engine=slots is not None)
-    prediction = MODELS[chosen](timed, np.ones(n, dtype=np.bool_), slots)
-    words, missing = words_of(calls, prediction, luck)
+    everything = np.ones(n, dtype=np.bool_)
+    prediction = MODELS[chosen](timed, everything, slots)
+    # The models predict what a caller sees; a provider's words know the network apart.
+    network = network_of(calls, luck)
+    inner = without_network(timed, network)
+    served = prediction if network.word is None else MODELS[chosen](inner, everything, slots)
+    words, missing = words_of(calls, served, network, luck)
     return Fitted(
         calls.upstream,
         calls.model,
@@ -182,7 +189,7 @@ def fit_upstream(
         prediction,
         words,
         missing,
-        _intervals(timed, prediction, luck),
+        _intervals(inner, served, network, luck),
         tuple(_notes(calls, candidates)),
         seed,
     )
@@ -234,11 +241,10 @@ def _notes(calls: Calls, candidates: list[Candidate]) -> list[str]:
     gone = sum(word == "cancelled" for word in calls.outcome)
     if gone:
         notes.append(f"{gone} calls were cancelled and are not counted, though the server was busy with them")
-    limits = limits_note(calls)
-    return [*notes, limits] if limits else notes
+    return notes
 
 
-def _intervals(timed: Calls, prediction: Prediction, luck: Luck) -> dict[str, tuple[float, float]]:
+def _intervals(timed: Calls, prediction: Prediction, network: Network, luck: Luck) -> dict[str, tuple[float, float]]:
     """Of the figures that the model was fitted to calls with, from resampling these."""
     figures: Callable[[Calls], dict[str, float]] = _line_figures
     basis = timed
@@ -255,7 +261,8 @@ def _intervals(timed: Calls, prediction: Prediction, luck: Luck) -> dict[str, tu
         except LlmsimError:  # one prompt length n times
             continue
     names = found[0] if found else {}
-    return {name: tuple(np.quantile([one[name] for one in found], [0.025, 0.975]).tolist()) for name in names}
+    ends = {name: tuple(np.quantile([one[name] for one in found], [0.025, 0.975]).tolist()) for name in names}
+    return ends if network.interval is None else {**ends, "network": network.interval}
 
 
 def _line_figures(calls: Calls) -> dict[str, float]:

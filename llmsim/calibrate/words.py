@@ -4,51 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.calibrate.calls import Calls
-from llmsim.calibrate.choice import choose
+from llmsim.calibrate.failures import answer_time_word, errors_word, limit_words
 from llmsim.calibrate.fit import table_of
 from llmsim.calibrate.models import FEWEST, Line, Loaded, Prediction, Served
+from llmsim.calibrate.network import Network, without_network
+from llmsim.calibrate.spread import Word, spread
 from llmsim.distributions import values_of
 from llmsim.luck import Luck
-from llmsim.report.rates import share_of
+from llmsim.report.figures import share
 
-__all__ = ["Word", "limits_note", "seen", "words_of"]
+__all__ = ["seen", "words_of"]
 
 Floats = NDArray[np.float64]
 
-_FEWEST_FOR_FAMILY = 40  #: with fewer calls the seen values themselves are the distribution (chosen)
-_MOST = 2000  #: values that families are fitted to; more are thinned out evenly
-#: Tried for a spread: those that take milliseconds to fit. The others of `llmsim.calibrate.fit` take seconds for all
-#: the halves that they have to be held against.
-_FAMILIES = ("lognormal", "shifted_lognormal")
 #: So many calls may lie below what the prompt alone explains before that is no noise around a base time any more.
 _BELOW = 0.02
 #: A price explains what calls cost if none of them is off by more than this share (rounding of reported costs).
 _PRICE_OFF = 0.01
-#: What a provider calls it: outcomes that come whatever the caller does.
-_CHANCE = {
-    "server_error": "server_error",
-    "overloaded": "overloaded",
-    "stream_broken": "in_stream",
-    "content_filtered": "content_filter",
-}
 
 
-class Word(NamedTuple):
-    """One setting of a provider: SI numbers, and its source."""
-
-    value: Any
-    how: str  #: as `llmsim.providers.profiles.Source` has it
-    n: int
-    note: str = ""
-
-
-def words_of(calls: Calls, found: Prediction, luck: Luck) -> tuple[dict[str, Word], dict[str, str]]:
+def words_of(calls: Calls, found: Prediction, network: Network, luck: Luck) -> tuple[dict[str, Word], dict[str, str]]:
     """The words of a provider, and for those that are missing, why.
 
     Parameters
@@ -56,17 +37,28 @@ def words_of(calls: Calls, found: Prediction, luck: Luck) -> tuple[dict[str, Wor
     calls
         All that were made.
     found
-        The model that was chosen, fitted to the answered ones.
+        The model that was chosen, fitted to the answered ones without the network.
+    network
+        What of them is the way there and back.
     luck
         Of the choice of families.
     """
-    timed = calls.only(calls.ok & ~calls.whole)
+    timed = without_network(calls, network)
+    timed = timed.only(timed.ok & ~timed.whole)
     words: dict[str, Word] = {}
     if calls.model:
         words["model"] = Word(calls.model, "measured", len(calls.sent_s), "the name that was asked for")
     words |= _engine(found, timed) if isinstance(found, Served) else _timing(found, timed, luck)
-    missing = {"network": "a caller cannot tell it from the time to first token, which has it"}
-    for key, (word, why) in {"errors": _errors(calls), "price": _price(calls)}.items():
+    limit = limit_words(calls)
+    others = {
+        "network": (network.word, network.why),
+        "rate_limit": limit,
+        "errors": errors_word(calls, limited=limit[0] is not None),
+        "answer_time": answer_time_word(calls, network.median_s, luck),
+        "price": _price(calls),
+    }
+    missing = {}
+    for key, (word, why) in others.items():
         if word is not None:
             words[key] = word
         if why:
@@ -103,11 +95,11 @@ def _timing(found: Prediction, timed: Calls, luck: Luck) -> dict[str, Word]:
         rest_s = np.maximum(timed.ttft_s / slower - line.base_s, 1e-6)
         reading = rest_s / np.maximum(line.token_s * fresh, 1e-6)
         words["ttft"] = Word(line.base_s, "fitted", len(base_s), "what is left of TTFT for a prompt of no tokens")
-        pace = _spread(reading, luck, "x")
+        pace = spread(reading, luck)
         slope = {"per_1k": 1000 * line.token_s, "pace": pace.value}
         words["prefill"] = Word(slope, "fitted", len(base_s), f"median of slopes (Theil-Sen); pace: {pace.note}")
     else:
-        words["ttft"] = _spread(np.maximum(base_s, 1e-6), luck, "s")
+        words["ttft"] = spread(np.maximum(base_s, 1e-6), luck)
         if line.token_s:
             slope = {"per_1k": 1000 * line.token_s}
             words["prefill"] = Word(slope, "fitted", len(base_s), "median of slopes (Theil-Sen)")
@@ -115,7 +107,7 @@ def _timing(found: Prediction, timed: Calls, luck: Luck) -> dict[str, Word]:
     note = "median over answers of the mean gap in an answer"
     words["inter_token"] = Word(line.gap_s, "measured", int(told.sum()), note)
     if line.gap_s and told.sum() >= FEWEST:
-        pace = _spread(timed.gap_s[told] / line.gap_s / paced[told], luck, "x")
+        pace = spread(timed.gap_s[told] / line.gap_s / paced[told], luck)
         words["pace"] = pace._replace(note=f"mean gap of an answer over the median; {pace.note}")
     return words
 
@@ -133,61 +125,6 @@ def _load(found: Loaded, timed: Calls) -> dict[str, Word]:
         "concurrency": Word(slots, "derived", len(timed.sent_s), f"ten times the {most} that were under way at most"),
         "load": Word({"of": "slots", "points": points}, "fitted", len(timed.sent_s), note),
     }
-
-
-def _spread(values: Floats, luck: Luck, unit: str) -> Word:
-    """A family that fits, or the values seen where there are few or none does."""
-    n = len(values)
-    values = values[:: max(1, -(-n // _MOST))]
-    if np.ptp(values) <= 1e-9 * float(np.max(values)):
-        return Word(float(values[0]), "measured", n, "all alike")
-    if n < _FEWEST_FOR_FAMILY:
-        return Word(values_of(table_of(values)), "empirical", n, "too few for a family")
-    found = choose(values, luck, _FAMILIES)
-    inside = "/".join(f"{share:.0%}" for share in found.closest.inside)
-    told = f"KS, p50, p95 inside the bands of the data's own halves on {inside} of 40 held-out halves"
-    if found.fitted:
-        note = f"{found.used.family} by maximum likelihood; {told}"
-    else:
-        note = f"no family passed; closest: {found.closest.family} ({told})"
-    return Word(values_of(found.used.distribution), "fitted" if found.fitted else "empirical", n, note)
-
-
-def _errors(calls: Calls) -> tuple[Word | None, str]:
-    """Shares of calls that failed by chance; why there is none."""
-    asked = [word for word in calls.outcome if word != "cancelled"]
-    counts = {word: asked.count(word) for word in sorted(set(asked) - {"ok", "rate_limited", "quota_exhausted"})}
-    n = len(asked)
-    other = ", ".join(f"{count} {word}" for word, count in counts.items() if word not in _CHANCE)
-    other = f"not among them, as providers have no word for it: {other}" if other else ""
-    found = {_CHANCE[word]: count for word, count in counts.items() if word in _CHANCE}
-    if not found:
-        most = share_of([0], [n]).least_claim
-        told = f"none of {n} calls failed by chance, which does not rule out {most:.2%} of all"
-        return None, f"{told}; {other}".rstrip("; ")
-    shares = {word: share_of([count], [n]) for word, count in found.items()}
-    told = "; ".join(
-        f"{word}: {found[word]} of {n} (95 %: {share.low:.2%} to {share.high:.2%})" for word, share in shares.items()
-    )
-    value = {word: count / n for word, count in found.items()}
-    return Word(value, "measured", n, f"{told}; {other}".rstrip("; ")), ""
-
-
-def limits_note(calls: Calls) -> str:
-    """What refusals tell about the limits of the account; empty if nothing was refused."""
-    refused = np.array([word in ("rate_limited", "quota_exhausted") for word in calls.outcome], dtype=np.bool_)
-    if not refused.any():
-        return ""
-    passed = calls.only(~refused)
-    through = np.concatenate([[0], np.cumsum(passed.input_tokens + passed.output_tokens)])
-    ends = np.searchsorted(passed.sent_s, calls.sent_s[refused], side="right")
-    begins = np.searchsorted(passed.sent_s, calls.sent_s[refused] - 60.0, side="right")
-    requests, tokens = np.median(ends - begins), np.median(through[ends] - through[begins])
-    return (
-        f"{int(refused.sum())} calls were refused with 429; in the minute before (median), {requests:.0f} calls with "
-        f"{tokens:,.0f} tokens had got through. Which of the two is limited cannot be told from outside: write "
-        f"rate_limit: {{requests: {max(requests, 1):.0f}/min}} or {{tokens: {max(tokens, 1):.0f}/min}}"
-    )
 
 
 def _price(calls: Calls) -> tuple[Word | None, str]:
@@ -209,8 +146,8 @@ def _price(calls: Calls) -> tuple[Word | None, str]:
     found, _ = nnls(tokens * weight[:, None], told.cost_usd * weight)
     off = float(np.max(np.abs(tokens @ found * weight - 1)))
     if not math.isfinite(off) or off > _PRICE_OFF:
-        return None, f"no price per token explains what the calls cost: the best is up to {off:.1%} off"
-    note = f"explains what each call cost to {max(off, 1e-4):.2%}"
+        return None, f"no price per token explains what the calls cost: the best is up to {share(off)} off"
+    note = f"explains what each call cost to {share(max(off, 1e-4))}"
     return Word(dict(zip(parts, found.tolist(), strict=True)), "derived", len(told.sent_s), note), ""
 
 

@@ -160,7 +160,7 @@ class Batch:
         """Show it, save it; what the JSON says of it."""
         options = self.options
         code = result.exit_code(allow_undecided=options.allow_undecided)
-        again = replay(file, result.seed, options.replications, options.overrides, gateway=options.gateway)
+        again = self._again(file, result.seed)
         saved, exported = None, []
         try:
             saved = outputs.save(number, result)
@@ -218,10 +218,14 @@ class Batch:
 
     def _complain(self, error: Exception, file: str) -> dict[str, Any]:
         """Say what went wrong; what the JSON says in place of a result."""
-        options = self.options
-        again = replay(file, options.seed, options.replications, options.overrides, gateway=options.gateway)
-        put(block(error, file, again, whole=options.traceback), "stderr")
+        put(block(error, file, self._again(file, self.options.seed), whole=self.options.traceback), "stderr")
         return page_of(error, file)
+
+    def _again(self, file: Path | str, seed: int | None) -> str:
+        """What to type for the same again."""
+        options = self.options
+        live = options.live.words() if options.live is not None else ()
+        return replay(file, seed, options.replications, options.overrides, gateway=options.gateway, live=live)
 
 
 def _introduction(scenario: Scenario, load: Preflight) -> str:

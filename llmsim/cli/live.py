@@ -73,6 +73,15 @@ class LiveOptions:
         time, rate = (1.0 if scale is None else scale for scale in (time_scale, rate_scale))
         return cls(file, budget_usd, time, rate, yes, tuple(without_faults or ()))
 
+    def words(self) -> list[str]:
+        """What to type for them; ``--yes`` is left out, for whoever types it should be asked."""
+        words = ["--live", str(self.file), "--budget", f"{self.budget_usd:g}"]
+        words += ["--time-scale", f"{self.time_scale:g}"] if self.time_scale != 1 else []
+        words += ["--rate-scale", f"{self.rate_scale:g}"] if self.rate_scale != 1 else []
+        for name in self.without_faults:
+            words += ["--without-faults", name]
+        return words
+
 
 def run_for_money(scenario: Scenario, options: LiveOptions, *, seed: int | None, quiet: bool, progress: bool) -> Result:
     """Say what it will do and cost, ask, and run it.

@@ -33,6 +33,7 @@ def replay(
     overrides: Sequence[str] = (),
     *,
     gateway: str = "",
+    live: Sequence[str] = (),
     started_as: str = "",
 ) -> str:
     """``llmsim run FILE --seed …``, ready to be pasted; `--jobs` is left out, for it changes nothing.
@@ -41,6 +42,8 @@ def replay(
     ----------
     file, seed, replications, overrides, gateway
         What was asked.
+    live
+        Words of a live run (`llmsim.cli.live.LiveOptions.words`): the same requests again, for money.
     started_as
         How the command line was started, where this process cannot know.
     """
@@ -53,4 +56,5 @@ def replay(
         words += ["--set", override]
     if gateway:
         words += ["--gateway", gateway]
+    words += live
     return f"{started_as or program()} {shlex.join(words)}"

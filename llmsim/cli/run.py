@@ -78,8 +78,8 @@ def run(
       0    every SLO holds (or there is none)
       1    an SLO is broken
       2    bad input: scenario, option, or a policy that breaks its contract; or nothing found
-      3    undecided: it would take more replications, or the budget of a live run was used up (--allow-undecided
-           makes it 0)
+      3    undecided: it would take more replications, it was live (which is one), or the budget of a live run was
+           used up (--allow-undecided makes it 0)
       4    llmsim itself broke
       130  interrupted; what was simulated so far is shown and saved
     \b

@@ -12,7 +12,7 @@ import polars as pl
 
 from llmsim.report.numbers import jsonable, metrics
 from llmsim.report.samples import measured_until_s, sample_of
-from llmsim.report.slo import Overall, SloResult, measure, overall, slo_results
+from llmsim.report.slo import Overall, SloResult, measure, measured_once, overall, slo_results
 from llmsim.report.tables import frame, windows
 from llmsim.scenario.objectives import rehearsed
 from llmsim.scenario.spec import Scenario
@@ -211,7 +211,8 @@ class Result:
         """Every SLO line of the scenario, measured and judged."""
         lines = rehearsed(self.scenario)
         measured = [measure(lines, sample) for sample in self.samples]
-        return slo_results(self.scenario, lines, measured, most=self.requested, done=self.complete)
+        found = slo_results(self.scenario, lines, measured, most=self.requested, done=self.complete)
+        return measured_once(found) if self.live else found
 
     @property
     def complete(self) -> int:

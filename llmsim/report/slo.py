@@ -18,7 +18,7 @@ from llmsim.telemetry.recorder import Replication
 from llmsim.telemetry.sample import Sample
 from llmsim.units import format_duration
 
-__all__ = ["Judge", "Overall", "SloResult", "measure", "overall", "rehearsal", "slo_results"]
+__all__ = ["Judge", "Overall", "SloResult", "measure", "measured_once", "overall", "rehearsal", "slo_results"]
 
 Overall = Literal["PASS", "FAIL", "UNDECIDED", "NONE"]  #: NONE: the scenario has no SLO, there is nothing to judge
 
@@ -107,6 +107,22 @@ def slo_results(
     if overall(results) == "FAIL":
         results = [one._replace(reason=one.reason.replace(_STOPPED, _OTHER_FAILED)) for one in results]
     return results
+
+
+def measured_once(results: Sequence[SloResult]) -> list[SloResult]:
+    """Of a live run, which is one replication: what stays undecided says what was measured, and why that is no verdict.
+
+    Requests of one run meet one hour of the provider. An interval from them would be one of that hour, so that there is
+    none, and the line stays UNDECIDED.
+    """
+    told = []
+    for one in results:
+        if one.verdict == "UNDECIDED" and len(one.values) == 1 and not math.isnan(one.values[0]):
+            side = "inside" if one.objective.holds(one.values[0]) else "outside"
+            reason = f"measured once, {side} the bound; a live run is one replication, and other hours may differ"
+            one = one._replace(reason=reason)  # noqa: PLW2901 - the same line, told otherwise
+        told.append(one)
+    return told
 
 
 def overall(results: Sequence[SloResult]) -> Overall:

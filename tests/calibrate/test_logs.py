@@ -4,13 +4,16 @@ import csv
 import json
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+import polars as pl
 import pytest
 
 import llmsim
-from llmsim.calibrate.calls import calls_of
+from llmsim.calibrate.calls import Calls, calls_of
 from llmsim.calibrate.formulas import formula, read_map
 from llmsim.calibrate.logs import read_log
 from llmsim.errors import LlmsimError
+from llmsim.telemetry.otlp import trace_lines
 
 MAP = {
     "sent_s": "time",
@@ -74,8 +77,6 @@ def test_a_saved_result_its_attempts_and_its_spans_are_the_same_calls(result, tm
 
 
 def _trace_lines(result):
-    from llmsim.telemetry.otlp import trace_lines
-
     yield from trace_lines(0, result.requests, result.attempts, result.events, {}, "salt")
 
 
@@ -228,3 +229,105 @@ def test_sums_go_from_left_to_right():
     assert formula("a")({"a": "x"}) == "x"
     with pytest.raises(LlmsimError, match="fields are sent_s"):
         read_map(["ttft=first"])
+
+
+# -- several runs on one clock -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def twice():
+    """Two replications: each begins at 0 of the same clock."""
+    scenario = {
+        "version": 1,
+        "clock": {"duration": "30s", "drain": "60s"},
+        "traffic": {"base_rate": "0.3/s"},
+        "providers": {"local": {"model": "m", "ttft": "2s"}},
+    }
+    return llmsim.run(scenario, replications=2)
+
+
+def test_replications_are_taken_one_after_the_other(twice, tmp_path):
+    calls = calls_of([twice], "local")
+    each = twice.attempts.partition_by("replication", maintain_order=True)
+    assert len(calls.sent_s) == sum(len(run) for run in each)
+    assert np.diff(calls.sent_s).max() >= 3600
+    # No call of one was under way in the other.
+    alone = [int(Calls.of("local", "m", _as_calls(run)).alone.sum()) for run in each]
+    assert int(calls.alone.sum()) == sum(alone)
+    twice.save(tmp_path / "out")
+    with (tmp_path / "t.jsonl").open("w") as file:
+        for number, attempts in enumerate(each):
+            requests = twice.requests.filter(pl.col("replication") == number)
+            events = twice.events.filter(pl.col("replication") == number)
+            file.writelines(line + "\n" for line in trace_lines(number, requests, attempts, events, {}, "salt"))
+    for place in (tmp_path / "out", tmp_path / "out" / "attempts.parquet", tmp_path / "t.jsonl"):
+        found = read_log(place)
+        assert found.calls.alone.sum() == calls.alone.sum(), place
+        assert sorted(found.calls.input_tokens) == sorted(calls.input_tokens)
+        assert place.is_dir() or "2 runs on one clock were taken one after the other" in found.notes
+
+
+def _as_calls(run):
+    return run.select(
+        sent_s="start_s",
+        ttft_s=pl.col("first_s") - pl.col("start_s"),
+        e2e_s=pl.col("end_s") - pl.col("start_s"),
+        input_tokens="input_tokens",
+        cached_tokens="cached_input_tokens",
+        output_tokens="output_tokens",
+        outcome="outcome",
+        cost_usd="cost_usd",
+    )
+
+
+def _table(path, times, **more):
+    rows = [{"t": t, "first": 0.5, "whole": 1.0, "i": 100, "o": 10, **{k: v[n] for k, v in more.items()}}
+            for n, t in enumerate(times)]  # fmt: skip
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+COLUMNS = {"sent_s": "t", "ttft_s": "first", "e2e_s": "whole", "input_tokens": "i", "output_tokens": "o"}
+
+
+def test_a_clock_that_begins_again_is_asked_about(tmp_path):
+    times = [*range(0, 100, 5), *range(0, 100, 5)]
+    path = _table(tmp_path / "log.csv", times, file=["a"] * 20 + ["b"] * 20)
+    with pytest.raises(LlmsimError, match=r"goes back 1 times, first in line 22 \(from 95 s to 0 s\)") as caught:
+        read_log(path, mapping=COLUMNS)
+    assert "--map run=COLUMN" in str(caught.value)
+    assert read_log(path, mapping={**COLUMNS, "run": "file"}).calls.alone.all()
+    assert not read_log(path, mapping={**COLUMNS, "run": "1"}).calls.alone.any()  # as the message says: one clock
+
+
+def test_rows_in_another_order_and_dates_are_no_second_run(tmp_path):
+    ended = [0.0, 5.0, 4.2, 10.0, 15.0, 14.5]  # by the end of each: back by less than a call takes
+    assert len(read_log(_table(tmp_path / "a.csv", ended), mapping=COLUMNS).calls.sent_s) == 6
+    shuffled = np.random.default_rng(1).permutation(np.arange(0.0, 400, 10)).tolist()
+    assert read_log(_table(tmp_path / "b.csv", shuffled), mapping=COLUMNS).calls.alone.all()
+    days = [1.79e9 + t for t in (*range(0, 100, 5), *range(0, 100, 5))]
+    assert not read_log(_table(tmp_path / "c.csv", days), mapping=COLUMNS).calls.alone.any()
+
+
+def test_two_results_in_one_file_are_refused(twice, tmp_path):
+    attempts = twice.attempts
+    pl.concat([attempts, attempts]).write_parquet(tmp_path / "both.parquet")
+    with pytest.raises(LlmsimError, match=r"stands in lines 1 and .*give one file for each"):
+        read_log(tmp_path / "both.parquet")
+    marked = pl.concat([attempts.with_columns(of=pl.lit(name)) for name in "ab"])
+    marked.write_parquet(tmp_path / "marked.parquet")
+    found = read_log(tmp_path / "marked.parquet", mapping={"run": "of"})
+    assert len(found.calls.sent_s) == 2 * attempts.height
+
+
+def test_what_a_server_says_of_its_own_time_and_of_when_to_come_back(tmp_path):
+    path = _table(tmp_path / "log.csv", range(0, 100, 5), ms=[200] * 20, code=[200] * 19 + [429], after=[""] * 19 + [3])
+    mapping = {**COLUMNS, "outcome": "code", "server_s": "ms/1000", "retry_after_s": "after"}
+    calls = read_log(path, mapping=mapping).calls
+    assert calls.server_s.tolist() == [0.2] * 20
+    assert calls.status.tolist() == [200] * 19 + [429]
+    assert calls.retry_after_s[-1] == 3
+    assert np.isnan(calls.retry_after_s[:-1]).all()

@@ -7,9 +7,11 @@ import pytest
 from loopback import LoopbackServer, failure, hang, stream
 
 from llmsim.calibrate import probe as probing
+from llmsim.calibrate.network import network_of
 from llmsim.calibrate.probe import price_of, probe
 from llmsim.calibrate.probe_design import Design
 from llmsim.errors import LlmsimError
+from llmsim.luck import Luck
 from llmsim.pricing import TokenPrice
 from llmsim.providers.live.spec import LiveProvider
 
@@ -123,3 +125,38 @@ def test_a_budget_needs_a_price_unless_the_server_is_ones_own():
     assert price_of("a", LiveProvider(base_url="http://127.0.0.1:8080/v1")) == TokenPrice()
     with pytest.raises(LlmsimError, match="openai has no price"):
         price_of("openai", LiveProvider(base_url="https://api.openai.com/v1"))
+
+
+def test_what_the_server_says_is_kept(tmp_path):
+    """Its own time until the first token, the status, and when to come back; the CSV has it all again."""
+    from llmsim.calibrate.logs import read_log
+    from llmsim.cli.calibrate_outputs import CallsFile
+
+    headers = {"Content-Type": "text/event-stream", "openai-processing-ms": "20"}
+
+    def answer(seen):
+        if seen.number == 5:
+            return failure(429, headers={"Retry-After": "7"})
+        if seen.number == 6:
+            return failure(503)
+        if seen.number == 7:
+            return failure(429)
+        return stream("x", "x", ttft_s=0.03, usage=(20, 2), headers=headers)
+
+    kept = CallsFile(tmp_path / "calls.csv")
+    with LoopbackServer(answer) as server:
+        calls, _ = probe("local", _spec(server), Design((20,), (2,), (1,), repeats=14, warm_up=1), budget_usd=1.0,
+                         on_call=kept.add)  # fmt: skip
+    kept.close()
+    assert [calls.outcome.count(word) for word in ("ok", "rate_limited", "overloaded")] == [11, 2, 1]
+    assert calls.server_s[calls.ok].tolist() == [0.02] * 11
+    assert [int(status) for status in calls.status[~calls.ok]] == [429, 503, 429]
+    assert calls.retry_after_s[4] == 7
+    assert calls.retry_after_s[6] == float("inf")
+    assert (calls.connect_s[calls.ok] > 0).all()
+    again = read_log(kept.path).calls
+    for name in ("status", "retry_after_s", "server_s", "connect_s"):
+        assert getattr(again, name) == pytest.approx(getattr(calls, name), nan_ok=True), name
+    found = network_of(calls, Luck(0))
+    assert found.interval is not None
+    assert 0.01 < found.interval[0] < found.median_s < found.interval[1] < 0.2

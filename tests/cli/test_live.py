@@ -91,6 +91,9 @@ def test_a_budget_that_is_used_up_is_no_interrupt(files: Any, spawn: Any, tmp_pa
     assert "(partial: the budget was used up)" in out
     assert page["stopped"] == "budget"
     assert "interrupted" not in out + err
+    again = "run short.yaml --seed 3 --live live.yaml --budget 0.0003 --without-faults simulated-only"
+    assert page["replay"].endswith(again)
+    assert again in out
 
 
 def ask(tmp_path: Path, typed: bytes) -> tuple[int, str]:
@@ -247,3 +250,18 @@ def test_the_key_is_in_no_object_of_a_run_and_no_traceback(monkeypatch: pytest.M
     for text in (*caught, *pages, repr(result.events.rows()), repr(result.attempts.rows())):
         assert KEY not in text
         assert KEY[3:] not in text
+
+
+def test_the_same_again_is_a_live_run() -> None:
+    from llmsim.cli.live import LiveOptions
+    from llmsim.cli.replay import replay
+
+    options = LiveOptions.of(Path("my live.yaml"), 0.25, 0.5, 2.0, yes=True, without_faults=["a", "b"])
+    assert options is not None
+    assert replay("s.yaml", 7, live=options.words(), started_as="llmsim") == (
+        "llmsim run s.yaml --seed 7 --live 'my live.yaml' --budget 0.25 --time-scale 0.5 --rate-scale 2 "
+        "--without-faults a --without-faults b"
+    )
+    plain = LiveOptions.of(Path("live.yaml"), 1e-05, None, None, yes=False)
+    assert plain is not None
+    assert plain.words() == ["--live", "live.yaml", "--budget", "1e-05"]

@@ -170,3 +170,24 @@ def test_what_a_callback_raises_ends_the_run() -> None:
 
     with pytest.raises(ZeroDivisionError):
         run_for_real(main)
+
+
+def test_a_live_run_is_measured_once_and_no_verdict() -> None:
+    """Each line says which side of its bound it was on; one replication decides nothing, whatever its requests say."""
+    given = {
+        "version": 1,
+        "seed": 3,
+        "clock": {"warm_up": "0s", "duration": "300ms", "drain": "5s"},
+        "traffic": {"base_rate": "60/s", "mix": [{"input_tokens": 20, "output_tokens": 2}]},
+        "providers": {"one": {"model": "m", "price": {"input": "$1/Mtok", "output": "$1/Mtok"}}},
+        "slo": {"error_rate": ["value < 1%"], "cost_per_ok": ["value < $0.0000001"], "ttft": ["p(99) < 2s"]},
+    }
+    with LoopbackServer(stream("a", "b", usage=(20, 2))) as server:
+        file = {"version": 1, "providers": {"one": {"base_url": server.url}}}
+        result = run_live(given, file, budget_usd=1.0)
+    reasons = {line.objective.key: line.reason for line in result.slo}
+    assert reasons["error_rate"].startswith("measured once, inside the bound; a live run is one replication")
+    assert reasons["cost_per_ok"].startswith("measured once, outside the bound")
+    assert reasons["ttft"].startswith("could not be told in 1 of 1 replications")  # a p99 of so few requests
+    assert result.verdict == "UNDECIDED"
+    assert (result.exit_code(), result.exit_code(allow_undecided=True)) == (3, 0)

@@ -219,6 +219,7 @@ class EventStream:
         found = error_in_event(event.event, event.data, answer)
         if found is not None or not isinstance(answer, dict):
             return self._error_event(found, event.data)
+        self.timings.told(answer)
         said = self._reader.event(event.event, answer)
         if said.failed is not None:
             return self._error_event(

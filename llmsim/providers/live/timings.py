@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Mapping
+from typing import Any
 
 __all__ = ["CONNECT_HEADER", "Timings"]
 
 #: On a live response whose call had to connect: the seconds that took (name, TCP, TLS).
 CONNECT_HEADER = "x-llmsim-connect-s"
+#: "Time taken processing your API request" (platform.openai.com/docs/api-reference, Debugging requests).
+PROCESSING_HEADER = "openai-processing-ms"
 
 
 class Timings:
@@ -30,16 +34,35 @@ class Timings:
         The text was complete.
     http_version
         ``HTTP/1.1`` or ``HTTP/2``.
+    server_s
+        What the server says it took until the first text, of its own accord: llama.cpp's ``timings.prompt_ms`` (without
+        the wait for a slot), or the header ``openai-processing-ms``. NaN: it does not say.
     """
 
-    __slots__ = ("chunks_s", "connect_s", "end_s", "head_s", "http_version", "sent_s", "start_s")
+    __slots__ = ("chunks_s", "connect_s", "end_s", "head_s", "http_version", "sent_s", "server_s", "start_s")
 
     def __init__(self, start_s: float) -> None:
         self.start_s = start_s
         self.connect_s = 0.0
-        self.sent_s = self.head_s = self.end_s = math.nan
+        self.sent_s = self.head_s = self.end_s = self.server_s = math.nan
         self.chunks_s = array("d")
         self.http_version = ""
+
+    def told(self, answer: Mapping[str, Any]) -> None:
+        """Note the server's own timings, if an event or a whole answer has them (llama.cpp)."""
+        timings = answer.get("timings")
+        took_ms = timings.get("prompt_ms") if isinstance(timings, dict) else None
+        if isinstance(took_ms, int | float) and took_ms >= 0:
+            self.server_s = took_ms / 1000
+
+    def told_in_headers(self, headers: Mapping[str, str]) -> None:
+        """Note them, if a header of the answer has them (OpenAI)."""
+        try:
+            took_s = float(headers.get(PROCESSING_HEADER, "nan")) / 1000
+        except ValueError:
+            return
+        if took_s >= 0:
+            self.server_s = took_s
 
     @property
     def head_wait_s(self) -> float:

@@ -164,6 +164,7 @@ class LiveUpstream:
         watch = SocketWatch(client, timings)
         answer = await self._post(client, watch, path, body, headers)
         said = self._key.plain_headers(answer.headers)
+        timings.told_in_headers(said)
         if timings.connect_s:
             said[CONNECT_HEADER] = f"{timings.connect_s:.6f}"
         if answer.is_success and said.get("content-type", "").startswith("text/event-stream"):

@@ -37,9 +37,10 @@ class Pairs(NamedTuple):
         A row per pair, measured time only: the key, and each of `MEASURES` as ``NAME_sim`` and ``NAME_live``;
         ``outcome_*``, ``path_*`` (upstreams in the order they were called), ``attempts_*``, ``fallbacks_*``, ``hit_*``,
         ``sent_*`` (whether it went upstream), ``elsewhere_*`` (answered by another than the first choice),
-        ``in_flight_*`` (other requests under way at its arrival), ``cold_*`` (it made the first call of the run to its
-        first upstream), ``lag_s`` (how much later than scheduled the live one was sent; null where the schedule depends
-        on earlier answers: turns of a conversation, user retries, virtual users). In the order of live arrivals.
+        ``queue_*`` (seconds it waited for a slot upstream; null where nobody knows), ``in_flight_*`` (other requests
+        under way at its arrival), ``cold_*`` (it made the first call of the run to its first upstream), ``lag_s`` (how
+        much later than scheduled the live one was sent; null where the schedule depends on earlier answers: turns of a
+        conversation, user retries, virtual users). In the order of live arrivals.
     only_sim, only_live
         Measured requests without a partner: user retries and turns that only one of the runs came to, and what a run
         that ended early did not get to.
@@ -128,6 +129,8 @@ def requests_of(result: Result) -> pl.DataFrame:
         .agg(
             pl.col("upstream").cast(pl.String).str.join(" > ").alias("path"),
             pl.col("input_tokens").filter(pl.col("won")).sum().alias("billed_tokens"),
+            pl.col("queue_s").filter(pl.col("won")).fill_nan(None).sum().alias("queue"),
+            pl.col("queue_s").filter(pl.col("won")).fill_nan(None).is_not_null().any().alias("queue_known"),
         )
     )
     chosen = [pl.col(column).alias(name) for name, (column, _) in MEASURES.items()]
@@ -156,7 +159,8 @@ def requests_of(result: Result) -> pl.DataFrame:
             # As whoever answered counted them: of a live run, the column of requests has what was asked for.
             input_tokens=pl.when(pl.col("billed_tokens") > 0).then("billed_tokens").otherwise("input_tokens"),
         )
-        .drop("billed_tokens")
+        .with_columns(queue=pl.when("queue_known").then("queue").otherwise(None))
+        .drop("billed_tokens", "queue_known")
     )
 
 

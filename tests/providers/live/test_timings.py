@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from loopback import LoopbackServer, Script, Wait, completion, event, failure, stream
+from loopback import Answer, LoopbackServer, Script, Wait, completion, event, failure, stream
 from vendor_answers import VENDORS
 
 from llmsim import errors as e
@@ -130,3 +130,21 @@ def test_queue_and_connections_are_in_the_tables() -> None:
     assert connected["upstream"].unique().to_list() == ["one"]
     assert set(connected["request_id"]) <= set(result.requests["request_id"])
     assert all(0 < json.loads(detail)["connect_s"] < 1 for detail in connected["detail"])
+
+
+def test_what_the_server_says_it_took_itself() -> None:
+    """llama.cpp in its last chunk, OpenAI in a header; who says nothing, or nonsense, is not guessed at."""
+
+    async def use(_: Any, provider: LiveUpstream) -> list[float]:
+        return [(await read(provider, ASK)).timings.server_s for _ in range(4)]
+
+    llama = event({"choices": [], "timings": {"prompt_n": 40, "prompt_ms": 31.5, "predicted_ms": 80.0}})
+    kind = {"Content-Type": "text/event-stream"}
+    steps = list(stream("a", "b").steps)
+    script = [
+        Answer([*steps[:-1], llama, *steps[-1:]], headers=kind, chunked=True),
+        stream("a", headers={"openai-processing-ms": "125", **kind}),
+        stream("a"),
+        stream("a", headers={"openai-processing-ms": "soon", **kind}),
+    ]
+    assert call(script, use) == pytest.approx([0.0315, 0.125, math.nan, math.nan], nan_ok=True)

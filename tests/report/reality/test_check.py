@@ -112,7 +112,7 @@ def test_a_server_full_only_for_a_while_is_told_too(as_if_live: Any) -> None:
     sim = simulated(**more)
     found = ls.compare(sim, as_if_live({"concurrency": "12"}, **more))
     assert found.cause.word == "server saturated"
-    assert "other requests under way" in found.cause.told
+    assert "for a slot (median)" in found.cause.told  # where the server tells
     # A model that is wrong by a lot fills the server as well, and is no full server.
     assert ls.compare(sim, as_if_live({"inter_token": "60ms"}, **more)).cause.word == "model wrong"
 

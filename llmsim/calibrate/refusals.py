@@ -1,0 +1,216 @@
+"""What 429s tell: which limit they keep to, and how large it is; or only how many there are.
+
+A limit is a bucket that holds a window's worth and refills evenly (as `llmsim.providers.dialects.dialect.Generic` has
+it), full when the log begins. Of each call follows the smallest rate with which it would have been let in, given all
+that was let in before: its *critical rate*. A limit that is there lies above the critical rates of the calls that were
+let in, and below those of the refused ones. So it is enclosed without any statistics, and a wrong guess at what is
+limited shows itself: it would have to lie above and below itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim.calibrate.calls import Calls
+
+__all__ = ["FEWEST_REFUSED", "Limit", "critical_rates", "limits_of", "refused"]
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+What = Literal["requests", "tokens", "input_tokens", "output_tokens"]
+
+_WHAT: tuple[What, ...] = ("requests", "tokens", "input_tokens", "output_tokens")
+_WINDOWS_S = (60.0, 10.0, 1.0)  #: tried in this order: what vendors document, and two that gateways use
+FEWEST_REFUSED = 5  #: refused calls; with fewer, too many limits would explain them (chosen)
+#: A limit has to explain so large a share of the refused calls, and of those that got through near them (chosen) …
+_EXPLAINS = 0.95
+#: … where a critical rate that is off by so much does not count against it: clocks differ by the network, and nobody
+#: knows how long a refused answer would have been (chosen; a wrong kind of limit is off by more, unless all calls are
+#: of one length).
+_OFF = 0.02
+#: Calls that are looked at, up to the last refused one: more change nothing but the time it takes.
+_MOST = 20_000
+
+
+class Limit(NamedTuple):
+    """A limit that explains which calls were refused.
+
+    Attributes
+    ----------
+    what
+        The word of ``rate_limit``.
+    window_s
+        A full bucket holds so much time's worth.
+    per_s
+        The limit.
+    low, high
+        It lies between these, if it is one of this kind; per second.
+    explained
+        Shares of the refused calls, and of the ones let in near them, for which it gives the right answer, or nearly.
+    exact
+        Sum of the shares for which it does so exactly.
+    """
+
+    what: What
+    window_s: float
+    per_s: float
+    low: float
+    high: float
+    explained: tuple[float, float]
+    exact: float
+
+
+def refused(calls: Calls) -> Bools:
+    """Which calls got a 429 for a limit per time."""
+    return np.array([word == "rate_limited" for word in calls.outcome], dtype=np.bool_)
+
+
+def limits_of(calls: Calls) -> list[Limit]:
+    """The limits that explain the refused calls, best first; empty if there is none, or too few were refused."""
+    out = refused(calls)
+    if out.sum() < FEWEST_REFUSED:
+        return []
+    # What failed by chance was refused before anybody counted it.
+    counted = out | np.array([word not in ("server_error", "overloaded") for word in calls.outcome], dtype=np.bool_)
+    last = int(np.flatnonzero(out)[-1]) + 1
+    rows = np.flatnonzero(counted[:last])[-_MOST:]
+    calls, out = calls.rows(rows), out[rows]
+    if out.all() or not _near(calls.sent_s, out, min(_WINDOWS_S))[~out].any():
+        return []
+    found = []
+    for window_s in _WINDOWS_S:
+        for what in _WHAT:
+            limit = _limit(calls, out, what, window_s)
+            if limit is not None:
+                found.append(limit)
+    # Sorting is stable: of two that explain as much, the one tried first.
+    return sorted(found, key=lambda one: -one.exact)
+
+
+def _limit(calls: Calls, out: Bools, what: What, window_s: float) -> Limit | None:
+    least, usual, most = _amounts(calls, out, what)
+    rates = critical_rates(calls.sent_s, usual, out, window_s)
+    near = ~out & _near(calls.sent_s, out, window_s)
+    per_s = _threshold(rates, out, near)
+    explained = (float(np.mean(rates[out] > per_s * (1 - _OFF))), float(np.mean(rates[near] <= per_s * (1 + _OFF))))
+    if min(explained) < _EXPLAINS:
+        return None
+    below = critical_rates(calls.sent_s, least, out, window_s)[~out].max()
+    above = critical_rates(calls.sent_s, most, out, window_s)[out].min()
+    low, high = sorted((float(below), float(above)))
+    exact = float(np.mean(rates[out] > per_s)) + float(np.mean(rates[near] <= per_s * (1 + 1e-9)))
+    if exact < 2:
+        # Calls came in another order than they were sent (the network), or what they took is not known well: each end
+        # may be off by one call.
+        call = float(np.median(usual)) / window_s
+        low, high = max(low - call, 0.0), high + call
+    return Limit(what, window_s, min(max(per_s, low), high), low, high, explained, exact)
+
+
+def _amounts(calls: Calls, out: Bools, what: What) -> tuple[Floats, Floats, Floats]:
+    """What each call takes of a limit: at least, as usual, and at most.
+
+    Nobody knows how long an answer would have been that was refused, or broke.
+    """
+    if what == "requests":
+        ones = np.ones(len(out))
+        return ones, ones, ones
+    inputs, outputs = calls.input_tokens.astype(np.float64), calls.output_tokens.astype(np.float64)
+    ended = np.array([word == "ok" for word in calls.outcome], dtype=np.bool_)
+    whole = ended if ended.any() else ~out
+    found = []
+    for typical in (None, np.median, np.max):
+        asked, wanted = inputs, outputs
+        if typical is not None:
+            asked = np.where(~ended & (inputs == 0), typical(inputs[whole]), inputs)
+            wanted = np.where(~ended, np.maximum(outputs, typical(outputs[whole])), outputs)
+        found.append({"tokens": asked + wanted, "input_tokens": asked, "output_tokens": wanted}[what])
+    return found[0], found[1], found[2]
+
+
+def critical_rates(sent_s: Floats, amounts: Floats, out: Bools, window_s: float) -> Floats:
+    """The smallest limit with which each call would have been let in; per second, shape ``(calls,)``.
+
+    The bucket's level before a call is ``min over earlier s of rate · (window + t - s) - let in from s on``, so that
+    the call gets in if the rate is at least ``max over s of (let in from s on + its amount) / (window + t - s)``: the
+    steepest line from a point to those before it. It touches their lower convex hull, where bisection finds it.
+
+    Parameters
+    ----------
+    sent_s
+        Ascending.
+    amounts
+        What each takes.
+    out
+        Which were refused, and took nothing.
+    window_s
+        Of the bucket, which is full at first.
+
+    Examples
+    --------
+    >>> critical_rates(np.array([0.0, 0.0, 30.0]), np.ones(3), np.array([False, False, True]), 60.0) * 60
+    array([1., 2., 2.])
+    """
+    at: list[float] = []  # the hull: times, and what was let in before them
+    before: list[float] = []
+    through, rates = 0.0, np.empty(len(sent_s))
+    for number, (now, amount, refuses) in enumerate(zip(sent_s.tolist(), amounts.tolist(), out.tolist(), strict=True)):
+        rates[number] = max(amount / window_s, _steepest(at, before, now + window_s, through + amount))
+        if refuses:
+            continue
+        if not at or now > at[-1]:
+            while len(at) > 1 and _above(at, before, now, through):
+                at.pop()
+                before.pop()
+            at.append(now)
+            before.append(through)
+        through += amount
+    return rates
+
+
+def _above(at: Sequence[float], before: Sequence[float], now: float, through: float) -> bool:
+    """Whether the last point of the hull lies on or above the line from the one before it to a new one."""
+    run, rise = at[-1] - at[-2], before[-1] - before[-2]
+    return rise * (now - at[-2]) >= (through - before[-2]) * run
+
+
+def _steepest(at: Sequence[float], before: Sequence[float], x: float, y: float) -> float:
+    """The steepest slope from a point of the hull to one on the right of all of them."""
+    if not at:
+        return 0.0
+    low, high = 0, len(at) - 1
+    while low < high:
+        middle = (low + high) // 2
+        # On to the next as long as the hull's edge is less steep than the line from here.
+        edge = (before[middle + 1] - before[middle]) * (x - at[middle])
+        if edge < (y - before[middle]) * (at[middle + 1] - at[middle]):
+            low = middle + 1
+        else:
+            high = middle
+    return (y - before[low]) / (x - at[low])
+
+
+def _near(sent_s: Floats, out: Bools, window_s: float) -> Bools:
+    """Which calls were sent within a window of a refused one: only they say anything about the limit."""
+    at = sent_s[out]
+    place = np.searchsorted(at, sent_s)
+    later = np.append(at, np.inf)[place] - sent_s
+    earlier = sent_s - np.concatenate([[-np.inf], at])[place]
+    return np.asarray(np.minimum(earlier, later) <= window_s, dtype=np.bool_)
+
+
+def _threshold(rates: Floats, out: Bools, near: Bools) -> float:
+    """The limit that tells refused calls best from those let in near them."""
+    refused_at, passed_at = np.sort(rates[out]), np.sort(rates[near])
+    tried = np.unique(np.concatenate([passed_at, refused_at]))
+    tried = np.concatenate([tried, (tried[1:] + tried[:-1]) / 2])
+    # A call gets in with a limit of exactly its critical rate; sums of amounts are exact to about 1e-9 of it.
+    passes = np.searchsorted(passed_at, tried * (1 + 1e-9), side="right") / len(passed_at)
+    refuses = 1 - np.searchsorted(refused_at, tried * (1 + 1e-9), side="right") / len(refused_at)
+    good = np.minimum(passes, refuses)
+    best = np.sort(tried[good >= good.max() - 1e-12])
+    return float(best[len(best) // 2])
