@@ -1,4 +1,4 @@
-"""One scenario under many settings, on the same luck: ``sweep(scenario, {"gateway.retry.max_attempts": [1, 2, 3]})``."""
+"""One scenario under many settings, on the same luck: ``sweep(scenario, {"gateway.retry.max_attempts": [1, 2]})``."""
 
 from __future__ import annotations
 

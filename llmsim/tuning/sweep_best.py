@@ -89,8 +89,8 @@ def best_of(sweep: Sweep, metric: Measured, goal: str | None) -> Best:
         )
     if len(allowed) > 1:
         warnings.append(
-            f"Chosen among {len(allowed)} on the luck it is judged by, so it looks better than it is: run it with another "
-            "seed."
+            f"Chosen among {len(allowed)} on the luck it is judged by, so it looks better than it is: run it with "
+            "another seed."
         )
     return Best(
         metric.name,
