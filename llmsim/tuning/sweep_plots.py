@@ -12,8 +12,6 @@ from llmsim.tuning.sweep_space import Parameter
 from llmsim.tuning.sweep_text import short_names
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from llmsim.report.plots.canvas import Picture
     from llmsim.tuning.swept import Sweep
 
@@ -56,7 +54,7 @@ class SweepPlots:
             joined=grid,
         )
 
-    def heat(self, x: str, y: str, metric: str, *, ax: Axes | None = None) -> Picture | Axes:
+    def heat(self, x: str, y: str, metric: str, *, ax: Any = None) -> Any:
         """A metric over two parameters: cells of a grid, dots of a drawn design; what breaks an SLO is hatched.
 
         Parameters
@@ -65,6 +63,8 @@ class SweepPlots:
             Parameters by path, or the end of it. Others are held at the values of the reference point.
         metric
             By name.
+        ax
+            matplotlib axes to draw into, which are returned; None: a picture that a notebook shows.
         """
         from llmsim.report.plots.heat import heat
 

@@ -62,6 +62,11 @@ def kept(out):
 def killed(out, *, kills, jobs, replications, seed):
     """Kill it at random moments after its first result until it has been killed so often, then let it end.
 
+    Parameters
+    ----------
+    jobs
+        Processes, in turn.
+
     Returns
     -------
     dict
@@ -69,7 +74,7 @@ def killed(out, *, kills, jobs, replications, seed):
     """
     luck, before, at = random.Random(seed), [], []
     for number in range(kills):
-        process = start(out, jobs, replications)
+        process = start(out, jobs[number % len(jobs)], replications)
         while len(kept(out)) == len(before) and process.poll() is None:  # it has begun to work
             time.sleep(0.002)
         time.sleep(luck.random() * 0.05)
@@ -82,7 +87,7 @@ def killed(out, *, kills, jobs, replications, seed):
         assert len(set(now)) == len(now), "something was done twice"
         before = now
         at.append(len(now))
-    text, errors = start(out, jobs, replications).communicate(timeout=300)
+    text, errors = start(out, jobs[kills % len(jobs)], replications).communicate(timeout=300)
     assert text, errors
     told = json.loads(text)
     assert told["resumed"] == len(before), "what was there was done again"
@@ -90,14 +95,14 @@ def killed(out, *, kills, jobs, replications, seed):
 
 
 if __name__ == "__main__":
-    # python tests/tuning/sweeping.py KILLS JOBS: what the plan asks for is 20.
+    # PYTHONPATH=tests python tests/tuning/sweeping.py KILLS JOBS…: what the plan asks for is 20.
     import tempfile
 
-    kills, jobs = int(sys.argv[1]), int(sys.argv[2])
+    kills, jobs = int(sys.argv[1]), [int(text) for text in sys.argv[2:]]
     replications = 12 + 2 * kills
     with tempfile.TemporaryDirectory() as folder:
         whole, resumed = Path(folder, "whole.parquet"), Path(folder, "killed.parquet")
         start(whole, 1, replications).communicate()
         told = killed(resumed, kills=kills, jobs=jobs, replications=replications, seed=kills)
         same = whole.read_bytes() == resumed.read_bytes()
-        print(f"{kills} kills after {told['at']} of {told['runs']} runs, {jobs} processes; same bytes: {same}")
+        print(f"{kills} kills after {told['at']} of {told['runs']} runs, processes {jobs}; same bytes: {same}")

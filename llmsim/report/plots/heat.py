@@ -11,12 +11,13 @@ import polars as pl
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from llmsim.report.figures import figure
 from llmsim.report.plots.canvas import INK, Picture, bare, style
-from llmsim.report.plots.multiples import x_axis, x_places
+from llmsim.report.plots.multiples import tick_text, x_axis, x_places
 from llmsim.report.varied import Across, Shown
 
 if TYPE_CHECKING:
@@ -28,9 +29,12 @@ _MAP = "cividis"  # even in lightness, alike for colour-blind readers (Nuñez, A
 _HATCH = {"FAIL": "////", "UNDECIDED": ".."}
 _WORDS = {"FAIL": "an SLO fails", "UNDECIDED": "not decided"}
 _NOTHING = "#88888833"
+_NEVER = "#555555"
 _WRITTEN = 64  # cells up to which their values are written
 _LOG_FROM = 30.0  # times from least to greatest, from which colours stand for ratios
 _BEST = "#ee3377"
+_MARKERS = {"FAIL": "X", "UNDECIDED": "D"}
+_NAME = 0.075  # inches a character of 8 points takes
 
 
 def heat(
@@ -74,7 +78,7 @@ def heat(
             _dots(panel, rows, x, y, norm, best)
         if finite:
             _bar(panel, metric, norm, finite)
-        _legend(panel, rows, best=best is not None)
+        _legend(panel, rows, best=best is not None, cells=cells, inside=picture is None)
         panel.set_xlabel(f"{x.label}{' (log scale)' if x.numeric and x.log else ''}")
         panel.set_ylabel(f"{y.label}{' (log scale)' if y.numeric and y.log else ''}")
         panel.set_title(metric.label if not title else f"{metric.label}\n{title}")
@@ -86,7 +90,14 @@ def heat(
 
 def _size(x: Across, y: Across) -> tuple[float, float]:
     across, up = (len(one.labels) if len(one.labels) <= 12 else 8 for one in (x, y))
-    return max(4.6, 2.6 + 0.62 * across), max(3.4, 1.9 + 0.42 * up)
+    return max(4.6, 2.2 + _names(y) + 0.62 * across), max(3.4, 1.9 + 0.42 * up)
+
+
+def _names(y: Across) -> float:
+    """Inches that the names at the side take."""
+    if y.numeric:
+        return 0.4
+    return _NAME * max(len(line) for text in y.labels.values() for line in tick_text(text).split("\n"))
 
 
 def _norm(finite: list[float]) -> Normalize:
@@ -134,7 +145,9 @@ def _cells(
     x_axis(panel, y, "y")
     panel.set_xlim(min(low for low, _ in wide.values()), max(end for _, end in wide.values()))
     panel.set_ylim(min(low for low, _ in high.values()), max(end for _, end in high.values()))
-    widths = _shares(panel, wide, "x")
+    inches = _size(x, y)[0] - 1.9 - _names(y)
+    widths = {place: part * inches for place, part in _shares(panel, wide, "x").items()}
+    longest = max(len(figure(row["value"], metric.unit)) for row in rows) * _NAME
     for row in rows:
         left, right = wide[row["across"]]
         bottom, top = high[row["up"]]
@@ -143,7 +156,7 @@ def _cells(
         hatch = _HATCH.get(row["verdict"], "")
         corner, size = (left, bottom), (right - left, top - bottom)
         panel.add_patch(Rectangle(corner, *size, facecolor=colour, edgecolor=ink + "66", hatch=hatch, linewidth=0))
-        if len(rows) <= _WRITTEN and widths[row["across"]] > 0.055:
+        if len(rows) <= _WRITTEN and min(widths.values()) > longest:
             # A ground of the cell's own colour, so that hatches do not run through the figures.
             panel.text(
                 _middle(left, right, log=x.numeric and x.log), _middle(bottom, top, log=y.numeric and y.log),
@@ -176,10 +189,9 @@ def _dots(
 ) -> None:
     x_axis(panel, x)
     x_axis(panel, y, "y")
-    markers = {"FAIL": "X", "UNDECIDED": "D"}
     for row in rows:
         panel.scatter(row["across"], row["up"], s=46, color=_colour(row["value"], norm), edgecolor=INK, linewidth=0.6,
-                      marker=markers.get(row["verdict"], "o"))  # fmt: skip
+                      marker=_MARKERS.get(row["verdict"], "o"))  # fmt: skip
     if best is not None:
         panel.scatter(best["across"], best["up"], s=150, facecolor="none", edgecolor=_BEST, linewidth=2.0)
 
@@ -188,7 +200,7 @@ def _colour(value: float, norm: Normalize) -> Any:
     if math.isnan(value):
         return _NOTHING
     if math.isinf(value):
-        return "#555555"
+        return _NEVER
     red, green, blue, _ = colormaps[_MAP](float(norm(value)))
     return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
 
@@ -217,21 +229,30 @@ def _bar(panel: Axes, metric: Shown, norm: Normalize, finite: list[float]) -> No
     bar.outline.set_visible(False)
 
 
-def _legend(panel: Axes, rows: list[dict[str, Any]], *, best: bool) -> None:
+def _legend(panel: Axes, rows: list[dict[str, Any]], *, best: bool, cells: bool, inside: bool) -> None:
     found = {row["verdict"] for row in rows}
-    handles = [
-        Patch(facecolor="none", edgecolor=INK, hatch=hatch, linewidth=0.6, label=_WORDS[word])
-        for word, hatch in _HATCH.items()
+    handles: list[Any] = [
+        Patch(facecolor="none", edgecolor=INK, hatch=_HATCH[word], linewidth=0.6, label=text)
+        if cells
+        else Line2D([], [], color=INK, linestyle="", marker=_MARKERS[word], label=text)
+        for word, text in _WORDS.items()
         if word in found
     ]
     if any(math.isinf(row["value"]) for row in rows):
-        handles.append(Patch(facecolor="#555555", label="never, or without end"))
+        handles.append(Patch(facecolor=_NEVER, label="never, or without end"))
     if best:
-        handles.append(Patch(facecolor="none", edgecolor=_BEST, linewidth=2, label="best"))
-    if handles:
-        panel.legend(
-            handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(handles), handlelength=1.6
+        handles.append(
+            Patch(facecolor="none", edgecolor=_BEST, linewidth=2, label="best")
+            if cells
+            else Line2D([], [], color=_BEST, linestyle="", marker="o", markersize=9, fillstyle="none", label="best")
         )
+    if not handles:
+        return
+    if inside:
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
+        panel.legend(handles=handles, ncols=len(handles), handlelength=1.6, **below)
+    else:
+        panel.figure.legend(handles=handles, ncols=len(handles), handlelength=1.6, loc="outside lower center")
 
 
 def _told(

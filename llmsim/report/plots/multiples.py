@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from llmsim.report.varied import Across, Shown
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["multiples", "value_text", "x_axis", "x_places"]
+__all__ = ["multiples", "tick_text", "x_axis", "x_places"]
 
 _WIDE = 3  # panels side by side, but four make a square
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
@@ -26,6 +27,8 @@ _MARKERS = "osD^vPX"
 _MOST_LINES = len(_LINES)
 _LOG_FROM = 30.0  # times from the least value to the greatest: on a linear axis the small ones would lie on 0
 _CROWDED = 9  # ticks along a panel
+_CHARACTERS = 40  # along a panel
+_LINE = 22  # characters of a name on an axis
 
 
 def multiples(
@@ -70,7 +73,10 @@ def multiples(
             panel.remove()
         if by is not None:
             handles, labels = panels[0].get_legend_handles_labels()
-            picture.legend(handles, labels, title=by.label, loc="outside right upper", title_fontsize=8)
+            names = [tick_text(label) for label in labels]
+            picture.legend(
+                handles, names, title=by.label, loc="outside right upper", title_fontsize=8, alignment="left"
+            )
         if title:
             picture.suptitle(title, x=0.01, ha="left", fontsize=10)
     picture.alt = _told(table, x, metrics, by, title)
@@ -159,20 +165,45 @@ def x_axis(panel: Axes, x: Across, which: str = "x") -> None:
     if x.numeric and x.log:
         (panel.set_xscale if which == "x" else panel.set_yscale)("log")
     places = [float(value) for value in x.labels] if x.numeric else [float(number) for number in range(len(x.labels))]
-    named = dict(zip(places, x.labels.values(), strict=True))
+    named = dict(zip(places, map(tick_text, x.labels.values()), strict=True))
     if x.numeric and len(places) > _CROWDED:
-        low, high = min(places), max(places)
-        places = list(np.geomspace(low, high, 5) if x.log else MaxNLocator(5).tick_values(low, high)[1:-1])
-        named = {place: value_text(float(place), x.unit) for place in places}
+        places = _round_places(min(places), max(places), log=x.log, whole=all(isinstance(one, int) for one in x.labels))
+        named = {place: value_text(place, x.unit) for place in places}
     axis.set_major_locator(FixedLocator(places))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: named.get(value, "")))
     if not x.numeric:
         (panel.set_xlim if which == "x" else panel.set_ylim)(-0.5, len(x.labels) - 0.5)
-        if which == "x" and max(map(len, x.labels.values())) * len(x.labels) > 34:  # characters along a panel
+        if which == "x" and sum(len(text.partition("\n")[0]) + 2 for text in named.values()) > _CHARACTERS:
             panel.tick_params(axis="x", rotation=30)
             for label in panel.get_xticklabels():
                 label.set_horizontalalignment("right")
+
+
+def _round_places(low: float, high: float, *, log: bool, whole: bool) -> list[float]:
+    """Round numbers between two, both included."""
+    if log:
+        steps = [step * 10.0**power for power in range(-9, 12) for step in (1, 2, 5)]
+        inside = [float(f"{step:.6g}") for step in steps if low <= step * (1 + 1e-9) and step <= high * (1 + 1e-9)]
+        if len(inside) > 1:
+            return inside[:: math.ceil(len(inside) / _CROWDED)]
+        return [low, high]
+    return [float(mark) for mark in MaxNLocator(5, integer=whole).tick_values(low, high) if low <= mark <= high]
+
+
+def tick_text(text: str) -> str:
+    """A value short enough for an axis: in two lines at most.
+
+    Examples
+    --------
+    >>> print(tick_text("{max_attempts: 1, backoff: {initial: 2s}, jitter: full}"))
+    max_attempts: 1,
+    backoff: {initial: 2s} …
+    """
+    plain = text[1:-1] if text.startswith("{") and text.endswith("}") else text
+    lines = wrap(plain, _LINE, break_long_words=False) or [""]
+    shown = [line if len(line) <= _LINE + 2 else line[: _LINE + 1] + "…" for line in lines[:2]]
+    return "\n".join(shown) + (" …" if len(lines) > 2 else "")
 
 
 def value_text(value: float, unit: str) -> str:
