@@ -36,6 +36,8 @@ class Best:
         Points that cannot be told from it: the interval of their paired difference has 0 in it.
     warnings
         What to know before relying on it.
+    unit
+        Of the value, as `llmsim.report.figures.figure` takes it.
     """
 
     metric: str

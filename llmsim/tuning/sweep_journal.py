@@ -81,7 +81,11 @@ def _code(value: Any) -> Any:
         source = inspect.getsource(kind)
     except (OSError, TypeError):  # typed into a shell
         source = ""
-    return [getattr(value, "__name__", ""), "" if value is kind else repr(value), source]
+    if value is kind:
+        return [value.__name__, source]
+    # Not where it lies in memory, which is another place next time.
+    settings = vars(value) if type(value).__repr__ is object.__repr__ and hasattr(value, "__dict__") else repr(value)
+    return [kind.__name__, str(settings), source]
 
 
 def _files(scenario: Scenario) -> list[str]:

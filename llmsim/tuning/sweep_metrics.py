@@ -68,7 +68,8 @@ def measured_of(scenario: Scenario, names: Sequence[str] | None) -> tuple[Measur
     wanted = list(dict.fromkeys(COMPARED if names is None else names))
     if not wanted:
         raise LlmsimError("metrics is empty; name at least one, e.g. error_rate")
-    return tuple(_measured(scenario, name) for name in wanted)
+    found = {one.column: one for one in reversed([_measured(scenario, name) for name in wanted])}
+    return tuple(reversed(found.values()))  # error_rate and error_rate rate are one, under the first name
 
 
 def _measured(scenario: Scenario, name: str) -> Measured:

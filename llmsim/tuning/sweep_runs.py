@@ -47,7 +47,7 @@ def as_they_come(
     *,
     workers: int,
     keep: bool = False,
-    tick: Callable[[Progress | None], object] = lambda _: None,
+    tick: Callable[[Progress], object] = lambda _: None,
 ) -> Generator[Done]:
     """Run all of them; with several workers in whatever order they get done.
 
@@ -62,7 +62,7 @@ def as_they_come(
     keep
         Whether all that was recorded comes back, too.
     tick
-        Called now and then, with how far the current run is where that is known.
+        Called now and then while a run goes on in this process, with how far it is.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def _here(
     metrics: Sequence[Measured],
     workers: int,
     keep: bool,  # noqa: FBT001
-    tick: Callable[[Progress | None], object],
+    tick: Callable[[Progress], object],
 ) -> Generator[Done]:
     """In a thread of their own, so that this one can draw progress and be interrupted."""
     from llmsim.engine.driver import in_worker_thread
@@ -115,7 +115,7 @@ def _loop(progress: Progress) -> Any:
     return progress.loop
 
 
-def _ticked(tick: Callable[[Progress | None], object], progress: Progress) -> None:
+def _ticked(tick: Callable[[Progress], object], progress: Progress) -> None:
     tick(progress)
 
 
@@ -124,12 +124,10 @@ def _in_processes(
     metrics: Sequence[Measured],
     workers: int,
     keep: bool,  # noqa: FBT001
-    tick: Callable[[Progress | None], object],
+    tick: Callable[[Progress], object],
 ) -> Generator[Done]:
     try:
-        for done in _pool(tasks, metrics, workers, keep):
-            yield done
-            tick(None)
+        yield from _pool(tasks, metrics, workers, keep)
     except KeyboardInterrupt:
         _end_workers()
         raise SimulationInterrupted("interrupted") from None

@@ -236,6 +236,7 @@ def _parameter(document: Document, path: str, given: Any, *, anew: bool) -> Para
     if ends is None:
         if not levels:
             raise ValueError("there is no value; give at least one, e.g. [1, 2, 3]")
+        _told_apart(levels)
         unit = unit or _guess(levels)
         _with_units(unit, levels, given)
         whole = whole or bool(unit and unit.whole) or (unit is None and all(type(level) is int for level in levels))
@@ -245,6 +246,15 @@ def _parameter(document: Document, path: str, given: Any, *, anew: bool) -> Para
     _with_units(unit, [low, high], given)
     whole = whole or bool(unit and unit.whole) or (annotation is None and type(low) is type(high) is int)
     return _ranged(Parameter(path, (), None, unit, whole), low, high, log=log, count=count)
+
+
+def _told_apart(levels: Sequence[Any]) -> None:
+    """That no two values go by the same text, which is what points are known by."""
+    named: dict[str, Any] = {}
+    for level in levels:
+        text = plain_text(level)
+        if named.setdefault(text, level) != level:
+            raise ValueError(f"two values are both called {text}; give their class a __repr__, or make it a dataclass")
 
 
 def _with_units(unit: Unit | None, values: Sequence[Any], given: Any) -> None:

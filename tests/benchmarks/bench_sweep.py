@@ -43,7 +43,7 @@ def overhead(rounds: int, replications: int) -> None:
         beside.append(whole / runs - alone[-1])
     told = sorted(1e3 * one for one in beside[1:])  # the first round loads modules
     print(
-        f"overhead: {median(told):.1f} ms CPU a run ({told[0]:.1f} to {told[-1]:.1f} in {rounds} rounds of {runs} runs) "
+        f"overhead: {median(told):.1f} ms CPU a run ({told[0]:.1f} to {told[-1]:.1f}; {rounds} rounds of {runs} runs) "
         f"beside {1e3 * median(alone[1:]):.0f} ms of simulation"
     )
 

@@ -59,13 +59,15 @@ def kept(out):
     return [] if found is None else [(row.point, row.replication) for row in found[1]]
 
 
-def killed(out, *, kills, jobs, replications, seed):
+def killed(out, *, kills, jobs, replications, seed, within_s=0.05):
     """Kill it at random moments after its first result until it has been killed so often, then let it end.
 
     Parameters
     ----------
     jobs
         Processes, in turn.
+    within_s
+        Of its first result: when it is killed.
 
     Returns
     -------
@@ -77,7 +79,7 @@ def killed(out, *, kills, jobs, replications, seed):
         process = start(out, jobs[number % len(jobs)], replications)
         while len(kept(out)) == len(before) and process.poll() is None:  # it has begun to work
             time.sleep(0.002)
-        time.sleep(luck.random() * 0.05)
+        time.sleep(luck.random() * within_s)
         if process.poll() is not None:
             raise AssertionError(f"it ended before kill {number}: {process.stderr.read()}")
         os.killpg(process.pid, signal.SIGKILL)
@@ -99,10 +101,11 @@ if __name__ == "__main__":
     import tempfile
 
     kills, jobs = int(sys.argv[1]), [int(text) for text in sys.argv[2:]]
-    replications = 12 + 2 * kills
+    replications = 12 + 8 * kills
     with tempfile.TemporaryDirectory() as folder:
         whole, resumed = Path(folder, "whole.parquet"), Path(folder, "killed.parquet")
         start(whole, 1, replications).communicate()
-        told = killed(resumed, kills=kills, jobs=jobs, replications=replications, seed=kills)
+        asked = {"jobs": jobs, "replications": replications, "seed": kills, "within_s": 0.6}
+        told = killed(resumed, kills=kills, **asked)
         same = whole.read_bytes() == resumed.read_bytes()
         print(f"{kills} kills after {told['at']} of {told['runs']} runs, processes {jobs}; same bytes: {same}")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -132,6 +133,22 @@ def test_it_goes_on_where_it_was_and_ends_with_the_same_bytes(tmp_path, arithmet
     assert pl.read_parquet(part).equals(more.table)
 
 
+@pytest.mark.parametrize("step", ["replace", "unlink"])
+def test_an_end_in_the_middle_of_the_end_is_made_up_for(tmp_path, arithmetic, monkeypatch, step):
+    whole, part = tmp_path / "whole.parquet", tmp_path / "part.parquet"
+    llmsim.sweep(SMALL, OVER, out=whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, step, lambda *_, **__: 1 / 0)  # before the file is in its place; before the journal goes
+        with pytest.raises(ZeroDivisionError):
+            llmsim.sweep(SMALL, OVER, out=part)
+    assert part.exists() == (step == "unlink")
+    arithmetic.clear()
+    assert llmsim.sweep(SMALL, OVER, out=part).resumed == 36
+    assert part.read_bytes() == whole.read_bytes()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["part.parquet", "whole.parquet"]
+    assert not arithmetic
+
+
 def test_a_line_that_does_not_check_is_not_there(tmp_path, arithmetic):
     out = tmp_path / "a.parquet"
 
@@ -207,6 +224,13 @@ def test_code_of_ones_own_is_known_by_its_text(tmp_path):
         gateway = llmsim.Gateway(policies=(llmsim.policy(handle),))
         digests.add(sweep_journal.header_of(base.with_gateway(gateway), (), ())["scenario"])
     assert len(digests) == 2
+    twice = [base.with_gateway(llmsim.Gateway(policies=(Refuses(),))) for _ in range(2)]
+    assert sweep_journal.header_of(twice[0], (), ()) == sweep_journal.header_of(twice[1], (), ())
+
+
+def test_values_that_go_by_the_same_text_are_told(arithmetic):
+    with pytest.raises(ScenarioError, match="two values are both called .Refuses."):
+        llmsim.sweep(SMALL, {"gateway.policies": [[Refuses()], [Refuses()]]})
 
 
 @pytest.mark.parametrize(
@@ -287,19 +311,30 @@ def test_what_is_no_metric_is_told(arithmetic, name, said):
 
 
 def test_an_error_of_a_run_says_at_which_point():
-    class Bad:
-        kind = "bad"
-
-        def start(self, run):
-            async def handle(request, call_next):
-                raise RuntimeError("no")
-
-            return handle
-
-    base = llmsim.load(SMALL).with_gateway(llmsim.Gateway(policies=(Bad(),)))
+    base = llmsim.load(SMALL).with_gateway(llmsim.Gateway(policies=(Refuses(),)))
     with pytest.raises(PolicyError) as wrong:
         llmsim.sweep(base, {"providers.openai.ttft": ["1s"]})
     assert wrong.value.__notes__ == ["at providers.openai.ttft=1s, replication 0"]
+
+
+@pytest.mark.slow
+def test_an_error_in_a_worker_says_so_too():
+    over = {"gateway.policies": [[{"retry": {"max_attempts": 1}}], [Refuses()]]}
+    with pytest.raises(PolicyError) as wrong:
+        llmsim.sweep(SMALL, over, jobs=2)
+    assert wrong.value.__notes__[0].startswith("at gateway.policies=[Refuses], replication ")
+
+
+class Refuses:
+    """A policy that breaks its contract."""
+
+    kind = "refuses"
+
+    def start(self, run):
+        async def handle(request, call_next):
+            raise RuntimeError("no")
+
+        return handle
 
 
 def test_everything_recorded_is_kept_where_that_is_asked_for():

@@ -249,7 +249,7 @@ def _legend(panel: Axes, rows: list[dict[str, Any]], *, best: bool, cells: bool,
     if not handles:
         return
     if inside:
-        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
+        below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
         panel.legend(handles=handles, ncols=len(handles), handlelength=1.6, **below)
     else:
         panel.figure.legend(handles=handles, ncols=len(handles), handlelength=1.6, loc="outside lower center")
