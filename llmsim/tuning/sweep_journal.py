@@ -84,7 +84,8 @@ def _code(value: Any) -> Any:
     if value is kind:
         return [value.__name__, source]
     # Not where it lies in memory, which is another place next time.
-    settings = vars(value) if type(value).__repr__ is object.__repr__ and hasattr(value, "__dict__") else repr(value)
+    text: Any = type(value).__repr__
+    settings = vars(value) if text is object.__repr__ and hasattr(value, "__dict__") else repr(value)
     return [kind.__name__, str(settings), source]
 
 

@@ -90,5 +90,6 @@ def plain_text(value: Any) -> str:
     if isinstance(value, str | int | float):
         return str(value)
     # Of an object without a text of its own, the class: where it lies in memory is not the same next time.
-    plain = type(value).__repr__ is object.__repr__
+    text: Any = type(value).__repr__
+    plain = text is object.__repr__
     return str(getattr(value, "__name__", None) or (type(value).__name__ if plain else repr(value)))

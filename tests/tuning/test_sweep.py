@@ -229,7 +229,7 @@ def test_code_of_ones_own_is_known_by_its_text(tmp_path):
 
 
 def test_values_that_go_by_the_same_text_are_told(arithmetic):
-    with pytest.raises(ScenarioError, match="two values are both called .Refuses."):
+    with pytest.raises(ScenarioError, match=r"two values are both called .Refuses."):
         llmsim.sweep(SMALL, {"gateway.policies": [[Refuses()], [Refuses()]]})
 
 

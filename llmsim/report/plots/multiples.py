@@ -198,7 +198,7 @@ def tick_text(text: str) -> str:
     --------
     >>> print(tick_text("{max_attempts: 1, backoff: {initial: 2s}, jitter: full}"))
     max_attempts: 1,
-    backoff: {initial: 2s} …
+    backoff: {initial: …
     """
     plain = text[1:-1] if text.startswith("{") and text.endswith("}") else text
     lines = wrap(plain, _LINE, break_long_words=False) or [""]
