@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Any, Protocol
 
@@ -49,18 +50,24 @@ def left_s(at: Where) -> float | None:
 
 
 class NotebookProgress:
-    """Call it with where a run is; `close` it at the end. A run that is over soon shows nothing."""
+    """Call it with where a run is; `close` it at the end. A run that is over soon shows nothing.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    words
+        Says where it is; default: `sentence`, and how long it takes at most from here.
+    """
+
+    def __init__(self, words: Callable[[Any], str] | None = None) -> None:
+        self._words = words or _sentence_and_rest
         self._handle: Any = None
         self._drawn_s = _PATIENCE_S - _EVERY_S
 
-    def __call__(self, at: Where) -> None:
+    def __call__(self, at: Any) -> None:
         if at.wall_s - self._drawn_s < _EVERY_S:
             return
         self._drawn_s = at.wall_s
-        left = left_s(at)
-        text = sentence(at) + ("" if left is None else f", at most {clock(left)} left")
+        text = self._words(at)
         bar = f'<progress value="{at.share:.3f}" max="1"></progress>'
         self._show({"text/plain": text, "text/html": f"<small>{bar} {escape(text)}</small>"})
 
@@ -79,6 +86,11 @@ class NotebookProgress:
         self._handle = display(content, raw=True, display_id=True)  # type: ignore[no-untyped-call]
 
 
-def notebook_progress() -> NotebookProgress | None:
+def _sentence_and_rest(at: Where) -> str:
+    left = left_s(at)
+    return sentence(at) + ("" if left is None else f", at most {clock(left)} left")
+
+
+def notebook_progress(words: Callable[[Any], str] | None = None) -> NotebookProgress | None:
     """A display for the cell that runs, None outside of notebooks."""
-    return NotebookProgress() if in_notebook() else None
+    return NotebookProgress(words) if in_notebook() else None

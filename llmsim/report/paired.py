@@ -19,7 +19,17 @@ from llmsim.telemetry.metrics import METRICS, evaluate
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["COMPARED", "ERROR", "FEWEST_PAIRS", "Compared", "Difference", "paired", "values_by_metric"]
+__all__ = [
+    "COMPARED",
+    "ERROR",
+    "FEWEST_PAIRS",
+    "Compared",
+    "Difference",
+    "interval_of_median",
+    "paired",
+    "paired_with_each",
+    "values_by_metric",
+]
 
 ERROR = 0.05  #: of calling anything changed where nothing did, over all metrics
 
@@ -111,31 +121,61 @@ def paired(
     >>> [(found.verdict, round(found.p, 4)) for found in paired(one, two)]
     [('worse', 0.0078)]
     """
+    (found,) = paired_with_each(before, [after], least_effect=least_effect)
+    return found
+
+
+def paired_with_each(
+    before: Mapping[str, Sequence[float]],
+    afters: Sequence[Mapping[str, Sequence[float]]],
+    *,
+    compared: Mapping[str, Compared] = COMPARED,
+    least_effect: float = 0.05,
+) -> list[list[Difference]]:
+    """Compare one with several others, metric by metric: the error of calling anything changed is kept over all.
+
+    Parameters
+    ----------
+    before
+        What the others are compared with, as `values_by_metric` gives it.
+    afters
+        The others, of the same seed.
+    compared
+        The metrics, by the name they go by.
+    least_effect
+        Share of the value before by which it must have moved to be called worse or better.
+    """
     tested = []
-    for name in COMPARED:
-        pairs = [
-            (b, a)
-            for b, a in zip(before.get(name, ()), after.get(name, ()), strict=False)
-            if not (math.isnan(b) or math.isnan(a))
-        ]
-        if pairs:
-            changes = [0.0 if b == a else a - b for b, a in pairs]  # inf - inf is no change
-            tested.append((name, pairs, changes, _sign_test(changes)))
+    for number, after in enumerate(afters):
+        for name in compared:
+            pairs = [
+                (b, a)
+                for b, a in zip(before.get(name, ()), after.get(name, ()), strict=False)
+                if not (math.isnan(b) or math.isnan(a))
+            ]
+            if pairs:
+                changes = [0.0 if b == a else a - b for b, a in pairs]  # inf - inf is no change
+                tested.append((number, name, pairs, changes, _sign_test(changes)))
     adjusted = _holm([p for *_, p in tested])
-    return [
-        _difference(name, pairs, changes, p, least_effect)
-        for (name, pairs, changes, _), p in zip(tested, adjusted, strict=True)
-    ]
+    found: list[list[Difference]] = [[] for _ in afters]
+    for (number, name, pairs, changes, _), p in zip(tested, adjusted, strict=True):
+        found[number].append(_difference(name, compared[name], pairs, changes, p, least_effect))
+    return found
 
 
 def _difference(
-    name: str, pairs: Sequence[tuple[float, float]], changes: Sequence[float], p: float, least_effect: float
+    name: str,
+    compared: Compared,
+    pairs: Sequence[tuple[float, float]],
+    changes: Sequence[float],
+    p: float,
+    least_effect: float,
 ) -> Difference:
     before, after = median([b for b, _ in pairs]), median([a for _, a in pairs])
-    found = Difference(name, before, after, median(changes), _interval(changes), p, len(pairs), "same")
+    found = Difference(name, before, after, median(changes), interval_of_median(changes), p, len(pairs), "same")
     if p > ERROR or not abs(found.relative) >= least_effect:
         return found
-    low_is_good = COMPARED[name].low_is_good
+    low_is_good = compared.low_is_good
     if low_is_good is None:
         return found._replace(verdict="changed")
     return found._replace(verdict="better" if (found.change < 0) == low_is_good else "worse")
@@ -160,11 +200,24 @@ def _holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _interval(changes: Sequence[float]) -> tuple[float, float] | None:
-    """Order statistics that cover the median of the differences with at least 95 %."""
-    n, ordered = len(changes), sorted(changes)
+def interval_of_median(values: Sequence[float]) -> tuple[float, float] | None:
+    """Order statistics that cover the median of what these are draws of with at least 95 %; None: fewer than 6.
+
+    What could not be told (NaN) may lie on either side of all others.
+
+    Examples
+    --------
+    >>> interval_of_median([3.0, 1.0, 2.0, 5.0, 4.0, math.inf]), interval_of_median([1.0] * 5)
+    ((1.0, inf), None)
+    """
+    n, missing = len(values), sum(map(math.isnan, values))
     rank, tail = 0, 0.0
-    while rank < n // 2 and (tail + math.comb(n, rank) / 2**n) <= 0.025:
+    while rank < n // 2 and (tail + math.comb(n, rank) / 2**n) <= ERROR / 2:
         tail += math.comb(n, rank) / 2**n
         rank += 1
-    return (ordered[rank - 1], ordered[-rank]) if rank else None
+    if not rank:
+        return None
+    if missing >= rank:
+        return math.nan, math.nan
+    ordered = sorted(value for value in values if not math.isnan(value))
+    return ordered[rank - 1 - missing], ordered[missing - rank]

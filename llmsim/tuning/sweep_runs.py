@@ -1,0 +1,171 @@
+"""The runs of a sweep, here or in worker processes: each comes back as a few numbers as soon as it is done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmsim.errors import LlmsimError, SimulationInterrupted
+from llmsim.report.samples import samples
+from llmsim.report.slo import measure
+from llmsim.scenario.objectives import rehearsed
+from llmsim.scenario.replicate import Progress, replicate
+from llmsim.scenario.spec import Scenario
+from llmsim.telemetry.metrics import evaluate_condition
+from llmsim.telemetry.recorder import Replication
+from llmsim.tuning.sweep_journal import Row
+from llmsim.tuning.sweep_metrics import Measured
+
+__all__ = ["Done", "Task", "as_they_come"]
+
+
+class Task(NamedTuple):
+    """One run."""
+
+    point: int
+    replication: int
+    scenario: Scenario
+    name: str  #: of the point, for messages
+
+
+class Done(NamedTuple):
+    """What came of it."""
+
+    row: Row
+    kept: Replication | None  #: all that was recorded, if that is wanted
+
+
+def as_they_come(
+    tasks: Sequence[Task],
+    metrics: Sequence[Measured],
+    *,
+    workers: int,
+    keep: bool = False,
+    tick: Callable[[Progress], object] = lambda _: None,
+) -> Generator[Done]:
+    """Run all of them; with several workers in whatever order they get done.
+
+    Parameters
+    ----------
+    tasks
+        In the order in which they are begun.
+    metrics
+        What is measured.
+    workers
+        Processes; 1: this one.
+    keep
+        Whether all that was recorded comes back, too.
+    tick
+        Called now and then while a run goes on in this process, with how far it is.
+
+    Raises
+    ------
+    SimulationInterrupted
+        By Ctrl-C.
+    LlmsimError
+        If a policy breaks its contract, the simulation cannot go on, or a worker process ends.
+    """
+    yield from (_here if workers == 1 else _in_processes)(tasks, tuple(metrics), workers, keep, tick)
+
+
+def _one(task: Task, metrics: Sequence[Measured], keep: bool, progress: Progress | None = None) -> Done | None:  # noqa: FBT001
+    """A run measured; None if it was interrupted."""
+    try:
+        replication = replicate(task.scenario, task.replication, progress)
+    except LlmsimError as error:
+        error.add_note(f"at {task.name}, replication {task.replication}")
+        raise
+    if replication.partial:
+        return None
+    sample = samples(task.scenario, [replication])[0]
+    values = tuple(evaluate_condition(sample, one.condition) for one in metrics)
+    row = Row(task.point, task.replication, values, measure(rehearsed(task.scenario), sample))
+    return Done(row, replication if keep else None)
+
+
+def _here(
+    tasks: Sequence[Task],
+    metrics: Sequence[Measured],
+    workers: int,
+    keep: bool,  # noqa: FBT001
+    tick: Callable[[Progress], object],
+) -> Generator[Done]:
+    """In a thread of their own, so that this one can draw progress and be interrupted."""
+    from llmsim.engine.driver import in_worker_thread
+
+    for task in tasks:
+        progress = Progress()
+        done = in_worker_thread(
+            partial(_one, task, metrics, keep, progress),
+            loops=partial(_loop, progress),
+            tick=partial(_ticked, tick, progress),
+        )
+        if done is None:
+            raise SimulationInterrupted("interrupted")
+        yield done
+
+
+def _loop(progress: Progress) -> Any:
+    return progress.loop
+
+
+def _ticked(tick: Callable[[Progress], object], progress: Progress) -> None:
+    tick(progress)
+
+
+def _in_processes(
+    tasks: Sequence[Task],
+    metrics: Sequence[Measured],
+    workers: int,
+    keep: bool,  # noqa: FBT001
+    tick: Callable[[Progress], object],
+) -> Generator[Done]:
+    try:
+        yield from _pool(tasks, metrics, workers, keep)
+    except KeyboardInterrupt:
+        _end_workers()
+        raise SimulationInterrupted("interrupted") from None
+    except BrokenProcessPool:
+        raise LlmsimError(
+            "a worker process ended without a word: memory ran out, or code in C crashed; take fewer jobs, or 1 to see "
+            "which run it is"
+        ) from None
+
+
+def _pool(tasks: Sequence[Task], metrics: Sequence[Measured], workers: int, keep: bool) -> Iterator[Done]:  # noqa: FBT001
+    from joblib import Parallel, delayed
+
+    # One run at a time: joblib would put short ones together, and a batch of 100 is lost as a whole when it is killed.
+    pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
+    here = Path.cwd()
+    results: Generator[Done] = pool(delayed(_in_worker)(here, task, metrics, keep) for task in tasks)
+    try:
+        yield from results
+    except GeneratorExit:  # nobody wants the rest
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "[0-9]+ tasks which were still being processed", UserWarning)
+            results.close()
+            del results
+        raise
+
+
+def _in_worker(folder: Path, task: Task, metrics: Sequence[Measured], keep: bool) -> Done:  # noqa: FBT001
+    os.chdir(folder)  # files are named from there, and a worker that was used before may have begun elsewhere
+    # Ctrl-C reaches the whole process group; only the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    done = _one(task, metrics, keep)
+    assert done is not None, "nobody interrupts a worker"
+    return done
+
+
+def _end_workers() -> None:
+    from joblib.externals.loky import get_reusable_executor
+
+    # Without `reuse` it would compare settings, find others, and wait for all that is still to do.
+    get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)

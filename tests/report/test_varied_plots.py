@@ -1,0 +1,80 @@
+"""Small multiples and heat maps: what is drawn where, read back from the axes."""
+
+import math
+
+import polars as pl
+import pytest
+
+from llmsim.report.varied import Across, Shown
+
+WAIT = Across("wait_s", "timeout.wait", "s", {1.0: "1s", 2.0: "2s", 8.0: "8s"}, log=True)
+KIND = Across("kind", "cache", "", {"off": "off", "{size: 5}": "{size: 5}"}, numeric=False)
+ERRORS = Shown("error_rate", "error_rate", "ratio")
+TTFT = Shown("ttft_p95_s", "ttft p(95)", "s")
+
+
+@pytest.fixture
+def table():
+    rows = []
+    for kind, factor in (("off", 2.0), ("{size: 5}", 1.0)):
+        for wait, verdict in ((1.0, "FAIL"), (2.0, "UNDECIDED"), (8.0, "PASS")):
+            rate, slow = 0.04 * factor / wait, math.inf if (kind, wait) == ("off", 1.0) else wait / 2
+            rows.append({"wait_s": wait, "kind": kind, "verdict": verdict, "error_rate": rate,
+                         "error_rate_low": rate * 0.9, "error_rate_high": rate * 1.2, "ttft_p95_s": slow,
+                         "ttft_p95_s_low": None, "ttft_p95_s_high": None})  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def test_a_line_for_each_value_of_the_second_and_never_at_the_top(table):
+    from llmsim.report.plots.multiples import multiples
+
+    picture = multiples(table, WAIT, [ERRORS, TTFT], by=KIND, title="story")
+    left, right = picture.axes
+    assert [list(line.get_xdata()) for line in left.get_lines()] == [[1, 2, 8]] * 2
+    assert list(left.get_lines()[1].get_ydata()) == pytest.approx([0.04, 0.02, 0.005])
+    assert left.get_xscale() == "log"
+    assert [one.get_text() for one in left.get_xticklabels()] == ["1s", "2s", "8s"]
+    assert right.get_yticklabels()[-1].get_text() == "never"
+    never = right.get_lines()[0].get_ydata()[0]
+    assert 4 < never < right.get_ylim()[1], "above all that is finite, and inside the panel"
+    assert len(left.collections) == 2, "a band for each line"
+    assert "ttft p(95) from 500ms at 1s to never at 1s" in picture.alt
+    assert picture.png().startswith(b"\x89PNG")
+
+
+def test_choices_have_marks_and_no_lines_between(table):
+    from llmsim.report.plots.multiples import multiples
+
+    picture = multiples(table.filter(pl.col("wait_s") == 8.0), KIND, [ERRORS])
+    (panel,) = picture.axes
+    assert [one.get_text() for one in panel.get_xticklabels()] == ["off", "size: 5"]
+    (marks,) = panel.containers
+    assert list(marks[0].get_xdata()) == [0, 1]
+
+
+def test_a_map_has_a_cell_for_each_point_hatched_where_an_slo_fails(table):
+    from matplotlib.patches import Rectangle
+
+    from llmsim.report.plots.heat import heat
+
+    picture = heat(table, WAIT, KIND, TTFT, title="story")
+    panel = picture.axes[0]
+    cells = [one for one in panel.patches if isinstance(one, Rectangle)]
+    assert [one.get_hatch() for one in cells[:6]] == ["////", "..", "", "////", "..", ""]
+    edges = sorted({round(one.get_x(), 6) for one in cells[:6]})
+    assert edges == pytest.approx([1 / math.sqrt(2), math.sqrt(2), 4.0]), "halfway in ratios"
+    assert [one.get_text() for one in panel.texts[:2]] == ["never", "1s"]
+    (frame,) = cells[6:]  # of those that pass, both with 4 s, the first
+    assert (frame.get_x(), frame.get_y()) == (pytest.approx(4.0), -0.5)
+    legend = [one.get_text() for one in picture.legends[0].get_texts()]
+    assert legend == ["an SLO fails", "not decided", "never, or without end", "best"]
+    assert "best at timeout.wait 8s and cache off, 4s" in picture.alt
+
+
+def test_a_map_is_drawn_into_axes_and_of_dots(table):
+    from llmsim.report.plots.canvas import bare
+    from llmsim.report.plots.heat import heat
+
+    panel = bare(4, 3).subplots()
+    assert heat(table, WAIT, KIND, ERRORS, ax=panel, cells=False) is panel
+    assert len(panel.collections) == 7, "six dots and a ring"
