@@ -263,8 +263,7 @@ class Explorer:
         picture = explored(result, self._before)
         self._png, self._alt = picture.png(DPI), picture.alt
         self._panel.image.value = self._png
-        self._panel.image.tooltip = self._alt
-        self._panel.numbers.value = numbers(result, self._before)
+        self._panel.numbers.value = f"{_unseen(self._alt)}{numbers(result, self._before)}"
         end = perf_counter()
         self.seconds = {"simulated": result.wall_s, "drawn": end - start, "total": end - self._moved_s}
         self._say(self._sum_up(result))
@@ -313,6 +312,11 @@ class Explorer:
         turned = ", ".join(f"{path}: {value}" for path, value in self.changes.items()) or "as it is"
         out = f", without {', '.join(self._settings.out)}" if self._settings.out else ""
         return f"<Explorer {self._settings.base.name}: {turned}{out}>"
+
+
+def _unseen(text: str) -> str:
+    """For screen readers: an Image has no alt text, and JupyterLab cannot show one that has a tooltip (8.1.9)."""
+    return f'<p style="position: absolute; left: -9999px">{escape(text)}</p>'
 
 
 def _told(value: Any) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsim.report.figures import figure
-from llmsim.report.plots.bins import Bins, Latencies, latencies, outcome_bins, stairs
-from llmsim.report.plots.canvas import INK, Picture, bare, style, time_axis
+from llmsim.report.plots.bins import Bins, Floats, Latencies, latencies, outcome_bins, stairs
+from llmsim.report.plots.canvas import Picture, style, time_axis
 from llmsim.report.plots.panels import draw_outcomes, draw_ttft, shade_faults
 from llmsim.report.plots.timeline import ttft_bounds
 
@@ -40,7 +40,9 @@ def explored(now: Result, before: Result | None = None) -> Picture:
     bins, told = outcome_bins(now, _BINS), latencies(now)
     end_s = float(bins.edges_s[-1])
     with style():
-        picture = bare(*SIZE)
+        # Fixed margins: the axes stay where they are from run to run, and no time goes into finding them.
+        picture = Picture(figsize=SIZE)
+        picture.subplots_adjust(left=0.085, right=0.76, top=0.97, bottom=0.115, hspace=0.14)
         load, first = picture.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (5, 4)})
         draw_outcomes(load, bins)
         draw_ttft(first, told, ttft_bounds(now))
@@ -56,30 +58,30 @@ def explored(now: Result, before: Result | None = None) -> Picture:
     return picture
 
 
-def _good(bins: Bins) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _good(bins: Bins) -> Floats:
     return sum((bins.classes[name] for name in _GOOD if name in bins.classes), np.zeros(len(bins.offered)))
 
 
 def _ghost_of_load(ax: Axes, before: Bins) -> None:
     x, answered = stairs(before.edges_s, _good(before))
-    ax.plot(x, answered, color=INK, linewidth=1.3, linestyle=_DASHES)
-    top = max(ax.get_ylim()[1], float(answered.max(initial=0.0)) * 1.08)
-    ax.set_ylim(0, top)
-    where = int(answered.argmax())
-    ax.annotate("answered before", (x[where], answered[where]), xytext=(0, 2), textcoords="offset points", fontsize=8,
-                ha="left" if x[where] < x[-1] * 0.7 else "right", va="bottom", color=INK)  # fmt: skip
+    ax.set_ylim(0, max(ax.get_ylim()[1], float(answered.max(initial=0.0)) * 1.08))
+    _ghost(ax, x, answered, "answered")
 
 
 def _ghost_of_ttft(ax: Axes, before: Latencies) -> None:
     low, high = ax.get_ylim()
     values = np.repeat(np.clip(before.percentiles[90], low, high / 1.15), 2)  # what never came lies on "never"
-    x = np.repeat(before.edges_s, 2)[1:-1]
-    ax.plot(x, values, color=INK, linewidth=1.3, linestyle=_DASHES)
-    known = np.flatnonzero(~np.isnan(values))
-    if known.size:
-        last = int(known[-1])
-        ax.annotate("p90 before", (x[last], values[last]), xytext=(-2, 2), textcoords="offset points", fontsize=8,
-                    ha="right", va="bottom", color=INK)  # fmt: skip
+    _ghost(ax, np.repeat(before.edges_s, 2)[1:-1], values, "p90")
+
+
+def _ghost(ax: Axes, x: Floats, values: Floats, name: str) -> None:
+    ax.plot(x, values, color="white", linewidth=2.6, alpha=0.6)  # it lies on areas of all colours
+    (line,) = ax.plot(x, values, color="#222222", linewidth=1.2, linestyle=_DASHES)
+    label = f"{name}, run before"
+    legend = ax.get_legend()
+    ax.legend(handles=[line], labels=[label], loc="lower left", bbox_to_anchor=(1.0, -0.03), handlelength=1.6)
+    if legend is not None:
+        ax.add_artist(legend)
 
 
 def _alt(now: Result, bins: Bins, before: Result | None) -> str:

@@ -112,8 +112,7 @@ class PolicyComparison:
         image, page = w.Image(format="png"), w.HTML(value=self.table._repr_html_())
 
         def draw(*_: object) -> None:
-            picture = self.forest(base=chosen.value)
-            image.value, image.tooltip = picture.png(90), picture.alt
+            image.value = self.forest(base=chosen.value).png(90)
 
         chosen.observe(draw, names="value")
         draw()

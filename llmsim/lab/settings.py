@@ -69,7 +69,7 @@ class Settings:
         return _without(found, gone) if gone else found
 
 
-def _yaml(value: str | bool) -> str:
+def _yaml(value: object) -> str:
     return value if isinstance(value, str) else "true" if value else "false"
 
 

@@ -124,9 +124,10 @@ def where(at: Any) -> tuple[float, str]:
         spent = f"{usd(at.spent_usd)} of {usd(at.budget_usd)} spent"
         held = f" (and at most {usd(at.reserved_usd)} by calls under way)" if at.reserved_usd else ""
         counts = f"{count(at.requests)} requests, {at.in_flight} in flight"
-        return max(share, 0.0), f"live, {clock(at.elapsed_s)} of {clock(at.total_s)}, {counts}, {spent}{held}, " + (
-            f"at most {clock(left)} left"
-        )  # fmt: skip
+        text = (
+            f"live, {clock(at.elapsed_s)} of {clock(at.total_s)}, {counts}, {spent}{held}, at most {clock(left)} left"
+        )
+        return max(share, 0.0), text
     left_at_most = left_s(at)
     more = "" if left_at_most is None else f", at most {clock(left_at_most)} left"
     pace = f", {count(at.requests / at.wall_s)} a second" if at.wall_s > 1 else ""

@@ -43,8 +43,8 @@ def rewritten(text: str, values: Mapping[str, str], without: Sequence[str] = (),
     Raises
     ------
     ScenarioError
-        For text that is no YAML, a path that leads nowhere, and a value that cannot be put in its place alone (it stands
-        behind an alias, or in a preset).
+        For text that is no YAML, a path that leads nowhere, and a value that cannot be put in its place alone (it
+        stands behind an alias, or in a preset).
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Explorers in a real JupyterLab in a real browser: keys and mouse, plots that answer, runs that are stopped.
 
-Screenshots are in pytest's temporary directory (`--basetemp DIR` to choose it). What it prints (``-s``) says how long it
-is from a key or the release of the mouse to the new picture, and what of that is simulation and what drawing.
+Screenshots are in pytest's temporary directory (`--basetemp DIR` to choose it). What it prints (``-s``) says how long
+it is from a key or the release of the mouse to the new picture, and what of that is simulation and what drawing.
 """
 
 from __future__ import annotations
@@ -86,10 +86,14 @@ def _menu(page: Any, menu: str, item: str) -> None:
 
 def _run_all(page: Any) -> None:
     prompts = page.locator(".jp-CodeCell .jp-InputPrompt")
+    which = page.locator("dialog.jp-Dialog button.jp-mod-accept")
     for _ in range(10):  # a kernel that has just come up may not have listened
-        _menu(page, "Run", "Run All Cells")
+        if not which.count():
+            _menu(page, "Run", "Run All Cells")
         for _ in range(15):
             time.sleep(0.2)
+            if which.count():  # "Select Kernel": the session was not there yet
+                which.first.click()
             if prompts.first.inner_text().strip("[]: "):
                 return
     raise AssertionError("the cells do not run")
