@@ -10,12 +10,11 @@ from llmsim.lab.picture import DPI, SIZE
 
 __all__ = ["Panel"]
 
-_LEFT = "400px"
-_LABEL = "215px"
+_WIDE, _LABEL = "410px", "235px"
 
 
 class Panel:
-    """Controls at the left; picture and numbers at the right; below, what can be done.
+    """Controls in as many columns as fit, and what can be done; below, picture and numbers.
 
     Attributes
     ----------
@@ -32,7 +31,7 @@ class Panel:
         width, height = (f"{side * DPI:.0f}px" for side in SIZE)
         self.image = w.Image(format="png", layout=w.Layout(width=width, height=height, flex="0 0 auto"))
         self.numbers = w.HTML()
-        self.status = w.HTML(layout=w.Layout(min_height="3em"))
+        self.status = w.HTML(layout=w.Layout(min_height="2.2em"))
         self.text = w.Textarea(layout=w.Layout(width="100%", height="14em", display="none"))
         self.text.description_allow_html = False
         self.judge = _button("Judge", "Run all replications of the scenario for a verdict", "success")
@@ -43,9 +42,15 @@ class Panel:
         self.as_python = _button("Copy as Python", "Show the code that makes these settings, to copy")
         buttons = w.HBox([self.judge, self.cancel, self.reset, self.as_yaml, self.as_python])
         buttons.layout.flex_flow = "row wrap"
-        left = w.VBox([*self.turned.values(), buttons], layout=w.Layout(width=_LEFT, flex="0 0 auto"))
-        right = w.VBox([self.image, self.status, self.numbers])
-        top = w.HBox([left, right], layout=w.Layout(flex_flow="row wrap"))
+        rows = {
+            kind: w.HBox(
+                [self.turned[one.path] for one in controls if (one.kind == "switch") == (kind == "switches")],
+                layout=w.Layout(flex_flow="row wrap", width="100%"),
+            )
+            for kind in ("sliders", "switches")
+        }
+        below = w.HBox([self.image, self.numbers], layout=w.Layout(flex_flow="row wrap"))
+        top = w.VBox([*rows.values(), buttons, self.status, below])
         self.root = w.VBox([top, self.text])
         self.root.add_class("llmsim-explorer")
 
@@ -78,14 +83,11 @@ def _widget(control: Control) -> Any:
     import ipywidgets as w
 
     label = control.label if control.policy is None else f"{control.label} on"
-    common = {
-        "description": label,
-        "tooltip": ", ".join(control.paths),
-        "style": {"description_width": _LABEL},
-        "layout": w.Layout(width=_LEFT),
-    }
+    common = {"description": label, "tooltip": ", ".join(control.paths)}
     if control.kind == "switch":
-        return w.Checkbox(value=bool(control.value), indent=True, **common)
+        narrow = w.Layout(width="auto", min_width="180px")
+        return w.Checkbox(value=bool(control.value), indent=False, layout=narrow, **common)
+    common |= {"style": {"description_width": _LABEL}, "layout": w.Layout(width=_WIDE)}
     if control.kind == "choice":
         return w.Dropdown(options=control.options, value=control.value, **common)
     # Once for each key press and at the end of each drag, not all along it.

@@ -19,6 +19,7 @@ import pytest
 from browser.lab import chromium, lab, page_of
 
 ROOT = Path(__file__).parents[2]
+_ALONE_S = 0.5
 ANSWER_S = 1.5  #: from the release of a slider to the new picture, on a machine that does nothing else
 
 
@@ -31,9 +32,12 @@ def _missing() -> str:
 pytestmark = [pytest.mark.slow, pytest.mark.clock, pytest.mark.skipif(bool(_missing()), reason=_missing() or "-")]
 
 TWO = """\
+import dataclasses
+
 import llmsim as ls
 
-one = ls.lab.explore("scenarios/hacker-news-spike.yaml")
+spike = ls.load("scenarios/hacker-news-spike.yaml")
+one = ls.lab.explore(dataclasses.replace(spike, replications=6))
 one
 """
 OTHER = """\
@@ -142,6 +146,14 @@ class Shown:
         return str(self.root.locator("img").get_attribute("src"))
 
 
+def _slowness() -> float:
+    """How many times longer the simulation takes here than the 0.5 s of CPU time it takes on two cores of 2026."""
+    import llmsim as ls
+
+    spike = ls.load(ROOT / "scenarios" / "hacker-news-spike.yaml")
+    return min(ls.run(spike, replications=1).wall_s for _ in range(2)) / _ALONE_S
+
+
 def _seconds(told: str) -> tuple[float, float]:
     simulated, drawn = (
         float(value) / (1000 if unit == "ms" else 1)
@@ -211,7 +223,9 @@ def test_two_explorers(tmp_path: Path, theme: str) -> None:
         page.wait_for_function("area => area.value.includes('base_rate: 4.3/s')", arg=area.element_handle())
         assert "# about the mean of the Azure conversation trace" in area.input_value()
         one.root.get_by_role("button", name="Judge").click()
-        one.root.locator(".widget-html-content", has_text=re.compile("PASS|FAIL|UNDECIDED")).first.wait_for()
+        one.root.locator(".widget-html-content", has_text=re.compile("PASS|FAIL|UNDECIDED")).first.wait_for(
+            timeout=150_000
+        )
         page.screenshot(path=tmp_path / f"{theme}-judged.png", full_page=True)
         two.root.scroll_into_view_if_needed()
         _by_key(two, "gateway.semantic_cache.threshold", "ArrowLeft")
@@ -226,10 +240,8 @@ def test_two_explorers(tmp_path: Path, theme: str) -> None:
     )
     print(f"{theme}: from release to picture {told}; {seen['frames']} frames without a flicker")
     assert errors == []
-    if statistics.median(took) > ANSWER_S:
-        # On a machine that others use too, the simulation itself is slow: then hold to that.
-        rest = statistics.median(whole - sim for whole, (sim, _) in zip(took, shares, strict=True))
-        assert rest <= 2 * ANSWER_S, told
+    # A machine that does much else is slow at everything: the same simulation by itself, right after, says how slow.
+    assert statistics.median(took) <= ANSWER_S * max(1.0, _slowness()), told
 
 
 def test_a_long_run_is_stopped(tmp_path: Path) -> None:

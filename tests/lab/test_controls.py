@@ -39,6 +39,7 @@ def test_what_the_spike_has() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_every_scenario_has_controls_whose_places_it_takes(path: Path) -> None:
     found = ls.load(path)

@@ -62,6 +62,7 @@ def test_moving_a_control_runs_it(small: Explorer) -> None:
     assert "press Judge" in status(small)
 
 
+@pytest.mark.slow
 def test_a_policy_is_a_checkbox(small: Explorer) -> None:
     widget(small, "gateway.retry").value = False
     assert small.scenario.gateway.policies == ()
@@ -80,6 +81,7 @@ def test_the_newest_wins(small: Explorer) -> None:
     assert ran == [7.5]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_outdated_is_cancelled() -> None:
     long = {**SMALL, "clock": {"duration": "24h"}, "traffic": {"base_rate": "50/s"}}
     explorer = explore(long, PATHS)
@@ -119,12 +121,14 @@ def test_wrong_settings_are_told_in_place_and_the_last_picture_stays() -> None:
     explorer.close()
 
 
+@pytest.mark.slow
 def test_judge_makes_all_replications(small: Explorer) -> None:
     small._panel.judge.click()
     assert len(small.result.replications) == 6
     assert status(small).startswith("PASS")
 
 
+@pytest.mark.slow
 def test_values_between_the_places(small: Explorer) -> None:
     small.set({"traffic.base_rate": "5.05/s"})
     assert small.result.scenario.traffic.base_rate == 5.05
@@ -178,6 +182,7 @@ def test_every_control_has_a_label(small: Explorer) -> None:
     assert all(button.description and button.tooltip for button in small._panel.buttons)
 
 
+@pytest.mark.slow
 def test_two_do_not_meet() -> None:
     one, two = explore(SMALL, PATHS), explore(SMALL, PATHS)
     one.set({"traffic.base_rate": "10/s"})

@@ -44,6 +44,7 @@ def test_a_run_to_its_end() -> None:
     found.close()
 
 
+@pytest.mark.slow
 def test_cancelling_by_the_button() -> None:
     found = watch(start(LONG))
     until(lambda: "replication 1 of at most 50" in found._text.value)
@@ -57,6 +58,7 @@ def test_cancelling_by_the_button() -> None:
     found.close()
 
 
+@pytest.mark.slow
 def test_what_an_interrupt_does_is_told_apart() -> None:
     found = watch(start(LONG))
     until(lambda: found._bar.value > 0)
@@ -73,6 +75,7 @@ def test_failures_are_told() -> None:
     found.close()
 
 
+@pytest.mark.slow
 def test_one_that_is_closed_takes_its_own_run_along() -> None:
     found = watch(LONG)
     found.close()

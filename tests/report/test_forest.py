@@ -49,7 +49,11 @@ def test_a_row_for_each_and_a_panel_for_each_metric() -> None:
     picture = forest(results(), ["error_rate", "ttft p(95)", "cost_per_ok"])
     assert isinstance(picture, Picture)
     panels = picture.axes
-    assert [panel.get_title().split("  ")[0] for panel in panels] == ["error_rate", "ttft p(95)", "cost_per_ok"]
+    assert [panel.get_title(loc="left").split("  ")[0] for panel in panels] == [
+        "error_rate",
+        "ttft p(95)",
+        "cost_per_ok",
+    ]
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["a retry", "a cache"]
     assert panels[0].yaxis_inverted()  # the first on top
     change = differences(results())["a retry"]["error_rate"]
@@ -67,7 +71,7 @@ def test_into_axes_and_against_another_base() -> None:
     ax = Figure().subplots()
     assert forest(results(), "goodput", base="a retry", ax=ax) is ax
     assert [label.get_text() for label in ax.get_yticklabels()] == ["nothing", "a cache"]
-    assert ax.get_title() == "goodput  better →"
+    assert ax.get_title(loc="left") == "goodput  better →"
 
 
 def test_few_pairs_are_said_to_be_few() -> None:
@@ -90,6 +94,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         forest({"one": results()["nothing"], "other": other})
 
 
+@pytest.mark.slow
 def test_the_comparison_shows_itself() -> None:
     found = compare_policies({"nothing": [], "a retry": [ls.Retry()]}, {**BASE, "replications": 40}, replications=10)
     assert [one.complete for one in found.results.values()] == [10, 10]  # a verdict that is clear ends nothing
