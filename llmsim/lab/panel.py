@@ -83,9 +83,9 @@ def _widget(control: Control) -> Any:
     import ipywidgets as w
 
     label = control.label if control.policy is None else f"{control.label} on"
-    common = {"description": label, "tooltip": ", ".join(control.paths)}
+    common: dict[str, Any] = {"description": label, "tooltip": ", ".join(control.paths)}
     if control.kind == "switch":
-        narrow = w.Layout(width="auto", min_width="180px")
+        narrow = w.Layout(width="auto", min_width="180px", margin="2px 14px 2px 0")
         return w.Checkbox(value=bool(control.value), indent=False, layout=narrow, **common)
     common |= {"style": {"description_width": _LABEL}, "layout": w.Layout(width=_WIDE)}
     if control.kind == "choice":

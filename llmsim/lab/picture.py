@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.lines import Line2D
 
 from llmsim.report.figures import figure
 from llmsim.report.plots.bins import Bins, Floats, Latencies, latencies, outcome_bins, stairs
-from llmsim.report.plots.canvas import Picture, style, time_axis
+from llmsim.report.plots.canvas import INK, Picture, style, time_axis
 from llmsim.report.plots.panels import draw_outcomes, draw_ttft, shade_faults
 from llmsim.report.plots.timeline import ttft_bounds
 
@@ -76,7 +77,8 @@ def _ghost_of_ttft(ax: Axes, before: Latencies) -> None:
 
 def _ghost(ax: Axes, x: Floats, values: Floats, name: str) -> None:
     ax.plot(x, values, color="white", linewidth=2.6, alpha=0.6)  # it lies on areas of all colours
-    (line,) = ax.plot(x, values, color="#222222", linewidth=1.2, linestyle=_DASHES)
+    ax.plot(x, values, color="#222222", linewidth=1.2, linestyle=_DASHES)
+    line = Line2D([], [], color=INK, linewidth=1.2, linestyle=_DASHES)  # on the page's own ground, be it dark
     label = f"{name}, run before"
     legend = ax.get_legend()
     ax.legend(handles=[line], labels=[label], loc="lower left", bbox_to_anchor=(1.0, -0.03), handlelength=1.6)

@@ -85,6 +85,8 @@ class Watch:
 
     def _end(self, handle: RunHandle) -> None:
         self._cancel.disabled = True
+        if handle.result is not None:  # before it is said to be there
+            self._result.value = to_html(handle.result)
         if isinstance(handle.error, SimulationInterrupted):
             self._bar.bar_style = "warning"
             by = "by Kernel → Interrupt" if handle.interrupted else "by Cancel"
@@ -97,8 +99,6 @@ class Watch:
         else:
             self._bar.value, self._bar.bar_style = 1.0, "success"
             self._say("done")
-        if handle.result is not None:
-            self._result.value = to_html(handle.result)
 
     def _say(self, text: str) -> None:
         self._text.value = escape(text)

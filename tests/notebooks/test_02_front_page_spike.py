@@ -30,14 +30,14 @@ def test_its_story_holds() -> None:
     assert found["a retry, errors"].endswith("same")
     assert figure(found["attempts of a retry"]) > 1.9
     assert figure(found["a retry, errors"]) > -3
-    for name in ("a cache", "… and a fallback"):
+    for name in ("a cache", "plus a fallback"):
         assert found[f"{name}, errors"].endswith("better")
         assert figure(found[f"{name}, errors"]) < -15
     # And then it is about time: a breaker makes of the timeout what it is meant to be.
     assert list(table(notebook).values()) == ["FAIL"] * 5 + ["PASS"]
-    waits = [figure(found[f"{name}, ttft p95"]) for name in ("… and a fallback", "… and timeouts", "… and a breaker")]
+    waits = [figure(found[f"{name}, ttft p95"]) for name in ("plus a fallback", "plus timeouts", "plus a breaker")]
     assert waits == sorted(waits, reverse=True)
-    assert figure(found["… and a breaker, broken"]) == 0
+    assert figure(found["plus a breaker, broken"]) == 0
     assert figure(found["and without the cache"]) > figure(found["spike of 20x, errors"]) > 0
 
 
