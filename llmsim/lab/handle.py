@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from llmsim.api import run
 from llmsim.errors import SimulationInterrupted
+from llmsim.lab.interrupts import stop_on_interrupt
 from llmsim.report.live_display import Where
 from llmsim.report.result import Result
 from llmsim.scenario.given import ScenarioLike
@@ -37,6 +38,10 @@ class RunHandle:
         Where the run is (a `RunProgress`, or a `LiveProgress`); None before the first report.
     error
         What it failed with; None while it runs, and if it did not fail.
+    interruptible
+        Whether Kernel → Interrupt stops it while no cell is executing. Where it does not, `cancel` does.
+    interrupted
+        Whether that is what stopped it.
     """
 
     def __init__(self, work: Callable[[Callable[[Any], object]], Result], name: str = "") -> None:
@@ -51,6 +56,8 @@ class RunHandle:
         self._ended = threading.Event()
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._do,), name="llmsim handle", daemon=True)
+        self.interrupted = False
+        self.interruptible = stop_on_interrupt(self)
         self._thread.start()
 
     @property
@@ -65,6 +72,12 @@ class RunHandle:
     def cancel(self) -> None:
         """Let the run stop within about a second; what it has until then stays. No effect on a run that has ended."""
         self._stop.set()
+
+    def interrupt(self) -> None:
+        """What an interrupt of an idle kernel does: `cancel`, and it can be told from that."""
+        if not self._ended.is_set():
+            self.interrupted = True
+            self.cancel()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the run has ended; False if it still goes on after `timeout_s`.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from llmsim.report.result import Result
 
-__all__ = ["outcomes", "timeline", "ttft"]
+__all__ = ["outcomes", "timeline", "ttft", "ttft_bounds"]
 
 
 def timeline(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
@@ -45,7 +45,7 @@ def timeline(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
             draw_faults(panels[0], result, end_s)
         load, first_token, tries = panels[-3:]
         draw_outcomes(load, bins)
-        draw_ttft(first_token, told, _bounds(result))
+        draw_ttft(first_token, told, ttft_bounds(result))
         draw_amplification(tries, bins)
         for panel in panels[-3:]:
             shade_faults(panel, result, end_s)
@@ -66,7 +66,7 @@ def outcomes(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
 def ttft(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     """Time to first token: p50, p90 and p99, failures as never."""
     told = latencies(result)
-    bounds = _bounds(result)
+    bounds = ttft_bounds(result)
     return _one_panel(
         result, ax, lambda panel: draw_ttft(panel, told, bounds), float(told.edges_s[-1]), _alt_ttft(told)
     )
@@ -96,7 +96,7 @@ def _title(result: Result) -> str:
     return f"{result.scenario.name}: {result.verdict if result.verdict != 'NONE' else 'no SLO'} ({over}{partial})"
 
 
-def _bounds(result: Result) -> list[tuple[str, float]]:
+def ttft_bounds(result: Result) -> list[tuple[str, float]]:
     """Upper bounds on TTFT percentiles of all requests."""
     return [
         (f"p{line.objective.percentile:g} {line.objective.comparison} {format_duration(line.objective.bound)}",

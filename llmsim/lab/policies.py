@@ -1,0 +1,260 @@
+"""`compare_policies`: several gateways on one scenario, side by side under the same luck."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from llmsim.api import RunProgress, run
+from llmsim.errors import LlmsimError
+from llmsim.report.comparison import Comparison
+from llmsim.report.figures import figure
+from llmsim.report.grid import Grid
+from llmsim.report.layout import MARKS
+from llmsim.report.live_display import NotebookProgress
+from llmsim.report.notebook import in_notebook
+from llmsim.report.paired import COMPARED, FEWEST_PAIRS, values_by_metric
+from llmsim.report.verdict import median
+from llmsim.scenario.given import ScenarioLike, load
+from llmsim.scenario.spec import Scenario
+from llmsim.telemetry.metrics import METRICS
+
+if TYPE_CHECKING:
+    from llmsim.report.plots.canvas import Picture
+    from llmsim.report.result import Result
+
+__all__ = ["PolicyComparison", "compare_policies"]
+
+_COLUMNS = ("error_rate", "ttft p(50)", "ttft p(95)", "cost_per_ok", "retry_amplification", "goodput")
+_SMALL = 72  # dots per inch of the pictures that go into a page
+
+
+class PolicyComparison:
+    """Results by name, and what sets them apart; shows itself as table and forest plot.
+
+    Parameters
+    ----------
+    results
+        By name, of the same traffic and seed.
+    base
+        Name of what the others are compared with.
+    """
+
+    def __init__(self, results: Mapping[str, Result], base: str) -> None:
+        self.results = dict(results)
+        self.base = base
+
+    @property
+    def table(self) -> Grid:
+        """Verdict and key numbers of each: medians over the replications."""
+        rows = []
+        for name, result in self.results.items():
+            values = values_by_metric(result)
+            numbers = [figure(median(values[one]), METRICS[COMPARED[one].metric].unit) for one in _COLUMNS]
+            rows.append((name, f"{MARKS[result.verdict]} {result.verdict}", *numbers))
+        pairs = min(result.complete for result in self.results.values())
+        notes = () if pairs >= FEWEST_PAIRS else (f"It takes {FEWEST_PAIRS} replications to call anything changed.",)
+        title = f"{len(self.results)} gateways, {pairs} replications each, under the same luck"
+        return Grid(title, ("gateway", "verdict", *_COLUMNS), rows, 2, notes)
+
+    def against(self, name: str, base: str | None = None) -> Comparison:
+        """One of them and the base, metric by metric, and where the two part."""
+        return Comparison.of(self._named(base or self.base), self._named(name))
+
+    def forest(self, metrics: Sequence[str] | None = None, base: str | None = None) -> Picture:
+        """Paired differences from the base with their intervals, as a picture."""
+        from llmsim.report.plots.canvas import Picture
+        from llmsim.report.plots.forest import forest
+
+        found = forest(self.results, metrics, base or self.base)
+        assert isinstance(found, Picture)
+        return found
+
+    def timelines(self) -> Picture:
+        """Load and outcomes of each over the measured time, small, under one scale."""
+        from matplotlib.ticker import FixedLocator
+
+        from llmsim.report.plots.canvas import bare, style
+        from llmsim.report.plots.timeline import outcomes
+
+        across = min(3, len(self.results))
+        down = -(-len(self.results) // across)
+        with style():
+            picture = bare(3.3 * across, 1.9 * down + 0.2)
+            axes = picture.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+            for ax, (name, result) in zip(axes, self.results.items(), strict=False):
+                outcomes(result, ax=ax)
+                legend = ax.get_legend()
+                if legend is not None:
+                    legend.remove()
+                ax.set_title(f"{MARKS[result.verdict]} {name}", fontsize=9)
+                ax.set_xlabel("")
+                ticks = ax.xaxis.get_majorticklocs()
+                ax.xaxis.set_major_locator(FixedLocator(ticks[:: max(1, -(-len(ticks) // 5))]))
+            for number, ax in enumerate(axes):
+                ax.set_visible(number < len(self.results))
+                ax.label_outer()
+            tallest = max(ax.dataLim.y1 for ax in axes)
+            axes[0].set_ylim(0, 1.05 * tallest)  # of all of them: they share it
+            _legend(picture, list(self.results.values()))
+        told = [f"{name}: errors {figure(one.metrics['error_rate'], 'ratio')}" for name, one in self.results.items()]
+        picture.alt = f"Outcomes over time. {'; '.join(told)}."
+        return picture
+
+    def dashboard(self) -> Any:
+        """The same with a choice of what the others are compared with, as a widget."""
+        import ipywidgets as w
+
+        chosen = w.Dropdown(options=list(self.results), value=self.base, description="compared with")
+        image, page = w.Image(format="png"), w.HTML(value=self.table._repr_html_())
+
+        def draw(*_: object) -> None:
+            image.value = self.forest(base=chosen.value).png(90)
+
+        chosen.observe(draw, names="value")
+        draw()
+        below = w.Image(value=self.timelines().png(90), format="png")
+        return w.VBox([chosen, image, page, below])
+
+    def _named(self, name: str) -> Result:
+        if name not in self.results:
+            raise LlmsimError(f"there is no gateway {name!r} here; there are {', '.join(self.results)}")
+        return self.results[name]
+
+    def __repr__(self) -> str:
+        return str(self.table)
+
+    def _repr_html_(self) -> str:
+        picture = self.forest()
+        image = base64.b64encode(picture.png(_SMALL)).decode()
+        table = self.table._repr_html_()
+        return f'{table}<p><img alt="{escape(picture.alt)}" src="data:image/png;base64,{image}"></p>'
+
+
+def _legend(picture: Picture, results: Sequence[Result]) -> None:
+    from matplotlib.patches import Patch
+
+    from llmsim.report.plots.bins import outcome_bins
+    from llmsim.report.plots.canvas import CLASS_STYLE
+    from llmsim.telemetry.outcomes import CLASSES
+
+    seen = {name for result in results for name in outcome_bins(result).classes}
+    handles = []
+    for one in CLASSES:
+        if one.name in seen:
+            colour, hatch = CLASS_STYLE[one.name]
+            handles.append(Patch(facecolor=colour, edgecolor="white", hatch=hatch or None, label=one.label))
+    picture.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
+
+
+def compare_policies(
+    gateways: Mapping[str, Any],
+    scenario: ScenarioLike | None = None,
+    *,
+    base: str | None = None,
+    replications: int = 10,
+    jobs: int = 1,
+    progress: Callable[[str, RunProgress], object] | None = None,
+) -> PolicyComparison:
+    """Run several gateways on the same traffic, providers, faults and luck.
+
+    Parameters
+    ----------
+    gateways
+        By name: what `Scenario.with_gateway` takes (a `Gateway`, a list of policies, an ``async def``), or a `Scenario`
+        or its file, of the same traffic, clock and seed.
+    scenario
+        What gateways run on; not needed if all of them are scenarios.
+    base
+        Name of what the others are compared with; default: the first.
+    replications
+        Of each, all of them made, so that there are pairs; it takes 9 to call a single metric changed.
+    jobs
+        Processes to use; -1: one per core.
+    progress
+        Called with the name of the gateway and a `RunProgress`; None: a notebook gets a line while it runs.
+
+    Raises
+    ------
+    LlmsimError
+        The scenario is wrong, or the gateways do not run on the same traffic.
+    SimulationInterrupted
+        Ctrl-C or Kernel → Interrupt; ``.partial`` is the result that was being made.
+    """
+    if len(gateways) < 2:
+        raise LlmsimError("a comparison needs two gateways or more, by name")
+    first = next(iter(gateways)) if base is None else base
+    if first not in gateways:
+        raise LlmsimError(f"base is {first!r}, and there is no gateway of that name; there are {', '.join(gateways)}")
+    on = None if scenario is None else load(scenario)
+    stories = {name: _story(name, gateway, on) for name, gateway in gateways.items()}
+    _check_the_same(stories, first)
+    display = _Said(len(stories)) if progress is None and in_notebook() else None
+    results = {}
+    try:
+        for number, (name, story) in enumerate(stories.items()):
+            results[name] = _all_of(story, replications, jobs, _told(name, number, progress, display))
+    finally:
+        if display is not None:
+            display.close()
+    return PolicyComparison(results, first)
+
+
+def _story(name: str, gateway: Any, on: Scenario | None) -> Scenario:
+    if isinstance(gateway, Scenario):
+        return gateway
+    if isinstance(gateway, str):
+        return load(gateway)
+    if on is None:
+        raise LlmsimError(f"{name!r} is a gateway; say on what it is to run: compare_policies({{…}}, scenario)")
+    return on.with_gateway(gateway)
+
+
+def _all_of(story: Scenario, replications: int, jobs: int, told: Callable[[RunProgress], object] | None) -> Result:
+    """Every replication: a run that is judged on its way stops when that is clear, and then there are no pairs."""
+    from llmsim.report.result import Result
+
+    made = run(dataclasses.replace(story, slo={}), replications=replications, jobs=jobs, progress=told)
+    judged = dataclasses.replace(story, replications=replications)
+    return Result(judged, made.replications, wall_s=made.wall_s, requested=replications)
+
+
+def _check_the_same(stories: Mapping[str, Scenario], first: str) -> None:
+    wanted = stories[first]
+    for name, story in stories.items():
+        for what in ("traffic", "clock", "seed"):
+            if getattr(story, what) != getattr(wanted, what):
+                raise LlmsimError(f"{first!r} and {name!r} differ in {what}, so they cannot be compared pair by pair")
+
+
+def _told(name: str, number: int, progress: Any, display: _Said | None) -> Callable[[RunProgress], object] | None:
+    if progress is not None:
+        return lambda at: progress(name, at)
+    return (lambda at: display.tell(name, number, at)) if display is not None else None
+
+
+class _Said:
+    """One progress line over all gateways."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._line = NotebookProgress()
+        self._before_s = 0.0
+        self._last: tuple[int, float] = (0, 0.0)
+
+    def tell(self, name: str, number: int, at: RunProgress) -> None:
+        if number != self._last[0]:
+            self._before_s += self._last[1]
+        self._last = (number, at.wall_s)
+        whole = at._replace(
+            replications=number * at.most + at.replications,
+            most=self._most * at.most,
+            wall_s=self._before_s + at.wall_s,
+        )
+        self._line(whole)
+
+    def close(self) -> None:
+        self._line.close()

@@ -1,0 +1,140 @@
+"""What an explorer shows beside its picture: numbers now and before, and its settings as text to take away."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmsim.errors import LlmsimError, ScenarioError
+from llmsim.report.figures import figure
+from llmsim.report.paired import COMPARED, values_by_metric
+from llmsim.report.verdict import median
+from llmsim.scenario.document import Document
+from llmsim.scenario.load import read_value
+from llmsim.scenario.rewrite import rewritten
+from llmsim.scenario.spec import Scenario
+from llmsim.scenario.values import to_values
+from llmsim.telemetry.metrics import METRICS
+
+if TYPE_CHECKING:
+    from llmsim.report.result import Result
+
+__all__ = ["as_python", "as_yaml", "numbers", "told_problems"]
+
+#: Metrics of the table; what a scenario does not have is left out.
+_ROWS = (
+    "error_rate", "ttft p(50)", "ttft p(95)", "e2e p(95)", "goodput", "cost_per_ok", "retry_amplification",
+    "fallback_rate", "cache_hit_rate", "false_hit_rate",
+)  # fmt: skip
+_OPTIONAL = ("cost_per_ok", "fallback_rate", "cache_hit_rate", "false_hit_rate")
+
+
+def numbers(now: Result, before: Result | None = None) -> str:
+    """A table as HTML: each SLO and the key numbers, now and in the run before. No colours: words and marks."""
+    rows = [
+        (
+            "" if math.isnan(line.measured) else "✓" if line.objective.holds(line.measured) else "✗",
+            f"{line.objective.key} {line.objective.text}",
+            line.shown,
+            was.shown if was is not None else "",
+        )
+        for line, was in _paired_lines(now, before)
+    ]
+    ours, theirs = values_by_metric(now), values_by_metric(before) if before is not None else {}
+    for name in _ROWS:
+        unit = METRICS[COMPARED[name].metric].unit
+        value, was_value = median(ours.get(name, [])), median(theirs.get(name, []))
+        if name in _OPTIONAL and not (value > 0 or was_value > 0):
+            continue
+        rows.append(("", name, figure(value, unit), figure(was_value, unit) if before is not None else ""))
+    head = ("", "", "now", "before" if before is not None else "")
+    lines = [_row("th", head), *(_row("td", row) for row in rows)]
+    return f'<table class="llmsim-numbers">{"".join(lines)}</table>'
+
+
+def _paired_lines(now: Result, before: Result | None) -> list[tuple[Any, Any]]:
+    was = {(line.objective.key, line.objective.text): line for line in before.slo} if before is not None else {}
+    return [(line, was.get((line.objective.key, line.objective.text))) for line in now.slo]
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    # `align` is an attribute because GitHub strips styles.
+    sides = ("left", "left", "right", "right")
+    inner = "".join(
+        f'<{tag} align="{side}" nowrap style="padding: 0 .6em 0 0">{escape(text)}</{tag}>'
+        for side, text in zip(sides, cells, strict=True)
+    )
+    return f"<tr>{inner}</tr>"
+
+
+def told_problems(error: Exception) -> str:
+    """What is wrong with the settings, as HTML."""
+    if isinstance(error, ScenarioError):
+        told = [
+            " ".join(
+                filter(None, [f"{one.path}:" if one.path else "", one.message + ("." if one.hint else ""), one.hint])
+            )
+            for one in error.problems
+        ]
+    else:
+        told = str(error).splitlines()[:6] or [type(error).__name__]
+    lines = "<br>".join(escape(text) for text in told)
+    return f"<strong>✗ not run:</strong> {lines}<br><small>The picture is of the settings before.</small>"
+
+
+def as_yaml(scenario: Scenario, changes: Mapping[str, str], without: Sequence[str]) -> str:
+    """The scenario's file with what was changed, comments and all; or, where there is no file, what to write into it.
+
+    Raises
+    ------
+    ScenarioError
+        If a value cannot be put into the file.
+    """
+    origin = scenario.source
+    if not isinstance(origin, Document) or not origin.places or not Path(origin.source).is_file():
+        return _without_file(changes, without)
+    text = Path(origin.source).read_text(encoding="utf-8-sig")
+    head = ""
+    if not _is_its_file(scenario, text, origin.source):
+        head = f"# {origin.source} with what was turned; what Python changed besides is not in it.\n"
+    return head + rewritten(text, changes, without, origin.source)
+
+
+def _is_its_file(scenario: Scenario, text: str, source: str) -> bool:
+    from llmsim.scenario.load import load_scenario
+
+    assert text
+    try:
+        return to_values(load_scenario(source)) == to_values(scenario)
+    except LlmsimError:
+        return False
+
+
+def _without_file(changes: Mapping[str, str], without: Sequence[str]) -> str:
+    lines = ["# This scenario did not come from a file. In one, these would be:"]
+    lines += [f"#   {path}: {value}" for path, value in changes.items()]
+    lines += [f"#   {path}: taken out" for path in without]
+    return "\n".join(lines if changes or without else [*lines, "#   (nothing was changed)"]) + "\n"
+
+
+def as_python(scenario: Scenario, changes: Mapping[str, str], without: Sequence[str]) -> str:
+    """Code that makes the same scenario and runs it."""
+    origin = scenario.source
+    if isinstance(origin, Document) and origin.places:
+        lines = ["import llmsim as ls", "", f"scenario = ls.load({_code(origin.source)})"]
+    else:
+        lines = ["import llmsim as ls", "", "# scenario = ...  # the one that was explored"]
+    if changes:
+        inner = "".join(f"    {_code(path)}: {_code(read_value(text))},\n" for path, text in changes.items())
+        lines.append(f"scenario = scenario.with_values({{\n{inner}}})")
+    if without:
+        lines.append(f"scenario = ls.lab.without(scenario, {', '.join(map(_code, without))})")
+    return "\n".join([*lines, "result = ls.run(scenario)", "result"]) + "\n"
+
+
+def _code(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
