@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from llmsim.report.save import load_result
     from llmsim.scenario.spec import Scenario
     from llmsim.tuning.capacity import capacity
+    from llmsim.tuning.tune import tune
     from llmsim.types import Message, Request, Response
 
 __version__ = "0.1.0"
@@ -70,6 +71,7 @@ _HOME = {
     "run": "llmsim.api",
     "run_live": "llmsim.live_run",
     "search": "llmsim.chaos.search",
+    "tune": "llmsim.tuning.tune",
 }
 
 __all__ = [
@@ -101,6 +103,7 @@ __all__ = [
     "run",
     "run_live",
     "search",
+    "tune",
 ]
 
 

@@ -19,6 +19,7 @@ from llmsim.cli.run import run
 from llmsim.cli.schema import schema
 from llmsim.cli.search import search
 from llmsim.cli.trace import trace
+from llmsim.cli.tune import tune
 
 __all__ = ["app"]
 
@@ -36,6 +37,7 @@ app.command()(policies)
 app.command()(presets)
 app.command()(schema)
 app.command()(search)
+app.command()(tune)
 app.add_typer(cache)
 app.add_typer(calibrate)
 app.add_typer(trace)
@@ -64,6 +66,7 @@ def llmsim(
       llmsim run scenarios/*.yaml --json results.json
       llmsim check scenarios/ --junit check.xml
       llmsim search scenarios/hacker-news-spike.yaml --budget 500
+      llmsim tune scenarios/hacker-news-spike.yaml --recipe backoff --minimize cost_per_ok
       llmsim explain out 17/0/0
       llmsim trace describe requests.csv
       llmsim policies retry

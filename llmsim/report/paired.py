@@ -19,7 +19,16 @@ from llmsim.telemetry.metrics import METRICS, evaluate
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["COMPARED", "ERROR", "FEWEST_PAIRS", "Compared", "Difference", "paired", "values_by_metric"]
+__all__ = [
+    "COMPARED",
+    "ERROR",
+    "FEWEST_PAIRS",
+    "Compared",
+    "Difference",
+    "interval_of_median",
+    "paired",
+    "values_by_metric",
+]
 
 ERROR = 0.05  #: of calling anything changed where nothing did, over all metrics
 
@@ -132,7 +141,7 @@ def _difference(
     name: str, pairs: Sequence[tuple[float, float]], changes: Sequence[float], p: float, least_effect: float
 ) -> Difference:
     before, after = median([b for b, _ in pairs]), median([a for _, a in pairs])
-    found = Difference(name, before, after, median(changes), _interval(changes), p, len(pairs), "same")
+    found = Difference(name, before, after, median(changes), interval_of_median(changes), p, len(pairs), "same")
     if p > ERROR or not abs(found.relative) >= least_effect:
         return found
     low_is_good = COMPARED[name].low_is_good
@@ -160,7 +169,7 @@ def _holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _interval(changes: Sequence[float]) -> tuple[float, float] | None:
+def interval_of_median(changes: Sequence[float]) -> tuple[float, float] | None:
     """Order statistics that cover the median of the differences with at least 95 %."""
     n, ordered = len(changes), sorted(changes)
     rank, tail = 0, 0.0
