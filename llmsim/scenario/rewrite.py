@@ -6,6 +6,7 @@ it is handed out, and has to be the scenario that was wanted.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ _UNITS = ("{}", "{}s", "{}x", "{}/s", "${}", "{}B", "${}/tok")
 
 
 def rewritten(text: str, values: Mapping[str, Any], gone: Sequence[str], wanted: Scenario, source: str) -> str:
-    """A scenario's text with the values at these paths replaced, and without these policies.
+    r"""A scenario's text with the values at these paths replaced, and without these policies.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def rewritten(text: str, values: Mapping[str, Any], gone: Sequence[str], wanted:
 
     Examples
     --------
-    >>> text = "version: 1\\ntraffic: {base_rate: 4/s}  # chosen\\nproviders: {a: {}}\\n"
+    >>> text = "version: 1\ntraffic: {base_rate: 4/s}  # chosen\nproviders: {a: {}}\n"
     >>> wanted = parse_scenario(text).with_values({"traffic.base_rate": "6/s"})
     >>> print(rewritten(text, {"traffic.base_rate": "6/s"}, [], wanted, "scenario"), end="")
     version: 1
@@ -73,9 +74,14 @@ def rewritten(text: str, values: Mapping[str, Any], gone: Sequence[str], wanted:
             result = _in_its_unit(result, path, value, wanted, source)
         for path in gone:
             result = _without(result, path, source)
-    if parse_scenario(result, source) != wanted:
+    if _policies_alone(parse_scenario(result, source)) != _policies_alone(wanted):
         raise LlmsimError(f"{source}: the values cannot be written into this file so that it says what was found")
     return result
+
+
+def _policies_alone(scenario: Scenario) -> Scenario:
+    """Without the name of the preset, which says nothing more once its policies are written out."""
+    return dataclasses.replace(scenario, gateway=dataclasses.replace(scenario.gateway, preset=""))
 
 
 # -- one value ---------------------------------------------------------------------------------------------------
@@ -187,17 +193,16 @@ def _without(text: str, path: str, source: str) -> str:
     lines = text.splitlines(keepends=True)
     begin = item.start_mark.line
     if len(items) == 1:
-        end = _last_line(lines, item, begin)
-        return "".join([*lines[:begin], " " * listed.start_mark.column, "[]\n", *lines[end:]])
-    return "".join([*lines[:begin], *lines[_last_line(lines, item, begin) :]])
+        return "".join([*lines[:begin], " " * listed.start_mark.column, "[]\n", *lines[_end_line(item) :]])
+    return "".join([*lines[:begin], *lines[_end_line(item) :]])
 
 
-def _last_line(lines: Sequence[str], item: Any, begin: int) -> int:
-    """The first line that is no longer of an item: what is empty or a comment before the next belongs to that."""
-    end = item.end_mark.line + (item.end_mark.column > 0)
-    while end > begin + 1 and (not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#")):
-        end -= 1
-    return max(end, begin + 1)
+def _end_line(node: Any) -> int:
+    """The line after the last one of a node: what stands behind it, comments too, belongs to what follows."""
+    if isinstance(node, MappingNode | SequenceNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end_line(last[1] if isinstance(last, tuple) else last)
+    return int(node.end_mark.line) + 1
 
 
 # -- a preset ----------------------------------------------------------------------------------------------------
@@ -217,8 +222,8 @@ def _preset_written_out(
             inside[path] = _for_file(document, path, value, base.with_values({path: value}), source)
     changed = change(document, inside).document
     data = changed.data["gateway"]
-    for place in sorted((resolve(changed, path) for path in gone), key=lambda place: -int(place[2])):
-        del data[place[1]][int(place[2])]
+    for place in sorted((resolve(changed, path) for path in gone), key=lambda place: -_index(place)):
+        del data[str(place[1])][_index(place)]
     lines = [f"gateway:  # {data.get('preset')}, written out and changed"]
     for key, value in data.items():
         if key in ("policies", "upstream") and value:
@@ -226,6 +231,12 @@ def _preset_written_out(
         elif key != "preset":
             lines.append(f"  {key}: {_spelled(value)}")
     return spliced(first, {"gateway": "\n".join(lines) + "\n"}, source)
+
+
+def _index(place: Path) -> int:
+    index = place[2]
+    assert isinstance(index, int)
+    return index
 
 
 def _for_file(document: Document, path: str, value: Any, wanted: Scenario, source: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from llmsim.errors import LlmsimError, ScenarioError
 from llmsim.scenario.keys import nearest
 from llmsim.scenario.spec import Scenario
+from llmsim.units import DURATION
 
 __all__ = ["RECIPES", "Recipe", "recipe"]
 
@@ -55,8 +56,8 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             "timeouts",
-            "How long to wait before somebody else is asked. Short ones pay twice for answers that were under way; long "
-            "ones let users wait for an upstream that is gone.",
+            "How long to wait before somebody else is asked. Short ones pay twice for answers that were under way; "
+            "long ones let users wait for an upstream that is gone.",
             ("timeout", "deadline"),
             {
                 "timeout": {
@@ -129,11 +130,11 @@ def recipe(name: str, scenario: Scenario) -> tuple[dict[str, Range], str]:
         for key, values in found.space.get(kind, {}).items():
             value = _at(spec, key)
             if value is not None or key not in found.where_set:
-                space[f"{where}.{key}"] = values
+                space[f"{where}.{key}"] = _below_max(spec, values) if key == "backoff.initial" else values
     if not space:
         raise ScenarioError(
-            f"the recipe {name} is about {' and '.join(found.needs)}, and this gateway has nothing of the kind to tune; "
-            "add one to the scenario first, or name a --space",
+            f"the recipe {name} is about {' and '.join(found.needs)}, and this gateway has nothing of the kind to "
+            "tune; add one to the scenario first, or name a --space",
             scenario.name,
         )
     return space, found.about
@@ -160,6 +161,13 @@ def _policies(scenario: Scenario) -> Iterator[tuple[str, str, Any]]:
 def _by_index(scope: str, index: int, kind: str) -> str:
     place = "policies" if scope == "gateway" else "upstream"
     return f"gateway.{place}[{index}].{kind}"
+
+
+def _below_max(spec: Any, values: Range) -> Range:
+    """A first sleep is no longer than the longest."""
+    low, high, *log = values
+    longest = spec.backoff.max
+    return values if DURATION.parse(high) <= longest else (low, f"{longest:g}s", *log)
 
 
 def _at(spec: Any, key: str) -> Any:

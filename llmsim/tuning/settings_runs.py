@@ -156,7 +156,7 @@ class Runs:
         work: Callable[[tuple[Objective, ...], bool], Work] | None = None,
     ) -> None:
         self.scenarios, self.space, self.journal, self.jobs, self.tick = tuple(scenarios), space, journal, jobs, tick
-        self._work = work or (lambda lines, held: Measured(lines, compared=held, hashed=not held))
+        self._work = work or _measured
 
     def luck(
         self,
@@ -171,3 +171,7 @@ class Runs:
         """A luck of its own; `held`: for the numbers that are shown in the end."""
         lines = [(*(goal.line for goal in goals), *some) for some in limits]
         return Luck(self, name, seeds, most, [self._work(one, held) for one in lines])
+
+
+def _measured(lines: tuple[Objective, ...], held: bool) -> Work:  # noqa: FBT001 - which of the two kinds of luck
+    return Measured(lines, compared=held, hashed=not held)

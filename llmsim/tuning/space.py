@@ -252,7 +252,7 @@ class Space:
             or not all(isinstance(e, int | float) for e in ends)
         ):
             return None
-        return one.low + (now - ends[0]) * (one.high - one.low) / (ends[1] - ends[0])
+        return float(one.low + (now - ends[0]) * (one.high - one.low) / (ends[1] - ends[0]))
 
     def now(self, scenario: Scenario) -> dict[str, str]:
         """The scenario's own values, for people."""

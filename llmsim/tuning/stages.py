@@ -1,4 +1,4 @@
-"""The stages of a tuning: what there is, what has an effect, trials, the last race, held-out luck, the neighbourhood."""
+"""The stages of a tuning: what there is, what has an effect, trials, held-out luck, the neighbourhood."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ _FINALISTS = 4  # that had been halved away, and get another chance in the end
 _MOST_FRONT = 8  # settings of a front that are held out
 _AROUND = 10  # replications of a neighbour: enough for an interval (6), and no verdict hangs on it
 _PROBES = 2  # replications in which nothing may happen otherwise for a parameter to have no effect
+_MISFITS = 5  # settings that do not fit, for each trial: then the space is as good as empty
 _SEEDS = 2**31
 
 
@@ -82,6 +83,7 @@ class Stages:
         self.proposer = proposer(runs.space, len(plan.goals), plan.seed, plan.trials)
         self.stage: Stage = "baseline"
         self.tried: list[Entry] = []
+        self.misfits = 0  #: settings whose values do not fit together
         self.current = self.tuning.entry({})
         self.winner: Entry | None = None
         self.front: list[Entry] = []
@@ -176,10 +178,24 @@ class Stages:
             asked = self.proposer.ask(min(BATCH, self.plan.trials - len(self.tried)))
             if not asked:
                 break
-            batch = [self.tuning.entry(settings) for settings in asked]
+            batch = [self.tuning.entry(settings) for settings in asked if self._fits(settings)]
             self.race.run(batch)
             self.tried += batch
             self.proposer.tell([self._answer(entry, dict(entry.settings)) for entry in batch])
+
+    def _fits(self, settings: dict[str, Any]) -> bool:
+        """Whether values that fit each for itself fit together; if not, that is an answer too, and costs nothing."""
+        try:
+            for base in self.runs.scenarios:
+                self.runs.space.settled(base, settings)
+        except ScenarioError:
+            nowhere = tuple(math.inf for _ in self.plan.goals), tuple(1.0 for _ in self.question.places())
+            self.proposer.tell([Answer(settings, *nowhere)])
+            self.misfits += 1
+            if self.misfits > _MISFITS * self.plan.trials:
+                raise
+            return False
+        return True
 
     def _answer(self, entry: Entry, settings: dict[str, Any]) -> Answer:
         return Answer(settings, self.costs(entry), tuple(self.question.outside(entry)))

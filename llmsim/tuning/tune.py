@@ -49,16 +49,16 @@ def tune(
     """Search settings that make a number small (or large) while limits hold, and say how sure that is.
 
     Optuna proposes settings; all of them meet the same luck, and one that is clearly worse stops after two
-    replications. The winner is then run on *held-out* luck and compared with the settings as they are, pair by pair. The
-    answer is a pure function of what is asked (and of the version of Optuna): neither the number of processes nor being
-    killed and resumed changes it.
+    replications. The winner is then run on *held-out* luck and compared with the settings as they are, pair by pair.
+    The answer is a pure function of what is asked (and of the version of Optuna): neither the number of processes nor
+    being killed and resumed changes it.
 
     Parameters
     ----------
     scenario
         File name, mapping, or `Scenario`; several: one setting for all of them.
     space
-        Paths to values: ``{"gateway.retry.max_attempts": [1, 2, 3], "gateway.semantic_cache.threshold": (0.80, 0.98)}``.
+        Paths to values: ``{"gateway.retry.max_attempts": [1, 2], "gateway.semantic_cache.threshold": (0.80, 0.98)}``.
         A list is choices, a pair a range, a third ``"log"`` makes it even in the logarithm; both ends whole: whole
         numbers. Texts carry their unit, ``("50ms", "2s", "log")``. ``[True, False]`` for a whole policy: on or off.
     minimize, maximize
@@ -70,7 +70,7 @@ def tune(
     recipe
         In place of or besides `space`: ``backoff``, ``cache-threshold``, ``timeouts``, ``breaker`` or ``limits``.
     weights
-        Of several scenarios, by which their costs (as shares of what they are now) are averaged; None: the worst counts.
+        Of several scenarios, by which their costs (shares of what they are now) are averaged; None: the worst counts.
     seed
         In place of the scenario's: of the luck that settings are chosen on, and of what is proposed.
     replications
@@ -188,8 +188,11 @@ class _Tune:
     ) -> None:
         self._started = perf_counter()
         self.journal = Journal(Path(study) if study is not None else None, _asked(bases, space, plan))
-        self.runs = Runs(bases, space, self.journal, jobs=jobs, tick=lambda: self.stages.moved())
+        self.runs = Runs(bases, space, self.journal, jobs=jobs, tick=self._tick)
         self.stages = Stages(plan, self.runs, progress)
+
+    def _tick(self) -> None:
+        self.stages.moved()
 
     def all(self, source: Path | None, given: Mapping[str, Any], about: str) -> Tuned:
         """Every stage; or as far as it got."""

@@ -139,7 +139,7 @@ def as_dict(found: Tuned) -> dict[str, Any]:
         "headline": found.headline,
         "verdict": found.verdict,
         "improves": found.improves,
-        "settings": {path: value for path, value in found.settings.items()},
+        "settings": found.settings,
         "best": _held(found, found.best) if found.best is not None else None,
         "current": _held(found, found.current) if found.current is not None else None,
         "front": [_held(found, one) for one in found.front],

@@ -1,5 +1,7 @@
 """Values written into a scenario's text: only they change, and it says what was wanted."""
 
+from dataclasses import replace
+
 import pytest
 
 from llmsim.errors import LlmsimError
@@ -27,6 +29,8 @@ gateway:
     - timeout: {ttft: 5s}  # see the wiki
 """
 
+HEAD = "version: 1\ntraffic: {base_rate: 4/s}  # chosen\nproviders: {a: {}}\n"
+
 
 def write(values, gone=(), text=TEXT):
     wanted = parse_scenario(text).with_values(values)
@@ -36,7 +40,10 @@ def write(values, gone=(), text=TEXT):
         space = parse_space({path: [True, False] for path in gone}, wanted)
         wanted = space.settled(wanted, dict.fromkeys(gone, False))
     out = rewritten(text, values, list(gone), wanted, "shop.yaml")
-    assert parse_scenario(out) == wanted
+    there = parse_scenario(out)
+    assert replace(there, gateway=replace(there.gateway, preset="")) == replace(
+        wanted, gateway=replace(wanted.gateway, preset="")
+    )
     return out
 
 
@@ -71,14 +78,12 @@ def test_a_policy_goes_and_its_neighbours_comments_stay():
     assert "    - timeout: {ttft: 5s}  # see the wiki\n" in out
     both = write({}, ["upstream.circuit_breaker", "upstream.timeout"])
     assert parse_scenario(both).gateway.upstream == ()
-    flow = "version: 1\ntraffic: {base_rate: 4/s}\nproviders: {a: {}}\ngateway: {policies: [cache, deadline: {timeout: 3s}]}\n"
-    assert "policies: [cache]" in write(
-        {}, ["gateway.deadline"], text=flow.replace("deadline: {timeout: 3s}", "{deadline: {timeout: 3s}}")
-    )
+    flow = HEAD + "gateway: {policies: [cache, deadline: {timeout: 3s}]}\n"
+    assert "policies: [cache]" in write({}, ["gateway.deadline"], text=flow)
 
 
 def test_a_preset_is_written_out():
-    text = "version: 1\ntraffic: {base_rate: 4/s}  # chosen\nproviders: {a: {}, b: {}}\ngateway: {preset: article-snippet}\n"
+    text = HEAD.replace("{a: {}}", "{a: {}, b: {}}") + "gateway: {preset: article-snippet}\n"
     out = write({"gateway.timeout.total": "9s", "gateway.sdk.max_attempts": 1}, text=text)
     assert "# chosen" in out
     assert "preset:" not in out

@@ -15,7 +15,7 @@ FULL = {
         "policies": [
             {"semantic_cache": {"threshold": 0.92, "ttl": "1h"}},
             {"deadline": {"timeout": "30s"}},
-            {"bulkhead": {"at_once": 20}},
+            {"bulkhead": {"at_once": 20, "per": "user"}},
             {"adaptive_admission": {}},
             {"fallback": {"order": ["a", "b"]}},
             {"retry": {"max_attempts": 3, "budget": "20%"}},

@@ -104,7 +104,7 @@ def test_an_interrupt_keeps_what_is_known(tmp_path):
         if at.trial >= 8:
             raise KeyboardInterrupt
 
-    with pytest.raises(SimulationInterrupted, match="after 8 trials.*in the study") as caught:
+    with pytest.raises(SimulationInterrupted, match=r"after 8 trials.*in the study") as caught:
         tune(TINY, SPACE, **{**ASKED, "trials": 16}, study=tmp_path / "study.jsonl", progress=interrupt)
     partial = caught.value.partial
     assert partial.partial
