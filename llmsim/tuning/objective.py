@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from llmsim.report.figures import figure
 from llmsim.report.numbers import over_replications
 from llmsim.scenario.objectives import METRICS as WORDS
 from llmsim.scenario.objectives import Objective, ObjectiveError, objectives_of, parse_objective
-from llmsim.scenario.spec import Scenario
+from llmsim.scenario.spec import Expect, Scenario
 from llmsim.telemetry.metrics import METRICS
 
 __all__ = ["Goal", "centre", "goals_of", "limits_of", "violation"]
@@ -128,7 +129,8 @@ def _line(scenario: Scenario, text: str, source: str, *, bound: bool) -> Objecti
         rest = f"value {rest}"
     try:
         line = parse_objective(key, rest)
-        scenario.with_values({"slo": {key: [rest]}})  # tags and faults are known there
+        # Tags and faults are known there; a story that is meant to break other lines does not matter here.
+        dataclasses.replace(scenario, expect=Expect()).with_values({"slo": {key: [rest]}})
     except ObjectiveError as error:
         raise ScenarioError([Problem(error.message, text, hint=error.hint)], source) from None
     except ScenarioError as error:

@@ -51,7 +51,8 @@ def lower_limit(changes: Sequence[float], prior: float | None, error: float) -> 
     Parameters
     ----------
     changes
-        Pair by pair. +inf in all of them is +inf; in some of them it says nothing.
+        Pair by pair. +inf in all of them is +inf; in some of them it says nothing. Nor do differences that are all
+        exactly 0: nothing that differs happened yet (a rare error, say), and how much it will differ is not known.
     prior
         Variance of such changes elsewhere; None: not known.
     error
@@ -65,7 +66,7 @@ def lower_limit(changes: Sequence[float], prior: float | None, error: float) -> 
     if all(change == math.inf for change in changes):
         return math.inf
     n = len(changes)
-    if not all(map(math.isfinite, changes)) or (n < 2 and prior is None):
+    if not any(changes) or not all(map(math.isfinite, changes)) or (n < 2 and prior is None):
         return -math.inf
     mean = math.fsum(changes) / n
     spread, freedom = math.fsum((one - mean) ** 2 for one in changes), float(n - 1)
@@ -173,7 +174,7 @@ class Race:
 
     def _prior(self, name: str) -> float | None:
         spreads = self._spreads.get(name)
-        return median(spreads) if spreads else None
+        return median(spreads) or None if spreads else None
 
     def _stop(self, entry: Entry, against: Sequence[Entry], upto: int) -> Stop:
         """Why a setting needs no more replications."""

@@ -76,15 +76,25 @@ class Luck:
         self.most = most
         self._bases = [dataclasses.replace(base, seed=seed) for base, seed in zip(runs.scenarios, seeds, strict=True)]
         self._entries: dict[str, Entry] = {}
+        self._settled: dict[tuple[str, int], Scenario] = {}
         self.made = 0  #: replications, of each scenario one, that were asked for
 
     def entry(self, settings: Settings) -> Entry:
         """The one entry of a setting."""
         return self._entries.setdefault(settings_key(settings), Entry(dict(settings)))
 
-    def known(self, settings: Settings) -> bool:
-        """Whether anything was run of a setting."""
-        return settings_key(settings) in self._entries
+    def scenario(self, settings: Settings, index: int) -> Scenario:
+        """A scenario with these settings, under this luck.
+
+        Raises
+        ------
+        ScenarioError
+            The values do not fit together.
+        """
+        at = (settings_key(settings), index)
+        if at not in self._settled:
+            self._settled[at] = self._runs.space.settled(self._bases[index], settings)
+        return self._settled[at]
 
     @property
     def entries(self) -> list[Entry]:
@@ -112,15 +122,11 @@ class Luck:
             entry.rows[number].append(known[key])
 
     def _make(self, places: Sequence[tuple[Entry, int, int]], keys: Sequence[str]) -> None:
-        settled: dict[tuple[int, int], Scenario] = {}
         for index in range(len(self._bases)):
             mine = [(place, key) for place, key in zip(places, keys, strict=True) if place[2] == index]
             tasks = []
             for (entry, number, _), _key in mine:
-                at = (id(entry), index)
-                if at not in settled:
-                    settled[at] = self._runs.space.settled(self._bases[index], entry.settings)
-                tasks.append(Task(settled[at], number, told(entry.settings)))
+                tasks.append(Task(self.scenario(entry.settings, index), number, told(entry.settings)))
             found = in_order(self._work[index], tasks, jobs=self._runs.jobs, tick=self._runs.tick)
             for (_, key), values in zip(mine, found, strict=True):
                 self._runs.journal.add(key, values)

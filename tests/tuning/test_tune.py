@@ -18,7 +18,7 @@ from llmsim.tuning.tune import tune
 #: 100 requests, milliseconds a replication.
 TINY = {**SHOP, "clock": {"duration": "10s", "drain": "20s"}, "replications": 4}
 SPACE = {"gateway.retry.max_attempts": [1, 2, 3], "upstream.timeout.ttft": ("500ms", "8s", "log")}
-ASKED = {"minimize": "ttft_ok mean", "subject_to": ["error_rate < 30%"], "trials": 8, "held_out": 6}
+ASKED = {"minimize": "error_rate", "subject_to": ["ttft_ok mean < 5s"], "trials": 8, "held_out": 6}
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,9 @@ def test_everything_of_a_small_space_is_tried(found):
 
 
 def test_the_answer_is_told_with_both_lucks(found):
-    # One attempt fails a fifth of the requests, for ever: with more, the mean is finite.
+    # Every attempt fails a fifth of the time: 4 % of the requests after two, 0.8 % and less after more.
     assert found.settings["gateway.retry.max_attempts"] > 2
+    assert found.verdict == "better"
     assert found.best.holds == "PASS"
     text = repr(found)
     for word in ("now, tuning luck", "tuned, held out", "luck it has not seen", f"seed {found.held_seed}"):
@@ -55,8 +56,7 @@ def test_the_answer_is_told_with_both_lucks(found):
 def test_what_is_held_out_is_what_run_says_with_that_seed(found):
     again = llmsim.run(found.scenario, seed=found.held_seed, replications=found.held_out)
     values = {line.objective.key: line.measured for line in again.slo}
-    (limit,) = found.best.limits
-    assert values["error_rate"] == limit.measured
+    assert values["error_rate"] == found.best.held_out[0]
 
 
 def test_nothing_better_is_said_as_plainly():
@@ -74,7 +74,7 @@ def test_nothing_better_is_said_as_plainly():
         (SPACE, {"replications": 1}, "2 or more"),
         (SPACE, {"held_out": 3}, "use 6 or more"),
         (SPACE, {"weights": [1.0, 2.0]}, "one a scenario"),
-        (SPACE, {"subject_to": ["recovery_time < 60s"]}, "cannot be told here"),
+        (SPACE, {"subject_to": ["ttft p(99.9) < 60s"]}, "cannot be told here"),
         (SPACE, {"recipe": "backof"}, "Did you mean 'backoff'"),
         (None, {"recipe": "limits"}, "has nothing of the kind"),
     ],
@@ -84,6 +84,7 @@ def test_what_cannot_be_done_is_said(space, options, says):
         tune(TINY, space, **{**ASKED, **options})
 
 
+@pytest.mark.slow
 def test_more_processes_and_a_second_time_change_nothing(tmp_path):
     one = tune(TINY, SPACE, **ASKED, study=tmp_path / "one.jsonl")
     told = []
@@ -99,6 +100,7 @@ def test_more_processes_and_a_second_time_change_nothing(tmp_path):
     assert repr(again) == repr(one)
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_what_is_known(tmp_path):
     def interrupt(at):
         if at.trial >= 8:
@@ -114,6 +116,7 @@ def test_an_interrupt_keeps_what_is_known(tmp_path):
     assert "best so far" in repr(partial)
 
 
+@pytest.mark.slow
 def test_several_scenarios_are_tuned_for_the_worst():
     calm = shop(**{**TINY, "name": "calm", "providers": {"a": {"ttft": "300ms"}}})
     found = tune([shop(**TINY), calm], SPACE, **ASKED)
@@ -126,8 +129,9 @@ def test_several_scenarios_are_tuned_for_the_worst():
     assert [one.settings for one in even.trials[:8]] == [one.settings for one in alone.trials[:8]] or even.settings
 
 
+@pytest.mark.slow
 def test_a_front_of_two_goals():
-    found = tune(TINY, SPACE, **{**ASKED, "minimize": ["ttft_ok mean", "retry_amplification"], "trials": 12})
+    found = tune(TINY, SPACE, **{**ASKED, "minimize": ["error_rate", "retry_amplification"], "trials": 12})
     assert found.front
     assert found.best.settings in [one.settings for one in found.front] or found.best in found.front
     costs = [one.tuning for one in found.front]
