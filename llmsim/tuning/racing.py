@@ -61,7 +61,7 @@ def lower_limit(changes: Sequence[float], prior: float | None, error: float) -> 
     Examples
     --------
     >>> round(lower_limit([1.0, 1.2], 0.01, 0.025), 3), lower_limit([math.inf] * 2, None, 0.01)
-    (0.913, inf)
+    (0.901, inf)
     """
     if all(change == math.inf for change in changes):
         return math.inf

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,8 @@ from llmsim.telemetry.recorder import event_hash
 __all__ = ["Measured", "Task", "in_order"]
 
 
-class Measured(NamedTuple):
+@dataclass(frozen=True)
+class Measured:
     """What is wanted of a replication: few numbers, to carry from process to process."""
 
     lines: tuple[Objective, ...]

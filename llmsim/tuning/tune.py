@@ -20,7 +20,8 @@ from llmsim.tuning.journal import Journal
 from llmsim.tuning.objective import goals_of, limits_of
 from llmsim.tuning.recipes import recipe as ready
 from llmsim.tuning.settings_runs import Runs
-from llmsim.tuning.space import Space, parse_space
+from llmsim.tuning.space import Space
+from llmsim.tuning.space_words import parse_space
 from llmsim.tuning.stages import Plan, Stages, TuneProgress
 from llmsim.tuning.tuned import Tuned
 

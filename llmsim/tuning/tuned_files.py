@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmsim.errors import LlmsimError
 from llmsim.scenario.load import parse_scenario
 from llmsim.scenario.rewrite import rewritten
-from llmsim.tuning.space import parse_space
+from llmsim.tuning.space_words import parse_space
 
 if TYPE_CHECKING:
     from llmsim.tuning.tuned import Tuned

@@ -52,18 +52,8 @@ def test_it_tells_writes_and_can_be_seen_again(file: Path, ask: Any) -> None:
 
 def test_nothing_better_is_1_and_writes_nothing(file: Path, ask: Any) -> None:
     tuned = file.with_name("tuned.yaml")
-    ran = ask(
-        "tune",
-        file,
-        "--space",
-        "gateway.retry.max_attempts=1|2",
-        "--maximize",
-        "error_rate",
-        *BETTER[4:],
-        "--write",
-        tuned,
-        "--quiet",
-    )
+    worst = ("--space", "gateway.retry.max_attempts=1|2", "--maximize", "error_rate", *BETTER[4:])
+    ran = ask("tune", file, *worst, "--write", tuned, "--quiet")
     assert ran.exit_code == 1
     assert "what you have is the best" in ran.stdout
     assert not tuned.exists()

@@ -35,7 +35,7 @@ HEAD = "version: 1\ntraffic: {base_rate: 4/s}  # chosen\nproviders: {a: {}}\n"
 def write(values, gone=(), text=TEXT):
     wanted = parse_scenario(text).with_values(values)
     if gone:
-        from llmsim.tuning.space import parse_space
+        from llmsim.tuning.space_words import parse_space
 
         space = parse_space({path: [True, False] for path in gone}, wanted)
         wanted = space.settled(wanted, dict.fromkeys(gone, False))

@@ -7,7 +7,7 @@ from llmsim.scenario.load import load_scenario
 from llmsim.tuning.journal import Journal
 from llmsim.tuning.objective import goals_of, limits_of
 from llmsim.tuning.settings_runs import Runs
-from llmsim.tuning.space import parse_space
+from llmsim.tuning.space_words import parse_space
 from llmsim.tuning.stages import Plan, Stages
 
 SHOP = {

@@ -5,7 +5,7 @@ import pytest
 import llmsim
 from llmsim.scenario.load import load_scenario
 from llmsim.tuning.recipes import RECIPES, recipe
-from llmsim.tuning.space import parse_space
+from llmsim.tuning.space_words import parse_space
 
 FULL = {
     "version": 1,

@@ -4,7 +4,8 @@ import pytest
 from tuning.spaces import shop
 
 from llmsim.errors import ScenarioError
-from llmsim.tuning.space import parse_space, settings_key, shown
+from llmsim.tuning.space import settings_key, shown
+from llmsim.tuning.space_words import parse_space
 from llmsim.tuning.standing import Absent, standing
 
 SHOP = shop()
