@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from llmsim.scenario.spec import Scenario
     from llmsim.tuning.capacity import capacity
     from llmsim.tuning.sweep import sweep
+    from llmsim.tuning.tune import tune
     from llmsim.types import Message, Request, Response
 
 __version__ = "0.1.0"
@@ -72,6 +73,7 @@ _HOME = {
     "run_live": "llmsim.live_run",
     "search": "llmsim.chaos.search",
     "sweep": "llmsim.tuning.sweep",
+    "tune": "llmsim.tuning.tune",
 }
 
 __all__ = [
@@ -104,6 +106,7 @@ __all__ = [
     "run_live",
     "search",
     "sweep",
+    "tune",
 ]
 
 

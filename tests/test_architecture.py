@@ -28,13 +28,15 @@ HOMES = {
     "httpx": {"providers.live"},
     "httpx_sse": {"providers.live"},
     "matplotlib": {"report.plots", "lab"},
-    "ruamel": {"scenario.load", "gateway.presets"},  # presets are for production too, where no scenario is loaded
+    # Presets are for production too, where no scenario is loaded; tuned values go where the old ones stand.
+    "ruamel": {"scenario.load", "scenario.rewrite", "gateway.presets"},
     "yaml": {"scenario.load"},
     "genai_prices": {"pricing"},
     "typer": {"cli"},
     "rich": {"cli"},
     "joblib": {"api", "tuning", "chaos", "cli.checks", "cli.check_workers"},
     "hypothesis": {"chaos.drawing"},
+    "optuna": {"tuning.proposing"},
     "redis": {"stores.redis_link"},
     "opentelemetry": {"production"},
 }

@@ -20,6 +20,7 @@ HEAVY = (
     "typer",
     "rich",
     "hypothesis",
+    "optuna",
 )
 _MEASURE = """
 import json, sys, time

@@ -20,6 +20,7 @@ from llmsim.cli.schema import schema
 from llmsim.cli.search import search
 from llmsim.cli.sweep import sweep
 from llmsim.cli.trace import trace
+from llmsim.cli.tune import tune
 
 __all__ = ["app"]
 
@@ -38,6 +39,7 @@ app.command()(presets)
 app.command()(schema)
 app.command()(search)
 app.command()(sweep)
+app.command()(tune)
 app.add_typer(cache)
 app.add_typer(calibrate)
 app.add_typer(trace)
@@ -67,6 +69,7 @@ def llmsim(
       llmsim check scenarios/ --junit check.xml
       llmsim search scenarios/hacker-news-spike.yaml --budget 500
       llmsim sweep scenarios/brown-out.yaml --over gateway.retry.max_attempts=1,2,3
+      llmsim tune scenarios/hacker-news-spike.yaml --recipe backoff --minimize cost_per_ok
       llmsim explain out 17/0/0
       llmsim trace describe requests.csv
       llmsim policies retry

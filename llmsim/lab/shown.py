@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsim.errors import LlmsimError, ScenarioError
+from llmsim.lab.settings import without as taken_out
 from llmsim.report.figures import figure
 from llmsim.report.paired import COMPARED, values_by_metric
 from llmsim.report.verdict import median
 from llmsim.scenario.document import Document
-from llmsim.scenario.load import read_value
+from llmsim.scenario.load import parse_scenario, read_value
 from llmsim.scenario.rewrite import rewritten
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.values import to_values
@@ -91,7 +92,7 @@ def as_yaml(scenario: Scenario, changes: Mapping[str, str], without: Sequence[st
 
     Raises
     ------
-    ScenarioError
+    LlmsimError
         If a value cannot be put into the file.
     """
     origin = scenario.source
@@ -101,7 +102,12 @@ def as_yaml(scenario: Scenario, changes: Mapping[str, str], without: Sequence[st
     head = ""
     if not _is_its_file(scenario, text, origin.source):
         head = f"# {origin.source} with what was turned; what Python changed besides is not in it.\n"
-    return head + rewritten(text, changes, without, origin.source)
+    values = {path: read_value(value) for path, value in changes.items()}
+    base = parse_scenario(text, origin.source)
+    wanted = base.with_values(values)
+    if without:
+        wanted = taken_out(wanted, *without)
+    return head + rewritten(text, values, without, wanted, origin.source)
 
 
 def _is_its_file(scenario: Scenario, text: str, source: str) -> bool:

@@ -1,213 +1,255 @@
-"""Other values in the text of a scenario, and every byte around them as it was: comments, quotes, line breaks.
+"""Other values in a scenario's text, and every byte around them as it was: comments, line breaks, quotes.
 
-Where a value stands is known from reading it (`Document.places`), so nothing is written anew but the value itself.
-What comes out is read again, and must be what was wanted.
+The text is parsed for where things stand, and only these places are written over. What comes out is read again before
+it is handed out, and has to be the scenario that was wanted.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from llmsim.errors import Problem, ScenarioError
-from llmsim.scenario.document import Document, Path, Spot, dotted
-from llmsim.scenario.load import read_document, read_value
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+from llmsim.errors import LlmsimError, ScenarioError
+from llmsim.scenario.document import Document, Path, dotted
+from llmsim.scenario.imports.splice import spliced
+from llmsim.scenario.load import parse_scenario, read_document
 from llmsim.scenario.overrides import change, resolve
+from llmsim.scenario.spec import Scenario
 
 __all__ = ["rewritten"]
 
-_CLOSES = {"{": "}", "[": "]"}
+_WORD = re.compile(r"[A-Za-z$][\w./%$+-]*|\d[\d.]*[a-z%/][\w./%]*|\$\d[\w./]*")
+#: Words that YAML takes for something else.
+_TAKEN = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "~"}
+#: How a bare number of Python, in SI, may have to be written in a file, where values carry their unit.
+_UNITS = ("{}", "{}s", "{}x", "{}/s", "${}", "{}B", "${}/tok")
 
 
-class _Edit(NamedTuple):
-    start: int  #: in characters from the beginning of the text
-    end: int
-    text: str
-
-
-def rewritten(text: str, values: Mapping[str, str], without: Sequence[str] = (), source: str = "scenario") -> str:
-    """The text of a scenario with these values at their paths, and without these policies.
+def rewritten(text: str, values: Mapping[str, Any], gone: Sequence[str], wanted: Scenario, source: str) -> str:
+    r"""A scenario's text with the values at these paths replaced, and without these policies.
 
     Parameters
     ----------
     text
-        A scenario as YAML.
+        The scenario.
     values
-        By path (see `llmsim.scenario.overrides`), as YAML: ``{"gateway.retry.max_attempts": "5"}``.
-    without
-        Paths of policies that are taken out; where each has lines of its own, these become comments.
+        By path, as `Scenario.with_values` takes them.
+    gone
+        Paths of policies to leave out.
+    wanted
+        What the text is to say in the end.
     source
         What messages call the scenario.
 
     Raises
     ------
-    ScenarioError
-        For text that is no YAML, a path that leads nowhere, and a value that cannot be put in its place alone (it
-        stands behind an alias, or in a preset).
+    LlmsimError
+        It cannot be written so that it says that.
 
     Examples
     --------
-    >>> print(rewritten("traffic: {base_rate: 4/s}  # calm", {"traffic.base_rate": "9/s"}))
-    traffic: {base_rate: 9/s}  # calm
+    >>> text = "version: 1\ntraffic: {base_rate: 4/s}  # chosen\nproviders: {a: {}}\n"
+    >>> wanted = parse_scenario(text).with_values({"traffic.base_rate": "6/s"})
+    >>> print(rewritten(text, {"traffic.base_rate": "6/s"}, [], wanted, "scenario"), end="")
+    version: 1
+    traffic: {base_rate: 6/s}  # chosen
+    providers: {a: {}}
     """
     document, problems = read_document(text, source)
     if problems:
         raise ScenarioError(problems, source)
-    wanted = change(document, {path: read_value(value) for path, value in values.items()}).document.data
-    gone = [resolve(document, path)[:3] for path in without]
-    page = _Page(text, document)
-    edits = [page.put(resolve(document, path), value) for path, value in values.items()]
-    edits += page.take_out(gone)
-    for path in sorted(gone, reverse=True):
-        del wanted[path[0]][path[1]][path[2]]
-    result = text
-    for edit in sorted(edits, reverse=True):
-        result = result[: edit.start] + edit.text + result[edit.end :]
-    if not _says(result, wanted):
-        raise page.refused((*values, *without))
+    if document.get(("gateway", "preset")) and any(
+        path.startswith(("gateway", "upstream")) for path in [*values, *gone]
+    ):
+        result = _preset_written_out(text, document, values, gone, wanted, source)
+    else:
+        result = text
+        for path, value in values.items():
+            result = _in_its_unit(result, path, value, wanted, source)
+        for path in gone:
+            result = _without(result, path, source)
+    if _policies_alone(parse_scenario(result, source)) != _policies_alone(wanted):
+        raise LlmsimError(f"{source}: the values cannot be written into this file so that it says what was found")
     return result
 
 
-def _says(text: str, wanted: Any) -> bool:
-    try:
-        return bool(read_document(text)[0].data == wanted)
-    except ScenarioError:
-        return False
+def _policies_alone(scenario: Scenario) -> Scenario:
+    """Without the name of the preset, which says nothing more once its policies are written out."""
+    return dataclasses.replace(scenario, gateway=dataclasses.replace(scenario.gateway, preset=""))
 
 
-class _Page:
-    """A text and where everything stands in it."""
+# -- one value ---------------------------------------------------------------------------------------------------
 
-    def __init__(self, text: str, document: Document) -> None:
-        self.text = text
-        self.document = document
-        self.lines = [0, *(found.end() for found in re.finditer(r"\r\n|\n|\r", text))]
 
-    def refused(self, paths: Sequence[str]) -> ScenarioError:
-        """For what cannot be written in its place."""
-        hint = "Write it out in the file (an alias, a merge or a preset stands there), or set it when you run it."
-        return ScenarioError(
-            [Problem("cannot be written in its place", path, hint=hint) for path in paths], self.document.source
+def _in_its_unit(text: str, path: str, value: Any, wanted: Scenario, source: str) -> str:
+    """With the value at a path, in the first spelling that means the same."""
+    bare = isinstance(value, int | float) and not isinstance(value, bool)
+    errors: list[ScenarioError] = []
+    for form in _UNITS if bare else ("{}",):
+        spelled = form.format(_number(value)) if bare else _spelled(value)
+        changed = _with_value(text, path, spelled, source)
+        try:
+            there = parse_scenario(changed, source)
+        except ScenarioError as error:
+            errors.append(error)
+            continue
+        if there == wanted or there == parse_scenario(text, source).with_values({path: value}):
+            return changed
+    raise errors[0] if errors else LlmsimError(f"{source}: {path} cannot be written as {value!r}")
+
+
+def _number(value: float) -> str:
+    return repr(value) if isinstance(value, int) else repr(float(value)).removesuffix(".0")
+
+
+def _spelled(value: Any) -> str:
+    """A value as YAML in one line."""
+    if isinstance(value, str):
+        return (
+            value if _WORD.fullmatch(value) and value.lower() not in _TAKEN else json.dumps(value, ensure_ascii=False)
         )
-
-    def at(self, spot: Spot) -> int:
-        """How many characters are before a spot."""
-        return self.lines[spot.line - 1] + spot.column - 1
-
-    def start(self, path: Path) -> int:
-        """Where the value at a path begins, behind its anchor if it has one."""
-        at = self.at(self.document.places[path].value)
-        found = re.compile(r"&\S+\s+").match(self.text, at)
-        return at if found is None else found.end()
-
-    def put(self, path: Path, value: str) -> _Edit:
-        """What makes `value` stand at `path`."""
-        if path in self.document.places:
-            start = self.start(path)
-            end = self._end(start, in_brackets=self._in_brackets(path))
-            return _Edit(start, end, value if self.text[start - 1 : start] != ":" else f" {value}")
-        near = next(path[:n] for n in range(len(path), -1, -1) if path[:n] in self.document.places)
-        rest = path[len(near) :]
-        if any(isinstance(part, int) for part in rest):
-            raise self.refused([dotted(path)])
-        start, here = self.start(near), self.document.get(near)
-        if not isinstance(here, dict):  # a policy without settings
-            end = self._end(start, in_brackets=self._in_brackets(near))
-            return _Edit(start, end, f"{' ' if self.text[start - 1 : start] == ':' else ''}{_nested(rest, value)}")
-        new = _nested(rest, value)[1:-1]
-        if self.text[start] == "{":
-            return _Edit(start + 1, start + 1, f"{new}, " if here else new)
-        line = self.lines[self.document.places[near].value.line - 1]
-        return _Edit(start, start, f"{new}\n{' ' * (start - line)}")
-
-    def take_out(self, paths: Sequence[Path]) -> list[_Edit]:
-        """What takes these entries out of their lists."""
-        edits = []
-        for scope in sorted({path[:-1] for path in paths}, key=str):
-            entries = [path for path in paths if path[:-1] == scope]
-            place, size = self.document.places.get(scope), len(self.document.get(scope) or ())
-            if place is None:
-                raise self.refused([dotted(path) for path in entries])
-            start = self.start(scope)
-            if self.text[start] == "[":
-                edits += [self._without(path, last=path[-1] == size - 1) for path in entries]
-                continue
-            for path in entries:
-                edits += self._as_comments(path)
-            if len(entries) == size:
-                colon = self.text.index(":", self.at(place.key)) + 1
-                edits.append(_Edit(colon, colon, " []"))
-        return edits
-
-    def _without(self, path: Path, *, last: bool) -> _Edit:
-        start = self.start(path)
-        end = self._end(start, in_brackets=True)
-        found = re.compile(r"\s*,\s*").match(self.text, end)
-        if found is not None and not last:
-            return _Edit(start, found.end(), "")
-        return _Edit(start, end, "")  # YAML allows a comma before the bracket
-
-    def _as_comments(self, path: Path) -> list[_Edit]:
-        """Every line of a list item behind a ``#``."""
-        number = self.document.places[path].key.line - 1
-        dash = len(self._line(number)) - len(self._line(number).lstrip())
-        edits = []
-        while True:
-            edits.append(_Edit(self.lines[number] + dash, self.lines[number] + dash, "# "))
-            number += 1
-            if number >= len(self.lines):
-                return edits
-            line = self._line(number)
-            if not line.strip() or len(line) - len(line.lstrip()) <= dash:
-                return edits
-
-    def _line(self, number: int) -> str:
-        end = self.lines[number + 1] if number + 1 < len(self.lines) else len(self.text)
-        return self.text[self.lines[number] : end]
-
-    def _in_brackets(self, path: Path) -> bool:
-        starts = [self.start(path[:n]) for n in range(len(path))]
-        return any(self.text[start : start + 1] in _CLOSES for start in starts)
-
-    def _end(self, start: int, *, in_brackets: bool) -> int:
-        """Where the value ends that starts here."""
-        first = self.text[start : start + 1]
-        if first in ("'", '"'):
-            return _after_quote(self.text, start)
-        if first in _CLOSES:
-            return _after_bracket(self.text, start)
-        stop = re.compile(r"\s+#|\s*[\r\n]|\s*[,\]}]|\s*$" if in_brackets else r"\s+#|\s*[\r\n]|\s*$")
-        found = stop.search(self.text, start)
-        return found.start() if found is not None else len(self.text)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_spelled(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_spelled(one) for one in value) + "]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else _number(value)
 
 
-def _nested(keys: Sequence[Any], value: str) -> str:
-    for key in reversed(keys):
-        value = f"{{{key}: {value}}}"
-    return value
+def _with_value(text: str, path: str, spelled: str, source: str) -> str:
+    place = resolve(read_document(text, source)[0], path)
+    node, rest = _walk(_root(text), place)
+    if not rest:
+        return _replaced(text, node, spelled, path, source)
+    for part in reversed(rest[1:]):
+        spelled = f"{{{part}: {spelled}}}"
+    entry = f"{rest[0]}: {spelled}"
+    if not isinstance(node, MappingNode):  # a bare word, or a key with nothing behind it
+        return text[: node.start_mark.index] + _gap(text, node) + f"{{{entry}}}" + text[node.end_mark.index :]
+    if node.flow_style and node.value:
+        end = node.value[-1][1].end_mark.index
+        return f"{text[:end]}, {entry}{text[end:]}"
+    if node.flow_style:
+        end = node.end_mark.index - 1
+        return f"{text[:end]}{entry}{text[end:]}"
+    first = node.value[0][0].start_mark
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    return f"{text[: first.index]}{entry}{line_end}{' ' * first.column}{text[first.index :]}"
 
 
-def _after_quote(text: str, start: int) -> int:
-    quote = text[start]
-    pattern = r"'(?:[^']|'')*'" if quote == "'" else r'"(?:[^"\\]|\\.)*"'
-    found = re.compile(pattern, re.DOTALL).match(text, start)
-    assert found is not None, "it was read as YAML"
-    return found.end()
+def _replaced(text: str, node: Any, spelled: str, path: str, source: str) -> str:
+    if isinstance(node, MappingNode | SequenceNode) and not node.flow_style:
+        raise LlmsimError(f"{source}: {path} is written over several lines; write it in brackets, or change it by hand")
+    return text[: node.start_mark.index] + _gap(text, node) + spelled + text[node.end_mark.index :]
 
 
-def _after_bracket(text: str, start: int) -> int:
-    depth, at = 0, start
-    while at < len(text):
-        one = text[at]
-        if one in "'\"" and text[at - 1] in " \t\n,[{:":
-            at = _after_quote(text, at)
+def _gap(text: str, node: Any) -> str:
+    """A space where nothing stood behind the colon."""
+    start = node.start_mark.index
+    return " " if start == node.end_mark.index and text[start - 1 : start] == ":" else ""
+
+
+def _root(text: str) -> Any:
+    return YAML(typ="safe", pure=True).compose(text)
+
+
+def _walk(node: Any, place: Path) -> tuple[Any, Path]:
+    """The node at a place, or the last there is on the way, and what is left of the way."""
+    for number, part in enumerate(place):
+        if isinstance(node, MappingNode):
+            found = next((value for key, value in node.value if key.value == str(part)), None)
+        elif isinstance(node, SequenceNode):
+            found = node.value[part] if isinstance(part, int) and part < len(node.value) else None
+        else:
+            found = None
+        if found is None:
+            rest = place[number:]
+            if isinstance(node, ScalarNode) and node.value and node.value != str(rest[0]):
+                raise LlmsimError(f"{dotted(place[:number])} has no parts to write into")
+            return node, rest
+        node = found
+    return node, ()
+
+
+# -- a policy less -----------------------------------------------------------------------------------------------
+
+
+def _without(text: str, path: str, source: str) -> str:
+    place = resolve(read_document(text, source)[0], path)[:3]
+    listed, _ = _walk(_root(text), place[:2])
+    index = place[2]
+    assert isinstance(listed, SequenceNode) and isinstance(index, int)
+    items = listed.value
+    item = items[index]
+    if listed.flow_style:
+        begin = items[index - 1].end_mark.index if index else item.start_mark.index
+        end = item.end_mark.index if index or len(items) == 1 else items[1].start_mark.index
+        return text[:begin] + text[end:]
+    lines = text.splitlines(keepends=True)
+    begin = item.start_mark.line
+    if len(items) == 1:
+        return "".join([*lines[:begin], " " * listed.start_mark.column, "[]\n", *lines[_end_line(item) :]])
+    return "".join([*lines[:begin], *lines[_end_line(item) :]])
+
+
+def _end_line(node: Any) -> int:
+    """The line after the last one of a node: what stands behind it, comments too, belongs to what follows."""
+    if isinstance(node, MappingNode | SequenceNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end_line(last[1] if isinstance(last, tuple) else last)
+    return int(node.end_mark.line) + 1
+
+
+# -- a preset ----------------------------------------------------------------------------------------------------
+
+
+def _preset_written_out(
+    text: str, document: Document, values: Mapping[str, Any], gone: Sequence[str], wanted: Scenario, source: str
+) -> str:
+    """With the policies of the preset in its place: they have other values now, so it is no longer the preset."""
+    first, base = text, parse_scenario(text, source)
+    outside = {path: value for path, value in values.items() if not path.startswith(("gateway", "upstream"))}
+    for path, value in outside.items():
+        first = _in_its_unit(first, path, value, wanted, source)
+    inside: dict[str, Any] = {}
+    for path, value in values.items():
+        if path not in outside:
+            inside[path] = _for_file(document, path, value, base.with_values({path: value}), source)
+    changed = change(document, inside).document
+    data = changed.data["gateway"]
+    for place in sorted((resolve(changed, path) for path in gone), key=lambda place: -_index(place)):
+        del data[str(place[1])][_index(place)]
+    lines = [f"gateway:  # {data.get('preset')}, written out and changed"]
+    for key, value in data.items():
+        if key in ("policies", "upstream") and value:
+            lines += [f"  {key}:", *(f"    - {_spelled(entry)}" for entry in value)]
+        elif key != "preset":
+            lines.append(f"  {key}: {_spelled(value)}")
+    return spliced(first, {"gateway": "\n".join(lines) + "\n"}, source)
+
+
+def _index(place: Path) -> int:
+    index = place[2]
+    assert isinstance(index, int)
+    return index
+
+
+def _for_file(document: Document, path: str, value: Any, wanted: Scenario, source: str) -> Any:
+    """A value as a file has to write it."""
+    from llmsim.scenario.validate import validated
+
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    for form in _UNITS:
+        spelled: Any = value if form == "{}" else form.format(_number(value))
+        try:
+            if validated(change(document, {path: spelled}).document) == wanted:
+                return spelled
+        except ScenarioError:
             continue
-        if one == "#" and text[at - 1] in " \t\n":
-            at = text.find("\n", at)
-            continue
-        depth += (one in _CLOSES) - (one in _CLOSES.values())
-        at += 1
-        if depth == 0:
-            return at
-    return len(text)
+    raise LlmsimError(f"{source}: {path} cannot be written as {value!r}")

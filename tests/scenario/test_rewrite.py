@@ -1,111 +1,97 @@
-"""Values put into the text of a scenario: nothing else changes, and what cannot be put there is refused."""
+"""Values written into a scenario's text: only they change, and it says what was wanted."""
 
-from __future__ import annotations
-
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
-from llmsim.errors import ScenarioError
-from llmsim.lab.controls import controls_of
-from llmsim.lab.settings import Settings
-from llmsim.scenario.load import load_scenario, parse_scenario
+from llmsim.errors import LlmsimError
+from llmsim.scenario.load import parse_scenario
 from llmsim.scenario.rewrite import rewritten
-from llmsim.scenario.values import to_values
-
-SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.yaml"))
 
 TEXT = """\
-# what this is
-traffic:
-  base_rate: 4/s      # calm
-  mix: [{route: 'a # b', weight: 80%}, {route: b, weight: 20%}]
+# A shop.
+version: 1
+traffic: {base_rate: 4/s}   # chosen
+providers:
+  a: {ttft: 300ms}  # measured
 gateway:
   policies:
-    - cache
-    # about retries
+    # keep users waiting a little
     - retry:
-        max_attempts: 3   # botocore's
-        backoff: {jitter: "full"}
+        max_attempts: 3   # the first included
+        backoff: {initial: 200ms, max: 2s}
     - deadline: {timeout: 30s}
-  upstream: [circuit_breaker, {timeout: {ttft: 5s}}]
+    - cache
+  upstream:
+    # opens early
+    - circuit_breaker: {failure_rate: 50%}
 
-faults: []
+    - timeout: {ttft: 5s}  # see the wiki
 """
 
+HEAD = "version: 1\ntraffic: {base_rate: 4/s}  # chosen\nproviders: {a: {}}\n"
 
-def changed(old: str, new: str) -> list[tuple[str, str]]:
-    pairs = zip(old.splitlines(), new.splitlines(), strict=True)
-    return [(before.strip(), after.strip()) for before, after in pairs if before != after]
+
+def write(values, gone=(), text=TEXT):
+    wanted = parse_scenario(text).with_values(values)
+    if gone:
+        from llmsim.tuning.space_words import parse_space
+
+        space = parse_space({path: [True, False] for path in gone}, wanted)
+        wanted = space.settled(wanted, dict.fromkeys(gone, False))
+    out = rewritten(text, values, list(gone), wanted, "shop.yaml")
+    there = parse_scenario(out)
+    assert replace(there, gateway=replace(there.gateway, preset="")) == replace(
+        wanted, gateway=replace(wanted.gateway, preset="")
+    )
+    return out
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "after"),
+    ("values", "was", "now"),
     [
-        ("traffic.base_rate", "9/s", "base_rate: 9/s      # calm"),
-        ("traffic.mix.a # b.weight", "70%", "mix: [{route: 'a # b', weight: 70%}, {route: b, weight: 20%}]"),
-        ("gateway.retry.max_attempts", "5", "max_attempts: 5   # botocore's"),
-        ("gateway.retry.backoff.jitter", "none", "backoff: {jitter: none}"),
-        ("gateway.retry.backoff.initial", "1s", 'backoff: {initial: 1s, jitter: "full"}'),
-        ("gateway.cache.ttl", "2h", "- {cache: {ttl: 2h}}"),
-        ("upstream.timeout.ttft", "1500ms", "upstream: [circuit_breaker, {timeout: {ttft: 1500ms}}]"),
-        ("upstream.circuit_breaker.failure_rate", "30%",
-         "upstream: [{circuit_breaker: {failure_rate: 30%}}, {timeout: {ttft: 5s}}]"),
+        ({"gateway.retry.max_attempts": 5}, "max_attempts: 3   #", "max_attempts: 5   #"),
+        ({"gateway.retry.backoff.initial": "312ms"}, "initial: 200ms,", "initial: 312ms,"),
+        ({"gateway.retry.backoff.jitter": "none"}, "max: 2s}", "max: 2s, jitter: none}"),
+        ({"gateway.deadline.timeout": 12.5}, "timeout: 30s", "timeout: 12.5s"),  # SI in Python, a unit in the file
+        ({"upstream.circuit_breaker.failure_rate": 0.3}, "failure_rate: 50%", "failure_rate: 0.3"),
+        ({"gateway.cache.ttl": "5m"}, "- cache\n", "- {cache: {ttl: 5m}}\n"),
+        ({"traffic.base_rate": 6.0}, "base_rate: 4/s}   # chosen", "base_rate: 6/s}   # chosen"),
+        ({"gateway.retry.budget": "20%"}, "        max_attempts: 3", "        budget: 20%\n        max_attempts: 3"),
+        ({"upstream.timeout.inter_token": "2s"}, "{ttft: 5s}  # see", "{ttft: 5s, inter_token: 2s}  # see"),
     ],
-)  # fmt: skip
-def test_one_line_changes(path: str, value: str, after: str) -> None:
-    (pair,) = changed(TEXT, rewritten(TEXT, {path: value}))
-    assert pair[1] == after
+)
+def test_only_the_value_changes(values, was, now):
+    assert TEXT.count(was) == 1
+    assert write(values) == TEXT.replace(was, now)
 
 
-def test_a_key_that_is_not_there_comes_first() -> None:
-    new = rewritten(TEXT, {"gateway.retry.budget": "20%"})
-    assert "    - retry:\n        budget: 20%\n        max_attempts: 3   # botocore's\n" in new
-    assert "seed: 3\n" in rewritten(TEXT, {"seed": "3"})
-
-
-def test_policies_become_comments_or_go() -> None:
-    new = rewritten(TEXT, {}, ["gateway.retry", "upstream.circuit_breaker"])
-    assert (
-        '    # - retry:\n    #     max_attempts: 3   # botocore\'s\n    #     backoff: {jitter: "full"}\n    - deadline'
-        in new
-    )
-    assert "  upstream: [{timeout: {ttft: 5s}}]" in new
-    new = rewritten(TEXT, {}, ["gateway.cache", "gateway.retry", "gateway.deadline", "upstream.timeout"])
-    assert "  policies: []\n    # - cache\n    # about retries\n    # - retry:" in new
-
-
-def test_line_ends_are_kept() -> None:
+def test_windows_line_ends_stay():
     text = TEXT.replace("\n", "\r\n")
-    assert rewritten(text, {"traffic.base_rate": "9/s"}) == text.replace("4/s", "9/s")
+    out = write({"gateway.retry.max_attempts": 5, "gateway.retry.budget": "20%"}, text=text)
+    assert out.count("\r\n") == out.count("\n")
 
 
-def test_what_stands_behind_an_alias_is_refused() -> None:
-    text = "a: &x {p: 1, q: 2}\nb: *x\nc: {<<: *x}\n"
-    with pytest.raises(ScenarioError, match="cannot be written in its place"):
-        rewritten(text, {"b.p": "3"})
+def test_a_policy_goes_and_its_neighbours_comments_stay():
+    out = write({"gateway.retry.max_attempts": 2}, ["upstream.circuit_breaker"])
+    assert "circuit_breaker" not in out
+    assert "    - timeout: {ttft: 5s}  # see the wiki\n" in out
+    both = write({}, ["upstream.circuit_breaker", "upstream.timeout"])
+    assert parse_scenario(both).gateway.upstream == ()
+    flow = HEAD + "gateway: {policies: [cache, deadline: {timeout: 3s}]}\n"
+    assert "policies: [cache]" in write({}, ["gateway.deadline"], text=flow)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
-def test_every_slider_of_every_scenario_can_be_written(path: Path) -> None:
-    scenario = load_scenario(path)
-    settings = Settings.of(scenario, controls_of(scenario))
-    for one in settings.controls.values():
-        if one.kind == "slider":
-            settings.values[one.path] = one.options[len(one.options) // 2 + 1]
-    if scenario.gateway.preset:
-        return
-    text = path.read_text(encoding="utf-8")
-    new = rewritten(text, settings.changes, settings.out, str(path))
-    assert new.count("#") == text.count("#")
-    try:
-        wanted = settings.scenario()
-    except ScenarioError:
-        return  # the middle of one slider does not go with that of another
-    read = parse_scenario(new, str(path))
-    ours, theirs = to_values(read), to_values(wanted)
-    for values in (ours, theirs):  # files are named from elsewhere
-        values["traffic"].pop("trace", None)
-        values["traffic"].pop("topics", None)
-    assert ours == theirs
+def test_a_preset_is_written_out():
+    text = HEAD.replace("{a: {}}", "{a: {}, b: {}}") + "gateway: {preset: article-snippet}\n"
+    out = write({"gateway.timeout.total": "9s", "gateway.sdk.max_attempts": 1}, text=text)
+    assert "# chosen" in out
+    assert "preset:" not in out
+    assert "article-snippet, written out and changed" in out
+
+
+def test_what_cannot_be_written_is_an_error():
+    text = TEXT.replace("max_attempts: 3 ", "max_attempts: 3 ")
+    wanted = parse_scenario(text).with_values({"gateway.retry.max_attempts": 4})
+    with pytest.raises(LlmsimError, match=r"shop\.yaml: the values cannot be written"):
+        rewritten(text, {"gateway.retry.max_attempts": 5}, [], wanted, "shop.yaml")

@@ -1,0 +1,196 @@
+"""Which settings to try next: all of a small space, or what Optuna proposes for a large one.
+
+Optuna is asked for a batch and told a batch, so what it proposes does not depend on how many processes run it. The
+study is in memory: the same answers in the same order give the same proposals, and answers are what a journal keeps.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, Protocol
+
+from llmsim.luck import Luck
+from llmsim.tuning.space import Dimension, Space, settings_key
+
+__all__ = ["Answer", "Everything", "Proposer", "Sampled", "proposer"]
+
+#: Optuna's samplers compare values; an infinite one would make distances between them NaN.
+_WORST = 1e300
+_AGAIN = 20  # proposals that were tried before, for each that is wanted, before one is drawn at random
+_BLIND = 200  # draws at random for one that was not tried before; then there is none left to speak of
+#: NSGA-II needs generations; Optuna's 50 settings each would leave 200 trials with four of them.
+_POPULATION = 20
+
+
+class Answer(NamedTuple):
+    """What was found out about a setting."""
+
+    settings: dict[str, Any]
+    costs: tuple[float, ...]
+    outside: tuple[float, ...]  #: of each limit; at most 0 holds
+
+
+class Proposer(Protocol):
+    """Proposes settings, and learns."""
+
+    def ask(self, count: int) -> list[dict[str, Any]]:
+        """The next settings, none of which was there before; fewer, where there are no more."""
+
+    def tell(self, answers: Sequence[Answer]) -> None:
+        """What came of them, in the order they were asked in."""
+
+
+def proposer(space: Space, goals: int, seed: int, trials: int) -> Proposer:
+    """Everything, where that is no more than the trials; otherwise Optuna."""
+    return Everything(space, seed) if space.size <= trials else Sampled(space, goals, seed)
+
+
+class Everything:
+    """All settings of a finite space, in an order of which no part is like the next."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        luck = Luck(seed)
+        self._left = sorted(space.all(), key=lambda one: luck.uniform("tune order", settings_key(one)))
+
+    def ask(self, count: int) -> list[dict[str, Any]]:
+        """The next of them."""
+        found, self._left = self._left[:count], self._left[count:]
+        return found
+
+    def tell(self, answers: Sequence[Answer]) -> None:
+        """Nothing to learn."""
+
+
+class Sampled:
+    """TPE for one goal, NSGA-II for several, with limits as Optuna's own constraints.
+
+    Parameters
+    ----------
+    space
+        Where settings come from.
+    goals
+        How many there are.
+    seed
+        Of the sampler.
+    """
+
+    def __init__(self, space: Space, goals: int, seed: int) -> None:
+        import optuna
+
+        self._space, self._luck = space, Luck(seed)
+        self._distributions = {one.path: _distribution(one) for one in space.dimensions}
+        sampler: Any = (
+            optuna.samplers.TPESampler(seed=seed % 2**32)
+            if goals == 1
+            else optuna.samplers.NSGAIISampler(seed=seed % 2**32, population_size=_POPULATION)
+        )
+        before = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            self.study = optuna.create_study(directions=["minimize"] * goals, sampler=sampler)
+        finally:
+            optuna.logging.set_verbosity(before)
+        self._asked: dict[str, Any] = {}  # trials that were not told yet
+        self._answers: dict[str, Answer] = {}
+        self._drawn = 0
+
+    def ask(self, count: int) -> list[dict[str, Any]]:
+        """The next settings."""
+        found: list[dict[str, Any]] = []
+        for _ in range(count * _AGAIN):
+            if len(found) == count:
+                return found
+            trial = self.study.ask(self._distributions)
+            settings = {one.path: one.value(trial.params[one.path]) for one in self._space.dimensions}
+            key = settings_key(settings)
+            if key in self._answers:
+                self._finish(trial, self._answers[key])
+            elif key in self._asked:
+                self.study.tell(trial, state=_failed())
+            else:
+                self._asked[key] = trial
+                found.append(settings)
+        while len(found) < count and (drawn := self._blind()) is not None:
+            found.append(drawn)
+        return found
+
+    def _blind(self) -> dict[str, Any] | None:
+        """A setting drawn evenly, that was not there before."""
+        for _ in range(_BLIND):
+            self._drawn += 1
+            settings = {}
+            for one in self._space.dimensions:
+                settings[one.path] = one.value(
+                    _evenly(one, self._luck.uniform("tune blind", "", one.path, self._drawn))
+                )
+            key = settings_key(settings)
+            if key not in self._answers and key not in self._asked:
+                self._asked[key] = None
+                return settings
+        return None
+
+    def tell(self, answers: Sequence[Answer]) -> None:
+        """What came of settings, be they asked for or not."""
+        for answer in answers:
+            key = settings_key(answer.settings)
+            self._answers[key] = answer
+            trial = self._asked.pop(key, None)
+            if trial is not None:
+                self._finish(trial, answer)
+            else:
+                self._add(answer)
+
+    def _finish(self, trial: Any, answer: Answer) -> None:
+        for number, outside in enumerate(answer.outside):
+            trial.set_constraint(f"limit {number}", outside)
+        self.study.tell(trial, [_finite(cost) for cost in answer.costs])
+
+    def _add(self, answer: Answer) -> None:
+        import optuna
+
+        params = {}
+        for one in self._space.dimensions:
+            number = one.number(answer.settings[one.path])
+            params[one.path] = number if one.kind == "range" and not one.whole else int(number)
+        with suppress(ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.study.add_trial(
+                optuna.trial.create_trial(
+                    params=params,
+                    distributions=self._distributions,
+                    values=[_finite(cost) for cost in answer.costs],
+                    constraints={f"limit {number}": outside for number, outside in enumerate(answer.outside)},
+                )
+            )
+
+
+def _failed() -> Any:
+    import optuna
+
+    return optuna.trial.TrialState.FAIL
+
+
+def _finite(cost: float) -> float:
+    return max(-_WORST, min(_WORST, cost)) if not math.isnan(cost) else _WORST
+
+
+def _distribution(one: Dimension) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if one.kind != "range":
+        last = len(one.choices) - 1
+        return IntDistribution(0, last) if one.ordered else CategoricalDistribution(list(range(last + 1)))
+    if one.whole:
+        return IntDistribution(int(one.low), int(one.high), log=one.log)
+    return FloatDistribution(one.low, one.high, log=one.log)
+
+
+def _evenly(one: Dimension, share: float) -> float:
+    if one.kind != "range":
+        return float(int(share * len(one.choices)))
+    if one.log:
+        return one.low * float((one.high / one.low) ** share)
+    return one.low + share * (one.high - one.low)

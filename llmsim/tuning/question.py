@@ -1,0 +1,139 @@
+"""What replications say of a setting: costs, violations, and which of two settings is to be preferred."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from llmsim.report.verdict import Judgement, judge, look_at, median
+from llmsim.scenario.objectives import Objective
+from llmsim.tuning.objective import Goal, centre, violation
+from llmsim.tuning.settings_runs import Entry
+
+__all__ = ["Question", "Standing"]
+
+
+class Standing(NamedTuple):
+    """How a setting is placed; the smallest is the best."""
+
+    doubt: int  #: 0: every limit has the verdict PASS; 1: each holds in the median; 2: one does not
+    outside: float  #: how far limits are outside in sum, for 2
+    costs: tuple[float, ...]
+
+
+class Question(NamedTuple):
+    """What is asked, over one scenario or several.
+
+    Parameters
+    ----------
+    goals
+        What is to be small.
+    limits
+        By scenario, what must hold there.
+    most
+        Replications of a setting that is run to its end, what verdicts are planned for.
+    weights
+        By scenario: costs are weighted; None: the worst scenario counts.
+    scales
+        ``scales[scenario][goal]``: costs are shares of these; 1 where there is one scenario.
+    """
+
+    goals: tuple[Goal, ...]
+    limits: tuple[tuple[Objective, ...], ...]
+    most: int
+    weights: tuple[float, ...] | None = None
+    scales: tuple[tuple[float, ...], ...] = ((),)
+
+    def costs(self, entry: Entry, upto: int | None = None) -> list[list[float]]:
+        """By goal, one a replication."""
+        return [[self._cost(goal, rows) for rows in entry.rows[:upto]] for goal in range(len(self.goals))]
+
+    def _cost(self, goal: int, rows: list[list[float]]) -> float:
+        costs = [self.goals[goal].cost(row[goal]) for row in rows]
+        if len(costs) == 1:
+            return costs[0]
+        shares = [cost / self.scales[index][goal] for index, cost in enumerate(costs)]
+        if self.weights is None:
+            return max(shares)
+        return math.fsum(weight * one for weight, one in zip(self.weights, shares, strict=True) if weight)
+
+    def places(self) -> list[tuple[int, int, Objective]]:
+        """Every limit: its scenario, where its value stands in a row, and itself."""
+        first = len(self.goals)
+        return [(s, first + n, line) for s, lines in enumerate(self.limits) for n, line in enumerate(lines)]
+
+    def values(self, entry: Entry) -> list[list[float]]:
+        """Of every limit, by replication."""
+        return [[rows[s][at] for rows in entry.rows] for s, at, _ in self.places()]
+
+    def violations(self, entry: Entry, upto: int | None = None) -> list[list[float]]:
+        """The same as `violation` tells it."""
+        return [[violation(line, rows[s][at]) for rows in entry.rows[:upto]] for s, at, line in self.places()]
+
+    def centres(self, entry: Entry) -> tuple[float, ...]:
+        """The costs over all replications there are."""
+        return tuple(centre(goal, costs) for goal, costs in zip(self.goals, self.costs(entry), strict=True))
+
+    def judged(self, entry: Entry, most: int | None = None) -> list[Judgement | None]:
+        """The verdict on every limit, as far as a look allows one."""
+        look = look_at(entry.done, most or self.most)
+        if look is None:
+            return [None for _ in self.places()]
+        return [
+            judge(values, [line.holds(value) for value in values], look)
+            for values, (*_, line) in zip(self.values(entry), self.places(), strict=True)
+        ]
+
+    def outside(self, entry: Entry) -> list[float]:
+        """Of every limit, how far it is outside: at most 0 if and only if it holds (a verdict PASS, where one can be).
+
+        What is compared is the replication that decides the verdict.
+        """
+        look = look_at(entry.done, self.most)
+        found = []
+        for values in self.violations(entry):
+            ordered = sorted(values[: look.replications] if look is not None and look.rank else values)
+            found.append(ordered[look.needed - 1] if look is not None and look.rank else median(ordered))
+        return found
+
+    def standing(self, entry: Entry) -> Standing:
+        """Where a setting stands."""
+        costs = self.centres(entry)
+        judged = self.judged(entry)
+        if all(one is not None and one.verdict == "PASS" for one in judged):
+            return Standing(0, 0.0, costs)
+        middles = [median(values) for values in self.violations(entry)]
+        over = math.fsum(max(0.0, one) for one in middles)
+        return Standing(1 if over == 0 else 2, over, costs)
+
+    def best(self, entries: Sequence[Entry]) -> Entry | None:
+        """The one to be preferred; of several goals, the one whose costs are least in sum of ranks."""
+        if not entries:
+            return None
+        standings = [self.standing(entry) for entry in entries]
+        least = min((one.doubt, one.outside) for one in standings)
+        chosen = [n for n, one in enumerate(standings) if (one.doubt, one.outside) == least]
+        if len(self.goals) > 1:
+            costs = [standings[n].costs for n in chosen]
+            ranks = [sum(sorted(c[g] for c in costs).index(one[g]) for g in range(len(one))) for one in costs]
+            return entries[chosen[ranks.index(min(ranks))]]
+        return entries[min(chosen, key=lambda n: standings[n].costs)]
+
+    def front(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those that no other beats in every goal, among those that stand best with the limits."""
+        if not entries:
+            return []
+        standings = [self.standing(entry) for entry in entries]
+        least = min((one.doubt, one.outside) for one in standings)
+        chosen = [n for n, one in enumerate(standings) if (one.doubt, one.outside) == least]
+        costs = {n: standings[n].costs for n in chosen}
+        kept: dict[tuple[float, ...], Entry] = {}
+        for n in chosen:
+            if not any(_dominates(costs[other], costs[n]) for other in chosen):
+                kept.setdefault(costs[n], entries[n])
+        return [kept[key] for key in sorted(kept)]
+
+
+def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)

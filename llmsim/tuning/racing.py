@@ -1,0 +1,211 @@
+"""Replications where they matter: a setting that is clearly no better than the best stops after two of them.
+
+Settings of a batch climb rungs of 2, 4, 8, … replications. On each, all of them have met the same luck as the best so
+far, so they are compared with it pair by pair (as in F-race, Birattari et al. 2002). With two pairs a variance cannot
+be told; it is drawn towards that of the other comparisons, as in the moderated t of Smyth (2004, Statistical
+Applications in Genetics and Molecular Biology 3). A setting stops when the lower limit of its difference says that
+it is not better by more than half a percent, or the lower limit of a violation that it is outside of a bound. The error
+of a wrong stop is shared between the rungs. Of those that are left the better half goes on (successive halving,
+Jamieson & Talwalkar 2016): a tie costs little either way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+from llmsim.report.verdict import ERROR, median
+from llmsim.tuning.question import Question, Standing
+from llmsim.tuning.settings_runs import Entry, Luck, Stop
+
+__all__ = ["FIRST_RUNG", "Race", "lower_limit", "rungs"]
+
+FIRST_RUNG = 2
+#: What is not better by more than this share of the best is not worth a replication. A wrong stop for that reason costs
+#: as much at most; a tuning is to lose 2 % at most.
+INDIFFERENT = 0.005
+#: Degrees of freedom that the variance of the other comparisons stands for. With 4, two replications have five, where
+#: t at 1 % is 3.4 and not 31.8 as with one.
+PRIOR = 4.0
+
+
+@lru_cache(maxsize=16)
+def rungs(most: int) -> tuple[int, ...]:
+    """Replications after which settings are looked at: doubling, and the most there can be.
+
+    Examples
+    --------
+    >>> rungs(20), rungs(2), rungs(1)
+    ((2, 4, 8, 16, 20), (2,), (1,))
+    """
+    sizes = [FIRST_RUNG]
+    while sizes[-1] * 2 < most:
+        sizes.append(sizes[-1] * 2)
+    return (*(size for size in sizes if size < most), most)
+
+
+def lower_limit(changes: Sequence[float], prior: float | None, error: float) -> float:
+    """One-sided lower limit of the mean of changes.
+
+    Parameters
+    ----------
+    changes
+        Pair by pair. +inf in all of them is +inf; in some of them it says nothing. Nor do differences that are all
+        exactly 0: nothing that differs happened yet (a rare error, say), and how much it will differ is not known.
+    prior
+        Variance of such changes elsewhere; None: not known.
+    error
+        Probability that the mean is below.
+
+    Examples
+    --------
+    >>> round(lower_limit([1.0, 1.2], 0.01, 0.025), 3), lower_limit([math.inf] * 2, None, 0.01)
+    (0.901, inf)
+    """
+    if all(change == math.inf for change in changes):
+        return math.inf
+    n = len(changes)
+    if not any(changes) or not all(map(math.isfinite, changes)) or (n < 2 and prior is None):
+        return -math.inf
+    mean = math.fsum(changes) / n
+    spread, freedom = math.fsum((one - mean) ** 2 for one in changes), float(n - 1)
+    if prior is not None:
+        spread, freedom = spread + PRIOR * prior, freedom + PRIOR
+    return mean - _t(1 - error, freedom) * math.sqrt(spread / freedom / n)
+
+
+@lru_cache(maxsize=256)
+def _t(share: float, freedom: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, share))
+
+
+class Race:
+    """Runs batches of settings against the best there is.
+
+    Parameters
+    ----------
+    question
+        What is asked.
+    luck
+        Where replications come from.
+    """
+
+    def __init__(self, question: Question, luck: Luck) -> None:
+        self._question, self._luck = question, luck
+        self.rungs = rungs(luck.most)
+        self._error = ERROR / len(self.rungs)
+        self._spreads: dict[str, list[float]] = {}
+
+    @property
+    def finished(self) -> list[Entry]:
+        """Settings with all replications."""
+        return [entry for entry in self._luck.entries if entry.done >= self._luck.most]
+
+    @property
+    def leaders(self) -> list[Entry]:
+        """The best, or the front of several goals, among those that have all replications."""
+        best = self._question.best(self.finished)
+        if best is None or len(self._question.goals) == 1:
+            return [best] if best is not None else []
+        return self._question.front(self.finished)
+
+    def run(self, batch: Sequence[Entry], *, halve: bool = True) -> None:
+        """Race a batch to its end; those that had been halved away may be in it again."""
+        for entry in batch:
+            entry.stopped = ""
+        leaders = self.leaders
+        for step, upto in enumerate(self.rungs):
+            alive = [entry for entry in batch if not entry.stopped]
+            self._luck.ensure(alive, upto)
+            against = leaders or self._leading(alive)
+            self._learn(alive, against, upto)
+            for entry in alive:
+                if entry not in against and upto < self._luck.most:
+                    entry.stopped = self._stop(entry, against, upto)
+            if halve and upto < self._luck.most:
+                self._halve(batch, max(1, (len(batch) + 1) // 2 ** (step + 1)))
+
+    def _leading(self, entries: Sequence[Entry]) -> list[Entry]:
+        if len(self._question.goals) > 1:
+            return self._question.front(entries)
+        best = self._question.best(entries)
+        return [best] if best is not None else []
+
+    def _halve(self, batch: Sequence[Entry], keep: int) -> None:
+        alive = [entry for entry in batch if not entry.stopped]
+        for entry in sorted(alive, key=self._order)[keep:]:
+            entry.stopped = "halved"
+
+    def _order(self, entry: Entry) -> tuple[float, float, Standing]:
+        """Sorts the promising first: by how far outside, then (of several goals) by how many beat it, then by cost."""
+        standing = self._question.standing(entry)
+        beaten = 0
+        if len(self._question.goals) > 1:
+            rivals = [self._question.centres(other) for other in self.leaders]
+            beaten = sum(all(a <= b for a, b in zip(one, standing.costs, strict=True)) for one in rivals)
+        return (standing.outside, beaten, standing)
+
+    def _learn(self, alive: Sequence[Entry], against: Sequence[Entry], upto: int) -> None:
+        """How much differences scatter."""
+        for entry in alive:
+            for other in against:
+                if entry is not other and upto > 1:
+                    for name, changes in self._changes(entry, other, upto):
+                        if all(map(math.isfinite, changes)):
+                            mean = math.fsum(changes) / upto
+                            variance = math.fsum((one - mean) ** 2 for one in changes) / (upto - 1)
+                            self._spreads.setdefault(name, []).append(variance)
+
+    def _changes(self, entry: Entry, other: Entry, upto: int) -> list[tuple[str, list[float]]]:
+        """By what is compared, one a replication."""
+        question = self._question
+        found = []
+        for number, (mine, theirs) in enumerate(
+            zip(question.costs(entry, upto), question.costs(other, upto), strict=True)
+        ):
+            found.append((f"goal {number}", [_minus(a, b) for a, b in zip(mine, theirs, strict=True)]))
+        violations = zip(question.violations(entry, upto), question.violations(other, upto), strict=True)
+        for number, (mine, theirs) in enumerate(violations):
+            found.append((f"limit {number}", [_minus(a, b) for a, b in zip(mine, theirs, strict=True)]))
+        return found
+
+    def _prior(self, name: str) -> float | None:
+        spreads = self._spreads.get(name)
+        return median(spreads) or None if spreads else None
+
+    def _stop(self, entry: Entry, against: Sequence[Entry], upto: int) -> Stop:
+        """Why a setting needs no more replications."""
+        question, error = self._question, self._error
+        feasible = [other for other in against if question.standing(other).doubt < 2]
+        if feasible:
+            for number, values in enumerate(question.violations(entry, upto)):
+                if lower_limit(values, self._prior(f"limit {number}"), error) > 0:
+                    return "infeasible"
+            return "worse" if any(self._no_better(entry, other, upto) for other in feasible) else ""
+        # Nothing holds yet: what is further outside is not where to look.
+        worse = 0
+        for other in against:
+            mine, theirs = question.violations(entry, upto), question.violations(other, upto)
+            changes = [
+                math.fsum(max(0.0, a[r]) - max(0.0, b[r]) for a, b in zip(mine, theirs, strict=True))
+                for r in range(upto)
+            ]
+            worse += lower_limit(changes, None, error) > 0
+        return "infeasible" if worse and worse == len(against) else ""
+
+    def _no_better(self, entry: Entry, other: Entry, upto: int) -> bool:
+        """Whether it is clear that no goal is better by more than what matters."""
+        question = self._question
+        centres = question.centres(other)
+        for number, (name, changes) in enumerate(self._changes(entry, other, upto)[: len(question.goals)]):
+            least = INDIFFERENT * abs(centres[number]) if math.isfinite(centres[number]) else 0.0
+            if not lower_limit(changes, self._prior(name), self._error) > -least:
+                return False
+        return True
+
+
+def _minus(one: float, other: float) -> float:
+    return 0.0 if one == other else one - other  # inf - inf is no change

@@ -1,0 +1,176 @@
+"""Ready spaces for the policies a scenario has, each with the reason for its values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from llmsim.errors import LlmsimError, ScenarioError
+from llmsim.scenario.keys import nearest
+from llmsim.scenario.spec import Scenario
+from llmsim.units import DURATION
+
+__all__ = ["RECIPES", "Recipe", "recipe"]
+
+Range = tuple[Any, ...] | list[Any]
+
+
+class Recipe(NamedTuple):
+    """One ready space."""
+
+    name: str
+    about: str  #: what it decides between
+    needs: tuple[str, ...]  #: kinds of policies it is about
+    #: Kind to what can be tuned there: key below the policy, and its values.
+    space: dict[str, dict[str, Range]]
+    #: Keys that are only tuned where the policy sets them: they turn something on.
+    where_set: frozenset[str] = frozenset()
+
+
+RECIPES: dict[str, Recipe] = {
+    one.name: one
+    for one in (
+        Recipe(
+            "backoff",
+            "How often and how far apart to ask again. More attempts rescue more requests and load an upstream that is "
+            "in trouble; jitter spreads what would come back in waves; a retry budget caps the storm.",
+            ("retry",),
+            {
+                "retry": {
+                    "max_attempts": [1, 2, 3, 4, 5],
+                    "backoff.initial": ("50ms", "4s", "log"),
+                    "backoff.multiplier": (1.5, 4.0),
+                    "backoff.jitter": ["none", "equal", "full"],
+                    "budget": (0.05, 0.5),
+                }
+            },
+            frozenset({"budget"}),
+        ),
+        Recipe(
+            "cache-threshold",
+            "How alike two questions must be to get one answer. Lower saves more and is wrong more often: bound the "
+            'false hits, --subject-to "false_hit_rate < 0.5%".',
+            ("semantic_cache",),
+            {"semantic_cache": {"threshold": (0.80, 0.99), "ttl": ("5m", "24h", "log")}},
+            frozenset({"ttl"}),
+        ),
+        Recipe(
+            "timeouts",
+            "How long to wait before somebody else is asked. Short ones pay twice for answers that were under way; "
+            "long ones let users wait for an upstream that is gone.",
+            ("timeout", "deadline"),
+            {
+                "timeout": {
+                    "ttft": ("300ms", "15s", "log"),
+                    "inter_token": ("500ms", "10s", "log"),
+                    "total": ("2s", "60s", "log"),
+                },
+                "deadline": {"timeout": ("5s", "60s", "log")},
+            },
+            frozenset({"ttft", "inter_token", "total"}),
+        ),
+        Recipe(
+            "breaker",
+            "When an upstream is given up, and for how long. Nervous breakers move load to the fallback for nothing; "
+            "sluggish ones keep sending into a brown-out.",
+            ("circuit_breaker",),
+            {
+                "circuit_breaker": {
+                    "failure_rate": (0.1, 0.8),
+                    "sliding_window": ("5s", "60s", "log"),
+                    "minimum_calls": (5, 100, "log"),
+                    "wait_in_open": ("2s", "60s", "log"),
+                    "permitted_in_half_open": (1, 20, "log"),
+                }
+            },
+        ),
+        Recipe(
+            "limits",
+            "How much is let through at once. Tight limits turn work away that could have been done; loose ones let "
+            "queues grow until nobody is served in time.",
+            ("concurrency_limit", "bulkhead", "adaptive_admission"),
+            {
+                "concurrency_limit": {"limit": (4, 512, "log")},
+                "bulkhead": {"at_once": (2, 256, "log")},
+                "adaptive_admission": {"target": ("100ms", "10s", "log"), "interval": ("1s", "30s", "log")},
+            },
+            frozenset({"limit"}),
+        ),
+    )
+}
+
+
+def recipe(name: str, scenario: Scenario) -> tuple[dict[str, Range], str]:
+    """The space of a recipe in a scenario, and what it is about.
+
+    Raises
+    ------
+    LlmsimError
+        There is no such recipe, or the scenario has none of its policies.
+
+    Examples
+    --------
+    >>> from llmsim.scenario.load import load_scenario
+    >>> scenario = load_scenario(
+    ...     {
+    ...         "version": 1,
+    ...         "traffic": {"base_rate": "4/s"},
+    ...         "providers": {"a": {}},
+    ...         "gateway": {"upstream": [{"timeout": {"ttft": "2s"}}]},
+    ...     }
+    ... )
+    >>> recipe("timeouts", scenario)[0]
+    {'upstream.timeout.ttft': ('300ms', '15s', 'log')}
+    """
+    if name not in RECIPES:
+        raise LlmsimError(f"there is no recipe {name!r}. {nearest(name, RECIPES)}")
+    found = RECIPES[name]
+    space: dict[str, Range] = {}
+    for kind, where, spec in _policies(scenario):
+        for key, values in found.space.get(kind, {}).items():
+            value = _at(spec, key)
+            if value is not None or key not in found.where_set:
+                space[f"{where}.{key}"] = _below_max(spec, values) if key == "backoff.initial" else values
+    if not space:
+        raise ScenarioError(
+            f"the recipe {name} is about {' and '.join(found.needs)}, and this gateway has nothing of the kind to "
+            "tune; add one to the scenario first, or name a --space",
+            scenario.name,
+        )
+    return space, found.about
+
+
+def _policies(scenario: Scenario) -> Iterator[tuple[str, str, Any]]:
+    """Kind, path and spec of every policy."""
+    scopes: tuple[tuple[str, Callable[[], Any]], ...] = (
+        ("gateway", lambda: scenario.gateway.policies),
+        ("upstream", lambda: scenario.gateway.upstream),
+    )
+    for scope, policies in scopes:
+        kinds = [getattr(spec, "kind", None) for spec in policies()]
+        for index, spec in enumerate(policies()):
+            kind = kinds[index]
+            if not isinstance(kind, str):
+                continue
+            name = getattr(spec, "name", None)
+            nameless = [s for s in policies() if getattr(s, "kind", None) == kind and not getattr(s, "name", None)]
+            place = name or (kind if len(nameless) == 1 else None)
+            yield kind, f"{scope}.{place}" if place else _by_index(scope, index, kind), spec
+
+
+def _by_index(scope: str, index: int, kind: str) -> str:
+    place = "policies" if scope == "gateway" else "upstream"
+    return f"gateway.{place}[{index}].{kind}"
+
+
+def _below_max(spec: Any, values: Range) -> Range:
+    """A first sleep is no longer than the longest."""
+    low, high, *log = values
+    longest = spec.backoff.max
+    return values if DURATION.parse(high) <= longest else (low, f"{longest:g}s", *log)
+
+
+def _at(spec: Any, key: str) -> Any:
+    for part in key.split("."):
+        spec = getattr(spec, part, None)
+    return spec

@@ -1,0 +1,324 @@
+"""The stages of a tuning: what there is, what has an effect, trials, held-out luck, the neighbourhood."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, Literal, NamedTuple
+
+from llmsim.errors import LlmsimError, Problem, ScenarioError
+from llmsim.luck import Luck as Chance
+from llmsim.report.verdict import median
+from llmsim.scenario.objectives import Objective
+from llmsim.tuning.held_out import around, differences, held, sensitive
+from llmsim.tuning.objective import Goal
+from llmsim.tuning.proposing import Answer, proposer
+from llmsim.tuning.question import Question
+from llmsim.tuning.racing import Race
+from llmsim.tuning.settings_runs import Entry, Runs, told
+from llmsim.tuning.space import SOURCE
+from llmsim.tuning.tuned import Account, Held, Sensitive, Trial
+
+__all__ = ["Plan", "Stage", "Stages", "TuneProgress"]
+
+Stage = Literal["baseline", "trials", "last race", "held-out luck", "sensitivity"]
+
+BATCH = 8  # settings that are asked for at once, whatever the number of processes
+_FINALISTS = 4  # that had been halved away, and get another chance in the end
+_MOST_FRONT = 8  # settings of a front that are held out
+_AROUND = 10  # replications of a neighbour: enough for an interval (6), and no verdict hangs on it
+_PROBES = 2  # replications in which nothing may happen otherwise for a parameter to have no effect
+_MISFITS = 5  # settings that do not fit, for each trial: then the space is as good as empty
+_SEEDS = 2**31
+
+
+class TuneProgress(NamedTuple):
+    """Where a tuning is, for whoever draws it."""
+
+    stage: Stage
+    trial: int  #: settings that were tried
+    trials: int
+    replications: int  #: simulated or read from the journal
+    best: str  #: the best so far and its cost; empty: nothing
+    wall_s: float
+    left_s: float | None  #: about; None while there is too little to tell by
+
+
+class Plan(NamedTuple):
+    """What a tuning is to do."""
+
+    goals: tuple[Goal, ...]
+    limits: tuple[tuple[Objective, ...], ...]
+    weights: tuple[float, ...] | None
+    seed: int
+    trials: int
+    most: int  #: replications of a setting
+    held_out: int
+
+
+class Stages:
+    """One call of `llmsim.tune`, as far as it got.
+
+    Parameters
+    ----------
+    plan
+        What is to be done.
+    runs
+        Who simulates.
+    report
+        Called with a `TuneProgress`.
+    """
+
+    def __init__(self, plan: Plan, runs: Runs, report: Callable[[TuneProgress], object] | None) -> None:
+        self.plan, self.runs, self._report = plan, runs, report
+        count = len(runs.scenarios)
+        self.held_seed = int(Chance(plan.seed).uniform("tune held-out luck") * _SEEDS)
+        common = (plan.goals, plan.limits)
+        self.tuning = runs.luck("tuning", _seeds(plan.seed, count), plan.most, *common)
+        self.fresh = runs.luck("held out", _seeds(self.held_seed, count), plan.held_out, *common, held=True)
+        scales = tuple(tuple(1.0 for _ in plan.goals) for _ in range(count))
+        self.question = Question(plan.goals, plan.limits, plan.most, plan.weights, scales)
+        self.race = Race(self.question, self.tuning)
+        self.proposer = proposer(runs.space, len(plan.goals), plan.seed, plan.trials)
+        self.stage: Stage = "baseline"
+        self.tried: list[Entry] = []
+        self.misfits = 0  #: settings whose values do not fit together
+        self.current = self.tuning.entry({})
+        self.winner: Entry | None = None
+        self.front: list[Entry] = []
+        self.held: dict[int, Held] = {}
+        self.sensitivity: list[Sensitive] = []
+        self._started = perf_counter()
+        self._spent = (0, 0)  # replications of held-out luck, and of the neighbourhood
+        self._tuning_made = 0
+
+    def all(self) -> None:
+        """Every stage."""
+        self._baseline()
+        self._effects()
+        self.stage = "trials"
+        self._trials()
+        self.stage = "last race"
+        self._last_race()
+        self._tuning_made = self.tuning.made
+        self.stage = "held-out luck"
+        self._hold_out()
+        self.stage = "sensitivity"
+        self._look_around()
+
+    # -- before ------------------------------------------------------------------------------------------------
+
+    def _baseline(self) -> None:
+        """The settings as they are: what everything is compared with, and whether what is asked can be told."""
+        self.tuning.ensure([self.current], self.plan.most)
+        question, current = self.question, self.current
+        untold = [
+            f"{line.key} {line.text}"
+            for values, (*_, line) in zip(question.values(current), question.places(), strict=True)
+            if all(map(math.isnan, values))
+        ]
+        untold += [
+            goal.name
+            for n, goal in enumerate(self.plan.goals)
+            if all(math.isnan(row[n]) for rows in current.rows for row in rows)
+        ]
+        if untold:
+            raise LlmsimError(
+                f"{', '.join(untold)} cannot be told here in any replication, so nothing can be tuned by it; "
+                "`llmsim run` says why"
+            )
+        if len(self.runs.scenarios) > 1:
+            self._scale()
+
+    def _scale(self) -> None:
+        """Several scenarios: costs become shares of what they are now, so that a dear one does not outweigh all."""
+        scales = []
+        for index in range(len(self.runs.scenarios)):
+            costs = [
+                median([goal.cost(rows[index][n]) for rows in self.current.rows])
+                for n, goal in enumerate(self.plan.goals)
+            ]
+            scales.append(tuple(abs(one) if one and math.isfinite(one) else 1.0 for one in costs))
+        self.question = self.question._replace(scales=tuple(scales))
+        self.race = Race(self.question, self.tuning)
+
+    def _effects(self) -> None:
+        """That every dimension changes something that happens.
+
+        Raises
+        ------
+        ScenarioError
+            With those that do not.
+        """
+        idle = list(self.runs.space.dimensions)
+        entries = {one.path: [self.tuning.entry({one.path: value}) for value in one.ends] for one in idle}
+        for upto in range(1, _PROBES + 1):
+            self.tuning.ensure([entry for one in idle for entry in entries[one.path]], upto)
+            idle = [one for one in idle if len({repr(entry.rows) for entry in entries[one.path]}) == 1]
+        if idle:
+            problems = [
+                Problem(
+                    f"has no effect: nothing that happens in {_PROBES} replications depends on it, be it "
+                    f"{' or '.join(str(one).partition(': ')[2].replace('..', '|').split('|'))}",
+                    one.path,
+                    hint="Leave it out, or look whether something else hides it.",
+                )
+                for one in idle
+            ]
+            raise ScenarioError(problems, SOURCE)
+
+    # -- trials ------------------------------------------------------------------------------------------------
+
+    def _trials(self) -> None:
+        own = self.runs.space.current(self.runs.scenarios[0])
+        if own is not None and len(self.runs.scenarios) == 1:
+            self.proposer.tell([self._answer(self.current, own)])
+        while len(self.tried) < self.plan.trials:
+            asked = self.proposer.ask(min(BATCH, self.plan.trials - len(self.tried)))
+            if not asked:
+                break
+            batch = [self.tuning.entry(settings) for settings in asked if self._fits(settings)]
+            self.race.run(batch)
+            self.tried += batch
+            self.proposer.tell([self._answer(entry, dict(entry.settings)) for entry in batch])
+
+    def _fits(self, settings: dict[str, Any]) -> bool:
+        """Whether values that fit each for itself fit together; if not, that is an answer too, and costs nothing."""
+        try:
+            for index in range(len(self.runs.scenarios)):
+                self.tuning.scenario(settings, index)
+        except ScenarioError:
+            nowhere = tuple(math.inf for _ in self.plan.goals), tuple(1.0 for _ in self.question.places())
+            self.proposer.tell([Answer(settings, *nowhere)])
+            self.misfits += 1
+            if self.misfits > _MISFITS * self.plan.trials:
+                raise
+            return False
+        return True
+
+    def _answer(self, entry: Entry, settings: dict[str, Any]) -> Answer:
+        return Answer(settings, self.costs(entry), tuple(self.question.outside(entry)))
+
+    def costs(self, entry: Entry) -> tuple[float, ...]:
+        """What a setting would cost over all replications.
+
+        With fewer than all it is what the settings as they are cost over all, and the differences so far: whether the
+        first replications were lucky ones drops out.
+        """
+        if entry.done >= self.plan.most:
+            return self.question.centres(entry)
+        found = []
+        own, full = self.question.centres(entry), self.question.centres(self.current)
+        costs = zip(self.question.costs(entry), self.question.costs(self.current, entry.done), strict=True)
+        for n, (mine, theirs) in enumerate(costs):
+            changes = [0.0 if a == b else a - b for a, b in zip(mine, theirs, strict=True)]
+            adjusted = full[n] + math.fsum(changes) / len(changes)
+            found.append(adjusted if math.isfinite(adjusted) else own[n])
+        return tuple(found)
+
+    def _last_race(self) -> None:
+        """Those that were halved away while others looked better, once more and to the end."""
+        halved = [entry for entry in self.tuning.entries if entry.stopped == "halved"]
+        halved.sort(key=lambda entry: (sum(max(0.0, one) for one in self.question.outside(entry)), self.costs(entry)))
+        self.race.run(halved[:_FINALISTS], halve=False)
+        finished = [entry for entry in self.race.finished if self._whole(entry)]
+        self.front = self.question.front(finished) if len(self.plan.goals) > 1 else []
+        self.winner = self.question.best(finished)
+
+    def _whole(self, entry: Entry) -> bool:
+        """Whether it is a setting of all dimensions, or the one that is there."""
+        return not entry.settings or len(entry.settings) == len(self.runs.space.dimensions)
+
+    # -- after -------------------------------------------------------------------------------------------------
+
+    def _hold_out(self) -> None:
+        assert self.winner is not None
+        front = self.front[:_MOST_FRONT]
+        chosen = list(dict.fromkeys([self.current, self.winner, *front]))
+        fresh = [self.fresh.entry(entry.settings) for entry in chosen]
+        self.fresh.ensure(fresh, self.plan.held_out)
+        names = [one.name for one in self.runs.scenarios]
+        for entry, mine in zip(chosen, fresh, strict=True):
+            self.held[id(entry)] = held(self.question, entry, mine, fresh[0], names)
+        self._spent = (self.fresh.made, 0)
+
+    def _look_around(self) -> None:
+        assert self.winner is not None
+        best = self.fresh.entry(self.winner.settings)
+        settings = dict(best.settings) or self.runs.space.current(self.runs.scenarios[0])
+        if settings is None:
+            return  # what there is lies outside of the space: it has no neighbours there
+        beside = [(path, value, self.fresh.entry(other)) for path, value, other in around(self.runs.space, settings)]
+        upto = min(_AROUND, self.plan.held_out)
+        self.fresh.ensure([entry for *_, entry in beside], upto)
+        for path, value, entry in beside:
+            self.sensitivity.append(sensitive(self.question, best, entry, path, value))
+        self._spent = (self._spent[0], self.fresh.made - self._spent[0])
+
+    # -- what is told ------------------------------------------------------------------------------------------
+
+    def best(self) -> Held | None:
+        """The winner, once it is held out."""
+        return self.held.get(id(self.winner)) if self.winner is not None else None
+
+    def best_so_far(self) -> Entry | None:
+        """The best setting with all replications."""
+        return self.winner or self.question.best([one for one in self.race.finished if self._whole(one)])
+
+    def compared(self) -> list[Any]:
+        """Every number, as it is and as tuned, on held-out luck."""
+        if self.winner is None or not self.held or not self.winner.settings:
+            return []
+        return differences(self.question, self.fresh.entry({}), self.fresh.entry(self.winner.settings))
+
+    def trials(self) -> list[Trial]:
+        """All that were tried."""
+        return [
+            Trial(dict(one.settings), self.costs(one), tuple(self.question.outside(one)), one.done, one.stopped)
+            for one in self.tried
+            if one.done
+        ]
+
+    def account(self) -> Account:
+        """What it took."""
+        count = len(self.runs.scenarios)
+        tried = sum(1 for one in self.tried if one.done)
+        made = self._tuning_made or self.tuning.made
+        return Account(tried, made, (tried + 1) * self.plan.most * count, *self._spent)
+
+    def moved(self) -> None:
+        """Tell where this is."""
+        if self._report is None:
+            return
+        wall_s = perf_counter() - self._started
+        self._report(
+            TuneProgress(
+                self.stage, len(self.tried), self.plan.trials, len(self.runs.journal.known), self._shown_best(), wall_s,
+                self._left_s(wall_s),
+            )
+        )  # fmt: skip
+
+    def _shown_best(self) -> str:
+        best = self.best_so_far()
+        if best is None or best.done < self.plan.most:
+            return ""
+        value = self.question.centres(best)[0]
+        shown = self.plan.goals[0].shown(value) if len(self.runs.scenarios) == 1 else f"{abs(value):.3f}x"
+        return f"{shown} ({told(best.settings)})" if best.settings else f"{shown} (as it is)"
+
+    def _left_s(self, wall_s: float) -> float | None:
+        """Seconds from here, if trials go on costing what they cost so far."""
+        fresh = self.runs.journal.fresh
+        if fresh < 5 or wall_s < 0.5:
+            return None
+        count, plan = len(self.runs.scenarios), self.plan
+        per_trial = self.tuning.made / max(1, len(self.tried)) if self.tried else count * plan.most * 0.3
+        to_try = (plan.trials - len(self.tried)) * per_trial if self.stage in ("baseline", "trials") else 0.0
+        ends = 2 * len(self.runs.space.dimensions) * min(_AROUND, plan.held_out) * count
+        after = max(0.0, 2 * plan.held_out * count + ends - self.fresh.made)
+        return wall_s / fresh * (to_try + after)
+
+
+def _seeds(seed: int, count: int) -> list[int]:
+    return [seed] * count

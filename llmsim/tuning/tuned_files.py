@@ -1,0 +1,82 @@
+"""A tuning in files: the tuned scenario with its comments kept, and a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmsim.errors import LlmsimError
+from llmsim.scenario.load import parse_scenario
+from llmsim.scenario.rewrite import rewritten
+from llmsim.tuning.space_words import parse_space
+
+if TYPE_CHECKING:
+    from llmsim.tuning.tuned import Tuned
+
+__all__ = ["report", "tuned_text", "write"]
+
+_PAGE = """\
+<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; }} th, td {{ padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #8884; }}
+.llmsim-table {{ overflow-x: auto; margin-bottom: 2rem; }}
+</style></head><body>
+{body}
+</body></html>
+"""
+
+
+def tuned_text(found: Tuned) -> str:
+    """The scenario file with the tuned values.
+
+    Raises
+    ------
+    LlmsimError
+        The scenario did not come from a file, or there is nothing to write.
+    """
+    if not found.settings:
+        raise LlmsimError("there is nothing to write: what stands in the scenario is the best that was found")
+    if found.source is None:
+        raise LlmsimError("the scenario did not come from a file; .scenario of this result is it with the tuned values")
+    source = str(found.source)
+    text = found.source.read_bytes().decode("utf-8-sig")
+    base = parse_scenario(text, source)
+    space = parse_space(found.given, base)
+    kinds = {one.path: one for one in space.dimensions}
+    gone = [path for path, value in found.settings.items() if kinds[path].off(value)]
+    values = {
+        path: value
+        for path, value in found.settings.items()
+        if not any(path == off or path.startswith(off + ".") for off in gone)
+        and not (kinds[path].kind == "policy" and not isinstance(value, dict))
+    }
+    return rewritten(text, values, gone, space.settled(base, found.settings), source)
+
+
+def write(found: Tuned, place: Path) -> Path:
+    """Write the tuned scenario."""
+    text = tuned_text(found)
+    try:
+        place.write_bytes(text.encode())
+    except OSError as error:
+        raise LlmsimError(f"{place} cannot be written: {error.strerror or error}") from None
+    return place
+
+
+def report(found: Tuned, place: Path) -> Path:
+    """Write a page."""
+    from html import escape
+
+    if place.suffix.lower() in (".html", ".htm"):
+        text = _PAGE.format(title=escape(found.headline), body=found._repr_html_())
+    else:
+        text = found._repr_markdown_()
+    try:
+        place.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LlmsimError(f"{place} cannot be written: {error.strerror or error}") from None
+    return place

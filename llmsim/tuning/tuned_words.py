@@ -1,0 +1,170 @@
+"""A tuning in sentences, and as plain values."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from llmsim.report.figures import share
+from llmsim.tuning.settings_runs import told
+from llmsim.tuning.space import shown
+
+if TYPE_CHECKING:
+    from llmsim.tuning.objective import Goal
+    from llmsim.tuning.tuned import Change, Held, Tuned
+
+__all__ = ["as_dict", "cost", "headline", "moved", "notes"]
+
+#: From here on a winner's figure on the luck it was chosen on is called optimistic: the share by which it is better
+#: there than on held-out luck, relative to what it gains at all.
+_OPTIMISTIC = 0.1
+
+
+def cost(found: Tuned, goal: Goal, value: float) -> str:
+    """A cost for people; over several scenarios it is a share of what it is now."""
+    return goal.shown(value) if len(found.scenarios) == 1 else f"{abs(value):.3f}x"
+
+
+def moved(change: Change) -> str:
+    """``-26.1 % (-28.0 … -24.2 %)``."""
+    if not math.isfinite(change.relative) or change.interval is None or not change.change:
+        return "±0" if change.change == 0 else "–"
+    scale = change.relative / change.change
+    low, high = sorted((change.interval[0] * scale, change.interval[1] * scale))
+    if not math.isfinite(low) or not math.isfinite(high):
+        return f"{change.relative:+.1%}"
+    return f"{change.relative:+.1%} ({low:+.1%} … {high:+.1%})"
+
+
+def headline(found: Tuned) -> str:
+    """The answer in a sentence."""
+    name = " + ".join(one.name for one in found.scenarios)
+    best, current = found.best, found.current
+    if best is None or current is None:
+        so_far = f"; the best so far: {told(found.so_far)}" if found.so_far else ""
+        return f"{name}: interrupted after {found.account.trials} trials{so_far}"
+    goal = found.goals[0]
+    was, now = (cost(found, goal, one.held_out[0]) for one in (current, best))
+    if not best.settings:
+        return f"{name}: what you have is the best of {found.account.trials + 1} settings: {goal.name} {was}"
+    figures = f"{goal.name} {now} instead of {was}, {moved(best.changes[0])}, on luck it has not seen"
+    if best.holds == "FAIL":
+        return f"{name}: nothing was found that holds its limits; the nearest: {figures}"
+    if current.holds == "FAIL" and best.holds == "PASS":
+        return f"{name}: holds what fails as it is; {figures}"
+    if found.verdict == "better":
+        doubt = "" if best.holds == "PASS" else "; whether its limits hold is undecided"
+        return f"{name}: {figures}{doubt}"
+    return f"{name}: no better than what you have: {figures}"
+
+
+def notes(found: Tuned) -> list[str]:
+    """What else is to be known."""
+    lines = []
+    if found.best is not None and found.current is not None and found.best.settings:
+        lines.append(_optimism(found, found.best, found.current))
+    if found.best is not None:
+        binds = found.binds
+        if binds:
+            lines.append(f"What binds: {', '.join(binds)}. Without it a neighbour would do better.")
+        elif found.best.limits and found.sensitivity:
+            lines.append("No limit binds: no neighbour that breaks one would do better.")
+    account = found.account
+    spent = f"{account.tuning} replications for {account.trials} trials"
+    if account.grid:
+        spent += f", {share(account.share)} of the {account.grid} that each of them run to its end would take"
+    rest = f"; {account.held_out} on held-out luck, {account.sensitivity} around the winner"
+    lines.append(spent + (rest if found.best is not None else "") + ".")
+    if found.best is not None and found.best.settings and not found.improves:
+        lines.append("Keep what you have: nothing here says that the other is better.")
+    if found.recipe:
+        lines.append(found.recipe)
+    return lines
+
+
+def _optimism(found: Tuned, best: Held, current: Held) -> str:
+    goal = found.goals[0]
+    tuned, held = best.tuning[0], best.held_out[0]
+    text = (
+        f"{goal.name} was {cost(found, goal, tuned)} on the luck it was chosen on and is {cost(found, goal, held)} on "
+        f"held-out luck (seed {found.held_seed})"
+    )
+    # Luck alone makes both settings cheaper or dearer: optimism is what the *gain* loses.
+    promised, kept = current.tuning[0] - tuned, current.held_out[0] - held
+    if not (math.isfinite(promised) and math.isfinite(kept)) or promised <= 0:
+        return text + "."
+    lost = 1 - kept / promised
+    if lost > _OPTIMISTIC:
+        return f"{text}: of the gain that tuning promised, {share(min(1.0, lost))} was luck."
+    return f"{text}: the gain holds up ({share(max(0.0, kept / promised))} of what was promised)."
+
+
+def _held(found: Tuned, one: Held) -> dict[str, Any]:
+    goals = found.goals
+    return {
+        "settings": dict(one.settings),
+        "tuning": [goal.value(value) for goal, value in zip(goals, one.tuning, strict=True)],
+        "held_out": [goal.value(value) for goal, value in zip(goals, one.held_out, strict=True)],
+        "changes": [
+            {"change": c.change, "interval": c.interval, "relative": c.relative, "verdict": c.verdict}
+            for c in one.changes
+        ],
+        "limits": [
+            {
+                "scenario": limit.scenario,
+                "metric": limit.line.key,
+                "expression": limit.line.text,
+                "measured": limit.measured,
+                "verdict": limit.verdict,
+            }
+            for limit in one.limits
+        ],
+        "holds": one.holds,
+    }
+
+
+def as_dict(found: Tuned) -> dict[str, Any]:
+    """Everything but how long it took: what is asked again gives the same."""
+    goals = found.goals
+    return {
+        "scenarios": [one.name for one in found.scenarios],
+        "seed": found.seed,
+        "held_out_seed": found.held_seed,
+        "replications": found.most,
+        "held_out_replications": found.held_out,
+        "goals": [{"name": goal.name, "verb": goal.verb, "unit": goal.unit} for goal in goals],
+        "space": list(found.space),
+        "now": found.now,
+        "partial": found.partial,
+        "headline": found.headline,
+        "verdict": found.verdict,
+        "improves": found.improves,
+        "settings": found.settings,
+        "best": _held(found, found.best) if found.best is not None else None,
+        "current": _held(found, found.current) if found.current is not None else None,
+        "front": [_held(found, one) for one in found.front],
+        "differences": [one._asdict() for one in found.differences],
+        "sensitivity": [
+            {
+                "path": one.path,
+                "value": shown(one.value),
+                "change": one.change.change,
+                "interval": one.change.interval,
+                "relative": one.change.relative,
+                "breaks": list(one.breaks),
+            }
+            for one in found.sensitivity
+        ],
+        "binds": found.binds,
+        "account": {**found.account._asdict(), "share": found.account.share},
+        "trials": [
+            {
+                "settings": one.settings,
+                "values": [goal.value(c) for goal, c in zip(goals, one.costs, strict=True)],
+                "outside": list(one.outside),
+                "replications": one.replications,
+                "stopped": one.stopped,
+            }
+            for one in found.trials
+        ],
+    }

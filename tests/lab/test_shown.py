@@ -1,0 +1,40 @@
+"""What an explorer offers to take away says what its settings are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llmsim.errors import ScenarioError
+from llmsim.lab.controls import controls_of
+from llmsim.lab.settings import Settings
+from llmsim.lab.shown import as_yaml
+from llmsim.scenario.load import load_scenario, parse_scenario
+from llmsim.scenario.values import to_values
+
+SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_every_slider_of_every_scenario_can_be_written(path: Path) -> None:
+    scenario = load_scenario(path)
+    settings = Settings.of(scenario, controls_of(scenario))
+    for one in settings.controls.values():
+        if one.kind == "slider":
+            settings.values[one.path] = one.options[len(one.options) // 2 + 1]
+    try:
+        wanted = settings.scenario()
+    except ScenarioError:
+        return  # the middle of one slider does not go with that of another
+    text = path.read_text(encoding="utf-8")
+    new = as_yaml(scenario, settings.changes, settings.out)
+    assert new.count("#") >= text.count("#") or scenario.gateway.preset
+    read = parse_scenario(new, str(path))
+    ours, theirs = to_values(read), to_values(wanted)
+    for values in (ours, theirs):
+        values["traffic"].pop("trace", None)  # files are named from elsewhere
+        values["traffic"].pop("topics", None)
+        values["gateway"].pop("preset", None)  # its policies are written out
+    assert ours == theirs

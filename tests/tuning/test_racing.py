@@ -1,0 +1,107 @@
+"""Racing: limits that cover, clearly worse settings that stop after two, and winners that lose next to nothing."""
+
+import math
+
+import numpy as np
+import pytest
+from tuning.spaces import DIALS, pretended, shop
+
+from llmsim.tuning.racing import lower_limit, rungs
+from llmsim.tuning.standing import standing
+
+SHOP = shop()
+
+
+def bowl(scenario):
+    """Smallest, 1, at 200 ms and 0.4; the ends of the space are several times that."""
+    initial = standing(scenario, "gateway.retry.backoff.initial")
+    rate = standing(scenario, "upstream.circuit_breaker.failure_rate")
+    return 1 + 0.3 * math.log(initial / 0.2) ** 2 + 4 * (rate - 0.4) ** 2
+
+
+@pytest.mark.parametrize("n", [2, 4, 16])
+def test_the_lower_limit_is_above_the_mean_as_rarely_as_it_says(n):
+    rng = np.random.default_rng(5)
+    draws, error = 4000, 0.05
+    above = sum(lower_limit(list(rng.normal(0, 1, n)), 1.0, error) > 0 for _ in range(draws))
+    # Binomial: three standard errors of a share of 5 % in 4,000 are 1 %. A prior that is right makes it no more.
+    assert above / draws < error + 0.011
+    alone = sum(lower_limit(list(rng.normal(0, 1, n)), None, error) > 0 for _ in range(draws))
+    assert abs(alone / draws - error) < 0.011
+
+
+def test_a_prior_tells_with_two_what_alone_takes_many():
+    close = [1.0, 1.1]
+    assert lower_limit(close, 0.01, 0.01) > 0 > lower_limit(close, None, 0.01)
+    assert lower_limit([math.inf, 1.0], 0.01, 0.01) == -math.inf
+    assert lower_limit([math.inf, math.inf], None, 0.01) == math.inf
+
+
+def test_rungs_double():
+    assert rungs(16) == (2, 4, 8, 16)
+    assert rungs(3) == (2, 3)
+
+
+def test_a_clearly_worse_setting_stops_after_two():
+    stages = pretended(SHOP, DIALS, bowl, noise=0.05)
+    stages.tuning.ensure([stages.current], 16)
+    far = stages.tuning.entry({"gateway.retry.backoff.initial": "10s", "upstream.circuit_breaker.failure_rate": 0.9})
+    near = stages.tuning.entry({"gateway.retry.backoff.initial": "200ms", "upstream.circuit_breaker.failure_rate": 0.4})
+    stages.race.run([far, near])
+    assert (far.stopped, far.done) == ("worse", 2)
+    assert (near.stopped, near.done) == ("", 16)
+    assert stages.race.leaders == [near]
+
+
+def test_a_clearly_infeasible_setting_stops_after_two_however_cheap_it_is():
+    def errors(scenario):
+        return 0.01 if standing(scenario, "upstream.circuit_breaker.failure_rate") > 0.3 else 0.5
+
+    stages = pretended(SHOP, DIALS, bowl, noise=0.05, limit=errors, subject_to=["error_rate < 10%"])
+    stages.tuning.ensure([stages.current], 16)
+    cheap = stages.tuning.entry(
+        {"gateway.retry.backoff.initial": "200ms", "upstream.circuit_breaker.failure_rate": 0.2}
+    )
+    stages.race.run([cheap])
+    assert (cheap.stopped, cheap.done) == ("infeasible", 2)
+
+
+def test_a_tie_is_not_worth_its_replications():
+    stages = pretended(SHOP, DIALS, lambda scenario: 1.0, noise=0.05, own=0.001)
+    stages.tuning.ensure([stages.current], 16)
+    same = stages.tuning.entry({"gateway.retry.backoff.initial": "200ms", "upstream.circuit_breaker.failure_rate": 0.2})
+    stages.race.run([same])
+    assert same.done == 2
+
+
+def test_nothing_that_differs_says_nothing():
+    """Two replications without an error under either setting do not say that they have the same errors."""
+    assert lower_limit([0.0, 0.0], None, 0.01) == -math.inf
+    stages = pretended(SHOP, DIALS, lambda scenario: 1.0, noise=0.05, own=0.0)
+    stages.tuning.ensure([stages.current], 16)
+    same = stages.tuning.entry({"gateway.retry.backoff.initial": "200ms", "upstream.circuit_breaker.failure_rate": 0.2})
+    stages.race.run([same])
+    assert same.done == 16
+
+
+def outcome(seed):
+    """Regret, and the share of the plain grid's replications, over an objective that is known."""
+    stages = pretended(SHOP, DIALS, bowl, noise=0.15, seed=seed, trials=80)
+    stages.all()
+    won = stages.runs.space.settled(SHOP, stages.winner.settings)
+    account = stages.account()
+    return bowl(won) - 1, account.share
+
+
+@pytest.mark.slow
+def test_racing_spends_little_and_loses_little():
+    regret, share = outcome(1)
+    assert regret <= 0.02
+    assert share <= 0.35
+
+
+@pytest.mark.slow
+def test_racing_spends_little_and_loses_little_under_twenty_lucks():
+    found = [outcome(seed) for seed in range(20)]
+    assert sum(regret <= 0.02 for regret, _ in found) >= 19, found
+    assert max(share for _, share in found) <= 0.35, found

@@ -1,0 +1,191 @@
+"""`llmsim.tune` from end to end on real simulations: what is asked, what is told, and that it is the same again."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tuning.spaces import SHOP, shop
+
+import llmsim
+from llmsim.errors import LlmsimError, ScenarioError, SimulationInterrupted
+from llmsim.tuning.tune import tune
+
+#: 100 requests, milliseconds a replication.
+TINY = {**SHOP, "clock": {"duration": "10s", "drain": "20s"}, "replications": 4}
+SPACE = {"gateway.retry.max_attempts": [1, 2, 3], "upstream.timeout.ttft": ("500ms", "8s", "log")}
+ASKED = {"minimize": "error_rate", "subject_to": ["ttft_ok mean < 5s"], "trials": 8, "held_out": 6}
+
+
+@pytest.fixture(scope="module")
+def found():
+    return tune(TINY, {"gateway.retry.max_attempts": [1, 2, 3, 4]}, **ASKED)
+
+
+def test_it_is_a_public_name():
+    assert llmsim.tune is tune
+
+
+def test_everything_of_a_small_space_is_tried(found):
+    assert [trial.settings["gateway.retry.max_attempts"] for trial in found.trials] != [1, 2, 3, 4]  # not in order
+    assert sorted(trial.settings["gateway.retry.max_attempts"] for trial in found.trials) == [1, 2, 3, 4]
+    assert found.study is None
+
+
+def test_the_answer_is_told_with_both_lucks(found):
+    # Every attempt fails a fifth of the time: 4 % of the requests after two, 0.8 % and less after more.
+    assert found.settings["gateway.retry.max_attempts"] > 2
+    assert found.verdict == "better"
+    assert found.best.holds == "PASS"
+    text = repr(found)
+    for word in ("now, tuning luck", "tuned, held out", "luck it has not seen", f"seed {found.held_seed}"):
+        assert word in text
+    assert found.held_seed != found.seed
+    assert found.scenario.gateway.policies[0].max_attempts == found.settings["gateway.retry.max_attempts"]
+    page = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert page["account"]["trials"] == 4
+    assert page["settings"] == found.settings
+    assert "<table>" in found._repr_html_()
+    assert found._repr_markdown_().startswith("**")
+
+
+def test_what_is_held_out_is_what_run_says_with_that_seed(found):
+    again = llmsim.run(found.scenario, seed=found.held_seed, replications=found.held_out)
+    values = {line.objective.key: line.measured for line in again.slo}
+    assert values["error_rate"] == found.best.held_out[0]
+
+
+def test_nothing_better_is_said_as_plainly():
+    best = shop(**TINY).with_values({"gateway.retry.max_attempts": 4})
+    found = tune(best, {"gateway.retry.max_attempts": [1, 2, 4]}, **ASKED)
+    assert not found.improves
+    assert "what you have is the best" in found.headline or "no better than what you have" in found.headline
+
+
+@pytest.mark.parametrize(
+    ("space", "options", "says"),
+    [
+        ({"gateway.retry.max_retry_after": ("10s", "60s")}, {}, "has no effect"),
+        (SPACE, {"trials": 0}, "trials is 0"),
+        (SPACE, {"replications": 1}, "2 or more"),
+        (SPACE, {"held_out": 3}, "use 6 or more"),
+        (SPACE, {"weights": [1.0, 2.0]}, "one a scenario"),
+        (SPACE, {"subject_to": ["ttft p(99.9) < 60s"]}, "cannot be told here"),
+        (SPACE, {"recipe": "backof"}, "Did you mean 'backoff'"),
+        (None, {"recipe": "limits"}, "has nothing of the kind"),
+    ],
+)
+def test_what_cannot_be_done_is_said(space, options, says):
+    with pytest.raises((LlmsimError, ScenarioError), match=says):
+        tune(TINY, space, **{**ASKED, **options})
+
+
+@pytest.mark.slow
+def test_more_processes_and_a_second_time_change_nothing(tmp_path):
+    one = tune(TINY, SPACE, **ASKED, study=tmp_path / "one.jsonl")
+    told = []
+    two = tune(TINY, SPACE, **ASKED, study=tmp_path / "two.jsonl", jobs=2, progress=told.append)
+    assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
+    assert one.to_dict() == two.to_dict()
+    assert told[-1].trial == 8
+    assert any(at.best for at in told)
+    before = (tmp_path / "one.jsonl").read_bytes()
+    again = tune(TINY, SPACE, **ASKED, study=tmp_path / "one.jsonl")
+    assert (tmp_path / "one.jsonl").read_bytes() == before  # nothing was run again
+    assert again.to_dict() == one.to_dict()
+    assert repr(again) == repr(one)
+
+
+@pytest.mark.slow
+def test_an_interrupt_keeps_what_is_known(tmp_path):
+    def interrupt(at):
+        if at.trial >= 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(SimulationInterrupted, match=r"after 8 trials.*in the study") as caught:
+        tune(TINY, SPACE, **{**ASKED, "trials": 16}, study=tmp_path / "study.jsonl", progress=interrupt)
+    partial = caught.value.partial
+    assert partial.partial
+    assert len(partial.trials) == 8
+    assert "interrupted after 8 trials" in partial.headline
+    assert partial.settings  # the best so far
+    assert "best so far" in repr(partial)
+
+
+@pytest.mark.slow
+def test_several_scenarios_are_tuned_for_the_worst():
+    calm = shop(**{**TINY, "name": "calm", "providers": {"a": {"ttft": "300ms"}}})
+    found = tune([shop(**TINY), calm], SPACE, **ASKED)
+    assert [one.name for one in found.scenarios] == ["shop", "calm"]
+    assert {limit.scenario for limit in found.best.limits} == {"shop", "calm"}
+    assert "x" in found.headline  # costs are shares of what they are now
+    even = tune([shop(**TINY), calm], SPACE, **ASKED, weights=[1.0, 0.0])
+    alone = tune(shop(**TINY), SPACE, **ASKED)
+    # All the weight on one is that one, up to the unit.
+    assert [one.settings for one in even.trials[:8]] == [one.settings for one in alone.trials[:8]] or even.settings
+
+
+@pytest.mark.slow
+def test_a_front_of_two_goals():
+    found = tune(TINY, SPACE, **{**ASKED, "minimize": ["error_rate", "retry_amplification"], "trials": 12})
+    assert found.front
+    assert found.best.settings in [one.settings for one in found.front] or found.best in found.front
+    costs = [one.tuning for one in found.front]
+    for one in costs:
+        assert not any(a[0] <= one[0] and a[1] <= one[1] and a != one for a in costs)
+
+
+def test_files(found, tmp_path):
+    with pytest.raises(LlmsimError, match="did not come from a file"):
+        found.write(tmp_path / "tuned.yaml")
+    assert found.report(tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert "|" in found.report(tmp_path / "page.md").read_text()
+
+
+_KILLED = """
+import json, sys
+from llmsim.tuning.tune import tune
+scenario, space, asked = json.loads(sys.argv[1])
+space = {path: tuple(one) if isinstance(one, list) and "log" in one else one for path, one in space.items()}
+print("ready", flush=True)
+found = tune(scenario, space, **asked, study=sys.argv[2])
+print(json.dumps(found.to_dict(), sort_keys=True))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.clock
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
+    question = json.dumps([TINY, SPACE, {**ASKED, "trials": 24}])
+
+    def start(name):
+        args = [sys.executable, "-c", _KILLED, question, str(tmp_path / name)]
+        return subprocess.Popen(args, stdout=subprocess.PIPE, text=True, env={**os.environ})
+
+    whole = start("whole.jsonl")
+    assert whole.stdout.readline() == "ready\n"
+    began = time.monotonic()
+    told = whole.communicate()[0]
+    took_s = time.monotonic() - began
+    moments = random.Random(4)
+    kills, sizes = 0, [0]
+    while True:
+        process = start("killed.jsonl")
+        assert process.stdout.readline() == "ready\n"
+        if kills < 8:
+            time.sleep(took_s * moments.uniform(0.05, 0.6))
+            process.send_signal(signal.SIGKILL)
+        rest = process.communicate()[0]
+        if process.returncode == 0:
+            break
+        kills += 1
+        file = tmp_path / "killed.jsonl"
+        sizes.append(file.stat().st_size if file.exists() else 0)
+        assert sizes[-1] >= sizes[-2] - 400  # an unfinished line at most
+    assert kills >= 3
+    assert rest == told
+    assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
