@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,12 @@ def test_every_slider_of_every_scenario_can_be_written(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     new = as_yaml(scenario, settings.changes, settings.out)
     assert new.count("#") >= text.count("#") or scenario.gateway.preset
-    read = parse_scenario(new, str(path))
-    ours, theirs = to_values(read), to_values(wanted)
+    # The policies of a preset are written out.
+    ours, theirs = (
+        to_values(replace(one, gateway=replace(one.gateway, preset="")))
+        for one in (parse_scenario(new, str(path)), wanted)
+    )
     for values in (ours, theirs):
         values["traffic"].pop("trace", None)  # files are named from elsewhere
         values["traffic"].pop("topics", None)
-        values["gateway"].pop("preset", None)  # its policies are written out
     assert ours == theirs
