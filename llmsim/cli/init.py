@@ -31,7 +31,7 @@ def init(
     *,
     force: Annotated[bool, typer.Option("--force", help="Write over files of these names.")] = False,
 ) -> None:
-    """Write a folder to start from: a scenario with SLOs, a gateway with a policy of its own, a test, a workflow for CI.
+    """Write a folder to start from: a scenario with SLOs, a gateway with its own policy, a test, a workflow for CI.
 
     Everything in it works as it stands. Other files in DIR stay as they are; if one of these names is taken, nothing is
     written.

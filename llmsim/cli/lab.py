@@ -39,8 +39,8 @@ def lab(
     """Open JupyterLab on the notebooks, in a copy that is yours.
 
     The first time, notebooks and scenarios are copied into DIR. The next time you go on with what is there, and nothing
-    is written over; --fresh makes DIR-2 beside it. The server listens on 127.0.0.1 only and lets in who has the token of
-    its address; Ctrl-C ends it.
+    is written over; --fresh makes DIR-2 beside it. The server listens on 127.0.0.1 only and lets in who has the token
+    of its address; Ctrl-C ends it.
 
     \b
     Exit codes:
@@ -105,16 +105,18 @@ def _check_free(port: int) -> None:
 
 def _serve(folder: Path, port: int | None, *, browser: bool) -> int:
     """JupyterLab in this process, until it is ended: so a signal to this process is one to the server."""
+    from jupyter_server.serverapp import ServerApp
     from jupyterlab.labapp import LabApp
 
     from llmsim.cli.lab_folder import FIRST
 
+    # Ctrl-C is meant: as JupyterHub has it, no question, and no second thread that stops a loop which is not its own.
+    ServerApp._handle_sigint = ServerApp._signal_stop  # type: ignore[method-assign] # noqa: SLF001 - no setting does it
     words = [
         f"--ServerApp.ip={HOST}",
         f"--ServerApp.root_dir={folder}",
         f"--ServerApp.open_browser={browser}",
-        "--ServerApp.answer_yes=True",  # Ctrl-C is meant
-        "--ServerApp.log_level=WARN",  # the address is told all the same
+        "--Application.log_level=WARN",  # the address is told all the same
         f"--LabApp.default_url=/lab{f'/tree/{FIRST}' if (folder / FIRST).is_file() else ''}",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]

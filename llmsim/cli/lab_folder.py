@@ -82,7 +82,9 @@ def _made(path: Path) -> LabFolder:
             (copy / _MARK).write_text(text + "\n", encoding="utf-8")
             _move(copy, path)
     except OSError as error:
-        raise LlmsimError(f"cannot write {path}: {error.strerror or error}; name another folder: llmsim lab DIR") from error
+        raise LlmsimError(
+            f"cannot write {path}: {error.strerror or error}; name another folder: llmsim lab DIR"
+        ) from error
     return LabFolder(path, new=True, files=len(files), version=__version__)
 
 

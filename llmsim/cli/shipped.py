@@ -29,4 +29,6 @@ def shipped(name: str) -> Path:
     for place in places:
         if place.is_dir():
             return place
-    raise LlmsimError(f"this installation of llmsim has no {name}; install it again with: pip install --force-reinstall llmsim")
+    raise LlmsimError(
+        f"this installation of llmsim has no {name}; install it again with: pip install --force-reinstall llmsim"
+    )

@@ -76,7 +76,7 @@ def test_everything_in_it_works(ask: Any, tmp_path: Path) -> None:
     for words in (
         ("llmsim", "run", "scenario.yaml"),
         ("llmsim", "run", "scenario.yaml", "--gateway", "gateway:gateway"),
-        ("llmsim", "check", "scenario.yaml", "--gateway", "gateway:gateway", "--junit", "check.xml", "--html", "report"),
+        ("llmsim", "check", "scenario.yaml", "--gateway", "gateway:gateway", "--junit", "c.xml", "--html", "report"),
         ("pytest", "-p", "no:cacheprovider"),
         ("ruff", "check", "--isolated", "."),
         ("nbclient.cli", "notebook.ipynb"),

@@ -260,9 +260,8 @@ def test_a_wheel_brings_notebooks_and_scenarios(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (site,) = venv.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(str(Path(np.__file__).parents[1]) + "\n", encoding="utf-8")
-    where = subprocess.run(
-        [str(python), "-c", "import llmsim; print(llmsim.__file__)"], cwd=work, capture_output=True, text=True, check=True
-    )
+    ask = "import llmsim; print(llmsim.__file__)"
+    where = subprocess.run([str(python), "-c", ask], cwd=work, capture_output=True, text=True, check=True)
     assert Path(where.stdout.strip()).is_relative_to(venv)
     _start_and_stop(python, work)
     copied = {file.relative_to(work / "llmsim-lab").as_posix() for file in (work / "llmsim-lab").rglob("*.yaml")}
