@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -67,7 +68,18 @@ def lab(
     put(_told(found, place))
     code = _serve(found.path, port, browser=browser)
     put(f"\nIt is all in {place}; to go on: llmsim lab {'' if place == FOLDER else place}".rstrip())
-    raise typer.Exit(code)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, whatever threads are left of the server.
+
+    Jupyter stops its loop before all of anyio's worker threads have been told to end; those wait for ever, and
+    Python for them, now and then (seen with anyio 4.16).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def _told(found: LabFolder, place: Path) -> str:

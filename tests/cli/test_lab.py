@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from llmsim.cli.shipped import shipped
 
@@ -35,7 +36,11 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         folders.append(folder)
         return 0
 
+    def leave(code: int) -> None:
+        raise typer.Exit(code)
+
     monkeypatch.setattr("llmsim.cli.lab._serve", serve)
+    monkeypatch.setattr("llmsim.cli.lab._leave", leave)  # would end the tests, too
     return folders
 
 
