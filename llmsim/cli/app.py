@@ -13,6 +13,8 @@ from llmsim.cli.check import check
 from llmsim.cli.compare import compare
 from llmsim.cli.explain import explain
 from llmsim.cli.import_gateway import import_gateway
+from llmsim.cli.init import init
+from llmsim.cli.lab import lab
 from llmsim.cli.policies import policies
 from llmsim.cli.presets import presets
 from llmsim.cli.run import run
@@ -34,6 +36,8 @@ app.command()(check)
 app.command()(compare)
 app.command()(explain)
 app.command()(import_gateway)
+app.command()(init)
+app.command()(lab)
 app.command()(policies)
 app.command()(presets)
 app.command()(schema)
@@ -64,6 +68,8 @@ def llmsim(
 
     \b
     Examples:
+      llmsim init rehearsal
+      llmsim lab
       llmsim run scenarios/hacker-news-spike.yaml
       llmsim run scenarios/*.yaml --json results.json
       llmsim check scenarios/ --junit check.xml

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from time import perf_counter
 
 from llmsim.engine.driver import simulate
-from llmsim.engine.frames import is_plumbing
+from llmsim.engine.frames import is_plumbing, place
 from llmsim.engine.loop import SimLoop
 from llmsim.engine.world import EPOCH
 from llmsim.errors import DeadlockError, EventBudgetError, PolicyError, SimulationInterrupted, VirtualTimeError
@@ -386,11 +386,11 @@ def _places(visits: Sequence[Visit]) -> str:
 
 def _waits_at(task: asyncio.Task[None] | None) -> str:
     """The innermost line of the chain of awaits that is not a library's."""
-    place = "?"
+    where = "?"
     awaited: object | None = task.get_coro() if task is not None else None
     while awaited is not None:
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
-        if frame is not None and (place == "?" or not is_plumbing(frame.f_code.co_filename)):
-            place = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        if frame is not None and (where == "?" or not is_plumbing(frame.f_code.co_filename)):
+            where = place(frame)
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
-    return place
+    return where
