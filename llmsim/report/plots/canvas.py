@@ -16,11 +16,27 @@ from llmsim.report.figures import clock
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["CLASS_STYLE", "INK", "KEY_STYLE", "LOAD", "MUTED", "PART_STYLE", "Picture", "bare", "time_axis"]
+__all__ = [
+    "CLASS_STYLE",
+    "INK",
+    "KEY_STYLE",
+    "LINES",
+    "LOAD",
+    "MUTED",
+    "PART_STYLE",
+    "Picture",
+    "bare",
+    "say",
+    "time_axis",
+    "words",
+]
 
 #: Text and axes: 4.5 to 1 against white and 4.2 to 1 against JupyterLab's dark #111, on a transparent ground.
 INK = "#777777"
 MUTED = "#999999"
+
+#: Lines that are told apart without colour.
+LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
 _RC: Any = {
     "text.color": INK,
@@ -76,6 +92,16 @@ def style() -> Any:
 def bare(width: float, height: float) -> Picture:
     """An empty picture of that size in inches; call within `style`."""
     return Picture(figsize=(width, height), layout="constrained")
+
+
+def say(ax: Axes, text: str) -> None:
+    """Words in place of data there is none of."""
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=9)
+
+
+def words(name: str) -> str:
+    """A name of code as words: ``half_open`` is half open."""
+    return name.replace("_", " ")
 
 
 def time_axis(ax: Axes, end_s: float) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from llmsim.report.result import Result
 
-__all__ = ["draw_amplification", "draw_faults", "draw_outcomes", "draw_ttft", "shade_faults"]
+__all__ = ["draw_amplification", "draw_faults", "draw_latency", "draw_outcomes", "shade_faults"]
 
 _THIN = 100  # requests in a bin below which its percentiles are drawn as hearsay
 _BAND = "#4477aa"
@@ -51,7 +51,7 @@ def draw_outcomes(ax: Axes, bins: Bins) -> None:
     ax.legend(handles=[line, *reversed(handles)], loc="upper left", bbox_to_anchor=(1.0, 1.02), handlelength=1.6)
 
 
-def draw_ttft(ax: Axes, told: Latencies, bounds: list[tuple[str, float]]) -> None:
+def draw_latency(ax: Axes, told: Latencies, bounds: list[tuple[str, float]], label: str = "TTFT") -> None:
     """p50 as a line, bands up to p90 and p99, on a log axis whose top is "never"."""
     percents = sorted(told.percentiles)
     finite = np.concatenate([np.asarray(told.percentiles[p])[np.isfinite(told.percentiles[p])] for p in percents])
@@ -79,14 +79,14 @@ def draw_ttft(ax: Axes, told: Latencies, bounds: list[tuple[str, float]]) -> Non
     _label_bands(ax, drawn, x)
     if thin.any() and len(finite):
         ax.text(1.0, 1.01, f"grey: fewer than {_THIN} requests", transform=ax.transAxes, ha="right", fontsize=7)
-    for label, bound in bounds:
+    for text, bound in bounds:
         ax.axhline(bound, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         ax.annotate(
-            label, (1.0, bound), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+            text, (1.0, bound), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
             va="center", fontsize=8, color=INK, annotation_clip=False,
         )  # fmt: skip
     _log_axis(ax, floor, top, at_never if never else None, clipped=bool((finite < floor).any()))
-    ax.set_ylabel("TTFT")
+    ax.set_ylabel(label)
 
 
 def _within(values: Floats, floor: float, at_never: float) -> Floats:

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from llmsim.report.figures import count, share
 from llmsim.report.plots.bins import PART_LABELS, Floats, column_of, stairs, told_windows
-from llmsim.report.plots.canvas import KEY_STYLE, MUTED, PART_STYLE, Picture, bare, style, time_axis
+from llmsim.report.plots.canvas import KEY_STYLE, MUTED, PART_STYLE, Picture, bare, say, style, time_axis
 from llmsim.report.plots.panels import shade_faults
 from llmsim.report.telemetry import PARTS
 from llmsim.units import format_duration
@@ -163,15 +163,10 @@ def latency(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     return picture
 
 
-def _say(ax: Axes, text: str) -> None:
-    """Words in place of data there is none of."""
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=9)
-
-
 def _draw_parts(ax: Axes, edges: Floats, drawn: Sequence[tuple[str, str, str, Floats]]) -> None:
     _stack(ax, edges, drawn)
     if all(np.isnan(values).all() for *_, values in drawn):
-        _say(ax, "no answer was streamed: its first token cannot be told from its last")
+        say(ax, "no answer was streamed: its first token cannot be told from its last")
         ax.set_yticks([])
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_duration(value)))
     ax.set_ylabel("mean time")
