@@ -71,13 +71,14 @@ def fallback(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     made = max(1, len(result.replications))
     with style():
         if ax is not None:
-            _draw(ax, rows, made, "requests")
+            _draw(ax, rows, made, "requests", len(rows))
             return ax
         height = 0.5 * max(len(rows), len(calls), 1) + 1.1
         picture = bare(9.5, height + 0.27 * max(len(_looks(rows)), len(_looks(calls))) ** 0.9)
         left, right = picture.subplots(1, 2)
-        _draw(left, rows, made, "requests")
-        _draw(right, calls, made, "calls")
+        high = max(len(rows), len(calls))  # bars are as thick on both sides
+        _draw(left, rows, made, "requests", high)
+        _draw(right, calls, made, "calls", high)
         left.set_title(f"{result.scenario.name}: first asked, and who answered")
         right.set_title("how the calls to each ended")
     picture.alt = f"{result.scenario.name}: {_alt(rows) or 'no request was sent to a provider'}."
@@ -147,7 +148,7 @@ def _looks(rows: Sequence[_Row]) -> dict[str, tuple[str, str]]:
     return {part.label: part.look for row in rows for part in row.parts}
 
 
-def _draw(ax: Axes, rows: Sequence[_Row], made: int, unit: str) -> None:
+def _draw(ax: Axes, rows: Sequence[_Row], made: int, unit: str, high: int) -> None:
     if not rows:
         say(ax, f"no {'request was' if unit == 'requests' else 'call was'} sent to a provider")
         ax.set_xticks([])
@@ -163,10 +164,12 @@ def _draw(ax: Axes, rows: Sequence[_Row], made: int, unit: str) -> None:
             text = share(width)
             if width > _LEGIBLE * (len(text) + 1) * 2:
                 box = {"facecolor": colour, "edgecolor": "none", "pad": 1.0}
-                ax.text(left + width / 2, place, text, ha="center", va="center", fontsize=8, color="black", bbox=box)
+                ax.text(
+                    left + width / 2, place, text, ha="center", va="center", fontsize=8, color=_ink_on(colour), bbox=box
+                )
             left += width
     ax.set_yticks(range(len(rows)), [f"{row.name}\n{count(row.total / made)} {unit}" for row in rows])
-    ax.invert_yaxis()
+    ax.set_ylim(high - 0.5, -0.5)
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
     handles = [
@@ -175,6 +178,13 @@ def _draw(ax: Axes, rows: Sequence[_Row], made: int, unit: str) -> None:
     ]
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.02, -0.16), handlelength=1.6, labelcolor=INK,
               ncols=2)  # fmt: skip
+
+
+def _ink_on(colour: str) -> str:
+    """Black or white, whichever is read more easily: by the luminance that WCAG 2 takes for the middle."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return "black" if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179 else "white"
 
 
 def _alt(rows: Sequence[_Row]) -> str:

@@ -121,24 +121,33 @@ def _arrows(ax: Axes, way: _Way, top: float, high: float) -> None:
 
 
 def _moments(ax: Axes, way: _Way, top: float, high: float) -> None:
-    """Times at the beginning, at the peak, at the end and where the way is slowest to come back; none on another."""
+    """Times at the beginning, at the end, at the peak and where most is missing; those at one place in one text."""
     last = len(way.load) - 1
     peak = int(way.load.argmax())
     lowest = peak + int((way.told[peak:] - way.load[peak:]).argmin())
-    taken: list[tuple[float, float]] = []
-    for at, name in ((0, "start "), (last, "end "), (peak, ""), (lowest, ""), (last // 2, "")):
+    end = f"end {clock(float(way.edges_s[-1]))}"
+    told = [(0, f"start {clock(float(way.edges_s[0]))}", "D"), (last, end, "s")]
+    told += [(at, clock(float(way.edges_s[at])), "o") for at in (peak, lowest, last // 2)]
+    places: list[tuple[int, list[str]]] = []
+    for at, text, marker in told:
         x, y = way.load[at] / top, way.told[at] / high
-        if any(abs(x - one) < 0.16 and abs(y - other) < 0.07 for one, other in taken):
-            continue
-        taken.append((x, y))
-        moment = clock(float(way.edges_s[at if at < last else last + 1]))
-        left = x > 0.8
+        near = (
+            texts for one, texts in places
+            if abs(x - way.load[one] / top) < 0.16 and abs(y - way.told[one] / high) < 0.07
+        )  # fmt: skip
+        found = next(near, None)
+        if marker != "o" or found is None:
+            ax.plot([way.load[at]], [way.told[at]], marker, color=_PATH, markersize=5.5)
+        if found is None:
+            places.append((at, [text]))
+        elif marker != "o":
+            found.append(text)
+    for at, texts in places:
+        left = way.load[at] / top > 0.8
         ax.annotate(
-            f"{name}{moment}", (way.load[at], way.told[at]), xytext=(-7 if left else 7, -9), textcoords="offset points",
+            ", ".join(texts), (way.load[at], way.told[at]), xytext=(-7 if left else 7, -9), textcoords="offset points",
             ha="right" if left else "left", fontsize=8, color=INK,
         )  # fmt: skip
-        marker = {"start ": "D", "end ": "s"}.get(name, "o")
-        ax.plot([way.load[at]], [way.told[at]], marker, color=_PATH, markersize=5.5)
 
 
 def _alt(way: _Way, y: str) -> str:

@@ -83,9 +83,13 @@ def request(
         picture = None if ax is not None else bare(9.5, 0.3 * (len(shown) + 1) + 1.35)
         panel = ax if picture is None else picture.subplots()
         assert panel is not None
-        _Waterfall(panel, result, row, shown, events, hidden).draw()
+        handles = _Waterfall(panel, result, row, shown, events, hidden).draw()
         if picture is None:
+            if handles:
+                panel.legend(handles=handles, loc="upper right", fontsize=7)
             return panel
+        if handles:
+            picture.legend(handles=handles, loc="outside lower center", ncols=4, handlelength=1.6)
         which = f" of replication {replication}" if len(result.replications) > 1 else ""
         panel.set_title(f"{result.scenario.name}: request {row['request_id']}{which}")
     told = [f"{one['attempt']}, {one['cause']} at {one['upstream']}: {told_of(one)}" for one in attempts]
@@ -133,11 +137,11 @@ class _Waterfall:
         self._backoffs = [event["time_s"] for event in events if event["kind"] == "retry"]
         self._seen: set[str] = set()
 
-    def draw(self) -> None:
-        """All of it."""
+    def draw(self) -> list[Any]:
+        """All of it; what the key explains."""
         ax = self._ax
         names = [*self._result.scenario.providers]
-        self._faults()
+        faults = self._faults()
         ok = self._row["outcome"] == "ok"
         ax.plot([0, self._e2e_s], [0, 0], color=INK, linewidth=1.6, solid_capstyle="butt")
         ax.plot([self._e2e_s], [0], "|", color=INK, markersize=11, markeredgewidth=1.6)
@@ -154,13 +158,13 @@ class _Waterfall:
             skipped = f"… {self._hidden} more\n" if self._hidden and number == _MOST // 2 + 1 else ""
             labels.append(f"{skipped}{one['attempt']} · {one['cause']} · {one['upstream']}")
         ax.set_yticks(range(len(labels)), labels)
-        ax.set_ylim(len(labels) - 0.4, -0.6)
+        ax.set_ylim(len(labels) - 0.4, -0.55 - 0.42 * faults)  # their names have room above
         ax.set_xlim(0, self._whole_s * 1.01)
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_duration(value) if value else "0"))
         ax.set_xlabel(f"since its arrival at {clock(self._start_s)}")
         ax.spines["left"].set_visible(False)
         ax.tick_params(left=False)
-        self._key()
+        return self._key()
 
     def _end(self) -> str:
         where = " from the cache" if self._row["served_from"] == "cache" else ""
@@ -203,8 +207,8 @@ class _Waterfall:
             self._ax.annotate(text, ((left + right) / 2, row), xytext=(0, 2), textcoords="offset points", ha="center",
                               va="bottom", fontsize=7.5, color=INK)  # fmt: skip
 
-    def _faults(self) -> None:
-        """Faults that were active while the request was, behind it, their names at the bottom of the panel."""
+    def _faults(self) -> int:
+        """Faults that were active while the request was, behind it, their names above; how many."""
         over_s = self._start_s + self._whole_s
         active = [one for one in self._result.scenario.faults if one.at <= over_s and one.end_s >= self._start_s]
         for number, fault in enumerate(active):
@@ -217,8 +221,9 @@ class _Waterfall:
                 xycoords=("data", "axes fraction"), xytext=(3, -2 - 9 * number), textcoords="offset points", va="top",
                 fontsize=7, color=FAULT,
             )  # fmt: skip
+        return len(active)
 
-    def _key(self) -> None:
+    def _key(self) -> list[Any]:
         looks = (
             ("queue", "in the provider's queue", _QUEUE),
             ("wait", "to a first token", _WAIT),
@@ -232,6 +237,4 @@ class _Waterfall:
         if "first" in self._seen:
             (mark,) = self._ax.plot([], [], "v", color=INK, markersize=5, label="first chunk at the caller")
             handles.append(mark)
-        if handles:
-            self._ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.0, -0.02), ncols=4, handlelength=1.6,
-                            bbox_transform=self._ax.transAxes, borderaxespad=2.6)  # fmt: skip
+        return handles

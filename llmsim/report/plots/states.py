@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from llmsim.report.figures import share
 from llmsim.report.plots.bins import measured_end_s
-from llmsim.report.plots.canvas import CLASS_STYLE, INK, LOAD, MUTED, Picture, bare, say, style, time_axis, words
+from llmsim.report.plots.canvas import CLASS_STYLE, LOAD, MUTED, Picture, bare, say, style, time_axis, words
 from llmsim.report.plots.panels import shade_faults
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def states(result: Result, *, replication: int = 0, ax: Axes | None = None) -> P
     """A lane for each breaker, cooldown, ejection, shedding and moving limit: what it was doing when.
 
     A thin line is the usual state (closed, admitting, in service); everything else is a bar, in a colour and a hatch of
-    its own. A limit that moves is a line of its own height, with its least and greatest value beside it.
+    its own. A limit that moves is a line of its own height, with its least and greatest value in its name.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def _draw(ax: Axes, shown: Sequence[Lane], end_s: float) -> None:
             width = max(right - left, end_s * 0.002)
             ax.barh(row, width, left=left, height=0.66, facecolor=colour, edgecolor="white", hatch=hatch, linewidth=0)
             seen += [word] if word not in seen else []
-    ax.set_yticks(range(len(shown)), [lane.name for lane in shown])
+    ax.set_yticks(range(len(shown)), [_labelled(lane) for lane in shown])
     ax.set_ylim(len(shown) - 0.4, -0.6)
     order = [word for word in _LOOKS if word in seen] + [word for word in seen if word not in _LOOKS]
     handles: list[Any] = [
@@ -225,6 +225,14 @@ def _draw(ax: Axes, shown: Sequence[Lane], end_s: float) -> None:
         handles.append(ax.plot([], [], color=MUTED, linewidth=1.0, label=_usual(shown))[0])
     if handles:
         ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.02), handlelength=1.6)
+
+
+def _labelled(lane: Lane) -> str:
+    known = [value for value in lane.values if not math.isnan(value)]
+    if not known:
+        return lane.name
+    low, high = min(known), max(known)
+    return f"{lane.name}: {low:.3g} to {high:.3g}" if low < high else f"{lane.name}: {low:.3g}"
 
 
 def _usual(shown: Sequence[Lane]) -> str:
@@ -246,9 +254,6 @@ def _number(ax: Axes, row: int, lane: Lane, end_s: float) -> None:
     low, high = float(known.min()), float(known.max())
     heights = row + 0.33 - 0.66 * (values - low) / (high - low) if high > low else np.full(len(values), float(row))
     ax.step(times, heights, where="post", color=LOAD, linewidth=1.1)
-    text = f"{low:.3g} to {high:.3g}" if high > low else f"{low:.3g}"
-    ax.annotate(text, (1.0, row), xycoords=("axes fraction", "data"), xytext=(-3, 0), textcoords="offset points",
-                ha="right", va="center", fontsize=7.5, color=INK)  # fmt: skip
 
 
 def _alt(shown: Sequence[Lane], end_s: float) -> str:

@@ -19,8 +19,8 @@ def busy_scenario(**changes):
             **SCENARIO,
             "name": "busy day",
             "providers": {
-                "openai": {"rate_limit": {"requests": "300/min", "tokens": "60k/min"}},
-                "anthropic": {"concurrency": 8},
+                "openai": {"rate_limit": {"requests": "1200/min", "tokens": "100k/min"}},
+                "anthropic": {"concurrency": 24},
                 "local": {},
             },
             "gateway": {

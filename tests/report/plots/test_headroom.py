@@ -29,12 +29,12 @@ SCENARIO = {
 }
 LIMITS = {
     "generic": {"requests": "500/min", "tokens": "120k/min", "window": "10s"},
-    "openai": {"requests": "500/min", "tokens": "150k/min"},
-    "anthropic": {"requests": "700/min", "input_tokens": "150k/min", "output_tokens": "20k/min"},
+    "openai": {"requests": "500/min", "tokens": "90k/min"},
+    "anthropic": {"requests": "700/min", "input_tokens": "90k/min", "output_tokens": "20k/min"},
     "azure": {"requests": "700/min", "tokens": "150k/min"},
     "gemini": {"requests": "400/min", "input_tokens": "150k/min"},
-    "bedrock": {"requests": "700/min", "tokens": "150k/min"},
-    "groq": {"requests": "700/min", "tokens": "150k/min"},
+    "bedrock": {"requests": "700/min", "tokens": "90k/min"},
+    "groq": {"requests": "700/min", "tokens": "90k/min"},
 }
 
 
@@ -76,10 +76,8 @@ class Watched:
     "dialect", ["generic", "openai", *(pytest.param(one, marks=pytest.mark.slow) for one in [*LIMITS][2:])]
 )
 def test_the_simulated_meters(dialect, monkeypatch):
-    scenario = load_scenario(SCENARIO).with_values({
-        "providers.one.dialect": dialect,
-        "providers.one.rate_limit": LIMITS[dialect],
-    })  # fmt: skip
+    one = {**SCENARIO["providers"]["one"], "dialect": dialect, "rate_limit": LIMITS[dialect]}
+    scenario = load_scenario({**SCENARIO, "providers": {"one": one}})
     edges = np.linspace(0.0, 60.0, 31)
     seen = Watched(monkeypatch, edges, scenario.clock.warm_up)
     result = ls.run(scenario, replications=1, progress=False)
