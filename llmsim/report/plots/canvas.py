@@ -95,7 +95,8 @@ def bare(width: float, height: float) -> Picture:
 
 
 def say(ax: Axes, text: str) -> None:
-    """Words in place of data there is none of."""
+    """Words in place of data there is none of, and of marks for it."""
+    ax.set_yticks([])
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=9)
 
 

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from llmsim.providers.dialects import DIALECTS, Account
+from llmsim.providers.dialects.account import Accounting
 from llmsim.providers.dialects.meters import Meter
 from llmsim.report.plots.bins import Floats
 from llmsim.traffic.clients import mixes
@@ -18,7 +19,7 @@ from llmsim.traffic.clients import mixes
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["Calls", "Levels", "calls_of", "levels_of", "limited"]
+__all__ = ["Calls", "Levels", "account_of", "amounts_of", "calls_of", "levels_of", "limited"]
 
 _MOST_CALLS = 50_000  #: charged one by one; of more, those of a slice of the time together
 _SLICES = 20_000
@@ -31,6 +32,7 @@ class Calls(NamedTuple):
     start_s: Floats
     end_s: Floats
     admitted: NDArray[np.bool_]
+    throttled: NDArray[np.bool_]  #: answered 429
     taken: Floats  #: input tokens charged when it came
     output: Floats  #: output tokens charged when it came
     used_input: Floats  #: input tokens in the end, as the dialect settles them
@@ -81,7 +83,7 @@ def calls_of(result: Result, members: Sequence[str], replication: int = 0) -> Ca
     )  # fmt: skip
     # Who was answered with an error, and without a token, was not let in; who gave up waiting had been.
     admitted = table.select((pl.col("status") < 400) | pl.col("first_s").is_not_null()).to_series().to_numpy()
-    accounting = _account(result, members).accounting
+    accounting = account_of(result, members).accounting
     cached = table["cached_input_tokens"].cast(pl.Float64).to_numpy()
     billed, used_output = (table[name].cast(pl.Float64).to_numpy() for name in ("input_tokens", "output_tokens"))
     wanted = table["asked"].fill_null(0).cast(pl.Float64).to_numpy()
@@ -96,11 +98,19 @@ def calls_of(result: Result, members: Sequence[str], replication: int = 0) -> Ca
         table["start_s"].to_numpy(),
         table["end_s"].to_numpy(),
         admitted,
+        table["status"].to_numpy() == 429,
         prompt - cached if accounting.cache_free else prompt,
         output,
         billed - cached if accounting.settled_cache_free else billed,
         used_output * accounting.output_weight,
     )
+
+
+def amounts_of(accounting: Accounting, taken: Floats, output: Floats) -> Floats:
+    """Requests, tokens, input and output tokens of calls (`Meter.draws`), shape ``(calls, 4)``."""
+    total = np.maximum(taken, output) if accounting.larger else taken + output
+    amounts: Floats = np.stack([np.ones(len(taken)), total, taken, output], axis=1)
+    return amounts
 
 
 def _caps(result: Result) -> pl.Expr:
@@ -112,7 +122,8 @@ def _caps(result: Result) -> pl.Expr:
     return pl.col("route").cast(pl.String).replace_strict(known, default=None, return_dtype=pl.Int64)
 
 
-def _account(result: Result, members: Sequence[str]) -> Account:
+def account_of(result: Result, members: Sequence[str]) -> Account:
+    """The account of these providers as it is at the beginning."""
     spec = result.scenario.providers[members[0]]
     assert spec.rate_limit is not None
     return DIALECTS[spec.dialect].account(spec.rate_limit)
@@ -132,11 +143,10 @@ def levels_of(result: Result, members: Sequence[str], edges_s: Floats, replicati
     replication
         Which.
     """
-    account, calls = _account(result, members), calls_of(result, members, replication)
+    account, calls = account_of(result, members), calls_of(result, members, replication)
     zero_s = result.scenario.clock.warm_up
     bins = len(edges_s) - 1
-    starts, refused = calls.start_s, ~calls.admitted
-    counted, _ = np.histogram(starts[refused], edges_s)
+    counted, _ = np.histogram(calls.start_s[calls.throttled], edges_s)
     steps = _steps(account, calls, edges_s)
     cuts = [(edge, name) for name in members for edge in _edges_of(result, name)]
     for edge, _ in cuts:
@@ -172,8 +182,7 @@ def _steps(account: Account, calls: Calls, edges_s: Floats) -> list[_Step]:
     """What happens to the account: calls that come, what is given back at their end, refusals that count, and looks."""
     accounting = account.accounting
     taken, output = calls.taken, calls.output
-    total = np.maximum(taken, output) if accounting.larger else taken + output
-    amounts = np.stack([np.ones(len(taken)), total, taken, output], axis=1)
+    amounts = amounts_of(accounting, taken, output)
     inside = calls.admitted
     steps = _grouped(calls.start_s[inside], amounts[inside], _TAKE, edges_s)
     if accounting.settles:

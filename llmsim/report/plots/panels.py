@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from llmsim.report.colours import FAULT
 from llmsim.report.figures import share
 from llmsim.report.plots.bins import Bins, Floats, Latencies, stairs
-from llmsim.report.plots.canvas import CLASS_STYLE, INK, LOAD, MUTED
+from llmsim.report.plots.canvas import CLASS_STYLE, INK, LOAD, MUTED, say
 from llmsim.telemetry.outcomes import CLASSES
 from llmsim.units import format_duration
 
@@ -33,6 +33,10 @@ def draw_outcomes(ax: Axes, bins: Bins) -> None:
     handles = []
     lengths = np.diff(bins.edges_s)
     total = float((bins.offered * lengths).sum()) or 1.0
+    if not bins.offered.any():
+        say(ax, "no requests")
+        ax.set_ylabel("requests / s")
+        return
     for one in CLASSES:
         height = bins.classes.get(one.name)
         if height is None:
@@ -54,6 +58,10 @@ def draw_outcomes(ax: Axes, bins: Bins) -> None:
 def draw_latency(ax: Axes, told: Latencies, bounds: list[tuple[str, float]], label: str = "TTFT") -> None:
     """p50 as a line, bands up to p90 and p99, on a log axis whose top is "never"."""
     percents = sorted(told.percentiles)
+    if all(np.isnan(values).all() for values in told.percentiles.values()):
+        say(ax, "too few requests for percentiles")
+        ax.set_ylabel(label)
+        return
     finite = np.concatenate([np.asarray(told.percentiles[p])[np.isfinite(told.percentiles[p])] for p in percents])
     positive = finite[finite > 0]
     reach = [*positive, *(bound for _, bound in bounds)] or [1.0]
@@ -130,12 +138,14 @@ def _log_axis(ax: Axes, floor: float, top: float, never: float | None, *, clippe
 
 def draw_amplification(ax: Axes, bins: Bins) -> None:
     """Attempts per request sent upstream; 1 is a gateway that never tries twice."""
+    ax.set_ylabel("attempts /\nrequest")
+    if np.isnan(bins.amplification).all():
+        say(ax, "nothing was sent to a provider")
+        return
     x, values = stairs(bins.edges_s, bins.amplification)
     ax.axhline(1.0, color=MUTED, linewidth=0.8)
     ax.plot(x, values, color=INK, linewidth=1.2)
-    highest = np.nanmax(bins.amplification) if not np.isnan(bins.amplification).all() else 1.0
-    ax.set_ylim(0.9, max(1.5, float(highest) * 1.1))
-    ax.set_ylabel("attempts /\nrequest")
+    ax.set_ylim(0.9, max(1.5, float(np.nanmax(bins.amplification)) * 1.1))
 
 
 def shade_faults(ax: Axes, result: Result, end_s: float) -> None:

@@ -89,12 +89,13 @@ def _draw(ax: Axes, way: _Way, y: str) -> None:
     ax.set_ylabel(_LABELS[y])
     if not way.load.any():
         say(ax, "no requests")
+        ax.set_xticks([])
         return
     top = float(way.load.max())
     high = max(float(way.told.max()), top if y == "goodput" else 0.0) or 1.0
     if y == "goodput":
         ax.plot([0, top], [0, top], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
-        ax.annotate("all answered", (top * 0.99, top * 0.99), xytext=(-4, 3), textcoords="offset points", ha="right",
+        ax.annotate("all answered", (top, top), xytext=(0, 7), textcoords="offset points", ha="right",
                     fontsize=8, color=INK)  # fmt: skip
     ax.plot(way.load, way.told, color=_PATH, linewidth=1.0, alpha=0.65)
     _arrows(ax, way, top, high)
@@ -103,7 +104,7 @@ def _draw(ax: Axes, way: _Way, y: str) -> None:
     if not calm.all():
         ax.plot(way.load[~calm], way.told[~calm], "x", color=_FAULTY, markersize=5, label="while a fault is active")
         ax.legend(loc="upper left", handlelength=1.0)
-    ax.set_xlim(0, top * 1.12)
+    ax.set_xlim(0, top * 1.15)
     ax.set_ylim(-0.02 * high, high * 1.12)
     _moments(ax, way, top, high)
 
@@ -143,9 +144,10 @@ def _moments(ax: Axes, way: _Way, top: float, high: float) -> None:
         elif marker != "o":
             found.append(text)
     for at, texts in places:
-        left = way.load[at] / top > 0.8
+        text = ", ".join(texts)
+        left, low = way.load[at] / top > 0.7 and len(text) > 5, way.told[at] / high < 0.06
         ax.annotate(
-            ", ".join(texts), (way.load[at], way.told[at]), xytext=(-7 if left else 7, -9), textcoords="offset points",
+            text, (way.load[at], way.told[at]), xytext=(-7 if left else 6, 6 if low else -11), textcoords="offset points",
             ha="right" if left else "left", fontsize=8, color=INK,
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 from llmsim.report.figures import clock, count, share
 from llmsim.report.plots.bins import Floats, stairs, time_bins
 from llmsim.report.plots.canvas import KEY_STYLE, LINES, MUTED, Picture, bare, say, style, time_axis, words
-from llmsim.report.plots.levels import calls_of, limited
+from llmsim.report.plots.levels import account_of, amounts_of, calls_of
 from llmsim.report.plots.panels import shade_faults
 
 if TYPE_CHECKING:
@@ -120,14 +120,14 @@ def _rate(result: Result, name: str, limits: Limits, edges: Floats) -> tuple[Flo
 
     Of providers that share an account, this one's part.
     """
-    assert name in {one for members in limited(result).values() for one in members}
+    accounting = account_of(result, [name]).accounting
     admitted = np.zeros((4, len(edges) - 1))
     for one in result.replications:
         calls = calls_of(result, [name], one.number)
         inside = calls.admitted
         taken, output = calls.taken[inside], np.maximum(calls.output, calls.used_output)[inside]
-        for row, amounts in zip(admitted, (np.ones(len(taken)), taken + output, taken, output), strict=True):
-            np.add(row, np.histogram(calls.start_s[inside], edges, weights=amounts)[0], out=row)
+        for row, amounts in enumerate(amounts_of(accounting, taken, output).T):
+            admitted[row] += np.histogram(calls.start_s[inside], edges, weights=amounts)[0]
     per_s = admitted / (np.diff(edges) * max(1, len(result.replications)))
     allowed = _allowed(result, name, edges)
     shares = {
@@ -206,6 +206,6 @@ def _told(name: str, one: _Busy, edges: Floats) -> str:
     for label, values, _ in _series(one):
         peak = int(values.argmax()) if len(values) else 0
         highest = float(values[peak]) if len(values) else 0.0
-        shown = share(highest) if _capped(one) else count(highest)
+        shown = f"{100 * highest:.3g} %" if _capped(one) else count(highest)
         parts.append(f"{label.split(',')[0].replace(chr(10), ' ')} up to {shown} at {clock(float(edges[peak]))}")
     return f"{name}: {', '.join(parts)}" if one.calls.any() else f"{name}: nothing was sent there"
