@@ -147,8 +147,8 @@ def _moments(ax: Axes, way: _Way, top: float, high: float) -> None:
         text = ", ".join(texts)
         left, low = way.load[at] / top > 0.7 and len(text) > 5, way.told[at] / high < 0.06
         ax.annotate(
-            text, (way.load[at], way.told[at]), xytext=(-7 if left else 6, 6 if low else -11), textcoords="offset points",
-            ha="right" if left else "left", fontsize=8, color=INK,
+            text, (way.load[at], way.told[at]), xytext=(-7 if left else 6, 6 if low else -11),
+            textcoords="offset points", ha="right" if left else "left", fontsize=8, color=INK,
         )  # fmt: skip
 
 
