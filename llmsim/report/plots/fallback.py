@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from llmsim.report.figures import count, share
-from llmsim.report.plots.canvas import CLASS_STYLE, INK, KEY_STYLE, Picture, bare, say, style
+from llmsim.report.plots.canvas import CLASS_STYLE, INK, KEY_STYLE, Picture, bare, say, style, width_of
 from llmsim.telemetry.outcomes import CLASS_OF_WORD, CLASSES
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fallback"]
 
-_LEGIBLE = 0.013  # of the width of the panel, for each letter: a width that was measured
+_LETTER_IN = 0.094  # the width of a letter and its share of the margins, measured
 _NOBODY = "nobody"
 _MOST = 8  #: bars; the providers that were asked least are left out, and the title says so
 
@@ -162,7 +162,7 @@ def _draw(ax: Axes, rows: Sequence[_Row], made: int, unit: str, high: int) -> No
             ax.barh(place, width, left=left, height=0.62, facecolor=colour, edgecolor="white", hatch=hatch or None,
                     linewidth=0.5)  # fmt: skip
             text = share(width)
-            if width > _LEGIBLE * (len(text) + 1) * 2:
+            if width * width_of(ax) > _LETTER_IN * (len(text) + 1):
                 box = {"facecolor": colour, "edgecolor": "none", "pad": 1.0}
                 ax.text(
                     left + width / 2, place, text, ha="center", va="center", fontsize=8, color=_ink_on(colour), bbox=box

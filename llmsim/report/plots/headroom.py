@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter
 from llmsim.errors import LlmsimError
 from llmsim.report.figures import clock, count, share
 from llmsim.report.plots.bins import stairs, time_bins
-from llmsim.report.plots.canvas import INK, KEY_STYLE, LINES, MUTED, Picture, bare, say, style, time_axis, words
+from llmsim.report.plots.canvas import INK, KEY_STYLE, LINES, MUTED, Picture, bare, key, say, style, time_axis, words
 from llmsim.report.plots.levels import Levels, levels_of, limited
 from llmsim.report.plots.panels import shade_faults
 
@@ -109,7 +109,7 @@ def _draw(ax: Axes, shown: dict[str, Levels], result: Result, end_s: float) -> N
     ax.set_ylim(lowest - (0.13 if refused.any() else 0.02), 1.06)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value) if value >= 0 else f"−{share(-value)}"))
     ax.set_ylabel(f"{name}:\nleft", color=INK)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.06), handlelength=2.2)
+    key(ax, handlelength=2.2)
 
 
 def _alt(shown: dict[str, Levels]) -> str:

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from llmsim.report.colours import FAULT
 from llmsim.report.figures import share
 from llmsim.report.plots.bins import Bins, Floats, Latencies, stairs
-from llmsim.report.plots.canvas import CLASS_STYLE, INK, LOAD, MUTED, say
+from llmsim.report.plots.canvas import CLASS_STYLE, INK, LOAD, MUTED, is_small, key, say
 from llmsim.telemetry.outcomes import CLASSES
 from llmsim.units import format_duration
 
@@ -50,9 +50,10 @@ def draw_outcomes(ax: Axes, bins: Bins) -> None:
         handles.append(Patch(facecolor=colour, edgecolor="white", hatch=hatch or None, label=f"{one.label} {part}"))
     x, offered = stairs(bins.edges_s, bins.offered)
     (line,) = ax.plot(x, offered, color=LOAD, linewidth=0.9, label="offered")
-    ax.set_ylim(0, max(1e-9, float(bins.offered.max(initial=0.0))) * 1.08)
+    room = 1.5 if is_small(ax) else 1.08  # for the legend
+    ax.set_ylim(0, float(bins.offered.max()) * room)
     ax.set_ylabel("requests / s")
-    ax.legend(handles=[line, *reversed(handles)], loc="upper left", bbox_to_anchor=(1.0, 1.02), handlelength=1.6)
+    key(ax, handles=[line, *reversed(handles)], handlelength=1.6)
 
 
 def draw_latency(ax: Axes, told: Latencies, bounds: list[tuple[str, float]], label: str = "TTFT") -> None:
@@ -85,7 +86,7 @@ def draw_latency(ax: Axes, told: Latencies, bounds: list[tuple[str, float]], lab
                 where = known & part
                 ax.fill_between(x, drawn[low], drawn[high], where=where, color=colour, alpha=strength, linewidth=0)
     _label_bands(ax, drawn, x)
-    if thin.any() and len(finite):
+    if thin.any() and len(finite) and not is_small(ax):
         ax.text(1.0, 1.01, f"grey: fewer than {_THIN} requests", transform=ax.transAxes, ha="right", fontsize=7)
     for text, bound in bounds:
         ax.axhline(bound, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))

@@ -13,7 +13,19 @@ from matplotlib.patches import Patch
 
 from llmsim.report.figures import share
 from llmsim.report.plots.bins import measured_end_s
-from llmsim.report.plots.canvas import CLASS_STYLE, LOAD, MUTED, Picture, bare, say, style, time_axis, words
+from llmsim.report.plots.canvas import (
+    CLASS_STYLE,
+    LOAD,
+    MUTED,
+    Picture,
+    bare,
+    is_small,
+    key,
+    say,
+    style,
+    time_axis,
+    words,
+)
 from llmsim.report.plots.panels import shade_faults
 
 if TYPE_CHECKING:
@@ -213,7 +225,8 @@ def _draw(ax: Axes, shown: Sequence[Lane], end_s: float) -> None:
             width = max(right - left, end_s * 0.002)
             ax.barh(row, width, left=left, height=0.66, facecolor=colour, edgecolor="white", hatch=hatch, linewidth=0)
             seen += [word] if word not in seen else []
-    ax.set_yticks(range(len(shown)), [_labelled(lane) for lane in shown])
+    size = 5.5 if is_small(ax) else 8
+    ax.set_yticks(range(len(shown)), [_labelled(lane) for lane in shown], fontsize=size)
     ax.set_ylim(len(shown) - 0.4, -0.6)
     order = [word for word in _LOOKS if word in seen] + [word for word in seen if word not in _LOOKS]
     handles: list[Any] = [
@@ -224,7 +237,7 @@ def _draw(ax: Axes, shown: Sequence[Lane], end_s: float) -> None:
     if any(not lane.values for lane in shown):
         handles.append(ax.plot([], [], color=MUTED, linewidth=1.0, label=_usual(shown))[0])
     if handles:
-        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.02), handlelength=1.6)
+        key(ax, handles=handles, handlelength=1.6)
 
 
 def _labelled(lane: Lane) -> str:

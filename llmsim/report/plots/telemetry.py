@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from llmsim.report.figures import count, share
 from llmsim.report.plots.bins import PART_LABELS, Floats, column_of, stairs, told_windows
-from llmsim.report.plots.canvas import KEY_STYLE, MUTED, PART_STYLE, Picture, bare, say, style, time_axis
+from llmsim.report.plots.canvas import KEY_STYLE, MUTED, PART_STYLE, Picture, bare, key, say, style, time_axis
 from llmsim.report.plots.panels import shade_faults
 from llmsim.report.telemetry import PARTS
 from llmsim.units import format_duration
@@ -44,7 +44,7 @@ def _stack(
     if not below.any():
         say(ax, none)
     elif legend:
-        ax.legend(handles=handles[::-1], loc="upper left", bbox_to_anchor=(1.0, 1.04), handlelength=1.6)
+        key(ax, handles=handles[::-1], handlelength=1.6)
 
 
 def _finished(result: Result, picture: Picture, panels: Sequence[Axes], end_s: float, title: str) -> Picture:
@@ -196,7 +196,7 @@ def _draw_reasons(ax: Axes, table: pl.DataFrame, edges: Floats) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
     ax.set_ylabel("medians, of\ntheir usual")
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.06), handlelength=2.2)
+        key(ax, handlelength=2.2)
 
 
 def delivery(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
@@ -229,7 +229,7 @@ def delivery(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
         panel.set_ylim(0, top * 1.08 or 1.0)
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_duration(value)))
         panel.set_ylabel("spinner")
-        panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.04), handlelength=2.2)
+        key(panel, handlelength=2.2)
         if all(np.isnan(values).all() for values in columns.values()):
             say(panel, "too few answers for percentiles")
         elif np.array_equal(columns["wait_p95_s"], columns["whole_p95_s"], equal_nan=True):
@@ -297,4 +297,4 @@ def _draw_shares(ax: Axes, edges: Floats, hits: Floats, elsewhere: Floats) -> No
         say(ax, "no requests")
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
     ax.set_ylabel("share")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.04), handlelength=2.2)
+    key(ax, handlelength=2.2)

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter
 
 from llmsim.report.figures import clock, count, share
 from llmsim.report.plots.bins import Floats, stairs, time_bins
-from llmsim.report.plots.canvas import KEY_STYLE, LINES, MUTED, Picture, bare, say, style, time_axis, words
+from llmsim.report.plots.canvas import KEY_STYLE, LINES, MUTED, Picture, bare, key, say, style, time_axis, words
 from llmsim.report.plots.levels import account_of, amounts_of, calls_of
 from llmsim.report.plots.panels import shade_faults
 
@@ -169,7 +169,7 @@ def _draw(ax: Axes, name: str, one: _Busy, edges: Floats) -> None:
         ax.set_ylim(0, top * 1.1 or 1.0)
     if not one.calls.any():
         say(ax, "nothing was sent here")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.06), handlelength=2.2)
+    key(ax, handlelength=2.2)
 
 
 def _capped(one: _Busy) -> bool:
@@ -198,7 +198,7 @@ def _together(ax: Axes, busy: dict[str, _Busy], edges: Floats) -> None:
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
     ax.set_ylabel("used, of slots\nor rate limit")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.06), handlelength=2.2)
+    key(ax, handlelength=2.2)
 
 
 def _told(name: str, one: _Busy, edges: Floats) -> str:

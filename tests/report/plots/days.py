@@ -68,7 +68,7 @@ def busy():
         attempts.append(
             attempt(
                 **at, attempt=tries, upstream=where, cause="fallback" if tries > 1 else "first", start_s=start,
-                first_s=start + ttft, end_s=start + ttft + 1,
+                first_s=start + ttft, end_s=start + ttft + 1, cost_usd=1e-4,
             )
         )  # fmt: skip
         requests.append(

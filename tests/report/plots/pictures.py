@@ -4,6 +4,7 @@
 """
 
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from report.plots.days import ODD, STORY, busy
 from report.results import result
 
 BASELINES = Path(__file__).parent / "baselines"
+WORDS = BASELINES / "words.json"
 RENEW = "uv run python tests/report/plots/pictures.py"
 DPI = 50
 TILE = 12  #: px: a letter is half as high
@@ -53,16 +55,14 @@ def drawn():
     from llmsim.report.plots.reality import ecdf, qq
 
     spike = {"timeline", "outcomes", "ttft", "cost", "cache", "tokens", "delivery", "latency"}
-    found = {
-        kind: (lambda kind=kind: getattr((result(2) if kind in spike else busy()).plot, kind)()) for kind in KINDS
-    }
+    found = {kind: (lambda kind=kind: getattr((result(2) if kind in spike else busy()).plot, kind)()) for kind in KINDS}
     found["request"] = lambda: busy().plot.request(STORY)
     found["backlog"] = lambda: busy().plot.phase("backlog")
     found["ecdf"], found["qq"] = lambda: ecdf(sides()), lambda: qq(sides())
     found["small-multiples"] = grid
-    found["nothing-states"] = lambda: ODD["no policies, limits or faults"]().plot.states()
-    found["nothing-fallback"] = lambda: ODD["no attempts"]().plot.fallback()
-    found["nothing-timeline"] = lambda: ODD["no requests"]().plot.timeline()
+    found["nothing-states"] = ODD["no policies, limits or faults"]().plot.states
+    found["nothing-fallback"] = ODD["no attempts"]().plot.fallback
+    found["nothing-timeline"] = ODD["no requests"]().plot.timeline
     return found
 
 
@@ -77,17 +77,42 @@ def pixels(png):
 
 
 def rendered(picture, dpi=DPI):
-    """What is drawn but for words, in panels that stand where they stand whatever the words need.
+    """What is drawn but for words and legends, in panels that stand where they stand whatever the words need.
 
     Words are as wide as a version of a font makes them, and panels as wide as words leave them: that would be seen all
-    over the picture. What words say is for tests that read them; that none stands on another, for `test_plots`.
+    over the picture. What words and legends say, and where, is in `words_of`.
     """
     from matplotlib.text import Text
 
     picture.set_layout_engine("none")
+    for legend in (*picture.legends, *(panel.get_legend() for panel in picture.axes)):
+        if legend is not None:
+            legend.set_visible(False)
     for text in picture.findobj(Text):
         text.set_alpha(0.0)
+        if text.get_bbox_patch() is not None:
+            text.get_bbox_patch().set_alpha(0.0)
     return pixels(picture.png(dpi=dpi))
+
+
+def words_of(picture):
+    """What is written, and where legends stand: by panel its title, labels, texts and legend."""
+    found = []
+    for panel in picture.axes:
+        said = {"title": panel.get_title(loc="left"), "x": panel.get_xlabel(), "y": panel.get_ylabel()}
+        said["texts"] = [text.get_text() for text in panel.texts]
+        said["legend"] = _legend(panel.get_legend(), panel)
+        found.append({name: one for name, one in said.items() if one})
+    outside = [_legend(legend, None) for legend in picture.legends]
+    return [*found, *outside]
+
+
+def _legend(legend, panel):
+    if legend is None:
+        return None
+    anchor = [] if panel is None else panel.transAxes.inverted().transform(legend.get_bbox_to_anchor().p0).tolist()
+    labels = [text.get_text() for text in legend.get_texts()]
+    return {"corner": str(legend._loc), "at": [round(place, 2) for place in anchor], "labels": labels}
 
 
 def apart(one, other):
@@ -98,11 +123,7 @@ def apart(one, other):
     """
     if one.shape != other.shape:
         return 255.0
-    # Lines of a legend stand as far apart as the font says: the nearest of all moves by a pixel counts.
-    moves = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
-    seen = _tiles(one)
-    each = [np.abs(seen - _tiles(np.roll(other, move, axis=(0, 1)))).max(axis=2) for move in moves]
-    return float(np.min(each, axis=0).max())
+    return float(np.abs(_tiles(one) - _tiles(other)).max())
 
 
 def _tiles(array):
@@ -115,13 +136,17 @@ def _tiles(array):
 def renew():
     from PIL import Image
 
+    said = {}
     for name, draw in drawn().items():
         path = BASELINES / f"{name}.png"
-        image = Image.fromarray(rendered(draw()).astype(np.uint8)).quantize(256, dither=Image.Dither.NONE)
+        picture = draw()
+        said[name] = words_of(picture)
+        image = Image.fromarray(rendered(picture).astype(np.uint8)).quantize(256, dither=Image.Dither.NONE)
         if path.exists() and apart(pixels(path.read_bytes()), np.asarray(image.convert("RGB"), dtype=float)) == 0:
             continue
         image.save(path, optimize=True)
         print(path)
+    WORDS.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
