@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from llmsim.report.figures import figure
 from llmsim.report.plots.bins import Bins, Floats, Latencies, latencies, outcome_bins, stairs
 from llmsim.report.plots.canvas import INK, Picture, style, time_axis
-from llmsim.report.plots.panels import draw_outcomes, draw_ttft, shade_faults
-from llmsim.report.plots.timeline import ttft_bounds
+from llmsim.report.plots.panels import draw_latency, draw_outcomes, shade_faults
+from llmsim.report.plots.timeline import slo_bounds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,7 @@ def explored(now: Result, before: Result | None = None) -> Picture:
         picture.subplots_adjust(left=0.085, right=0.76, top=0.97, bottom=0.115, hspace=0.14)
         load, first = picture.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (5, 4)})
         draw_outcomes(load, bins)
-        draw_ttft(first, told, ttft_bounds(now))
+        draw_latency(first, told, slo_bounds(now))
         if before is not None:
             _ghost_of_load(load, outcome_bins(before, _BINS))
             _ghost_of_ttft(first, latencies(before))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from llmsim.report.figures import clock
-from llmsim.report.telemetry import answers, telemetry
+from llmsim.report.telemetry import answers, windows_of
 from llmsim.units import format_duration
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ def diagnosis(result: Result) -> list[str]:
     """
     if not result.samples:
         return []
-    rows = answers(result).filter(pl.col("generation_s").is_not_null())
+    every = answers(result)
+    rows = every.filter(pl.col("generation_s").is_not_null())
     width_s = _WINDOW_S * max(1, math.ceil(_ENOUGH * result.scenario.clock.duration / _WINDOW_S / max(rows.height, 1)))
     numbered = rows.with_columns(start_s=(pl.col("arrival_s") / width_s).floor() * width_s)
     told = numbered.group_by("start_s").len().filter(pl.col("len") >= _ENOUGH)
-    table = telemetry(result, window=width_s).join(told, on="start_s", how="semi", maintain_order="left")
+    table = windows_of(result, every, (), width_s).join(told, on="start_s", how="semi", maintain_order="left")
     found = [_late(result, table, numbered), _long(result, table, numbered)]
     return [sentence for sentence in found if sentence]
 

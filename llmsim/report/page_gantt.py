@@ -13,7 +13,7 @@ from llmsim.units import format_duration
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["gantt", "gantt_key"]
+__all__ = ["gantt", "gantt_key", "told_of"]
 
 _WIDTH, _LEFT, _RIGHT = 1120.0, 210.0, 810.0  # px: lanes between left and right
 _LANE = 21.0
@@ -151,7 +151,7 @@ class _Chart:
         drawing.rect(first, y - 6, end - first, 12, fill=fill_of(style), hint="streaming")
         shape, look, meaning = _MARKS[_kind(one["outcome"])]
         drawing.shape(shape, x=max(end, start + 3), y=y, look=look, hint=meaning)
-        drawing.text(_RIGHT + 14, y + 4, _cut(_told(one)), look="small")
+        drawing.text(_RIGHT + 14, y + 4, _cut(told_of(one)), look="small")
 
     def _gap(self, one: dict[str, Any], y: float, before_s: float) -> None:
         """Nothing was under way upstream: a backoff, as a rule."""
@@ -163,11 +163,11 @@ class _Chart:
             self._drawing.text((start + end) / 2, y + 4, told, anchor="middle", look="small")
 
     def _words(self) -> str:
-        attempts = [f"{one['attempt']}, {one['cause']} at {one['upstream']}: {_told(one)}" for one in self._every]
+        attempts = [f"{one['attempt']}, {one['cause']} at {one['upstream']}: {told_of(one)}" for one in self._every]
         return ". ".join([end_told(self._request).removeprefix("= "), *attempts, self._cache]).strip(". ") + "."
 
 
-def _told(one: dict[str, Any]) -> str:
+def told_of(one: dict[str, Any]) -> str:
     """How an attempt ended and what it took."""
     status = f" {one['status']}" if one["status"] else ""
     if one["first_s"] is None:

@@ -130,7 +130,7 @@ class Result:
 
         return costs(self, by, window=window, replications=replications)
 
-    @property
+    @cached_property
     def bill(self) -> Bill:
         """The cost of a replication item by item, as a table that shows itself; ``.table`` is the frame."""
         from llmsim.report.bill import bill

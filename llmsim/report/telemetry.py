@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from llmsim.errors import LlmsimError
 from llmsim.report.costs import width_of
@@ -83,7 +84,14 @@ def telemetry(
     names = group_columns(result.requests, by)
     if any(name not in result.requests.columns for name in names):
         raise LlmsimError(f"{by!r} is of attempts, not of requests; costs(by={by!r}) splits tokens and money by it")
-    rows = answers(result).with_columns(
+    return windows_of(result, answers(result), names, width_s, replications=replications)
+
+
+def windows_of(
+    result: Result, rows: pl.DataFrame, names: Sequence[str], width_s: float, *, replications: bool = False
+) -> pl.DataFrame:
+    """The same of rows that `answers` gave."""
+    rows = rows.with_columns(
         *(pl.col(name).cast(pl.String) for name in names),
         number=(pl.col("arrival_s") / width_s).floor().cast(pl.Int64),
     )
@@ -117,24 +125,30 @@ def answers(result: Result) -> pl.DataFrame:
         The columns of requests and: ``used_input_tokens``, ``used_cached_input_tokens``, ``used_output_tokens`` of all
         attempts; ``gateway_s``, ``queue_s``, ``prefill_s``, ``generation_s``, null for other than streamed answers.
     """
-    key = ["replication", *ADDRESS]
     # What an interrupt cut off says nothing about the gateway, as in `llmsim.report.samples`.
     cut = pl.col("replication").is_in([one.number for one in result.replications if one.partial])
     cut &= pl.col("outcome") == "unfinished"
     measured = result.requests.filter((pl.col("window") == "measured") & ~cut)
     attempts = result.attempts
-    used = attempts.group_by(key, maintain_order=True).agg(
-        pl.col(name).cast(pl.Int64).sum().alias(f"used_{name}")
-        for name in ("input_tokens", "cached_input_tokens", "output_tokens")
-    )
+    places = _places(measured, attempts)
+    mine = places >= 0
+    sent = np.bincount(places[mine], minlength=measured.height) > 0
+    used = {}
+    for name in ("input_tokens", "cached_input_tokens", "output_tokens"):
+        # Sums of whole numbers below 2**53: exact as floats.
+        sums = np.bincount(places[mine], weights=attempts[name].to_numpy()[mine], minlength=measured.height)
+        used[f"used_{name}"] = pl.Series(sums.astype(np.int64))
     # Where several attempts each gave a part of the answer, the first of them gave the first chunk.
-    answered = (
-        attempts.filter(pl.col("won") & pl.col("first_s").is_not_null())
-        .unique(key, keep="first", maintain_order=True)
-        .select(*key, pl.col("start_s").alias("sent_s"), "queue_s")
+    answered = mine & (attempts["won"] & attempts["first_s"].is_not_null()).to_numpy()
+    at, first = np.unique(places[answered], return_index=True)
+    chosen = np.full(measured.height, -1, dtype=np.int64)
+    chosen[at] = np.flatnonzero(answered)[first]
+    of_first = pl.Series(chosen).replace(-1, None).cast(pl.UInt32)
+    rows = measured.with_columns(
+        *(pl.when(pl.Series(sent)).then(sums).alias(name) for name, sums in used.items()),
+        attempts["start_s"].gather(of_first).alias("sent_s"),
+        attempts["queue_s"].gather(of_first).alias("queue_s"),
     )
-    rows = measured.join(used, on=key, how="left", maintain_order="left")
-    rows = rows.join(answered, on=key, how="left", maintain_order="left")
     # What came whole has no first chunk of its own: its parts cannot be told apart.
     streamed = _OK & ~HIT & ((pl.col("e2e_s") > pl.col("ttft_s")) | (pl.col("output_tokens") <= 1))
     known = streamed & pl.col("sent_s").is_not_null()
@@ -147,6 +161,29 @@ def answers(result: Result) -> pl.DataFrame:
         "generation": pl.col("e2e_s") - pl.col("ttft_s"),
     }
     return rows.with_columns(pl.when(known).then(part).alias(f"{name}_s") for name, part in parts.items())
+
+
+def _places(requests: pl.DataFrame, attempts: pl.DataFrame) -> NDArray[np.int64]:
+    """For each attempt the row of its request, -1 where that is not there; a join of a million rows takes longer."""
+    # A call that none of the lab's users sent has session -1.
+    spans = [max(_most(table, name) for table in (requests, attempts)) + 2 for name in ADDRESS]
+
+    def packed(table: pl.DataFrame) -> NDArray[np.int64]:
+        key = table["replication"].to_numpy().astype(np.int64)
+        for name, span in zip(ADDRESS, spans, strict=True):
+            key = key * span + table[name].to_numpy() + 1
+        return key
+
+    known, wanted = packed(requests), packed(attempts)
+    if not len(known):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    order = np.argsort(known, kind="stable")
+    at = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)]
+    return np.where(known[at] == wanted, at, -1)
+
+
+def _most(table: pl.DataFrame, name: str) -> int:
+    return int(table[name].to_numpy().max(initial=0))
 
 
 _RATES = ("input_tokens", "cached_input_tokens", "output_tokens", "delivered_tokens", "fallbacks")

@@ -32,16 +32,13 @@ def token_costs(sample: Sample) -> dict[str, dict[str, tuple[int, float]]]:
     difference is what they cost beyond that.
     """
     rows = _by_kind(sample)
-    part = rows["part"].to_numpy()
+    mine = {name: rows.filter(pl.col("part") == name) for name in TOKEN_PARTS}
     told: dict[str, dict[str, tuple[int, float]]] = {name: {} for name in TOKEN_PARTS}
     for kind in KINDS:
-        paid, difference = rows[f"{kind}_usd"].to_numpy(), rows[f"{kind}_difference_usd"].to_numpy()
-        tokens = rows[f"{kind}_count"].to_numpy()
         for name in TOKEN_PARTS:
-            mine = part == name
-            costs = paid[mine] - difference[mine]
-            told[name][kind] = (int(tokens[mine].sum()), math.fsum(costs))
-        told["fallback_difference"][kind] = (0, math.fsum(difference))
+            costs = mine[name][f"{kind}_usd"] - mine[name][f"{kind}_difference_usd"]
+            told[name][kind] = (int(mine[name][f"{kind}_count"].sum()), math.fsum(costs.to_list()))
+        told["fallback_difference"][kind] = (0, math.fsum(rows[f"{kind}_difference_usd"].to_list()))
     return told
 
 

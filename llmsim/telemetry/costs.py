@@ -69,9 +69,8 @@ def cost_parts(sample: Sample) -> dict[str, float]:
 def _cost_parts(sample: Sample) -> dict[str, float]:
     split = attempt_parts(sample).select("part", "cost_usd", "difference_usd")
     # fsum, not group_by: the same run must give the same digits, whichever thread adds first.
-    costs, names = split["cost_usd"].to_numpy(), split["part"].to_numpy()
-    parts = {name: math.fsum(costs[names == name]) for name in TOKEN_PARTS}
-    parts["fallback_difference"] = math.fsum(split["difference_usd"].to_numpy())
+    parts = {name: math.fsum(split.filter(pl.col("part") == name)["cost_usd"].to_list()) for name in TOKEN_PARTS}
+    parts["fallback_difference"] = math.fsum(split["difference_usd"].to_list())
     parts["useful"] -= parts["fallback_difference"]
     parts |= {name: math.fsum(cost for _, cost in uses.values()) for name, uses in side_uses(sample).items()}
     parts["total"] = math.fsum(parts.values())

@@ -145,7 +145,7 @@ _hit_rate = _share(_HIT)
 
 def _saved_net(sample: Sample) -> float:
     parts = cost_parts(sample)
-    return math.fsum([*sample.requests["saved_usd"], *(-parts[name] for name in CACHE_PARTS)])
+    return math.fsum([*sample.requests["saved_usd"].to_list(), *(-parts[name] for name in CACHE_PARTS)])
 
 
 def _crossed(column: str, known_of: str) -> Callable[[Sample], float]:

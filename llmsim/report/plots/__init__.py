@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +39,54 @@ class Plots:
         from llmsim.report.plots.timeline import ttft
 
         return ttft(self._result, ax=ax)
+
+    def e2e(self, *, ax: Axes | None = None) -> Figure | Axes:
+        """Time to the whole answer over the measured time: p50, p90 and p99, failures as never."""
+        from llmsim.report.plots.timeline import e2e
+
+        return e2e(self._result, ax=ax)
+
+    def amplification(self, *, ax: Axes | None = None) -> Figure | Axes:
+        """Attempts per request sent to a provider, over the measured time."""
+        from llmsim.report.plots.timeline import amplification
+
+        return amplification(self._result, ax=ax)
+
+    def utilisation(self, *, ax: Axes | None = None) -> Figure | Axes:
+        """How busy each provider was: calls under way of its slots, and what was admitted of its rate limits."""
+        from llmsim.report.plots.utilisation import utilisation
+
+        return utilisation(self._result, ax=ax)
+
+    def headroom(self, provider: str | None = None, *, replication: int = 0, ax: Axes | None = None) -> Figure | Axes:
+        """What each rate limit had left over time, and where calls were answered 429."""
+        from llmsim.report.plots.headroom import headroom
+
+        return headroom(self._result, provider, replication=replication, ax=ax)
+
+    def states(self, *, replication: int = 0, ax: Axes | None = None) -> Figure | Axes:
+        """Lanes of circuit breakers, cooldowns, ejections, shedding and moving limits: what each was doing when."""
+        from llmsim.report.plots.states import states
+
+        return states(self._result, replication=replication, ax=ax)
+
+    def fallback(self, *, ax: Axes | None = None) -> Figure | Axes:
+        """Of each first choice, who answered its requests in the end; and how the calls to each provider ended."""
+        from llmsim.report.plots.fallback import fallback
+
+        return fallback(self._result, ax=ax)
+
+    def request(self, request_id: str | None = None, *, replication: int = 0, ax: Axes | None = None) -> Figure | Axes:
+        """One request as a waterfall of its attempts; without an id, the one with the most attempts."""
+        from llmsim.report.plots.request import request
+
+        return request(self._result, request_id, replication=replication, ax=ax)
+
+    def phase(self, y: Literal["goodput", "backlog"] = "goodput", *, ax: Axes | None = None) -> Figure | Axes:
+        """Offered load against goodput or backlog, as a way through time: hysteresis is metastable failure."""
+        from llmsim.report.plots.phase import phase
+
+        return phase(self._result, y, ax=ax)
 
     def cost(self, *, ax: Axes | None = None) -> Figure | Axes:
         """What was paid for what, as a waterfall."""

@@ -21,8 +21,10 @@ __all__ = [
     "Latencies",
     "column_of",
     "latencies",
+    "measured_end_s",
     "outcome_bins",
     "stairs",
+    "time_bins",
     "told_windows",
 ]
 
@@ -51,7 +53,7 @@ class Bins(NamedTuple):
 
 
 class Latencies(NamedTuple):
-    """Failure-aware percentiles of TTFT, all replications together."""
+    """Failure-aware percentiles of a latency, all replications together."""
 
     edges_s: Floats
     percentiles: dict[int, Floats]  #: NaN: too few requests; inf: that many failed
@@ -63,12 +65,18 @@ def _edges(end_s: float, most: int) -> Floats:
     return np.append(np.arange(0.0, end_s - 1e-9, width), end_s)
 
 
+def time_bins(result: Result, most: int = 240) -> Floats:
+    """Edges of bins of a round length over the measured time, `most` of them at the most."""
+    return _edges(measured_end_s(result), most)
+
+
 def _measured(result: Result) -> pl.DataFrame:
-    wanted = ("arrival_s", "outcome", "served_from", "cache_match", "attempts", "ttft_s")
+    wanted = ("arrival_s", "outcome", "served_from", "cache_match", "attempts", "ttft_s", "e2e_s")
     return result.requests.lazy().filter(pl.col("window") == "measured").select(wanted).collect()
 
 
-def _end_s(result: Result) -> float:
+def measured_end_s(result: Result) -> float:
+    """End of the measured time, of the replication that got farthest."""
     reached = [sample.end_s for sample in result.samples]
     return max(reached, default=0.0) or result.scenario.clock.duration
 
@@ -80,7 +88,7 @@ def _numbered(requests: pl.DataFrame, edges_s: Floats) -> pl.DataFrame:
 
 def outcome_bins(result: Result, most: int = 240) -> Bins:
     """What arrived and what became of it."""
-    edges_s = _edges(_end_s(result), most)
+    edges_s = _edges(measured_end_s(result), most)
     lengths = np.diff(edges_s)
     numbered = _numbered(_measured(result), edges_s)
     word = pl.col("outcome").cast(pl.String)
@@ -124,11 +132,11 @@ def _placed(bins: pl.Series, values: pl.Series, length: int) -> Floats:
     return whole
 
 
-def latencies(result: Result, percents: tuple[int, ...] = (50, 90, 99)) -> Latencies:
-    """TTFT in bins wide enough for percentiles: 100 requests in most of them, where there are that many."""
+def latencies(result: Result, percents: tuple[int, ...] = (50, 90, 99), column: str = "ttft_s") -> Latencies:
+    """A latency in bins wide enough for percentiles: 100 requests in most of them, where there are that many."""
     measured = _measured(result)
-    edges_s = _edges(_end_s(result), min(60, max(12, measured.height // 120)))
-    aware = pl.when(pl.col("outcome") == "ok").then(pl.col("ttft_s")).otherwise(pl.lit(math.inf))
+    edges_s = _edges(measured_end_s(result), min(60, max(12, measured.height // 120)))
+    aware = pl.when(pl.col("outcome") == "ok").then(pl.col(column)).otherwise(pl.lit(math.inf))
     told = (
         _numbered(measured, edges_s)
         .group_by("bin")
@@ -152,7 +160,7 @@ def latencies(result: Result, percents: tuple[int, ...] = (50, 90, 99)) -> Laten
 
 def told_windows(result: Result, by: str | None = None) -> tuple[pl.DataFrame, Floats]:
     """Telemetry in windows wide enough for a picture, and their edges."""
-    end_s = _end_s(result)
+    end_s = measured_end_s(result)
     width_s = next((one for one in _TELEMETRY_WIDTHS_S if end_s / one <= _MOST_WINDOWS), 7 * 86400)
     edges: Floats = np.append(np.arange(0.0, end_s - 1e-9, width_s), end_s)
     if not result.samples:

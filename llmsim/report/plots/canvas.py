@@ -16,11 +16,32 @@ from llmsim.report.figures import clock
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["CLASS_STYLE", "INK", "KEY_STYLE", "LOAD", "MUTED", "PART_STYLE", "Picture", "bare", "time_axis"]
+__all__ = [
+    "CLASS_STYLE",
+    "INK",
+    "KEY_STYLE",
+    "LINES",
+    "LOAD",
+    "MUTED",
+    "PART_STYLE",
+    "Picture",
+    "bare",
+    "is_small",
+    "key",
+    "say",
+    "time_axis",
+    "width_of",
+    "words",
+]
 
 #: Text and axes: 4.5 to 1 against white and 4.2 to 1 against JupyterLab's dark #111, on a transparent ground.
 INK = "#777777"
 MUTED = "#999999"
+
+_SMALL_IN = 4.5  # two beside each other in a figure as wide as a notebook have less
+
+#: Lines that are told apart without colour.
+LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
 _RC: Any = {
     "text.color": INK,
@@ -78,10 +99,41 @@ def bare(width: float, height: float) -> Picture:
     return Picture(figsize=(width, height), layout="constrained")
 
 
+def width_of(ax: Axes) -> float:
+    """Inches that a panel has across before words take their part."""
+    figure = ax.get_figure(root=True)
+    return 6.0 if figure is None else float(ax.get_position().width * figure.get_figwidth())
+
+
+def is_small(ax: Axes) -> bool:
+    """Whether a panel is one of several beside each other: then words beside it would leave nothing of it."""
+    return width_of(ax) < _SMALL_IN
+
+
+def key(ax: Axes, **options: Any) -> None:
+    """A legend beside the panel; of a small one, in it."""
+    if is_small(ax):
+        ax.legend(**{**options, "loc": "best", "fontsize": 6, "handlelength": 1.4})
+    else:
+        ax.legend(**{"loc": "upper left", "bbox_to_anchor": (1.0, 1.04), **options})
+
+
+def say(ax: Axes, text: str) -> None:
+    """Words in place of data there is none of, and of marks for it."""
+    ax.set_yticks([])
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=9)
+
+
+def words(name: str) -> str:
+    """A name of code as words: ``half_open`` is half open."""
+    return name.replace("_", " ")
+
+
 def time_axis(ax: Axes, end_s: float) -> None:
     """Minutes and seconds, at round steps."""
     steps = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
-    step = next((one for one in steps if end_s / one <= 10), 86400 * max(1, round(end_s / 864000)))
+    most = max(2, min(10, int(width_of(ax) / 0.6)))  # a time takes half an inch
+    step = next((one for one in steps if end_s / one <= most), 86400 * max(1, round(end_s / 86400 / most)))
     ax.xaxis.set_major_locator(MultipleLocator(step))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value)))
     ax.set_xlim(0, end_s)

@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter
 
 from llmsim.report.colours import COST_STYLE
 from llmsim.report.figures import usd
-from llmsim.report.plots.canvas import INK, MUTED, Picture, bare, style
+from llmsim.report.plots.canvas import INK, MUTED, Picture, bare, say, style
 from llmsim.telemetry.costs import COST_PARTS, SIDE_PARTS
 
 if TYPE_CHECKING:
@@ -45,17 +45,24 @@ def cost(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     bars = [
         _Bar(name, costs[name], pieces if name == "useful" else ())
         for name in COST_PARTS
-        if name == "useful" or costs[name]
+        if name == "useful" or costs[name] > 0 or costs[name] < 0
     ]
     saved = result.bill.saved_usd
     with style():
         picture = None if ax is not None else bare(9.0, 0.42 * (len(bars) + 1 + (saved > 0)) + 0.9)
         panel = ax if picture is None else picture.subplots()
         assert panel is not None
-        _draw(panel, bars, costs["total"], saved)
+        if result.replications and costs["total"] + saved > 0:
+            _draw(panel, bars, costs["total"], saved)
+        else:
+            say(panel, "nothing was paid" if result.replications else "nothing was run")
+            panel.set_xticks([])
         if picture is None:
             return panel
         panel.set_title(f"{result.scenario.name}: cost of a replication")
+    if not result.replications:
+        picture.alt = f"{result.scenario.name}: nothing was run."
+        return picture
     told = ", ".join(f"{one.name.replace('_', ' ')} {usd(one.value)}" for one in bars)
     beside = f" Answers from the cache saved {usd(saved)}." if saved > 0 else ""
     picture.alt = f"Cost of a replication of {result.scenario.name}: {told}; total {usd(costs['total'])}.{beside}"

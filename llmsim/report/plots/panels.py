@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from llmsim.report.colours import FAULT
 from llmsim.report.figures import share
 from llmsim.report.plots.bins import Bins, Floats, Latencies, stairs
-from llmsim.report.plots.canvas import CLASS_STYLE, INK, LOAD, MUTED
+from llmsim.report.plots.canvas import CLASS_STYLE, INK, LOAD, MUTED, is_small, key, say
 from llmsim.telemetry.outcomes import CLASSES
 from llmsim.units import format_duration
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from llmsim.report.result import Result
 
-__all__ = ["draw_amplification", "draw_faults", "draw_outcomes", "draw_ttft", "shade_faults"]
+__all__ = ["draw_amplification", "draw_faults", "draw_latency", "draw_outcomes", "shade_faults"]
 
 _THIN = 100  # requests in a bin below which its percentiles are drawn as hearsay
 _BAND = "#4477aa"
@@ -33,6 +33,10 @@ def draw_outcomes(ax: Axes, bins: Bins) -> None:
     handles = []
     lengths = np.diff(bins.edges_s)
     total = float((bins.offered * lengths).sum()) or 1.0
+    if not bins.offered.any():
+        say(ax, "no requests")
+        ax.set_ylabel("requests / s")
+        return
     for one in CLASSES:
         height = bins.classes.get(one.name)
         if height is None:
@@ -46,14 +50,19 @@ def draw_outcomes(ax: Axes, bins: Bins) -> None:
         handles.append(Patch(facecolor=colour, edgecolor="white", hatch=hatch or None, label=f"{one.label} {part}"))
     x, offered = stairs(bins.edges_s, bins.offered)
     (line,) = ax.plot(x, offered, color=LOAD, linewidth=0.9, label="offered")
-    ax.set_ylim(0, max(1e-9, float(bins.offered.max(initial=0.0))) * 1.08)
+    room = 1.5 if is_small(ax) else 1.08  # for the legend
+    ax.set_ylim(0, float(bins.offered.max()) * room)
     ax.set_ylabel("requests / s")
-    ax.legend(handles=[line, *reversed(handles)], loc="upper left", bbox_to_anchor=(1.0, 1.02), handlelength=1.6)
+    key(ax, handles=[line, *reversed(handles)], handlelength=1.6)
 
 
-def draw_ttft(ax: Axes, told: Latencies, bounds: list[tuple[str, float]]) -> None:
+def draw_latency(ax: Axes, told: Latencies, bounds: list[tuple[str, float]], label: str = "TTFT") -> None:
     """p50 as a line, bands up to p90 and p99, on a log axis whose top is "never"."""
     percents = sorted(told.percentiles)
+    if all(np.isnan(values).all() for values in told.percentiles.values()):
+        say(ax, "too few requests for percentiles")
+        ax.set_ylabel(label)
+        return
     finite = np.concatenate([np.asarray(told.percentiles[p])[np.isfinite(told.percentiles[p])] for p in percents])
     positive = finite[finite > 0]
     reach = [*positive, *(bound for _, bound in bounds)] or [1.0]
@@ -77,16 +86,16 @@ def draw_ttft(ax: Axes, told: Latencies, bounds: list[tuple[str, float]]) -> Non
                 where = known & part
                 ax.fill_between(x, drawn[low], drawn[high], where=where, color=colour, alpha=strength, linewidth=0)
     _label_bands(ax, drawn, x)
-    if thin.any() and len(finite):
+    if thin.any() and len(finite) and not is_small(ax):
         ax.text(1.0, 1.01, f"grey: fewer than {_THIN} requests", transform=ax.transAxes, ha="right", fontsize=7)
-    for label, bound in bounds:
+    for text, bound in bounds:
         ax.axhline(bound, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         ax.annotate(
-            label, (1.0, bound), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+            text, (1.0, bound), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
             va="center", fontsize=8, color=INK, annotation_clip=False,
         )  # fmt: skip
     _log_axis(ax, floor, top, at_never if never else None, clipped=bool((finite < floor).any()))
-    ax.set_ylabel("TTFT")
+    ax.set_ylabel(label)
 
 
 def _within(values: Floats, floor: float, at_never: float) -> Floats:
@@ -130,12 +139,14 @@ def _log_axis(ax: Axes, floor: float, top: float, never: float | None, *, clippe
 
 def draw_amplification(ax: Axes, bins: Bins) -> None:
     """Attempts per request sent upstream; 1 is a gateway that never tries twice."""
+    ax.set_ylabel("attempts /\nrequest")
+    if np.isnan(bins.amplification).all():
+        say(ax, "nothing was sent to a provider")
+        return
     x, values = stairs(bins.edges_s, bins.amplification)
     ax.axhline(1.0, color=MUTED, linewidth=0.8)
     ax.plot(x, values, color=INK, linewidth=1.2)
-    highest = np.nanmax(bins.amplification) if not np.isnan(bins.amplification).all() else 1.0
-    ax.set_ylim(0.9, max(1.5, float(highest) * 1.1))
-    ax.set_ylabel("attempts /\nrequest")
+    ax.set_ylim(0.9, max(1.5, float(np.nanmax(bins.amplification)) * 1.1))
 
 
 def shade_faults(ax: Axes, result: Result, end_s: float) -> None:

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from llmsim.report.figures import count, share
 from llmsim.report.plots.bins import PART_LABELS, Floats, column_of, stairs, told_windows
-from llmsim.report.plots.canvas import KEY_STYLE, MUTED, PART_STYLE, Picture, bare, style, time_axis
+from llmsim.report.plots.canvas import KEY_STYLE, MUTED, PART_STYLE, Picture, bare, key, say, style, time_axis
 from llmsim.report.plots.panels import shade_faults
 from llmsim.report.telemetry import PARTS
 from llmsim.units import format_duration
@@ -27,7 +27,9 @@ __all__ = ["cache", "delivery", "latency", "tokens"]
 _RATES = ("input_tokens_per_s", "output_tokens_per_s")
 
 
-def _stack(ax: Axes, edges: Floats, layers: Sequence[tuple[str, str, str, Floats]], *, legend: bool = True) -> None:
+def _stack(
+    ax: Axes, edges: Floats, layers: Sequence[tuple[str, str, str, Floats]], none: str, *, legend: bool = True
+) -> None:
     """Layers (label, colour, hatch, heights) on top of each other, their legend in the same order."""
     below = np.zeros(len(edges) - 1)
     handles = []
@@ -39,8 +41,10 @@ def _stack(ax: Axes, edges: Floats, layers: Sequence[tuple[str, str, str, Floats
         below = below + height
         handles.append(Patch(facecolor=colour, edgecolor="white", hatch=hatch or None, label=label))
     ax.set_ylim(0, max(1e-9, float(below.max(initial=0.0))) * 1.08)
-    if legend:
-        ax.legend(handles=handles[::-1], loc="upper left", bbox_to_anchor=(1.0, 1.04), handlelength=1.6)
+    if not below.any():
+        say(ax, none)
+    elif legend:
+        key(ax, handles=handles[::-1], handlelength=1.6)
 
 
 def _finished(result: Result, picture: Picture, panels: Sequence[Axes], end_s: float, title: str) -> Picture:
@@ -76,7 +80,7 @@ def tokens(result: Result, by: str = "route", *, most: int = 7, ax: Axes | None 
         for panel, kind in zip(panels, kinds, strict=True):
             assert panel is not None
             drawn = [(label, *look, _rate(part, kind, edges)) for label, look, part in layers]
-            _stack(panel, edges, drawn, legend=panel is panels[0])
+            _stack(panel, edges, drawn, "no tokens were billed", legend=panel is panels[0])
             panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
             panel.set_ylabel(
                 "tokens / s" if ax is not None else f"{'input' if 'input' in kind else 'output'} tokens / s"
@@ -92,6 +96,8 @@ def tokens(result: Result, by: str = "route", *, most: int = 7, ax: Axes | None 
     )
     picture.alt = (
         f"{result.scenario.name}: tokens billed by {by} ({', '.join(label for label, _, _ in layers)}); {peak}."
+        if layers
+        else f"{result.scenario.name}: no tokens were billed."
     )
     return picture
 
@@ -163,16 +169,8 @@ def latency(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     return picture
 
 
-def _say(ax: Axes, text: str) -> None:
-    """Words in place of data there is none of."""
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=9)
-
-
 def _draw_parts(ax: Axes, edges: Floats, drawn: Sequence[tuple[str, str, str, Floats]]) -> None:
-    _stack(ax, edges, drawn)
-    if all(np.isnan(values).all() for *_, values in drawn):
-        _say(ax, "no answer was streamed: its first token cannot be told from its last")
-        ax.set_yticks([])
+    _stack(ax, edges, drawn, "no answer was streamed: its first token cannot be told from its last")
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_duration(value)))
     ax.set_ylabel("mean time")
 
@@ -198,7 +196,7 @@ def _draw_reasons(ax: Axes, table: pl.DataFrame, edges: Floats) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
     ax.set_ylabel("medians, of\ntheir usual")
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.06), handlelength=2.2)
+        key(ax, handlelength=2.2)
 
 
 def delivery(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
@@ -231,8 +229,10 @@ def delivery(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
         panel.set_ylim(0, top * 1.08 or 1.0)
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_duration(value)))
         panel.set_ylabel("spinner")
-        panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.04), handlelength=2.2)
-        if np.array_equal(columns["wait_p95_s"], columns["whole_p95_s"], equal_nan=True):
+        key(panel, handlelength=2.2)
+        if all(np.isnan(values).all() for values in columns.values()):
+            say(panel, "too few answers for percentiles")
+        elif np.array_equal(columns["wait_p95_s"], columns["whole_p95_s"], equal_nan=True):
             panel.text(0.02, 0.94, "nothing was streamed", transform=panel.transAxes, va="top", fontsize=8)
         if picture is None:
             time_axis(panel, float(edges[-1]))
@@ -292,7 +292,9 @@ def _draw_shares(ax: Axes, edges: Floats, hits: Floats, elsewhere: Floats) -> No
     ):
         x, y = stairs(edges, values)
         ax.plot(x, y, color=colour, linestyle=dashes, linewidth=1.6, label=label)
-    ax.set_ylim(0, 1)
+    ax.set_ylim(0, 1.03)
+    if np.isnan(hits).all() and np.isnan(elsewhere).all():
+        say(ax, "no requests")
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
     ax.set_ylabel("share")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.04), handlelength=2.2)
+    key(ax, handlelength=2.2)

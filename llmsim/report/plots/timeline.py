@@ -10,7 +10,7 @@ import numpy as np
 from llmsim.report.figures import clock, figure, share
 from llmsim.report.plots.bins import Bins, Latencies, latencies, outcome_bins
 from llmsim.report.plots.canvas import Picture, bare, style, time_axis
-from llmsim.report.plots.panels import draw_amplification, draw_faults, draw_outcomes, draw_ttft, shade_faults
+from llmsim.report.plots.panels import draw_amplification, draw_faults, draw_latency, draw_outcomes, shade_faults
 from llmsim.units import format_duration
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from llmsim.report.result import Result
 
-__all__ = ["outcomes", "timeline", "ttft", "ttft_bounds"]
+__all__ = ["amplification", "e2e", "outcomes", "slo_bounds", "timeline", "ttft"]
 
 
 def timeline(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
@@ -45,7 +45,7 @@ def timeline(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
             draw_faults(panels[0], result, end_s)
         load, first_token, tries = panels[-3:]
         draw_outcomes(load, bins)
-        draw_ttft(first_token, told, ttft_bounds(result))
+        draw_latency(first_token, told, slo_bounds(result))
         draw_amplification(tries, bins)
         for panel in panels[-3:]:
             shade_faults(panel, result, end_s)
@@ -65,11 +65,30 @@ def outcomes(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
 
 def ttft(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     """Time to first token: p50, p90 and p99, failures as never."""
-    told = latencies(result)
-    bounds = ttft_bounds(result)
-    return _one_panel(
-        result, ax, lambda panel: draw_ttft(panel, told, bounds), float(told.edges_s[-1]), _alt_ttft(told)
-    )
+    return _bands(result, "ttft", "TTFT", ax)
+
+
+def e2e(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
+    """Time to the whole answer: p50, p90 and p99, failures as never."""
+    return _bands(result, "e2e", "time to the\nwhole answer", ax)
+
+
+def _bands(result: Result, metric: str, label: str, ax: Axes | None) -> Picture | Axes:
+    told = latencies(result, column=f"{metric}_s")
+    bounds = slo_bounds(result, metric)
+    end_s, alt = float(told.edges_s[-1]), _alt_bands(told, metric)
+    return _one_panel(result, ax, lambda panel: draw_latency(panel, told, bounds, label), end_s, alt)
+
+
+def amplification(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
+    """Attempts per request sent upstream: 1 is a gateway that never tries twice."""
+    bins = outcome_bins(result, 120)
+    known = bins.amplification[~np.isnan(bins.amplification)]
+    alt = "Nothing was sent to a provider."
+    if len(known):
+        peak = int(np.nanargmax(bins.amplification))
+        alt = f"Up to {known.max():.3g} attempts per request, at {clock(float(bins.edges_s[peak]))}."
+    return _one_panel(result, ax, lambda panel: draw_amplification(panel, bins), float(bins.edges_s[-1]), alt)
 
 
 def _one_panel(result: Result, ax: Axes | None, draw: object, end_s: float, alt: str) -> Picture | Axes:
@@ -96,13 +115,13 @@ def _title(result: Result) -> str:
     return f"{result.scenario.name}: {result.verdict if result.verdict != 'NONE' else 'no SLO'} ({over}{partial})"
 
 
-def ttft_bounds(result: Result) -> list[tuple[str, float]]:
-    """Upper bounds on TTFT percentiles of all requests."""
+def slo_bounds(result: Result, metric: str = "ttft") -> list[tuple[str, float]]:
+    """Upper bounds on percentiles of a latency, of all requests."""
     return [
         (f"p{line.objective.percentile:g} {line.objective.comparison} {format_duration(line.objective.bound)}",
          line.objective.bound)
         for line in result.slo
-        if line.objective.metric == "ttft"
+        if line.objective.metric == metric
         and not line.objective.tags
         and line.objective.percentile is not None
         and line.objective.comparison in ("<", "<=")
@@ -116,7 +135,7 @@ def _alt(result: Result, bins: Bins, told: Latencies) -> str:
         for fault in result.scenario.faults
     )
     faults = f" Faults: {names}." if names else ""
-    return f"Timeline of {_title(result)}. {_alt_load(bins)} {_alt_ttft(told)}{faults}"
+    return f"Timeline of {_title(result)}. {_alt_load(bins)} {_alt_bands(told)}{faults}"
 
 
 def _alt_load(bins: Bins) -> str:
@@ -135,9 +154,10 @@ def _alt_load(bins: Bins) -> str:
     return f"{load} failures up to {share(float(bad[worst]))} at {clock(float(bins.edges_s[worst]))}."
 
 
-def _alt_ttft(told: Latencies) -> str:
+def _alt_bands(told: Latencies, metric: str = "ttft") -> str:
     parts = []
     for percent, values in told.percentiles.items():
         if not np.isnan(values).all():
             parts.append(f"p{percent} up to {format_duration(float(np.nanmax(values)))}")
-    return f"Time to first token: {', '.join(parts)}." if parts else "Too few requests for percentiles."
+    what = {"ttft": "Time to first token", "e2e": "Time to the whole answer"}[metric]
+    return f"{what}: {', '.join(parts)}." if parts else "Too few requests for percentiles."
