@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser.lab import FLAGS, chromium
+
+pytest.register_assert_rewrite("browser.reading")  # so that it says what is wrong
+
+from browser.lab import FLAGS, chromium  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from live.served import MARKS
+from live import llama_server as llama
 from notebooks.stories import FOLDER, committed, facts, figure, fresh, with_parameters
 
 NAME = "08_simulated_and_live"
@@ -58,14 +58,14 @@ def test_it_runs_with_other_parameters(tmp_path: Path) -> None:
     assert facts(with_parameters(NAME, tmp_path, LIVE="never", RUNS=6))["shown"] == "saved"
 
 
-class TestLive:
-    """With the real model, whatever else the machine has to do: how far off it is is not judged here."""
-
-    pytestmark = [*MARKS, pytest.mark.slow]
-
-    def test_it_runs_live(self, tmp_path: Path) -> None:
-        found = facts(with_parameters(NAME, tmp_path, LIVE="if installed", SECONDS=12, RUNS=6))
-        assert found["shown"] == "live"
-        assert int(found["calls of the probe"]) == 16
-        assert 1 <= int(found["pairs"]) <= int(found["requests sent live"])
-        assert "output_tokens" in found["calibrated, to be trusted"]
+@pytest.mark.slow
+@pytest.mark.live
+@pytest.mark.clock
+@pytest.mark.skipif(bool(llama.missing()), reason=llama.missing() or "-")
+def test_it_runs_live(tmp_path: Path) -> None:
+    """On a machine that may have much else to do: how far off the simulations are is not judged."""
+    found = facts(with_parameters(NAME, tmp_path, LIVE="if installed", SECONDS=12, RUNS=6))
+    assert found["shown"] == "live"
+    assert int(found["calls of the probe"]) == 16
+    assert 1 <= int(found["pairs"]) <= int(found["requests sent live"])
+    assert "output_tokens" in found["calibrated, to be trusted"]

@@ -23,8 +23,8 @@ __all__ = ["pictures"]
 
 _WIDTH, _HEIGHT = 1120.0, 360.0
 _TOP, _BOTTOM = 34.0, 300.0
-_ECDF = (60.0, 600.0)  # px: where the axis of values lies
-_QQ = (780.0, 780.0 + _BOTTOM - _TOP)
+_ECDF = (60.0, 570.0)  # px: where the axis of values lies
+_QQ = (740.0, 740.0 + _BOTTOM - _TOP)  # beside it is room for what the band is
 
 
 def pictures(sides: Sides, latency: str) -> str:
