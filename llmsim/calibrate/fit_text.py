@@ -51,16 +51,16 @@ def fit_grids(fitted: Fitted) -> list[Grid]:
         models.append((name, *errors, f"{ks:.2f}", f"{band:.2f}"))
     words = []
     for key, word in fitted.words.items():
-        sure = [
-            f"{name.partition('.')[2] or name} {rounded(low, 's')} to {rounded(high, 's')}"
+        words.append((key, _short(flow(written(key, word.value)))))
+        words += [
+            (name, f"95 %: {rounded(low, 's')} to {rounded(high, 's')}")
             for name, (low, high) in fitted.intervals.items()
             if name.partition(".")[0] == key
         ]
-        words.append((key, _short(flow(written(key, word.value))), "; ".join(sure)))
     notes = [*(f"No {key}: {why}" for key, why in fitted.missing.items()), *(f"Note: {note}" for note in fitted.notes)]
     return [
         Grid(_head(fitted), head, models, 1, ["Held-out calls: medians of absolute errors, and of errors (bias)."]),
-        Grid("In a scenario", ("word", "value", "95 % interval"), words, 3, notes),
+        Grid("In a scenario", ("word", "value"), words, 2, notes),
     ]
 
 

@@ -77,6 +77,7 @@ class Grid:
         body = "\n".join(line("td", row) for row in self.rows)
         notes = "".join(f"<p><small>{escape(note)}</small></p>" for note in self.notes)
         return (
-            f'<div class="llmsim-table mathjax_ignore">\n<p><strong>{escape(self.title)}</strong></p>\n<table cellpadding="6">\n'
+            f'<div class="llmsim-table mathjax_ignore">\n<p><strong>{escape(self.title)}</strong></p>\n'
+            '<table cellpadding="6">\n'
             f"<thead>{line('th', self.head)}</thead>\n<tbody>\n{body}\n</tbody></table>\n{notes}</div>\n"
         )

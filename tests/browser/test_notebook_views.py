@@ -64,6 +64,7 @@ def test_with_all_styles_stripped(browser: Any, shown: dict[str, Any], tmp_path:
                 return boxes.slice(1).map((box, n) => box.left - boxes[n].right); })"""
         )
         assert gaps and min(gaps) >= 8
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 1280
         alike = page.evaluate(
             """() => [...document.querySelectorAll("table")].every(table =>
                 new Set([...table.rows].map(row => row.cells.length)).size === 1)"""

@@ -84,7 +84,7 @@ def _qq(drawing: Drawing, sides: Sides, latency: str) -> None:
         cx, cy = at(float(x), float(y))
         drawing.shape("M-2.5 0A2.5 2.5 0 1 0 2.5 0A2.5 2.5 0 1 0 -2.5 0", x=cx, y=cy, look="dot")
     drawing.text(right + 8, _TOP + 10, f"band: ±{share(band)}", look="small")
-    drawing.text(right + 8, _TOP + 26, f"{sides.names[0]} upwards", look="small")
+    drawing.text(right + 8, _TOP + 26, f"up: {sides.names[0]}", look="small")
     scale = ", log scales" if axis.log else ""
     drawing.text((left + right) / 2, _BOTTOM + 38, f"{sides.names[1]}{scale}", anchor="middle", look="small")
 
