@@ -81,9 +81,9 @@ class Candidate(NamedTuple):
         return (self.held_out.ttft.mdape + self.held_out.e2e.mdape) / 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fitted:
-    """What was found out about an upstream.
+    """What was found out about an upstream; shows itself as tables.
 
     Attributes
     ----------
@@ -137,6 +137,21 @@ class Fitted:
     def settings(self) -> dict[str, Any]:
         """The provider as a scenario writes it: SI numbers."""
         return {key: word.value for key, word in self.words.items()}
+
+    def __repr__(self) -> str:
+        from llmsim.calibrate.fit_text import fit_text
+
+        return fit_text(self)
+
+    def _repr_html_(self) -> str:
+        from llmsim.calibrate.fit_text import fit_grids
+
+        return "".join(grid._repr_html_() for grid in fit_grids(self))
+
+    def _repr_markdown_(self) -> str:
+        from llmsim.calibrate.fit_text import fit_grids
+
+        return "\n".join(grid._repr_markdown_() for grid in fit_grids(self))
 
 
 def fit_upstream(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmsim.errors import LlmsimError
 from llmsim.report.figures import clock
+from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
 from llmsim.report.paired import Difference, paired, values_by_metric
 from llmsim.report.parting import Parting, parting
@@ -19,7 +20,7 @@ __all__ = ["Comparison"]
 _MARKS = {"worse": "✗", "better": "✓", "changed": "·", "same": " "}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What `of` finds; shows itself as a table."""
 
@@ -67,6 +68,24 @@ class Comparison:
             told = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[2:5], strict=True))
             lines.append(f"  {mark:<1} {name:<{widths[1]}}  {told}  {p:>{widths[5]}}  {verdict}".rstrip())
         return "\n".join([*lines, "", *self._parting()])
+
+    __repr__ = __str__
+
+    @property
+    def grid(self) -> Grid:
+        """The table for a notebook, the verdict first."""
+        rows = [
+            (f"{_MARKS[one.verdict]} {one.verdict}", one.name, *one.shown(), f"{one.p:.2g}") for one in self.differences
+        ]
+        title = f"{self.scenario}: {self.pairs} pairs under the same luck"
+        told = [line.strip() for line in self._parting()]
+        return Grid(title, ("verdict", "metric", "before", "after", "change", "p"), rows, 2, told)
+
+    def _repr_html_(self) -> str:
+        return self.grid._repr_html_()
+
+    def _repr_markdown_(self) -> str:
+        return self.grid._repr_markdown_()
 
     def _parting(self) -> list[str]:
         if self.parts is None:

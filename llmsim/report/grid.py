@@ -65,7 +65,7 @@ class Grid:
         return "\n\n".join([f"**{cell(self.title)}**", "\n".join(lines), *(cell(note) for note in self.notes)]) + "\n"
 
     def _repr_html_(self) -> str:
-        # No colours and no styles, as in `llmsim.report.html`: a page inherits its own.
+        # No colours and no styles, as in `llmsim.report.html`: a page inherits its own. Columns are told apart without.
         sides = ["left" if n < self.words else "right" for n in range(len(self.head))]
 
         def line(tag: str, row: Sequence[str]) -> str:
@@ -77,6 +77,7 @@ class Grid:
         body = "\n".join(line("td", row) for row in self.rows)
         notes = "".join(f"<p><small>{escape(note)}</small></p>" for note in self.notes)
         return (
-            f'<div class="llmsim-table mathjax_ignore">\n<p><strong>{escape(self.title)}</strong></p>\n<table>\n'
+            f'<div class="llmsim-table mathjax_ignore">\n<p><strong>{escape(self.title)}</strong></p>\n'
+            '<table cellpadding="6">\n'
             f"<thead>{line('th', self.head)}</thead>\n<tbody>\n{body}\n</tbody></table>\n{notes}</div>\n"
         )

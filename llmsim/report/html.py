@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["to_html"]
 
 # No colours and no backgrounds: a notebook in dark mode and a printed page inherit theirs. Words carry the verdict.
-# `border` and `align` are attributes because GitHub strips styles.
+# `align` and `cellpadding` are attributes because GitHub strips styles; without the latter, columns are 4 px apart.
 _TEMPLATE = """\
 <div class="llmsim-result mathjax_ignore">
 <p><strong>{{ headline }}</strong><br><small>{{ provenance }}</small></p>
-{% if slo %}<table>
+{% if slo %}<table cellpadding="6">
 <thead><tr><th align="left">verdict</th><th align="left">SLO</th><th align="right">measured</th>\
 <th align="right">95 % interval</th><th align="left"></th></tr></thead>
 <tbody>
@@ -33,13 +33,13 @@ _TEMPLATE = """\
 {% if advice %}<p><strong>Why</strong></p>
 <ul>{% for line in advice %}<li>{{ line }}</li>{% endfor %}</ul>
 {% endif -%}
-{% if series %}<table><tbody>
+{% if series %}<table cellpadding="6"><tbody>
 {% for one in series -%}
 <tr><td align="left">{{ one.label }}</td><td align="left"><code>{{ one.bars }}</code></td>\
 <td align="left">{{ one.peak }}</td></tr>
 {% endfor %}</tbody></table>
 {% endif -%}
-<table><tbody>
+<table cellpadding="6"><tbody>
 {% for label, text in numbers -%}
 <tr><td align="left">{{ label }}</td><td align="left">{{ text }}</td></tr>
 {% endfor %}</tbody></table>

@@ -23,8 +23,8 @@ __all__ = ["pictures"]
 
 _WIDTH, _HEIGHT = 1120.0, 360.0
 _TOP, _BOTTOM = 34.0, 300.0
-_ECDF = (60.0, 600.0)  # px: where the axis of values lies
-_QQ = (780.0, 780.0 + _BOTTOM - _TOP)
+_ECDF = (60.0, 570.0)  # px: where the axis of values lies
+_QQ = (740.0, 740.0 + _BOTTOM - _TOP)  # beside it is room for what the band is
 
 
 def pictures(sides: Sides, latency: str) -> str:
@@ -84,7 +84,7 @@ def _qq(drawing: Drawing, sides: Sides, latency: str) -> None:
         cx, cy = at(float(x), float(y))
         drawing.shape("M-2.5 0A2.5 2.5 0 1 0 2.5 0A2.5 2.5 0 1 0 -2.5 0", x=cx, y=cy, look="dot")
     drawing.text(right + 8, _TOP + 10, f"band: ±{share(band)}", look="small")
-    drawing.text(right + 8, _TOP + 26, f"{sides.names[0]} upwards", look="small")
+    drawing.text(right + 8, _TOP + 26, f"up: {sides.names[0]}", look="small")
     scale = ", log scales" if axis.log else ""
     drawing.text((left + right) / 2, _BOTTOM + 38, f"{sides.names[1]}{scale}", anchor="middle", look="small")
 

@@ -88,7 +88,8 @@ _PAGE = """\
 _HTML = """\
 <div class="llmsim-result mathjax_ignore">
 <p><strong>{{ told.title }}</strong><br><small>{{ told.glance }}</small></p>
-{% for table in told.tables %}<table>{% if table.caption %}<caption>{{ table.caption }}</caption>{% endif %}
+{% for table in told.tables %}<table cellpadding="6">\
+{% if table.caption %}<caption>{{ table.caption }}</caption>{% endif %}
 <thead><tr>{% for name in table.head %}\
 <th align="{{ 'right' if loop.index0 >= table.numbers and not loop.last else 'left' }}">{{ name }}</th>\
 {% endfor %}</tr></thead>

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from report.reality.runs import simulated
+from report.reality.runs import as_live, simulated
 
 import llmsim as ls
 
@@ -18,11 +18,7 @@ def as_if_live() -> AsIfLive:
     """A run that says it is live: the truth that a simulation is to find."""
 
     def made(changes: Mapping[str, str] | None = None, seed: int = 5, **paths: str) -> ls.Result:
-        result = simulated(changes, seed, **paths)
-        one = result.replications[0]
-        return ls.Result(
-            result.scenario, [one._replace(counters={**one.counters, "live": 1.0, "spent_usd": 0.1})], seed=seed
-        )
+        return as_live(simulated(changes, seed, **paths))
 
     return made
 

@@ -31,3 +31,10 @@ def simulated(changes: Mapping[str, str] | None = None, seed: int = 5, **paths: 
     overrides = [f"providers.a.{key}={value}" for key, value in (changes or {}).items()]
     overrides += [f"{key.replace('__', '.')}={value}" for key, value in paths.items()]
     return ls.run(parse_scenario(TEXT, overrides=overrides), seed=seed, replications=1)
+
+
+def as_live(result: ls.Result) -> ls.Result:
+    """The same run saying that it is live: the truth that a simulation is to find."""
+    one = result.replications[0]
+    counters = {**one.counters, "live": 1.0, "spent_usd": 0.1}
+    return ls.Result(result.scenario, [one._replace(counters=counters)], seed=result.seed)
