@@ -109,16 +109,18 @@ def _label_bands(ax: Axes, drawn: dict[int, Floats], x: Floats) -> None:
     known = ~np.isnan(lines)
     gaps = np.where(known[1:] & known[:-1], np.diff(lines, axis=0), -1.0)
     place = int(gaps.min(axis=0).argmax())
-    last = -math.inf
-    for (percent, values), height in zip(drawn.items(), lines[:, place], strict=True):
-        if math.isnan(height) or height - last < 0.25:  # on a log axis; nearer, the texts would touch
+    last = 0.0
+    for percent, values in drawn.items():
+        around = values[place : place + max(2, len(x) // 12)]  # as long as the text
+        if math.isnan(values[place]):
+            continue
+        height = float(np.nanmax(around))
+        if last and math.log(height / last) < 0.25:  # on a log axis; nearer, the texts would touch
             continue
         last = height
-        around = values[place : place + max(2, len(x) // 12)]  # as long as the text
         ax.annotate(
-            f"p{percent}", (x[place], np.nanmax(around)), xytext=(3, 1.5), textcoords="offset points", fontsize=8,
-            color=INK,
-        )  # fmt: skip
+            f"p{percent}", (x[place], height), xytext=(3, 1.5), textcoords="offset points", fontsize=8, color=INK
+        )
 
 
 def _log_axis(ax: Axes, floor: float, top: float, never: float | None, *, clipped: bool) -> None:
