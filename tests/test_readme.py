@@ -33,7 +33,7 @@ def blocks(language: str) -> list[str]:
     ]
 
 
-POLICY, LAB, LIVE, CLASS, WHOLE, CACHED = blocks("python")
+POLICY, LAB, LIVE, NOTEBOOK, CLASS, WHOLE, CACHED = blocks("python")
 
 
 @pytest.fixture
@@ -75,6 +75,16 @@ def test_the_same_policy_live(
     assert capsys.readouterr().out == "Hello there"
     assert [len(server.seen) for server in (openai, anthropic, local)] == [1, 1, 0]
     assert anthropic.seen[0].body["model"] == "claude-haiku-4-5"
+
+
+@pytest.mark.slow
+def test_what_a_notebook_types(names: dict[str, Any]) -> None:
+    import llmsim as ls
+
+    names["spike"] = ls.load(
+        ROOT / "scenarios" / "hacker-news-spike.yaml", ["traffic.base_rate=0.2/s", "replications=6"]
+    )
+    exec(NOTEBOOK.replace("1s..8s in 4 log", "1s..8s in 2 log"), names)
 
 
 def test_a_class_with_state(names: dict[str, Any]) -> None:
