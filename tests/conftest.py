@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 # A process started in the background, as some CI runners do, inherits an ignored SIGINT: then tests of Ctrl-C, ours and
 # CPython's own, would wait for ever for an interrupt that cannot come, and so would the programs they start.
@@ -27,6 +28,11 @@ os.environ.setdefault("POLARS_MAX_THREADS", "1")
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=20)
 settings.register_profile("thorough", settings.get_profile("suite"), max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+# Hypothesis reads and parses every module of this project to draw numbers and texts that stand in it: seconds in each
+# process, whichever test comes first. The thorough profile, which has 200 tries to use them in, does.
+if settings.get_current_profile_name() == "suite" and hasattr(providers, "_get_local_constants"):
+    providers._get_local_constants = lambda: providers._local_constants
 
 ROOT = Path(__file__).parents[1]
 
