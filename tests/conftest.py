@@ -34,6 +34,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 if settings.get_current_profile_name() == "suite" and hasattr(providers, "_get_local_constants"):
     providers._get_local_constants = lambda: providers._local_constants
 
+# Importing and collecting makes a million objects, all of which stay: looking through them for garbage again and again
+# takes a tenth of the time. On again in `pytest_collection_finish`.
+gc.disable()
+
 ROOT = Path(__file__).parents[1]
 
 #: Each worker imports everything and collects every test, which takes seconds: more workers gain little.
@@ -82,3 +86,5 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
+    gc.set_threshold(10_000, 10, 10)  # and what tests make is looked through less often: there is memory enough
