@@ -58,6 +58,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(WORKERS, usable) if usable > 1 else 0
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Only tests have their asserts rewritten, so that they say what was compared; those of llmsim are none of a test.
+
+    pytest takes every module of a package that has a plugin for a part of that plugin. Rewriting all of llmsim takes
+    each process a second the first time, and rewritten asserts are not what users run.
+    """
+    hook = config.pluginmanager.rewrite_hook
+    getattr(hook, "_must_rewrite", set()).discard("llmsim")
+    getattr(hook, "_marked_for_rewrite_cache", {}).clear()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path: Path) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
     """No tests have examples in their docstrings, so none are looked for: that takes a second, and loads benchmarks.

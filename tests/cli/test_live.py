@@ -201,6 +201,7 @@ def quotes_the_key(seen: Seen):
     return stream(after=0, then=(b"data: " + json.dumps({"error": {"message": said}}).encode() + b"\n\n",))
 
 
+@pytest.mark.slow
 def test_the_key_is_in_nothing_that_a_run_leaves(files: Any, spawn: Any, tmp_path: Path) -> None:
     with LoopbackServer(quotes_the_key) as server:
         files(server, "800ms")
