@@ -21,6 +21,8 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 # Two processes run the suite: threads of polars in each would wait for each other, over tables of a few rows.
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
+# So would those of numpy and scipy: a fit with two of them took four times the CPU of one with one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # As Hypothesis has it where CI is set: how long an example takes says how busy the machine is, and nothing about it.
 # The suite takes a minute; `HYPOTHESIS_PROFILE=thorough pytest -m hypothesis`, as CI does, tries more (and so does what

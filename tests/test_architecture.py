@@ -1,6 +1,7 @@
 """Who may import whom, what may not be called where, and how long things may get (DESIGN 3)."""
 
 import ast
+import gc
 from functools import cache
 from pathlib import Path
 
@@ -46,22 +47,24 @@ BANNED = {"time", "random", "secrets", "numpy.random"}
 def modules():
     """Every module of the package: dotted name below llmsim, its path, its tree, and what it imports."""
     found = {}
-    for path in sorted(ROOT.rglob("*.py")):
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        tree = ast.parse(path.read_text())
-        found[name] = (path, tree, list(imports(tree)))
+    gc.disable()  # all these nodes stay, so that looking among them for garbage takes longer than parsing
+    try:
+        for path in sorted(ROOT.rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            tree = ast.parse(path.read_text())
+            found[name] = (path, tree, list(imports(tree)))
+    finally:
+        gc.enable()
     assert len(found) > 80, "the package was not found"
     return found
 
 
-def statements(tree):
-    """Every statement of a tree, not what is inside of expressions: a tenth of `ast.walk`."""
-    ahead = [tree]
-    while ahead:
-        node = ahead.pop()
-        yield node
-        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
-            ahead += getattr(node, part, ())
+def statements(node):
+    """Every statement of a tree, in order, without what is inside of expressions."""
+    yield node
+    for part in ("body", "handlers", "orelse", "finalbody", "cases"):
+        for inner in getattr(node, part, ()):
+            yield from statements(inner)
 
 
 def imports(tree):
