@@ -243,7 +243,6 @@ def test_a_baseline(scenario: Any, ask: Any, tmp_path: Path) -> None:
                "providers.openai.ttft=600ms", *more).exit_code == 0  # fmt: skip
 
 
-@pytest.mark.slow
 def test_a_saved_result_is_a_baseline_too(scenario: Any, ask: Any, tmp_path: Path) -> None:
     scenario("slow", replications=12, bound="60%")
     ask("check", "slow.yaml", "--jobs", 1, "--quiet", "--out", "before", "--replications", 12)
