@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 # A process started in the background, as some CI runners do, inherits an ignored SIGINT: then tests of Ctrl-C, ours and
 # CPython's own, would wait for ever for an interrupt that cannot come, and so would the programs they start.
@@ -20,6 +21,8 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 # Two processes run the suite: threads of polars in each would wait for each other, over tables of a few rows.
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
+# So would those of numpy and scipy: a fit with two of them took four times the CPU of one with one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # As Hypothesis has it where CI is set: how long an example takes says how busy the machine is, and nothing about it.
 # The suite takes a minute; `HYPOTHESIS_PROFILE=thorough pytest -m hypothesis`, as CI does, tries more (and so does what
@@ -27,6 +30,15 @@ os.environ.setdefault("POLARS_MAX_THREADS", "1")
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=20)
 settings.register_profile("thorough", settings.get_profile("suite"), max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+# Hypothesis reads and parses every module of this project to draw numbers and texts that stand in it: seconds in each
+# process, whichever test comes first. The thorough profile, which has 200 tries to use them in, does.
+if settings.get_current_profile_name() == "suite" and hasattr(providers, "_get_local_constants"):
+    providers._get_local_constants = lambda: providers._local_constants
+
+# Importing and collecting makes a million objects, all of which stay: looking through them for garbage again and again
+# takes a tenth of the time. On again in `pytest_collection_finish`.
+gc.disable()
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,6 +58,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
         return 0
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(WORKERS, usable) if usable > 1 else 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Only tests have their asserts rewritten, so that they say what was compared; those of llmsim are none of a test.
+
+    pytest takes every module of a package that has a plugin for a part of that plugin. Rewriting all of llmsim takes
+    each process a second the first time, and rewritten asserts are not what users run.
+    """
+    hook = config.pluginmanager.rewrite_hook
+    getattr(hook, "_must_rewrite", set()).discard("llmsim")
+    getattr(hook, "_marked_for_rewrite_cache", {}).clear()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -76,3 +99,5 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
+    gc.set_threshold(10_000, 10, 10)  # and what tests make is looked through less often: there is memory enough

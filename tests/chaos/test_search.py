@@ -105,7 +105,7 @@ def test_two_faults_are_found_made_small_judged_and_told(monkeypatch):
 
 def test_the_same_seed_and_budget_give_the_same(monkeypatch):
     Lab(monkeypatch, always(both))
-    one, other = (search(CHECKOUT, **FEW).to_dict() for _ in range(2))
+    one, other = (search(CHECKOUT, **{**FEW, "budget": 80}).to_dict() for _ in range(2))
     assert {**one, "wall_s": 0} == {**other, "wall_s": 0}
 
 
@@ -120,6 +120,7 @@ def test_what_does_not_hold_up_is_not_found(monkeypatch):
     assert found.runs == len(lab.ran) <= 220
 
 
+@pytest.mark.slow
 def test_a_larger_one_is_taken_where_the_smallest_does_not_hold_up(monkeypatch):
     """Two steps together break it every time, one only by chance."""
     Lab(monkeypatch, lambda schedule, number: both(schedule) if number < 2 or both(schedule) > 0.02 else 0.0)
@@ -129,7 +130,7 @@ def test_a_larger_one_is_taken_where_the_smallest_does_not_hold_up(monkeypatch):
     assert found.overlap is not None and found.overlap[1] - found.overlap[0] >= 20.0
 
 
-@pytest.mark.parametrize("budget", [50, 61, 120])
+@pytest.mark.parametrize("budget", [50, *(pytest.param(more, marks=pytest.mark.slow) for more in (61, 120))])
 def test_no_budget_is_overdrawn(monkeypatch, budget):
     lab = Lab(monkeypatch, lambda schedule, number: 0.05 if schedule else 0.0)
     found = search(CHECKOUT, budget=budget)
@@ -138,7 +139,7 @@ def test_no_budget_is_overdrawn(monkeypatch, budget):
     assert len(found.schedule) == 1
 
 
-@pytest.mark.parametrize("replications", [2, 3])
+@pytest.mark.parametrize("replications", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_smallest_budget_makes_sure_of_what_looks_broken(monkeypatch, replications):
     """All but the strongest look broken at first, which takes up what there is, and are not."""
     Lab(monkeypatch, lambda schedule, number: 0.05 if schedule and (number < 1 or grave(schedule)) else 0.0)
@@ -218,6 +219,7 @@ def test_an_interrupt_keeps_what_there_is(monkeypatch, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_an_error_under_faults_says_which(monkeypatch):
     def stop(made):
         if made == 20:

@@ -34,7 +34,7 @@ def test_compare(scenario: Any, ask: Any, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_compared(scenario: Any, ask: Any) -> None:
-    scenario("one")
+    scenario("one", replications=1)
     for name, seed in (("a", 1), ("b", 2)):
         ask("run", "one.yaml", "--seed", seed, "--out", name, "--quiet")
     ran = ask("compare", "a", "b")

@@ -58,6 +58,7 @@ def asks_for_much(file: Path) -> bool:
     return preflight(scenario).expected_requests * longest_s / scenario.clock.duration > MOST_REQUESTS
 
 
+@pytest.mark.slow
 def test_mutations_are_a_function_of_seed_and_number(trees: list[Any]) -> None:
     first = [mutated(trees, SEED, number) for number in range(3)]
     assert first == [mutated(trees, SEED, number) for number in range(3)]

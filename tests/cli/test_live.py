@@ -50,6 +50,7 @@ def files(tmp_path: Path) -> Any:
 RUN = ("run", "short.yaml", "--live", "live.yaml", "--budget", "0.5", "--without-faults", "simulated-only")
 
 
+@pytest.mark.slow
 def test_ctrl_c_shows_and_saves_what_there_is_and_ends_with_130(files: Any, spawn: Any, tmp_path: Path) -> None:
     def hangs_now_and_then(seen: Seen):
         return stream("tok ", "tok ", after=1, then=(Stall(),)) if seen.number % 4 == 3 else answer(seen)
@@ -203,6 +204,7 @@ def quotes_the_key(seen: Seen):
     return stream(after=0, then=(b"data: " + json.dumps({"error": {"message": said}}).encode() + b"\n\n",))
 
 
+@pytest.mark.slow
 def test_the_key_is_in_nothing_that_a_run_leaves(files: Any, spawn: Any, tmp_path: Path) -> None:
     with LoopbackServer(quotes_the_key) as server:
         files(server, "800ms")

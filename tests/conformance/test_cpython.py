@@ -4,6 +4,7 @@ They come from the interpreter's ``test`` package, which some distributions leav
 """
 
 import asyncio
+import gc
 import importlib
 import unittest
 
@@ -58,6 +59,9 @@ def flat(suite):
 
 @pytest.fixture(scope="module", autouse=True)
 def policy():
+    # Some of them look for garbage hundreds of times: not through all that other tests have left.
+    gc.collect()
+    gc.freeze()
     before = asyncio.get_event_loop_policy()
     yield
     asyncio.set_event_loop_policy(before)

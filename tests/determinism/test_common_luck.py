@@ -66,6 +66,7 @@ def test_a_policy_that_calls_others_leaves_first_calls_alone(plain):
         np.testing.assert_array_equal(firsts[name].to_numpy(), plain.attempts[name].to_numpy())
 
 
+@pytest.mark.slow
 def test_a_hedge_does_not_inherit_the_luck_of_the_call_it_hedges(plain):
     """Else both are slow together, and hedging would look useless."""
     free = dataclasses.replace(

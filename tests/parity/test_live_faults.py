@@ -86,7 +86,7 @@ STORIES = {
     ),
 }
 #: By default; the others are slow.
-FEW = ("outage", "clamp")
+FEW = ("outage",)
 
 
 def answer(seen: Seen):
@@ -188,6 +188,7 @@ def test_an_injected_429_says_when_to_come_back_as_the_simulated_one_does() -> N
     assert {*said["live"]} == {*said["sim"]} == {(429, True)}
 
 
+@pytest.mark.slow
 def test_the_server_sees_who_is_cut_off_leave_and_nobody_during_the_outage() -> None:
     with LoopbackServer(answer) as server:
         live = run_live(story(OUTAGE, more=", on: [overloaded]"), file(server), budget_usd=1.0)

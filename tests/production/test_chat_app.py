@@ -5,7 +5,6 @@ import contextlib
 import json
 
 import httpx
-import openai
 import pytest
 from loopback import Cut, LoopbackServer, Stall, completion, failure, stream
 from production.serving import serving
@@ -61,6 +60,8 @@ async def app_for(*servers, policies=(), upstream=(), **options):
 
 
 def sdk(url, **options):
+    import openai  # takes half a second, which collecting need not
+
     return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="of-a-caller", http_client=httpx.AsyncClient(), **options)
 
 
@@ -95,6 +96,8 @@ def test_the_sdk_streams_and_reads_whole():
 
 
 def test_the_policies_work_and_the_sdk_does_not_retry_on_top():
+    import openai
+
     async def main():
         async with LoopbackServer(failure(503, headers={"Retry-After": "7"})) as a, LoopbackServer(stream("B")) as b:
             fallback = ls.Fallback(order=("a", "b"), on=("server_error",))
@@ -113,6 +116,8 @@ def test_the_policies_work_and_the_sdk_does_not_retry_on_top():
 
 
 def test_a_stream_that_breaks_ends_in_an_error():
+    import openai
+
     got = []
 
     async def main():
@@ -240,6 +245,8 @@ def test_what_is_no_request_is_refused():
 
 
 def test_requests_are_described_and_may_be_refused():
+    import openai
+
     seen = []
 
     @ls.policy

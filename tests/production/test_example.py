@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import httpx
-import openai
 import pytest
 from loopback import LoopbackServer, failure, stream
 from production.collector import Collector, told
@@ -44,6 +43,8 @@ def folder(tmp_path):
 
 @pytest.mark.slow
 def test_it_serves_what_was_tuned(folder):
+    import openai
+
     port = free_port()
     with (
         Collector() as collector,

@@ -157,6 +157,7 @@ def assert_published_order(found):
     assert max(times["decorrelated"], times["full"]) < times["equal"] < times["exponential"] / 5
 
 
+@pytest.mark.slow
 def test_calls_and_times_of_a_few_trials():
     found = compare(trials=2, oracle_trials=60)
     assert found["exponential"][0] > 1.5 * found["full"][0]

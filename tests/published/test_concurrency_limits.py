@@ -161,6 +161,7 @@ def _agree(name, step_s, runs, trials):
     return ours.mean(axis=0)
 
 
+@pytest.mark.slow
 def test_gradient2_on_a_short_step_load():
     limit, dropped, _ = _agree("gradient2", 16.0, 1, 6).T
     assert (limit >= 20).all()

@@ -103,6 +103,7 @@ def _against_the_oracle(found, window, replications):
         assert abs(ours - np.mean(theirs)) <= 4 * spread, (what, ours, np.mean(theirs), spread)
 
 
+@pytest.mark.slow
 def test_at_a_live_quantile_in_short():
     """(It takes two windows to forget the beginning, when only quick ones had ended.)"""
     found = Found((Hedge(quantile=0.95, budget=None),), 4_000, warm_up=2_500)

@@ -128,6 +128,7 @@ def interval(count, total, z=3.0):
     return middle - half, middle + half
 
 
+@pytest.mark.slow
 def test_a_strong_trigger_brings_it_down_for_good_and_a_budget_does_not_let_it():
     assert down(ours(NAIVE, 0, peak=2.5))
     assert down(oracle(False, 0, peak=2.5))

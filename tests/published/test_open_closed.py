@@ -76,6 +76,7 @@ def _agree(load, duration_s, runs, trials):
     return np.mean(ours), error
 
 
+@pytest.mark.slow
 def test_open_p99_is_far_above():
     """One second: 7,300 requests, some seven of them slow."""
     p99, _ = _agree(0.8, 1.0, 1, 60)

@@ -136,6 +136,7 @@ def test_it_says_what_a_check_said():
     assert words == [line["verdict"] for line in rehearsed_lines(result)]
 
 
+@pytest.mark.slow
 def test_a_saved_result_is_judged_as_it_was(tmp_path):
     expecting = scenario(expect={"fail": ["error_rate", "recovery_time"]})
     result = Result(expecting, [spike(number) for number in range(6)])

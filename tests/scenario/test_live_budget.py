@@ -286,7 +286,9 @@ def _plan(sessions: str = "", cache: str = ""):
 
 
 @pytest.mark.parametrize(
-    "sessions", ["", ", session: {turns: {geometric: {mean: 3}}, think_time: 2s}"], ids=["single", "sessions"]
+    "sessions",
+    ["", pytest.param(", session: {turns: {geometric: {mean: 3}}, think_time: 2s}", marks=pytest.mark.slow)],
+    ids=["single", "sessions"],
 )
 def test_the_estimate_is_what_the_simulation_spends(sessions: str) -> None:
     scenario, plan = _plan(sessions)

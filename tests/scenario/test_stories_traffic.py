@@ -198,6 +198,7 @@ def test_neighbours_do_not_get_each_others_answers() -> None:
 # -- price-change -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_price_that_nobody_looks_at() -> None:
     name = "price-change"
     shipped, naive = shipped_run(name), run(name, gateway=without(name, "route"))

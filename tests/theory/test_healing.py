@@ -19,8 +19,7 @@ from llmsim.scenario.replicate import replicate
 from llmsim.scenario.spec import Clock, Scenario
 from llmsim.traffic.spec import Route, Stage, Traffic
 
-#: Eight seeds; one of them in the default suite.
-SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))]
+SEEDS = range(8)
 BEFORE, SPIKE, AFTER = 40.0, 20.0, 120.0  # s at 1x, at 3x, at 1x
 HEAL = 60.0  #: s after the spike by which it must be over
 
@@ -55,6 +54,7 @@ def _error_rates(on_cancel: str, seed: int, service: Distribution, rate: float) 
     return tuple(failed[(arrival >= start) & (arrival < end)].mean() for start, end in windows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_with_freed_slots_the_service_heals_and_with_abandoned_work_it_does_not(seed):
     before, spike, after = _error_rates("free", seed, Exponential(1.0), 24.0)

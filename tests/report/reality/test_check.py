@@ -139,6 +139,7 @@ def test_prompts_are_compared_as_the_server_counted_them(sim: ls.Result, as_if_l
     assert (tokens.error, tokens.verdict) == (pytest.approx(1 / 1.1 - 1, abs=0.01), "off")
 
 
+@pytest.mark.slow
 def test_what_the_machine_repeats_stands_beside_it(sim: ls.Result, as_if_live: Any) -> None:
     check = ls.compare(sim, as_if_live({"inter_token": "25ms"}), again=as_if_live({"inter_token": "26ms"}))
     assert check.errors["tpot"].mdape == pytest.approx(0.2, abs=0.001)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from llmsim.errors import ScenarioError
-from llmsim.scenario.imports import import_gateway
+from llmsim.scenario.imports import Imported, import_gateway
 from llmsim.scenario.load import parse_scenario
 
-IMPORTED = import_gateway(
+ROUTER = (
     "model_list: [{model_name: chat, litellm_params: {model: gpt-4o-mini}, frob: 1}]\nrouter_settings: {num_retries: 3}"
 )
 BEFORE = """\
@@ -37,8 +39,14 @@ slo:
 """
 
 
+@cache
+def imported() -> Imported:
+    """Made by the first who asks: it reads all profiles."""
+    return import_gateway(ROUTER)
+
+
 def test_only_the_two_sections_change() -> None:
-    new = IMPORTED.into(BEFORE + AFTER)
+    new = imported().into(BEFORE + AFTER)
     head, rest = BEFORE.split("providers:\n", 1)
     assert new.startswith(head + "providers:\n  openai-gpt-4o-mini:\n")
     assert "One of them" not in new
@@ -52,16 +60,16 @@ def test_only_the_two_sections_change() -> None:
 
 
 def test_what_is_lost_is_said_in_the_gateway() -> None:
-    assert "  # ! line 1 model_list[0].frob: unknown key" in IMPORTED.into(BEFORE + AFTER)
+    assert "  # ! line 1 model_list[0].frob: unknown key" in imported().into(BEFORE + AFTER)
 
 
 def test_twice_is_once() -> None:
-    once = IMPORTED.into(BEFORE + AFTER)
-    assert IMPORTED.into(once) == once
+    once = imported().into(BEFORE + AFTER)
+    assert imported().into(once) == once
 
 
 def test_sections_that_are_missing_are_added() -> None:
-    new = IMPORTED.into("version: 1\ntraffic: {base_rate: 1/s}\nproviders: {a: {}}")
+    new = imported().into("version: 1\ntraffic: {base_rate: 1/s}\nproviders: {a: {}}")
     assert parse_scenario(new).gateway.policies[0].max_attempts == 4
 
 
@@ -70,7 +78,7 @@ def test_a_scenario_that_names_an_old_provider_is_refused_with_its_own_lines() -
     text = BEFORE + AFTER + fault
     line = text.splitlines().index(fault.rstrip()) + 1
     with pytest.raises(ScenarioError) as caught:
-        IMPORTED.into(text, "mine.yaml")
+        imported().into(text, "mine.yaml")
     assert f"mine.yaml:{line}:30: faults[0].provider: there is no provider 'openai'" in caught.value.render()
     assert "Nothing was written" in caught.value.render()
 
@@ -78,10 +86,10 @@ def test_a_scenario_that_names_an_old_provider_is_refused_with_its_own_lines() -
 @pytest.mark.parametrize("text", ["{version: 1, traffic: {}, providers: {}}", "version: [", "version: 1\nversion: 1\n"])
 def test_what_is_no_scenario_is_refused(text: str) -> None:
     with pytest.raises(ScenarioError):
-        IMPORTED.into(text)
+        imported().into(text)
 
 
 def test_line_ends_are_those_of_the_scenario() -> None:
-    new = IMPORTED.into((BEFORE + AFTER).replace("\n", "\r\n"))
+    new = imported().into((BEFORE + AFTER).replace("\n", "\r\n"))
     assert new.count("\n") == new.count("\r\n")
-    assert new.replace("\r\n", "\n") == IMPORTED.into(BEFORE + AFTER)
+    assert new.replace("\r\n", "\n") == imported().into(BEFORE + AFTER)
