@@ -100,6 +100,7 @@ def measured(banking77):
     return np.array(rates), answers
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_real_sentences_hit_for_hit_on_five_streams(banking77, measured):
     texts, vectors, intents = banking77

@@ -162,6 +162,7 @@ def test_it_is_a_public_name():
     assert llmsim.capacity is capacity
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_mm1_with_an_slo_on_its_sojourn():
     """p95 of the time in an M/M/1 queue is ln 20 / (μ − λ): below 1 s as long as λ < μ − ln 20."""

@@ -36,7 +36,7 @@ QUICK = ("anthropic-claude-3-haiku", "openai-gpt-4-turbo", "bedrock-llama-2-70b"
 
 
 def most_slow(cases):
-    return [pytest.param(*c, marks=() if c[0] in QUICK else pytest.mark.slow) for c in cases]
+    return [pytest.param(*c, marks=() if c[0] in QUICK else [pytest.mark.slow, pytest.mark.long]) for c in cases]
 
 
 def test_every_profile_is_made_here():
@@ -76,6 +76,7 @@ def test_simulated_answers_take_as_long_as_the_measured_ones(name):
 
 
 @needs_data
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_the_file_is_what_the_measurements_give(name):
@@ -87,6 +88,7 @@ def test_the_file_is_what_the_measurements_give(name):
 
 
 @needs_data
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "what"), FIGURES)
 def test_what_is_called_fitted_passed_on_held_out_halves(name, what):
