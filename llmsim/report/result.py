@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from llmsim.report.numbers import jsonable, metrics
-from llmsim.report.samples import measured_until_s, sample_of
+from llmsim.report.recorded import in_parts, is_large
+from llmsim.report.samples import measured_until_s, sample_of, samples
 from llmsim.report.slo import Overall, SloResult, measure, measured_once, overall, slo_results
 from llmsim.report.tables import frame, windows
 from llmsim.scenario.objectives import rehearsed
@@ -72,6 +73,11 @@ class Result:
         self.partial = partial or any(replication.partial for replication in self.replications)
         self.time_spent: TimeSpent | None = None
 
+    @cached_property
+    def large(self) -> bool:
+        """Whether a replication has so many requests that frames of all of them are made only when asked for."""
+        return any(is_large(one) for one in self.replications)
+
     # -- tables ------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -93,7 +99,14 @@ class Result:
     def windows(self) -> pl.DataFrame:
         """The measured time in windows of 10 s, one row per replication and window."""
         ends_s = {one.number: measured_until_s(self.scenario, one) for one in self.replications}
-        return windows(self.requests, ends_s)
+        if not self.large:
+            return windows(self.requests, ends_s)
+        parts = [
+            windows(rows, {one.number: end_s}, from_s=start_s)
+            for one in self.replications
+            for rows, start_s, end_s in in_parts(one, self.scenario.clock.duration, ends_s[one.number])
+        ]
+        return pl.concat(parts)
 
     @cached_property
     def sessions(self) -> pl.DataFrame:
@@ -186,7 +199,12 @@ class Result:
 
     @cached_property
     def samples(self) -> list[Sample]:
-        """The measured part of each replication, from which metrics are computed."""
+        """The measured part of each replication, from which metrics are computed.
+
+        Large ones read what they need from what was recorded, column by column.
+        """
+        if self.large:
+            return samples(self.scenario, self.replications)
         requests = self.requests.partition_by("replication", as_dict=True)
         attempts = self.attempts.partition_by("replication", as_dict=True)
         return [

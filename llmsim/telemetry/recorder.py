@@ -1,7 +1,8 @@
 """Columnar recording: rows are appended as tuples and packed into columns every 512.
 
-A row costs one ``list.append`` while the simulation runs, and about 110 bytes afterwards; categories are stored as
-small codes. `Recorder.tables` gives the finished columns; polars sees them only in the report.
+A row costs one ``list.append`` while the simulation runs, and some 50 bytes afterwards: categories are stored as small
+codes, whole numbers as narrow as they are, and a column that has one value as that. `Recorder.tables` gives the
+finished columns; polars sees them only in the report.
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ import hashlib
 import json
 import operator
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.telemetry.columns import ATTEMPTS, DTYPES, EVENTS, REQUESTS, Column
+from llmsim.telemetry.columns import ATTEMPTS, DTYPES, EVENTS, REQUESTS, TABLES, Column
+from llmsim.telemetry.packed import is_constant, joined, packed
 
 __all__ = ["ColumnData", "Recorder", "Replication", "TableData", "event_hash"]
 
 _ROWS = 512  # few enough that they are still in the processor's cache when they are packed
 _BLOCK = 8 * _ROWS  # rows in a block of columns: bytes that are there from the start, so that none is ever copied
+_HASHED_ROWS = 1 << 16  # at a time, so that a column is not there again as bytes
 _FORMATS = {"i1": "b", "i2": "h", "i4": "i", "i8": "q", "f4": "f", "f8": "d", "bool": "?"}  # of `struct`, by kind
 _as_json = json.JSONEncoder(default=str).encode  # json.dumps(…, default=str) would make a new encoder every time
 
@@ -104,13 +107,37 @@ class _Packed:
 
     def close_block(self, rows: int) -> None:
         """The block has so many rows, and gets no more."""
-        self._full.append(np.frombuffer(self._block, self._dtype, rows))
+        self._full.append(packed(np.frombuffer(self._block, self._dtype, rows)))
 
     def take(self) -> NDArray[Any]:
         """All of it; here nothing is left, so that a column at a time is there twice and not the table."""
         full, self._full = self._full, []
         self._block = bytearray()
-        return np.concatenate(full) if full else np.empty(0, dtype=self._dtype)
+        return joined(full, self._dtype)
+
+
+class _Texts:
+    """A growing column of texts."""
+
+    __slots__ = ("_block", "_full")
+
+    def __init__(self) -> None:
+        self._full: list[NDArray[Any]] = []
+        self._block: list[str] = []
+
+    def extend(self, at: int, values: Sequence[Any]) -> None:
+        """Append them; `at` is where they begin."""
+        self._block.extend(values)
+
+    def close_block(self, rows: int) -> None:
+        """The block has so many rows, and gets no more."""
+        self._full.append(packed(np.array(self._block, dtype=object)))
+        self._block = []
+
+    def take(self) -> NDArray[Any]:
+        """All of it; here nothing is left."""
+        full, self._full = self._full, []
+        return joined(full, np.dtype(object))
 
 
 class _Table:
@@ -122,7 +149,7 @@ class _Table:
         self._columns = columns
         self._codes: list[dict[str, int] | None] = [{} if c.kind == "category" else None for c in columns]
         kinds = ["i4" if column.kind == "category" else DTYPES.get(column.kind, column.kind) for column in columns]
-        self._parts: list[list[str] | _Packed] = [[] if kind == "text" else _Packed(kind) for kind in kinds]
+        self._parts: list[_Texts | _Packed] = [_Texts() if kind == "text" else _Packed(kind) for kind in kinds]
         self._filled = 0  # rows in the block that is being filled
         self.rows: list[tuple[Any, ...]] = []
 
@@ -132,10 +159,7 @@ class _Table:
             return
         at = self._filled
         for part, codes, values in zip(self._parts, self._codes, zip(*self.rows, strict=True), strict=True):
-            if isinstance(part, list):
-                part.extend(values)
-            else:
-                part.extend(at, values if codes is None else _coded(codes, values))
+            part.extend(at, values if codes is None else _coded(codes, values))
         self._filled = at + len(self.rows)
         if self._filled == _BLOCK:
             self._close_block()
@@ -143,8 +167,7 @@ class _Table:
 
     def _close_block(self) -> None:
         for part in self._parts:
-            if isinstance(part, _Packed):
-                part.close_block(self._filled)
+            part.close_block(self._filled)
         self._filled = 0
 
     def finish(self) -> TableData:
@@ -152,11 +175,7 @@ class _Table:
         if self._filled:
             self._close_block()
         return {
-            column.name: (
-                ColumnData(np.array(part, dtype=object))
-                if isinstance(part, list)
-                else ColumnData(part.take(), None if codes is None else tuple(codes))
-            )
+            column.name: ColumnData(part.take(), None if codes is None else tuple(codes))
             for column, codes, part in zip(self._columns, self._codes, self._parts, strict=True)
         }
 
@@ -240,7 +259,7 @@ def _sorted(table: TableData, by: tuple[str, ...]) -> TableData:
     names, done = [*table], {}
     for name in names:
         column = table.pop(name)
-        done[name] = ColumnData(column.values[order], column.categories)
+        done[name] = column if is_constant(column.values) else ColumnData(column.values[order], column.categories)
     return done
 
 
@@ -258,32 +277,40 @@ def _billed(requests: TableData, attempts: TableData) -> ColumnData:
         return requests["cost_usd"]
     at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
     weights = np.where(known[at] == wanted, attempts["cost_usd"].values, 0.0)
-    return ColumnData(np.bincount(at, weights=weights, minlength=len(known)))
+    return ColumnData(packed(np.bincount(at, weights=weights, minlength=len(known))))
 
 
 def event_hash(tables: list[dict[str, TableData]]) -> str:
     """SHA-256 over the canonical tables of all replications, in order: equal if and only if the runs were.
 
     Category codes are replaced by the categories' names in sorted order, so that the order in which names were
-    first seen does not count.
+    first seen does not count; nor does in how many bytes a column happens to be kept.
     """
     digest = hashlib.sha256()
     for replication in tables:
         for table_name in sorted(replication):
+            kinds = {column.name: column.kind for column in TABLES.get(table_name, ())}
             for column_name, column in sorted(replication[table_name].items(), key=operator.itemgetter(0)):
                 digest.update(f"{table_name}.{column_name}:{len(column.values)}\n".encode())
-                digest.update(_canonical(column))
+                kind = kinds.get(column_name, "")
+                for part in _canonical(column, DTYPES.get(kind, kind)):
+                    digest.update(part)
     return digest.hexdigest()
 
 
-def _canonical(column: ColumnData) -> bytes:
+def _canonical(column: ColumnData, kind: str) -> Iterator[bytes]:
+    """The bytes of a column, a piece at a time."""
+    values = column.values
+    pieces = (values[at : at + _HASHED_ROWS] for at in range(0, len(values), _HASHED_ROWS))
     if column.categories is not None:
         used = sorted(column.categories)
         rank = {name: number for number, name in enumerate(used)}
         recode = np.array([rank[name] for name in column.categories] or [0], dtype="<i4")
-        codes: bytes = recode[column.values].astype("<i4").tobytes()
-        return "\x1f".join(used).encode() + codes
-    if column.values.dtype == object:
-        return "\x1f".join(column.values.tolist()).encode()
-    little_endian: bytes = column.values.astype(column.values.dtype.newbyteorder("<")).tobytes()
-    return little_endian
+        yield "\x1f".join(used).encode()
+        yield from (recode[piece].tobytes() for piece in pieces)
+    elif values.dtype == object:
+        for number, piece in enumerate(pieces):
+            yield ("\x1f" if number else "").encode() + "\x1f".join(piece.tolist()).encode()
+    else:
+        dtype = np.dtype(kind) if kind and kind != "category" else values.dtype
+        yield from (piece.astype(dtype.newbyteorder("<")).tobytes() for piece in pieces)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.luck import request_address
+from llmsim.telemetry.packed import packed
 from llmsim.telemetry.recorder import ColumnData, TableData
 
 __all__ = ["CROSSINGS_KNOWN", "TENANTS_KNOWN", "Scope", "crossings"]
@@ -53,18 +54,18 @@ def crossings(
     crossed: Bools = np.zeros(len(hits), dtype=np.bool_)
     alone = scope == "tenant" and len(requests["tenant"].categories or ()) < 2
     if scope == "global" or alone or not hits.any():
-        return ColumnData(crossed), True
+        return ColumnData(packed(crossed)), True
     rows = np.flatnonzero(hits)
     made_for = requests["made_for"].values
     known = np.array([bool(made_for[row]) for row in rows], dtype=np.bool_)
     _of_known(requests, rows[known], scope, crossed)
     own = rows[~known]
     if not len(own):
-        return ColumnData(crossed), True
+        return ColumnData(packed(crossed)), True
     if topic is None:
-        return ColumnData(crossed), False
+        return ColumnData(packed(crossed)), False
     _of_others(requests, own, topic, crossed)
-    return ColumnData(crossed), True
+    return ColumnData(packed(crossed)), True
 
 
 def _is(column: ColumnData, word: str) -> Bools:
