@@ -14,6 +14,7 @@ from llmsim.report.figures import clock, count, share, usd
 from llmsim.report.recorded import Recorded
 from llmsim.telemetry.costs import WASTED
 from llmsim.telemetry.outcomes import CLASSES
+from llmsim.telemetry.recorder import rows_of
 from llmsim.telemetry.rows import pieces_of
 from llmsim.units import format_duration
 
@@ -25,6 +26,10 @@ __all__ = ["advice"]
 _MOST = 4
 _KEY = ["replication", "session", "step", "user_retry"]
 _TIMEOUTS = next(one.words for one in CLASSES if one.name == "timeouts")
+
+#: More requests than this are not looked into unasked: it takes all their columns at once, 1 kB a request (measured).
+_MOST_DIAGNOSED = 1_000_000
+
 _LATENCIES = ("ttft", "ttft_ok", "ttft_upstream", "e2e", "e2e_ok", "tpot")
 
 # Below these shares a fact is not what decided a result, and is not worth a sentence.
@@ -266,6 +271,8 @@ def _waste(result: Result) -> str:
 def _slow(result: Result) -> list[str]:
     """What made answers late, where an SLO on their time did not hold."""
     late = any(line.objective.metric in _LATENCIES and line.verdict != "PASS" for line in result.slo)
+    if late and sum(rows_of(one.tables["requests"]) for one in result.replications) > _MOST_DIAGNOSED:
+        return ["Answers were late; result.diagnosis says which part of them, with all requests in memory."]
     return result.diagnosis if late else []
 
 

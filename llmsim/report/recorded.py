@@ -10,9 +10,8 @@ import numpy as np
 import polars as pl
 
 from llmsim.report.tables import frame
-from llmsim.telemetry.columns import TABLES
 from llmsim.telemetry.metrics import WINDOW_S
-from llmsim.telemetry.recorder import Replication
+from llmsim.telemetry.recorder import Replication, rows_of
 from llmsim.telemetry.rows import PIECE_ROWS, Index
 
 __all__ = ["LARGE_ROWS", "Recorded", "in_parts", "is_large"]
@@ -47,7 +46,7 @@ class Recorded:
         """How many there are."""
         if isinstance(self.rows, np.ndarray):
             return len(self.rows)
-        every = len(self.replication.tables[self.table][TABLES[self.table][0].name].values)
+        every = rows_of(self.replication.tables[self.table])
         return every if self.rows is None else len(range(*self.rows.indices(every)))
 
     def frame(self, names: Sequence[str] | None = None) -> pl.DataFrame:
@@ -89,7 +88,7 @@ _OF_WINDOWS = (
 def in_parts(replication: Replication, duration_s: float, end_s: float) -> Iterator[tuple[pl.DataFrame, float, float]]:
     """What arrived in stretches of the measured time that end with windows, each with its start and end.
 
-    A stretch has some 250,000 requests, in the order of all, so that sums over a window are what they would be.
+    A stretch has some 130,000 requests, in the order of all, so that sums over a window are what they would be.
     """
     recorded = Recorded(replication, "requests", duration_s)
     arrivals = replication.tables["requests"]["arrival_s"].values

@@ -227,10 +227,16 @@ class Result:
     @cached_property
     def slo(self) -> list[SloResult]:
         """Every SLO line of the scenario, measured and judged."""
+        return self._judged([measure(rehearsed(self.scenario), sample) for sample in self.samples])
+
+    def _judged(self, measured: Sequence[tuple[float, ...]]) -> list[SloResult]:
         lines = rehearsed(self.scenario)
-        measured = [measure(lines, sample) for sample in self.samples]
         found = slo_results(self.scenario, lines, measured, most=self.requested, done=self.complete)
         return measured_once(found) if self.live else found
+
+    def remember(self, *, measured: Sequence[tuple[float, ...]], **known: Any) -> None:
+        """Take what was computed before for what it is: `measured` of SLO lines, and properties of this name."""
+        vars(self).update(known, slo=self._judged(measured))
 
     @property
     def complete(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from llmsim.telemetry.metrics import WINDOW_S
 from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, CLASS_OF_WORD, CLASSES, HIT, SEMANTIC_HIT, UNTOLD_HIT
 from llmsim.telemetry.packed import constant, is_constant
 from llmsim.telemetry.percentiles import samples_needed
-from llmsim.telemetry.recorder import ColumnData, Replication, TableData
+from llmsim.telemetry.recorder import ColumnData, Replication, TableData, rows_of
 from llmsim.telemetry.rows import Index
 
 __all__ = ["WINDOW", "dtype_of", "frame", "quantile", "to_table", "windows"]
@@ -78,14 +79,14 @@ def frame(
     wanted = [column.name for column in COLUMNS[table]] if names is None else [*names]
     made_of = {name: _MADE_OF[name] for name in wanted if name in _MADE_OF and not _recorded(table, name)}
     needed = {*wanted, *(source for sources in made_of.values() for source in sources)}
-    # Every column of a table has its rows.
-    heights = [_height(one.tables[table], table) if rows is None else _chosen(one, table, rows) for one in replications]
+    data = [(one.tables[table], rows) if rows is None else cut(one.tables[table], rows) for one in replications]
+    heights = [_chosen(one, some) for one, some in data]
     numbers = np.repeat(np.array([replication.number for replication in replications], dtype=np.int32), heights)
     raw: dict[str, pl.Series] = {"replication": pl.Series(numbers)}
     made: list[pl.Expr] = []
     for column in TABLES[table]:
         if column.name in needed:
-            parts = [_at(one.tables[table][column.name], rows) for one in replications]
+            parts = [_at(one[column.name], some) for one, some in data]
             series, meant = _column(column, parts)
             if series is not None:
                 raw[column.name] = series
@@ -108,14 +109,34 @@ def _recorded(table: str, name: str) -> bool:
     return any(column.name == name for column in TABLES[table])
 
 
-def _height(data: TableData, table: str) -> int:
-    return len(data[TABLES[table][0].name].values)
+def _chosen(table: TableData, rows: Index | slice | None) -> int:
+    every = rows_of(table)
+    return every if rows is None else len(range(*rows.indices(every))) if isinstance(rows, slice) else len(rows)
 
 
-def _chosen(replication: Replication, table: str, rows: Index | slice) -> int:
+def cut(table: TableData, rows: Index | slice) -> tuple[TableData, Index | slice | None]:
+    """A table in files, or the part of it that holds these rows, and where they are in that."""
+    if not isinstance(table, Cuttable):
+        return table, rows
     if isinstance(rows, slice):
-        return len(range(*rows.indices(_height(replication.tables[table], table))))
-    return len(rows)
+        first, last, _ = rows.indices(table.rows)
+        return table.cut(first, last), None
+    if not len(rows):
+        return table.cut(0, 0), None
+    first, last = int(rows.min()), int(rows.max()) + 1
+    return table.cut(first, last), rows - rows.dtype.type(first)
+
+
+@runtime_checkable
+class Cuttable(Protocol):
+    """A table of which some rows can be read without the others."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+
+    def cut(self, first: int, last: int) -> TableData:
+        """The rows from `first` up to and without `last`."""
 
 
 def _at(column: ColumnData, rows: Index | slice | None) -> ColumnData:
@@ -180,9 +201,11 @@ def _tpot() -> pl.Expr:
 
 
 def to_table(whole: pl.DataFrame, table: str) -> TableData:
-    """Back from the rows of one replication to what was recorded."""
+    """Back from the rows of one replication, or some of its columns, to what was recorded."""
     data: TableData = {}
     for column in TABLES[table]:
+        if column.name not in whole.columns:
+            continue
         series = whole[column.name]
         if column.kind == "category":
             names = series.unique(maintain_order=True)

@@ -26,6 +26,7 @@ from llmsim.telemetry.phases import MIN_WINDOW_REQUESTS, in_phase, windows_of
 from llmsim.telemetry.recovery import recovery_time
 from llmsim.telemetry.sample import Condition, Sample
 from llmsim.telemetry.scopes import CROSSINGS_KNOWN, TENANTS_KNOWN
+from llmsim.telemetry.spenders import most_steps, per_session, per_user
 
 __all__ = ["METRICS", "WINDOW_S", "Metric", "evaluate", "evaluate_condition", "values"]
 
@@ -56,9 +57,6 @@ class Metric(NamedTuple):
             return ("p", "mean", "med", "min", "max")
         return ("value", "rate", *(("max",) if self.peak is not None else ()))
 
-
-#: Groups for which a place each is less work than sorting the rows by them.
-_WIDEST_KEY = 1_000_000
 
 _OK = pl.col("outcome") == "ok"
 _UPSTREAM = pl.col("attempts") > 0
@@ -123,42 +121,6 @@ def _worst_amplification(sample: Sample) -> float:
 def _if_known(value: Callable[[Sample], float], unknown: pl.Expr = UNTOLD_HIT) -> Callable[[Sample], float]:
     # Unknown is not 0.
     return lambda sample: math.nan if _count(sample, unknown) else value(sample)
-
-
-def _per_user(sample: Sample) -> float:
-    # Two tenants may each have an "alice".
-    return _most_spent(sample, "tenant", "user")
-
-
-def _most_steps(sample: Sample) -> float:
-    if not sample.height:
-        return math.nan
-    if not sample.columns("step")["step"].max():  # nobody asked on
-        return 1.0
-    steps = sample.columns("session", "step").group_by("session").agg(pl.col("step").n_unique())["step"]
-    return float(steps.max())  # type: ignore[arg-type]
-
-
-def _per_session(sample: Sample) -> float:
-    again = [sample.columns(name)[name].max() for name in ("step", "user_retry")]
-    if sample.height and not any(again):  # a session is one request: no group for each of millions
-        return float(sample.columns("cost_usd")["cost_usd"].max())  # type: ignore[arg-type]
-    return _most_spent(sample, "session")
-
-
-def _most_spent(sample: Sample, *by: str) -> float:
-    rows = sample.columns(*by, "cost_usd")
-    if rows.is_empty():
-        return math.nan
-    key = np.zeros(rows.height, dtype=np.int64)
-    for name in by:
-        column = rows[name]
-        codes = (column if column.dtype.is_integer() else column.cast(pl.Categorical).to_physical()).to_numpy()
-        key = key * (int(codes.max()) + 1) + codes
-    if key.max() > _WIDEST_KEY + rows.height:
-        key = np.unique(key, return_inverse=True)[1]
-    # Not group_by, whose sums differ in the last digit with how it cuts the work up.
-    return float(np.bincount(key, weights=rows["cost_usd"].to_numpy()).max())
 
 
 def _counter(name: str) -> Callable[[Sample], float]:
@@ -290,16 +252,16 @@ METRICS: dict[str, Metric] = {
         "count", "most calls under way at one upstream at once", None, most_calls, most_calls, of_calls=True
     ),
     "max_spend_per_user": Metric(
-        "usd", "most billed for one user of one tenant, in the measured time", value=_per_user, peak=_per_user
+        "usd", "most billed for one user of one tenant, in the measured time", value=per_user, peak=per_user
     ),
     "max_spend_per_session": Metric(
-        "usd", "most billed for one conversation or agent, in the measured time", value=_per_session, peak=_per_session
+        "usd", "most billed for one conversation or agent, in the measured time", value=per_session, peak=per_session
     ),
     "max_steps_per_session": Metric(
         "count",
         "most turns of one conversation, or calls of one agent, in the measured time",
-        value=_most_steps,
-        peak=_most_steps,
+        value=most_steps,
+        peak=most_steps,
     ),
     "cross_scope_hits": Metric(
         "count",

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 __all__ = ["PIECE_ROWS", "Index", "Rows", "columns_of", "pieces_of"]
 
-#: Rows that are made at a time: of 20 columns of 8 bytes 40 MB, and pieces are few enough to be worth their start.
-PIECE_ROWS = 250_000
+#: Rows that are made at a time: of 20 columns of 8 bytes 20 MB, and pieces are few enough to be worth their start.
+PIECE_ROWS = 1 << 17
 
 Index = NDArray[np.integer[Any]]
 

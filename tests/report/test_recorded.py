@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import llmsim as ls
-from llmsim.report import recorded
+from llmsim.report import advice, recorded
 from llmsim.report.paired import values_by_metric
 from llmsim.report.recorded import Recorded
 from llmsim.report.result import Result
@@ -24,7 +24,7 @@ SPIKE = {
         "base_rate": "6/s",
         "patience": "4s",
         "user_retry": {"share": "50%"},
-        "topics": {"zipf": {"s": 1.2, "unique": 200}, "paraphrases": "30%", "traps": "5%"},
+        "topics": {"zipf": {"s": 1.2, "unique": 5000}, "paraphrases": "30%", "traps": "5%"},
         "mix": [
             {"route": "chat", "weight": "70%"},
             {"route": "talk", "weight": "30%", "session": {"turns": 3, "think_time": "5s"}},
@@ -79,7 +79,12 @@ def test_a_large_result_says_the_same_to_the_last_digit(stormy, large):
     assert large.windows.equals(stormy.windows)
     assert large.advice == stormy.advice and len(large.advice) > 1
     assert repr(large) == repr(stormy)
-    assert {"requests", "attempts"}.isdisjoint(vars(large)), "a frame of everything was made"
+
+
+def test_what_is_shown_makes_no_frame_of_everything(stormy, large, monkeypatch):
+    monkeypatch.setattr(advice, "_MOST_DIAGNOSED", 10)
+    assert "result.diagnosis says which part" in repr(large) and large.windows.height
+    assert {"requests", "attempts"}.isdisjoint(vars(large))
 
 
 def test_every_metric_and_every_tag_of_it(stormy, large):
