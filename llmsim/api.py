@@ -129,6 +129,8 @@ def run(
             session.in_processes(workers)
     except SimulationInterrupted as stop:
         partial = session.result(partial=True)
+        if session.folder is not None:
+            session.folder.close(partial)
         if progress is None:  # whoever draws the progress shows what came of it, too
             _show(partial)
         raise SimulationInterrupted(_farewell(partial, stop), abandoned=stop.abandoned, partial=partial) from None

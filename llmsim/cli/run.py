@@ -29,6 +29,7 @@ from llmsim.cli.options import (
     RateScale,
     Replications,
     Seed,
+    Stream,
     TimeScale,
     Traceback,
     WithoutFaults,
@@ -58,6 +59,7 @@ def run(
     yes: Yes = False,
     json: Json = None,
     out: Out = None,
+    stream: Stream = None,
     otlp: Otlp = None,
     prometheus: Prometheus = None,
     costs: Costs = False,
@@ -88,6 +90,7 @@ def run(
       llmsim run scenarios/*.yaml --json results.json --out out
       llmsim run spike.yaml --costs --otlp out/spike.jsonl --prometheus out/spike.prom
       llmsim run spike.yaml --replications 1 --profile
+      llmsim run day.yaml --stream out/day
       llmsim run calm.yaml --live live.yaml --budget 0.50 --rate-scale 0.1
       llmsim run spike.yaml --seed 8 --replications 40 --set gateway.retry.max_attempts=2
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
@@ -109,6 +112,7 @@ def run(
         gateway=gateway,
         json=json,
         out=out,
+        stream=stream,
         otlp=otlp,
         prometheus=prometheus,
         costs=costs,

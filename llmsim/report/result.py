@@ -13,7 +13,7 @@ import polars as pl
 from llmsim.report.numbers import jsonable, metrics
 from llmsim.report.recorded import in_parts, is_large
 from llmsim.report.samples import measured_until_s, sample_of, samples
-from llmsim.report.slo import Overall, SloResult, measure, measured_once, overall, slo_results
+from llmsim.report.slo import Overall, SloResult, measure, measured_once, overall, slo_results, slo_row
 from llmsim.report.tables import frame, windows
 from llmsim.scenario.objectives import rehearsed
 from llmsim.scenario.spec import Scenario
@@ -111,12 +111,22 @@ class Result:
     @cached_property
     def sessions(self) -> pl.DataFrame:
         """One row per session: a conversation, an agent's chain of calls, or a request that stood alone."""
-        from llmsim.report.sessions import sessions
+        from llmsim.report.sessions import OF_REQUESTS, sessions
         from llmsim.traffic.clients import mixes
 
         ongoing = {route.route for route in mixes(self.scenario.traffic).routes if route.ongoing is not None}
         partial = {one.number for one in self.replications if one.partial}
-        return sessions(self.requests, self.events, ongoing=ongoing, partial=partial)
+        rows = frame(self.replications, "requests", self.scenario.clock.duration, OF_REQUESTS)
+        return sessions(rows, self.events, ongoing=ongoing, partial=partial)
+
+    @property
+    def shown_sessions(self) -> pl.DataFrame | None:
+        """The sessions, where the scenario has any that can be of several requests."""
+        from llmsim.traffic.clients import mixes
+
+        traffic = self.scenario.traffic
+        alone = all(route.ongoing is None for route in mixes(traffic).routes) and traffic.trace is None
+        return None if alone else self.sessions
 
     def costs(
         self, by: str | Sequence[str] | None = None, *, window: str | float | None = None, replications: bool = False
@@ -309,7 +319,7 @@ class Result:
             "wall_s": self.wall_s,
             "event_hash": self.event_hash,
             "metrics": jsonable(self.metrics),
-            "slo": [_slo_row(line) for line in self.slo],
+            "slo": [slo_row(line) for line in self.slo],
             "advice": self.advice,
             "notes": self.notes,
             **({"live": self._spending()} if self.live else {}),
@@ -387,17 +397,3 @@ class Result:
         from llmsim.report.markdown import to_markdown
 
         return to_markdown(self)
-
-
-def _slo_row(line: SloResult) -> dict[str, Any]:
-    return {
-        "metric": line.objective.key,
-        "expression": line.objective.text,
-        "measured": jsonable(line.measured),
-        "interval": jsonable(line.interval),
-        "verdict": line.verdict,
-        "line": line.objective.line,
-        "shown": f"{line.shown} ({line.shown_interval})" if line.interval is not None else line.shown,
-        "excess": jsonable(line.excess),
-        "reason": line.reason,
-    }

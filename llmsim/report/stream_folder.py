@@ -24,6 +24,7 @@ __all__ = ["STREAMED", "StreamFolder", "replicated", "restored"]
 STREAMED = "streamed"  #: in ``result.json``: the tables are in folders
 _PLAN = "run.json"
 _WINDOWS = "windows.parquet"
+_SESSIONS = "sessions.parquet"  #: where there are any with several steps
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class StreamFolder:
             If something else was run there: its replications are not this run's.
         """
         place = Path(directory).absolute()
-        plan = describe(scenario)
-        for name in ("replications", "slo", "description"):  # more of them, or other questions, are the same luck
-            plan.pop(name, None)
+        words = describe(scenario)["scenario"]
+        # More of them, or other questions, are the same luck.
+        plan = {name: value for name, value in words.items() if name not in ("replications", "slo", "expect")}
         plan = json.loads(json.dumps(plan))
         path = place / _PLAN
         if path.exists():
@@ -78,6 +79,9 @@ class StreamFolder:
         from llmsim.report.save import FORMAT
 
         result.windows.write_parquet(self.place / _WINDOWS)
+        sessions = result.shown_sessions
+        if sessions is not None:
+            sessions.write_parquet(self.place / _SESSIONS)
         runs = [one.number for one in result.replications]
         told = {
             "format": FORMAT,
@@ -118,12 +122,16 @@ def restored(place: Path, page: dict[str, Any], scenario: Scenario) -> Result:
         partial=page["partial"],
     )
     try:
-        windows = pl.read_parquet(place / _WINDOWS)
+        frames = {
+            name: pl.read_parquet(path)
+            for name, path in (("windows", place / _WINDOWS), ("sessions", place / _SESSIONS))
+            if name == "windows" or path.exists()
+        }
     except (FileNotFoundError, pl.exceptions.PolarsError) as error:
-        raise LlmsimError(f"{place / _WINDOWS} is missing or damaged: {error}") from None
+        raise LlmsimError(f"{place}: the windows or sessions are missing or damaged: {error}") from None
     values = [tuple(_number(value) for value in line) for line in page["values"]]
     result.remember(
-        metrics=_number(page["metrics"]), windows=windows, event_hash=page["event_hash"], advice=page["advice"],
+        metrics=_number(page["metrics"]), **frames, event_hash=page["event_hash"], advice=page["advice"],
         measured=list(zip(*values, strict=True)) if values else [() for _ in whole],
     )  # fmt: skip
     return result

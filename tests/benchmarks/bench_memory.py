@@ -8,8 +8,8 @@
 
 M/M/10 as a scenario (pipeline, simulated provider, all recorded columns) is simulated in one replication, its metrics
 are computed and the result is shown as text: that is what is measured. ``streamed`` writes it to Parquet meanwhile
-(`llmsim.run(stream=…)`). The ratio is to plain SimPy on M/M/10 with equally many requests, in a process of its own right
-before; requests per second of CPU time, as in ``bench_pipeline.py``.
+(`llmsim.run(stream=…)`). The ratio is to plain SimPy on M/M/10 with equally many requests, in a process of its own
+right before; requests per second of CPU time, as in ``bench_pipeline.py``.
 """
 
 from __future__ import annotations
@@ -84,9 +84,8 @@ def in_process(way: str, requests: int) -> dict[str, float]:
 
 def table(sizes: list[int], ways: list[str]) -> list[str]:
     """Print it; which bounds were broken."""
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; load {os.getloadavg()[0]:.1f}"
-    )
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{machine}; load {os.getloadavg()[0]:.1f}")
     print("requests    way       peak MB  bound  us/request  of plain SimPy  wall s  written MB  shown s")
     broken = []
     for size in sizes:
@@ -95,8 +94,9 @@ def table(sizes: list[int], ways: list[str]) -> list[str]:
             one = in_process(way, size)
             bound = BOUNDS_MB.get(size)
             print(
-                f"{one['requests']:<11,.0f} {way:9s} {one['peak_mb']:7.0f} {bound or float('nan'):6.0f} {one['us']:11.1f}"
-                f" {peer / one['us']:15.2f} {one['wall_s']:7.0f} {one['written_mb']:11.0f} {one['shown_s']:8.2f}",
+                f"{one['requests']:<11,.0f} {way:9s} {one['peak_mb']:7.0f} {bound or float('nan'):6.0f}"
+                f" {one['us']:11.1f} {peer / one['us']:15.2f}"
+                f" {one['wall_s']:7.0f} {one['written_mb']:11.0f} {one['shown_s']:8.2f}",
                 flush=True,
             )
             if bound is not None and one["peak_mb"] > bound:

@@ -41,7 +41,15 @@ SPIKE = {
             {"retry": {"max_attempts": 3, "backoff": {"initial": "1s"}}},
         ],
     },
-    "faults": [{"name": "out", "provider": "openai", "at": "60s", "duration": "30s", "abort": {"status": 503, "percentage": "60%"}}],
+    "faults": [
+        {
+            "name": "out",
+            "provider": "openai",
+            "at": "60s",
+            "duration": "30s",
+            "abort": {"status": 503, "percentage": "60%"},
+        }
+    ],
     "steady_state": {"error_rate": ["value < 20%"]},
     "slo": {
         "ttft": ["p(95) < 2s"],
