@@ -124,10 +124,7 @@ def run(
         live=for_money,
     )
     if not options.files:
-        from llmsim.cli.files import nothing_named
-
-        put(nothing_named(), "stderr")
-        raise typer.Exit(BAD_INPUT)
+        _nothing_named()
     batch = Batch(options)
     try:
         code = batch.all()
@@ -137,6 +134,13 @@ def run(
     if batch.abandoned:
         _leave()
     raise typer.Exit(code)
+
+
+def _nothing_named() -> NoReturn:
+    from llmsim.cli.files import nothing_named
+
+    put(nothing_named(), "stderr")
+    raise typer.Exit(BAD_INPUT)
 
 
 def _leave() -> NoReturn:

@@ -45,7 +45,9 @@ def _by_upstream(sample: Sample, *names: str, which: pl.Expr | None = None) -> l
 
 
 def _sorted(calls: pl.DataFrame, column: str) -> NDArray[np.float64]:
-    return np.sort(calls[column].to_numpy().astype(np.float64))
+    times = calls[column].to_numpy().astype(np.float64)  # a copy
+    times.sort()
+    return times
 
 
 def _within(times: NDArray[np.float64], span_s: float) -> float:
@@ -57,5 +59,6 @@ def _within(times: NDArray[np.float64], span_s: float) -> float:
 def _together(calls: pl.DataFrame) -> float:
     """Most of them under way as one begins: an end at that very moment has made room."""
     starts, ends = _sorted(calls, "start_s"), _sorted(calls, "end_s")  # those without an end are NaN, and come last
-    ended = np.searchsorted(ends, starts, side="right")
-    return float((np.arange(1, len(starts) + 1) - ended).max())
+    under_way = np.searchsorted(ends, starts, side="right")
+    np.subtract(np.arange(1, len(starts) + 1), under_way, out=under_way)
+    return float(under_way.max())
