@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.telemetry.columns import ATTEMPTS, DTYPES, EVENTS, REQUESTS, TABLES, Column
-from llmsim.telemetry.packed import is_constant, joined, packed
+from llmsim.telemetry.packed import constant, is_constant, joined, packed
 
 __all__ = [
     "ORDER",
@@ -60,6 +60,16 @@ class ColumnData(NamedTuple):
 
     values: NDArray[Any]
     categories: tuple[str, ...] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # One value for all rows would travel from a worker as all rows.
+        if is_constant(self.values):
+            return _constant_column, (self.values[:1].copy(), len(self.values), self.categories)
+        return ColumnData, (self.values, self.categories)
+
+
+def _constant_column(value: NDArray[Any], rows: int, categories: tuple[str, ...] | None) -> ColumnData:
+    return ColumnData(constant(value, rows), categories)
 
 
 TableData = MutableMapping[str, ColumnData]

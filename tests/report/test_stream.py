@@ -75,6 +75,7 @@ def test_a_second_run_keeps_what_the_first_had_finished(kept, tmp_path):
     assert not (tmp_path / "replication-0001" / "rest").exists()
 
 
+@pytest.mark.slow
 def test_another_run_does_not_go_on_here(tmp_path):
     ls.run(SPIKE, replications=1, stream=tmp_path / "run")
     with pytest.raises(LlmsimError, match="another run"):
@@ -85,6 +86,7 @@ def test_another_run_does_not_go_on_here(tmp_path):
         ls.run(SPIKE, stream=tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_or_cut_off(tmp_path):
     ls.run(SPIKE, replications=1, stream=tmp_path)
     part = tmp_path / "replication-0000" / "attempts" / "000000.parquet"

@@ -1,11 +1,14 @@
 """Columns in few bytes say what they said."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim.telemetry.packed import constant, is_constant, joined, packed
+from llmsim.telemetry.recorder import ColumnData
 
 
 @settings(max_examples=60, deadline=None)
@@ -45,3 +48,11 @@ def test_nothing_is_a_view_of_the_block_it_came_from():
     values = packed(np.frombuffer(block, "f8", 100))
     block[:8] = b"\x01" * 8
     assert not values.any()
+
+
+def test_one_value_travels_as_one():
+    column = ColumnData(constant(np.array([3]), 100_000), ("a", "b", "c", "d"))
+    sent = pickle.dumps(column)
+    arrived = pickle.loads(sent)
+    assert len(sent) < 1000 and is_constant(arrived.values)
+    assert arrived.values.tolist() == column.values.tolist() and arrived.categories == column.categories
