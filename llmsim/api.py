@@ -16,11 +16,12 @@ from llmsim.errors import ScenarioError, SimulationInterrupted
 from llmsim.report.live_display import notebook_progress
 from llmsim.report.result import Result
 from llmsim.report.slo import Judge
+from llmsim.report.stream_folder import StreamFolder, replicated
 from llmsim.scenario.given import ScenarioLike, load
-from llmsim.scenario.replicate import Progress, replicate
+from llmsim.scenario.replicate import Progress
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.vectors import vectors_of
-from llmsim.telemetry.recorder import Replication
+from llmsim.telemetry.recorder import Replication, rows_of
 
 if TYPE_CHECKING:
     from llmsim.engine.sampler import Sampler
@@ -56,6 +57,7 @@ def run(
     overrides: Sequence[str] = (),
     progress: Callable[[RunProgress], object] | None = None,
     profile: bool = False,
+    stream: str | Path | None = None,
 ) -> Result:
     """Simulate a scenario until its verdict is clear, or its replications are used up.
 
@@ -76,6 +78,11 @@ def run(
         gone when the run is over, everything else nothing.
     profile
         Look at where the wall time goes: ``result.time_spent``. In this process only.
+    stream
+        A directory that the tables are written into while it runs, and read from a column at a time: for runs of
+        millions of requests, in bounded memory, with the same numbers. Called again after it was killed, it keeps the
+        replications that were finished. The one that was not is simulated from its seed again, to the same bytes
+        (coroutines cannot be saved). `load_result` reads the directory.
 
     Raises
     ------
@@ -108,7 +115,7 @@ def run(
     if given:
         scenario = dataclasses.replace(scenario, **given)  # type: ignore[arg-type]
     display = notebook_progress() if progress is None else None
-    session = _Session(scenario, progress or display)
+    session = _Session(scenario, progress or display, None if stream is None else StreamFolder.open(stream, scenario))
     workers = _workers(jobs, scenario.replications)
     if profile:
         if workers > 1:
@@ -122,13 +129,18 @@ def run(
             session.in_processes(workers)
     except SimulationInterrupted as stop:
         partial = session.result(partial=True)
+        if session.folder is not None:
+            session.folder.close(partial)
         if progress is None:  # whoever draws the progress shows what came of it, too
             _show(partial)
         raise SimulationInterrupted(_farewell(partial, stop), abandoned=stop.abandoned, partial=partial) from None
     finally:
         if display is not None:
             display.close()
-    return session.result()
+    result = session.result()
+    if session.folder is not None:
+        session.folder.close(result)
+    return result
 
 
 def _embed(scenario: Scenario, *, told: bool) -> None:
@@ -166,8 +178,14 @@ def _workers(jobs: int, replications: int) -> int:
 class _Session:
     """One call of `run`: what has been done, and what is to be done next."""
 
-    def __init__(self, scenario: Scenario, report: Callable[[RunProgress], object] | None) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        report: Callable[[RunProgress], object] | None,
+        folder: StreamFolder | None = None,
+    ) -> None:
         self.scenario = scenario
+        self.folder = folder
         self.done: list[Replication] = []
         self._report = report
         self._judge = Judge(scenario)
@@ -201,7 +219,7 @@ class _Session:
 
     def _add(self, replication: Replication) -> None:
         self.done.append(replication)
-        self._requests += len(replication.tables["requests"]["session"].values)
+        self._requests += rows_of(replication.tables["requests"])
 
     def _tick(self) -> None:
         if self._report is None:
@@ -235,7 +253,7 @@ class _Session:
         with self._sampler or nullcontext():
             for batch in self._batches():
                 for number in batch:
-                    replication = replicate(self.scenario, number, self._progress)
+                    replication = replicated(self.scenario, number, self.folder, self._progress)
                     self._add(replication)
                     if replication.partial:
                         raise SimulationInterrupted("interrupted")
@@ -245,7 +263,8 @@ class _Session:
         lab = self._progress.lab
         if stop.abandoned and lab is not None and lab.number == len(self.done) and lab.users is not None:
             lab.interrupted = True
-            self.done.append(lab.finish(perf_counter() - self._started))
+            replication = lab.finish(perf_counter() - self._started)
+            self.done.append(replication if self.folder is None else self.folder.keep(replication))
 
     # -- several processes -------------------------------------------------------------------------------------
 
@@ -259,7 +278,7 @@ class _Session:
                 # As many as ever, even for the last one: with n_jobs=1 joblib would run it in this process.
                 parallel = Parallel(n_jobs=workers, return_as="generator")
                 for replication in parallel(
-                    delayed(_replicate_in_worker)(here, self.scenario, number) for number in batch
+                    delayed(_replicate_in_worker)(here, self.scenario, number, self.folder) for number in batch
                 ):
                     self._add(replication)
                     self._tick()
@@ -271,11 +290,11 @@ class _Session:
             raise SimulationInterrupted("interrupted") from None
 
 
-def _replicate_in_worker(folder: Path, scenario: Scenario, number: int) -> Replication:
-    os.chdir(folder)  # files are named from there, and a worker that was used before may have begun elsewhere
+def _replicate_in_worker(here: Path, scenario: Scenario, number: int, folder: StreamFolder | None) -> Replication:
+    os.chdir(here)  # files are named from there, and a worker that was used before may have begun elsewhere
     # Ctrl-C reaches the whole process group; only the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return replicate(scenario, number)
+    return replicated(scenario, number, folder)
 
 
 def _show(partial: Result) -> None:

@@ -51,6 +51,7 @@ class Options:
     gateway: str = ""  #: ``module:name`` of one to put in place of the scenario's
     json: str | None = None  #: a file name, or ``-``
     out: Path | None = None
+    stream: Path | None = None  #: tables are written there while it runs
     otlp: Path | None = None
     prometheus: Path | None = None
     costs: bool = False  #: show the bill and a month of it
@@ -79,7 +80,9 @@ class Batch:
         """
         options = self.options
         try:
-            outputs = Outputs(options.files, options.json, options.out, options.otlp, options.prometheus)
+            outputs = Outputs(
+                options.files, options.json, options.out, options.otlp, options.prometheus, options.stream
+            )
         except LlmsimError as error:
             return self._complain(error, "")["exit_code"]  # type: ignore[no-any-return]
         # All files are read before the first is run: a typing error should not come to light after minutes.
@@ -110,30 +113,32 @@ class Batch:
 
     def _run(self, number: int, file: Path, scenario: Scenario, outputs: Outputs) -> dict[str, Any]:
         try:
-            result, stopped = self._simulate(scenario)
+            result, stopped = self._simulate(scenario, outputs.streams[number])
             with self._in_peace():
                 page = self._report(number, file, result, stopped, outputs)
         except Exception as error:
             page = self._complain(error, str(file))
         return {**page, "exit_code": INTERRUPTED} if self.interrupted else page
 
-    def _simulate(self, scenario: Scenario) -> tuple[Result, SimulationInterrupted | None]:
+    def _simulate(self, scenario: Scenario, stream: Path | None) -> tuple[Result, SimulationInterrupted | None]:
         options = self.options
         try:
             if options.live is not None:
                 if options.profile:
                     raise LlmsimError("--profile looks at simulations, and --live makes none; leave one out")
+                if stream is not None:
+                    raise LlmsimError("--stream is for simulations of millions, and --live calls few; leave one out")
                 shown = options.progress
                 return run_for_money(
                     scenario, options.live, seed=options.seed, quiet=options.quiet, progress=shown
                 ), None
-            return self._virtually(scenario), None
+            return self._virtually(scenario, stream), None
         except SimulationInterrupted as stop:
             self.interrupted = True
             self.abandoned = bool(stop.abandoned)
             return stop.partial, stop
 
-    def _virtually(self, scenario: Scenario) -> Result:
+    def _virtually(self, scenario: Scenario, stream: Path | None) -> Result:
         options = self.options
         asked = preflight(scenario)
         if not options.quiet:
@@ -152,6 +157,7 @@ class Batch:
                 jobs=jobs,
                 progress=report,
                 profile=options.profile,
+                stream=stream,
             )
 
     def _report(
@@ -163,7 +169,7 @@ class Batch:
         again = self._again(file, result.seed)
         saved, exported = None, []
         try:
-            saved = outputs.save(number, result)
+            saved = outputs.save(number, result) or outputs.streams[number]
             exported = outputs.export(number, result)
         except LlmsimError as error:  # the result is there all the same
             code = worst([code, self._complain(error, str(file))["exit_code"]])
@@ -237,6 +243,8 @@ def _introduction(scenario: Scenario, load: Preflight) -> str:
 
 def _story(result: Result, saved: Path) -> str:
     """What to type to see one request; best one that failed."""
+    if result.large:  # it takes all of them in memory to find one
+        return ""
     requests = result.requests
     failed = requests.filter((pl.col("outcome") != "ok") & (pl.col("window") == "measured"))
     one = (failed if failed.height else requests).head(1)

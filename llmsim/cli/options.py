@@ -25,6 +25,7 @@ __all__ = [
     "RateScale",
     "Replications",
     "Seed",
+    "Stream",
     "TimeScale",
     "Traceback",
     "WithoutFaults",
@@ -69,6 +70,15 @@ Prometheus = Annotated[
 Costs = Annotated[bool, typer.Option("--costs", help="Show the bill item by item, and what a month would cost.")]
 Profile = Annotated[
     bool, typer.Option("--profile", help="Show where the wall time went, by policy and provider; one process.")
+]
+Stream = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="For millions of requests: write tables to DIR while it runs. Killed, the same command goes on after the "
+        "last finished replication; the one it was in is simulated from its seed again, to the same bytes, "
+        "since coroutines cannot be saved.",
+    ),
 ]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Do not show how far it is.")]
 LiveFile = Annotated[

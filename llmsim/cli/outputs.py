@@ -29,6 +29,8 @@ class Outputs:
         Directory for tables, or None.
     otlp, prometheus
         File names, or None; several scenario files get one each, with their name in it.
+    stream
+        Directory that tables are written into while it runs, or None.
 
     Raises
     ------
@@ -43,17 +45,20 @@ class Outputs:
         out: Path | None,
         otlp: Path | None = None,
         prometheus: Path | None = None,
+        stream: Path | None = None,
     ) -> None:
         self._one = len(files) == 1
         self._json = json_to
         self._folders = [None] * len(files) if out is None else _folders(files, out)
+        #: for each file the directory that it is streamed into, if it is
+        self.streams = [None] * len(files) if stream is None else _folders(files, stream)
         self._otlp, self._prometheus = _places(files, otlp), _places(files, prometheus)
         if json_to is not None and json_to != "-":
             check_file("--json", Path(json_to), "name a file, or - for standard output")
         for option, place in (("--otlp", otlp), ("--prometheus", prometheus)):
             if place is not None:
                 check_file(option, place, "name a file")
-        for folder in self._folders:
+        for folder in (*self._folders, *self.streams):
             if folder is not None:
                 _make(folder)
 

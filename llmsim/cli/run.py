@@ -29,6 +29,7 @@ from llmsim.cli.options import (
     RateScale,
     Replications,
     Seed,
+    Stream,
     TimeScale,
     Traceback,
     WithoutFaults,
@@ -58,6 +59,7 @@ def run(
     yes: Yes = False,
     json: Json = None,
     out: Out = None,
+    stream: Stream = None,
     otlp: Otlp = None,
     prometheus: Prometheus = None,
     costs: Costs = False,
@@ -88,6 +90,7 @@ def run(
       llmsim run scenarios/*.yaml --json results.json --out out
       llmsim run spike.yaml --costs --otlp out/spike.jsonl --prometheus out/spike.prom
       llmsim run spike.yaml --replications 1 --profile
+      llmsim run day.yaml --stream out/day
       llmsim run calm.yaml --live live.yaml --budget 0.50 --rate-scale 0.1
       llmsim run spike.yaml --seed 8 --replications 40 --set gateway.retry.max_attempts=2
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
@@ -109,6 +112,7 @@ def run(
         gateway=gateway,
         json=json,
         out=out,
+        stream=stream,
         otlp=otlp,
         prometheus=prometheus,
         costs=costs,
@@ -120,10 +124,7 @@ def run(
         live=for_money,
     )
     if not options.files:
-        from llmsim.cli.files import nothing_named
-
-        put(nothing_named(), "stderr")
-        raise typer.Exit(BAD_INPUT)
+        _nothing_named()
     batch = Batch(options)
     try:
         code = batch.all()
@@ -133,6 +134,13 @@ def run(
     if batch.abandoned:
         _leave()
     raise typer.Exit(code)
+
+
+def _nothing_named() -> NoReturn:
+    from llmsim.cli.files import nothing_named
+
+    put(nothing_named(), "stderr")
+    raise typer.Exit(BAD_INPUT)
 
 
 def _leave() -> NoReturn:

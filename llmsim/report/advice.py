@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from llmsim.error_words import error_matcher
 from llmsim.errors import Rejected
 from llmsim.report.figures import clock, count, share, usd
+from llmsim.report.recorded import Recorded
 from llmsim.telemetry.costs import WASTED
 from llmsim.telemetry.outcomes import CLASSES
+from llmsim.telemetry.recorder import rows_of
+from llmsim.telemetry.rows import pieces_of
 from llmsim.units import format_duration
 
 if TYPE_CHECKING:
@@ -22,6 +26,10 @@ __all__ = ["advice"]
 _MOST = 4
 _KEY = ["replication", "session", "step", "user_retry"]
 _TIMEOUTS = next(one.words for one in CLASSES if one.name == "timeouts")
+
+#: More requests than this are not looked into unasked: it takes all their columns at once, 1 kB a request (measured).
+_MOST_DIAGNOSED = 1_000_000
+
 _LATENCIES = ("ttft", "ttft_ok", "ttft_upstream", "e2e", "e2e_ok", "tpot")
 
 # Below these shares a fact is not what decided a result, and is not worth a sentence.
@@ -38,15 +46,14 @@ def advice(result: Result) -> list[str]:
     result
         Any result; a partial one is described as far as it goes.
     """
-    measured = pl.col("window") == "measured"
-    requests = result.requests.filter(measured)
-    attempts = result.attempts.filter(measured)
-    if requests.is_empty():
+    requests, failed = _of_requests(result)
+    if not requests:
         return ["No request arrived in the measured time."]
-    failed = _failures(requests, attempts, result.events)
-    if result.verdict == "PASS" or failed.height < _FEW * requests.height:
+    if result.verdict == "PASS" or failed.height < _FEW * requests:
         quiet = [*_slow(result), _calm(result, requests, failed), _waste(result)]
         return [sentence for sentence in quiet if sentence][:_MOST]
+    attempts = _of_attempts(result)
+    failed = _with_ends(failed, attempts, result.events)
     found = [
         _main_failure(result, failed),
         _gave_up_early(failed, requests),
@@ -66,9 +73,37 @@ def _percent(part: float) -> str:
     return f"{part:.0%}".replace("%", " %") if 0.01 <= part <= 0.99 or part in (0, 1) else share(part)
 
 
-def _failures(requests: pl.DataFrame, attempts: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+_MEASURED = pl.col("window") == "measured"
+_FAILED = _MEASURED & (pl.col("outcome") != "ok")
+_OF_ATTEMPTS = (*_KEY, "attempt", "cause", "upstream", "outcome", "status", "start_s", "end_s", "window")
+
+
+def _of_requests(result: Result) -> tuple[int, pl.DataFrame]:
+    """How many requests were measured, and those of them that failed."""
+    if not result.large:
+        return result.requests.select(_MEASURED.sum()).item(), result.requests.filter(_FAILED)
+    measured, failed = 0, []
+    for one in result.replications:
+        rows = Recorded(one, "requests", result.scenario.clock.duration)
+        which = [
+            piece.select(_MEASURED.alias("measured"), _FAILED.alias("failed"))
+            for piece in pieces_of(rows, ["window", "outcome"])
+        ]
+        measured += sum(int(piece["measured"].sum()) for piece in which)
+        failed.append(rows.take(np.flatnonzero(pl.concat(which)["failed"].to_numpy())).frame())
+    return measured, pl.concat(failed)
+
+
+def _of_attempts(result: Result) -> pl.DataFrame:
+    if not result.large:
+        return result.attempts.filter(_MEASURED)
+    duration_s = result.scenario.clock.duration
+    parts = [Recorded(one, "attempts", duration_s).frame(_OF_ATTEMPTS) for one in result.replications]
+    return pl.concat(parts).filter(_MEASURED)
+
+
+def _with_ends(failed: pl.DataFrame, attempts: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     """Failed requests, each with its last attempt and with what ended it in words."""
-    failed = requests.filter(pl.col("outcome") != "ok")
     last = (
         attempts.join(failed.select(_KEY), on=_KEY, how="semi")
         .sort(*_KEY, "attempt")
@@ -141,7 +176,7 @@ def _when(result: Result, rows: pl.DataFrame) -> str:
     return f", nine in ten between {clock(low)} and {clock(high)}{during}"
 
 
-def _gave_up_early(failed: pl.DataFrame, requests: pl.DataFrame) -> str:
+def _gave_up_early(failed: pl.DataFrame, requests: int) -> str:
     """Timeouts after which nothing else was tried: the classic of a gateway that retries only on a status."""
     # A passed deadline is no such case: there was no time left to try anything.
     timed_out = pl.col("outcome").cast(pl.String).is_in([*_TIMEOUTS]) & (pl.col("outcome") != "deadline_exceeded")
@@ -154,10 +189,10 @@ def _gave_up_early(failed: pl.DataFrame, requests: pl.DataFrame) -> str:
     limit = f"Timeouts after {format_duration(after)}" if isinstance(after, float) else "Timeouts"
     single = only.filter(pl.col("attempts") <= 1).height / only.height
     tried = "were neither retried nor sent elsewhere" if single > 0.5 else "were not sent elsewhere"
-    return f"{limit}{where} {tried}: {count(only.height)} of {count(requests.height)} requests failed that way."
+    return f"{limit}{where} {tried}: {count(only.height)} of {count(requests)} requests failed that way."
 
 
-def _not_taken_up(result: Result, failed: pl.DataFrame, requests: pl.DataFrame) -> str:
+def _not_taken_up(result: Result, failed: pl.DataFrame, requests: int) -> str:
     """What a policy turned away in front of one upstream, which the fallback does not take to another."""
     specs = result.scenario.gateway.policies
     fallbacks = [spec for spec in specs if getattr(spec, "kind", "") == "fallback"]
@@ -168,7 +203,7 @@ def _not_taken_up(result: Result, failed: pl.DataFrame, requests: pl.DataFrame) 
     )
     if turned.height < _NOTABLE * failed.height or turned.is_empty():
         return ""
-    what = f"{count(turned.height)} of {count(requests.height)} requests were rejected in front of one upstream"
+    what = f"{count(turned.height)} of {count(requests)} requests were rejected in front of one upstream"
     return f"{what} and not sent to another: rejected is not among the errors of the fallback's on."
 
 
@@ -236,12 +271,14 @@ def _waste(result: Result) -> str:
 def _slow(result: Result) -> list[str]:
     """What made answers late, where an SLO on their time did not hold."""
     late = any(line.objective.metric in _LATENCIES and line.verdict != "PASS" for line in result.slo)
+    if late and sum(rows_of(one.tables["requests"]) for one in result.replications) > _MOST_DIAGNOSED:
+        return ["Answers were late; result.diagnosis says which part of them, with all requests in memory."]
     return result.diagnosis if late else []
 
 
-def _calm(result: Result, requests: pl.DataFrame, failed: pl.DataFrame) -> str:
+def _calm(result: Result, requests: int, failed: pl.DataFrame) -> str:
     """Nothing went wrong: say what came nearest to it."""
-    quiet = f"{share(1 - failed.height / requests.height)} of {count(requests.height)} requests were answered"
+    quiet = f"{share(1 - failed.height / requests)} of {count(requests)} requests were answered"
     near = [(line.measured / line.objective.bound, line) for line in result.slo if line.objective.bound > 0]
     near = [(used, line) for used, line in near if line.objective.comparison in ("<", "<=") and math.isfinite(used)]
     if not near:

@@ -11,7 +11,6 @@ from llmsim.report.figures import MISSING, count, figure, share, sparkline, usd
 from llmsim.report.slo import Overall
 from llmsim.report.verdict import Word
 from llmsim.telemetry.costs import WASTED
-from llmsim.traffic.clients import mixes
 from llmsim.units import format_duration
 
 if TYPE_CHECKING:
@@ -153,10 +152,10 @@ def _wasted(costs: dict[str, float]) -> str:
 
 
 def _sessions(result: Result) -> str:
-    traffic = result.scenario.traffic
-    if all(route.ongoing is None for route in mixes(traffic).routes) and traffic.trace is None:
+    sessions = result.shown_sessions
+    if sessions is None:
         return ""
-    began = result.sessions.filter(pl.col("window") == "measured")
+    began = sessions.filter(pl.col("window") == "measured")
     steps: list[int] = began["steps"].to_list()
     longest = max(steps, default=1)
     if longest == 1:

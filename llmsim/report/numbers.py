@@ -83,12 +83,10 @@ def metrics(samples: Sequence[Sample]) -> dict[str, Any]:
 
 def _bounds(samples: Sequence[Sample]) -> dict[str, float]:
     """What the wrong answers of all replications together allow to claim, with 95 % confidence."""
-    told = not any(math.isnan(evaluate(sample, "false_hit_rate")) for sample in samples if sample.requests.height)
-    requests = sum(sample.requests.height for sample in samples) if told else 0
-    hits, wrong = (
-        sum(int(sample.requests.select(which.sum()).item()) for sample in samples) if told else 0
-        for which in (HIT, HIT & pl.col("false_hit"))
-    )
+    told = not any(math.isnan(evaluate(sample, "false_hit_rate")) for sample in samples if sample.height)
+    requests = sum(sample.height for sample in samples) if told else 0
+    counts = [sample.counts(HIT, HIT & pl.col("false_hit")) for sample in samples] if told else []
+    hits, wrong = (sum(one[number] for one in counts) for number in (0, 1))
     return {
         "false_hit_rate_upper": upper_bound(wrong, requests),
         "false_hits_per_hit_upper": upper_bound(wrong, hits),
@@ -122,7 +120,7 @@ def _over(samples: Sequence[Sample], compute: Callable[[Sample], float]) -> floa
 
 
 def _slept(sample: Sample) -> float:
-    return float(sample.requests["idle_after_last_attempt_s"].sum())
+    return float(sample.columns("idle_after_last_attempt_s")["idle_after_last_attempt_s"].sum())
 
 
 def jsonable(value: Any) -> Any:

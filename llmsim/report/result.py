@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from llmsim.report.numbers import jsonable, metrics
-from llmsim.report.samples import measured_until_s, sample_of
-from llmsim.report.slo import Overall, SloResult, measure, measured_once, overall, slo_results
+from llmsim.report.recorded import in_parts, is_large
+from llmsim.report.samples import measured_until_s, sample_of, samples
+from llmsim.report.slo import Overall, SloResult, measure, measured_once, overall, slo_results, slo_row
 from llmsim.report.tables import frame, windows
 from llmsim.scenario.objectives import rehearsed
 from llmsim.scenario.spec import Scenario
@@ -72,6 +73,11 @@ class Result:
         self.partial = partial or any(replication.partial for replication in self.replications)
         self.time_spent: TimeSpent | None = None
 
+    @cached_property
+    def large(self) -> bool:
+        """Whether a replication has so many requests that frames of all of them are made only when asked for."""
+        return any(is_large(one) for one in self.replications)
+
     # -- tables ------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -93,17 +99,34 @@ class Result:
     def windows(self) -> pl.DataFrame:
         """The measured time in windows of 10 s, one row per replication and window."""
         ends_s = {one.number: measured_until_s(self.scenario, one) for one in self.replications}
-        return windows(self.requests, ends_s)
+        if not self.large:
+            return windows(self.requests, ends_s)
+        parts = [
+            windows(rows, {one.number: end_s}, from_s=start_s)
+            for one in self.replications
+            for rows, start_s, end_s in in_parts(one, self.scenario.clock.duration, ends_s[one.number])
+        ]
+        return pl.concat(parts)
 
     @cached_property
     def sessions(self) -> pl.DataFrame:
         """One row per session: a conversation, an agent's chain of calls, or a request that stood alone."""
-        from llmsim.report.sessions import sessions
+        from llmsim.report.sessions import OF_REQUESTS, sessions
         from llmsim.traffic.clients import mixes
 
         ongoing = {route.route for route in mixes(self.scenario.traffic).routes if route.ongoing is not None}
         partial = {one.number for one in self.replications if one.partial}
-        return sessions(self.requests, self.events, ongoing=ongoing, partial=partial)
+        rows = frame(self.replications, "requests", self.scenario.clock.duration, OF_REQUESTS)
+        return sessions(rows, self.events, ongoing=ongoing, partial=partial)
+
+    @property
+    def shown_sessions(self) -> pl.DataFrame | None:
+        """The sessions, where the scenario has any that can be of several requests."""
+        from llmsim.traffic.clients import mixes
+
+        traffic = self.scenario.traffic
+        alone = all(route.ongoing is None for route in mixes(traffic).routes) and traffic.trace is None
+        return None if alone else self.sessions
 
     def costs(
         self, by: str | Sequence[str] | None = None, *, window: str | float | None = None, replications: bool = False
@@ -186,7 +209,12 @@ class Result:
 
     @cached_property
     def samples(self) -> list[Sample]:
-        """The measured part of each replication, from which metrics are computed."""
+        """The measured part of each replication, from which metrics are computed.
+
+        Large ones read what they need from what was recorded, column by column.
+        """
+        if self.large:
+            return samples(self.scenario, self.replications)
         requests = self.requests.partition_by("replication", as_dict=True)
         attempts = self.attempts.partition_by("replication", as_dict=True)
         return [
@@ -209,10 +237,16 @@ class Result:
     @cached_property
     def slo(self) -> list[SloResult]:
         """Every SLO line of the scenario, measured and judged."""
+        return self._judged([measure(rehearsed(self.scenario), sample) for sample in self.samples])
+
+    def _judged(self, measured: Sequence[tuple[float, ...]]) -> list[SloResult]:
         lines = rehearsed(self.scenario)
-        measured = [measure(lines, sample) for sample in self.samples]
         found = slo_results(self.scenario, lines, measured, most=self.requested, done=self.complete)
         return measured_once(found) if self.live else found
+
+    def remember(self, *, measured: Sequence[tuple[float, ...]], **known: Any) -> None:
+        """Take what was computed before for what it is: `measured` of SLO lines, and properties of this name."""
+        vars(self).update(known, slo=self._judged(measured))
 
     @property
     def complete(self) -> int:
@@ -285,7 +319,7 @@ class Result:
             "wall_s": self.wall_s,
             "event_hash": self.event_hash,
             "metrics": jsonable(self.metrics),
-            "slo": [_slo_row(line) for line in self.slo],
+            "slo": [slo_row(line) for line in self.slo],
             "advice": self.advice,
             "notes": self.notes,
             **({"live": self._spending()} if self.live else {}),
@@ -363,17 +397,3 @@ class Result:
         from llmsim.report.markdown import to_markdown
 
         return to_markdown(self)
-
-
-def _slo_row(line: SloResult) -> dict[str, Any]:
-    return {
-        "metric": line.objective.key,
-        "expression": line.objective.text,
-        "measured": jsonable(line.measured),
-        "interval": jsonable(line.interval),
-        "verdict": line.verdict,
-        "line": line.objective.line,
-        "shown": f"{line.shown} ({line.shown_interval})" if line.interval is not None else line.shown,
-        "excess": jsonable(line.excess),
-        "reason": line.reason,
-    }

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
-from llmsim.report.tables import frame
+from llmsim.report.recorded import Recorded, is_large
 from llmsim.scenario.objectives import objectives_of
 from llmsim.scenario.prices import price_steps
 from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.parts import FaultWindow
 from llmsim.telemetry.recorder import Replication
+from llmsim.telemetry.rows import pieces_of
 from llmsim.telemetry.sample import Sample
 
 __all__ = ["last_fault_end_s", "measured_until_s", "sample_of", "samples"]
+
+_TABLES = ("requests", "attempts")
 
 
 def measured_until_s(scenario: Scenario, replication: Replication) -> float:
@@ -30,13 +34,12 @@ def last_fault_end_s(scenario: Scenario, end_s: float) -> float:
     return last if last < end_s else math.nan
 
 
-def sample_of(scenario: Scenario, replication: Replication, requests: pl.DataFrame, attempts: pl.DataFrame) -> Sample:
-    """The measured part of one replication, of whose frames these are the rows."""
+def sample_of(
+    scenario: Scenario, replication: Replication, requests: pl.DataFrame | Recorded, attempts: pl.DataFrame | Recorded
+) -> Sample:
+    """The measured part of one replication, of whose tables these are the rows."""
     end_s = measured_until_s(scenario, replication)
-    measured = requests.filter(pl.col("window") == "measured")
-    if replication.partial:
-        # The interrupt cut them off, not the gateway: what would have become of them is unknown.
-        measured = measured.filter(pl.col("outcome") != "unfinished")
+    measured = _measured(requests, partial=replication.partial)
     return Sample(
         measured,
         attempts,
@@ -55,12 +58,22 @@ def sample_of(scenario: Scenario, replication: Replication, requests: pl.DataFra
 def samples(scenario: Scenario, replications: Sequence[Replication]) -> list[Sample]:
     """One sample per replication."""
     duration_s = scenario.clock.duration
-    return [
-        sample_of(
-            scenario,
-            replication,
-            frame([replication], "requests", duration_s),
-            frame([replication], "attempts", duration_s),
-        )
-        for replication in replications
-    ]
+    return [sample_of(scenario, one, *(_rows(one, name, duration_s) for name in _TABLES)) for one in replications]
+
+
+def _rows(replication: Replication, table: str, duration_s: float) -> pl.DataFrame | Recorded:
+    recorded = Recorded(replication, table, duration_s)
+    return recorded if is_large(replication) else recorded.frame()
+
+
+def _measured(requests: pl.DataFrame | Recorded, *, partial: bool) -> pl.DataFrame | Recorded:
+    measured = pl.col("window") == "measured"
+    if partial:
+        # The interrupt cut them off, not the gateway: what would have become of them is unknown.
+        measured &= pl.col("outcome") != "unfinished"
+    if isinstance(requests, pl.DataFrame):
+        return requests.filter(measured)
+    names = ["window", "outcome"] if partial else ["window"]
+    which = [piece.select(measured).to_series().to_numpy() for piece in pieces_of(requests, names)]
+    chosen = np.concatenate(which)
+    return requests if chosen.all() else requests.take(np.flatnonzero(chosen))

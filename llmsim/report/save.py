@@ -58,7 +58,9 @@ def _write(path: Path, content: Any) -> None:
 
 
 def load_result(directory: str | Path) -> Result:
-    """Read what `save` wrote.
+    """Read what `save` wrote, or a run with ``stream``.
+
+    Of a streamed run the numbers are those that were computed at its end; rows are read when somebody asks for them.
 
     The scenario comes back as it was, but for code: a policy or gateway of one's own stands there by name, and the
     result cannot be run again from it.
@@ -70,6 +72,7 @@ def load_result(directory: str | Path) -> Result:
     """
     from llmsim.report.describe import restore
     from llmsim.report.result import Result
+    from llmsim.report.stream_folder import STREAMED, restored
     from llmsim.report.tables import to_table
     from llmsim.telemetry.recorder import Replication
 
@@ -77,6 +80,8 @@ def load_result(directory: str | Path) -> Result:
     page = _read(place / _RESULT)
     if page.get("format") != FORMAT:
         raise LlmsimError(f"{place / _RESULT}: format {page.get('format')!r}, this llmsim reads {FORMAT}; run it again")
+    if STREAMED in page:
+        return restored(place, page, restore(_read(place / _SCENARIO)))
     frames = {name: _read_parquet(place / f"{name}.parquet") for name in _TABLES}
     replications = []
     for run in page["runs"]:

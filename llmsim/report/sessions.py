@@ -8,7 +8,7 @@ import polars as pl
 
 from llmsim.report.columns import COLUMNS
 
-__all__ = ["sessions"]
+__all__ = ["OF_REQUESTS", "sessions"]
 
 _LAST = pl.col("outcome").cast(pl.String)
 
@@ -21,6 +21,13 @@ _DERIVED = (
     .when(_LAST == "unfinished")
     .then(pl.lit("unfinished"))
     .otherwise(pl.lit("failed"))
+)
+
+
+#: What of requests is read.
+OF_REQUESTS = (
+    *("replication", "session", "step", "route", "feature", "tenant", "user", "arrival_s", "e2e_s", "outcome"),
+    *("attempts", "input_tokens", "output_tokens", "cost_usd", "window"),
 )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from llmsim.report.figures import figure
+from llmsim.report.numbers import jsonable
 from llmsim.report.samples import last_fault_end_s, samples
 from llmsim.report.verdict import MINIMUM, Judgement, Look, Word, judge, look_at, median, next_look
 from llmsim.scenario.objectives import Objective, rehearsed
@@ -18,7 +19,17 @@ from llmsim.telemetry.recorder import Replication
 from llmsim.telemetry.sample import Sample
 from llmsim.units import format_duration
 
-__all__ = ["Judge", "Overall", "SloResult", "measure", "measured_once", "overall", "rehearsal", "slo_results"]
+__all__ = [
+    "Judge",
+    "Overall",
+    "SloResult",
+    "measure",
+    "measured_once",
+    "overall",
+    "rehearsal",
+    "slo_results",
+    "slo_row",
+]
 
 Overall = Literal["PASS", "FAIL", "UNDECIDED", "NONE"]  #: NONE: the scenario has no SLO, there is nothing to judge
 
@@ -107,6 +118,21 @@ def slo_results(
     if overall(results) == "FAIL":
         results = [one._replace(reason=one.reason.replace(_STOPPED, _OTHER_FAILED)) for one in results]
     return results
+
+
+def slo_row(line: SloResult) -> dict[str, Any]:
+    """A line as plain values, JSON-able by a strict encoder."""
+    return {
+        "metric": line.objective.key,
+        "expression": line.objective.text,
+        "measured": jsonable(line.measured),
+        "interval": jsonable(line.interval),
+        "verdict": line.verdict,
+        "line": line.objective.line,
+        "shown": f"{line.shown} ({line.shown_interval})" if line.interval is not None else line.shown,
+        "excess": jsonable(line.excess),
+        "reason": line.reason,
+    }
 
 
 def measured_once(results: Sequence[SloResult]) -> list[SloResult]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -16,8 +17,10 @@ from llmsim.report.columns import COLUMNS, WINDOW_PERCENTILES
 from llmsim.telemetry.columns import TABLES, Column
 from llmsim.telemetry.metrics import WINDOW_S
 from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, CLASS_OF_WORD, CLASSES, HIT, SEMANTIC_HIT, UNTOLD_HIT
+from llmsim.telemetry.packed import constant, is_constant
 from llmsim.telemetry.percentiles import samples_needed
-from llmsim.telemetry.recorder import ColumnData, Replication, TableData
+from llmsim.telemetry.recorder import ColumnData, Replication, TableData, rows_of
+from llmsim.telemetry.rows import Index
 
 __all__ = ["WINDOW", "dtype_of", "frame", "quantile", "to_table", "windows"]
 
@@ -43,7 +46,21 @@ def dtype_of(column: Column) -> pl.DataType | type[pl.DataType]:
     return WINDOW if column.name == "window" else _TYPES[column.kind]
 
 
-def frame(replications: Sequence[Replication], table: str, duration_s: float = math.inf) -> pl.DataFrame:
+#: What is not recorded, and from what it is made.
+_MADE_OF = {
+    "request_id": ("session", "step", "user_retry"),
+    "tpot_s": ("outcome", "output_tokens", "e2e_s", "ttft_s"),
+    "window": ("arrival_s",),
+}
+
+
+def frame(
+    replications: Sequence[Replication],
+    table: str,
+    duration_s: float = math.inf,
+    names: Sequence[str] | None = None,
+    rows: Index | slice | None = None,
+) -> pl.DataFrame:
     """``requests``, ``attempts`` or ``events`` of all replications as one frame, with the derived columns.
 
     Parameters
@@ -54,28 +71,91 @@ def frame(replications: Sequence[Replication], table: str, duration_s: float = m
         Which table.
     duration_s
         Length of the measured time: what arrives later belongs to the drain.
+    names
+        Only these columns. Default: all.
+    rows
+        Only these rows, of a single replication.
     """
-    parts = [replication.tables[table] for replication in replications]
-    raw: dict[str, pl.Series] = {}
+    wanted = [column.name for column in COLUMNS[table]] if names is None else [*names]
+    made_of = {name: _MADE_OF[name] for name in wanted if name in _MADE_OF and not _recorded(table, name)}
+    needed = {*wanted, *(source for sources in made_of.values() for source in sources)}
+    data = [(one.tables[table], rows) if rows is None else cut(one.tables[table], rows) for one in replications]
+    heights = [_chosen(one, some) for one, some in data]
+    numbers = np.repeat(np.array([replication.number for replication in replications], dtype=np.int32), heights)
+    raw: dict[str, pl.Series] = {"replication": pl.Series(numbers)}
     made: list[pl.Expr] = []
     for column in TABLES[table]:
-        raw[column.name], meant = _column(column, [part[column.name] for part in parts])
-        made += [] if meant is None else [meant.alias(column.name)]
-    # Every column of a table has its rows.
-    rows = [len(part[TABLES[table][0].name].values) for part in parts]
-    numbers = np.repeat(np.array([replication.number for replication in replications], dtype=np.int32), rows)
-    if table != "events":
-        made.append(pl.concat_str("session", "step", "user_retry", separator="/").alias("request_id"))
-        made.append(_window(raw["arrival_s"].to_numpy(), duration_s).alias("window"))
+        if column.name in needed:
+            parts = [_at(one[column.name], some) for one, some in data]
+            series, meant = _column(column, parts)
+            if series is not None:
+                raw[column.name] = series
+            made += [] if meant is None else [meant.alias(column.name)]
+    if "request_id" in made_of:
+        # After the others: a column that is the same in every row is not there before.
+        later = [pl.concat_str("session", "step", "user_retry", separator="/").alias("request_id")]
+    else:
+        later = []
     # All at once, and nothing in parallel: asking polars for a column takes longer than making it.
-    whole = pl.DataFrame({"replication": numbers, **raw}).with_columns_seq(made)
-    if table == "requests":
-        whole = whole.with_columns_seq(tpot_s=_tpot())
-    return whole.select_seq(column.name for column in COLUMNS[table])
+    whole = pl.DataFrame(raw).with_columns_seq(made)
+    if "window" in made_of:
+        later.append(_window(whole["arrival_s"].to_numpy(), duration_s).alias("window"))
+    if "tpot_s" in made_of:
+        later.append(_tpot().alias("tpot_s"))
+    return whole.with_columns_seq(later).select_seq(wanted)
 
 
-def _column(column: Column, parts: Sequence[ColumnData]) -> tuple[pl.Series, pl.Expr | None]:
-    """One column of all replications as it was recorded, and what it means, where that is something else."""
+def _recorded(table: str, name: str) -> bool:
+    return any(column.name == name for column in TABLES[table])
+
+
+def _chosen(table: TableData, rows: Index | slice | None) -> int:
+    every = rows_of(table)
+    return every if rows is None else len(range(*rows.indices(every))) if isinstance(rows, slice) else len(rows)
+
+
+def cut(table: TableData, rows: Index | slice) -> tuple[TableData, Index | slice | None]:
+    """A table in files, or the part of it that holds these rows, and where they are in that."""
+    if not isinstance(table, Cuttable):
+        return table, rows
+    if isinstance(rows, slice):
+        first, last, _ = rows.indices(table.rows)
+        return table.cut(first, last), None
+    if not len(rows):
+        return table.cut(0, 0), None
+    first, last = int(rows.min()), int(rows.max()) + 1
+    return table.cut(first, last), rows - rows.dtype.type(first)
+
+
+@runtime_checkable
+class Cuttable(Protocol):
+    """A table of which some rows can be read without the others."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+
+    def cut(self, first: int, last: int) -> TableData:
+        """The rows from `first` up to and without `last`."""
+
+
+def _at(column: ColumnData, rows: Index | slice | None) -> ColumnData:
+    if rows is None:
+        return column
+    if is_constant(column.values):
+        count = len(column.values[rows]) if isinstance(rows, slice) else len(rows)
+        return ColumnData(constant(column.values[:1], count), column.categories)
+    return ColumnData(column.values[rows], column.categories)
+
+
+def _column(column: Column, parts: Sequence[ColumnData]) -> tuple[pl.Series | None, pl.Expr | None]:
+    """One column of all replications as it was recorded, and what it means, where that is something else.
+
+    One value for all rows is no series, but a literal, which polars keeps as one value, too.
+    """
+    same = _the_same(column, parts)
+    if same is not None:
+        return None, same
     if column.kind == "text":
         return pl.Series([text for part in parts for text in part.values], dtype=pl.String), None
     values = np.concatenate([part.values for part in parts]) if parts else np.empty(0)
@@ -86,10 +166,27 @@ def _column(column: Column, parts: Sequence[ColumnData]) -> tuple[pl.Series, pl.
         is_float = column.kind in ("f4", "f8")
         return pl.Series(values, dtype=_TYPES[column.kind]), pl.col(column.name).fill_nan(None) if is_float else None
     names = [part.categories or () for part in parts]
-    before = np.cumsum([0, *map(len, names)])[:-1]  # codes count within their own replication
-    codes = values + np.repeat(before, [len(part.values) for part in parts])
+    before = np.cumsum([0, *map(len, names)])[:-1].astype(np.int32)  # codes count within their own replication
+    codes = values + (before[0] if len(parts) == 1 else np.repeat(before, [len(part.values) for part in parts]))
     words = pl.lit(pl.Series([name for some in names for name in some], dtype=pl.String)).cast(pl.Categorical)
     return pl.Series(codes, dtype=pl.UInt32), words.gather(pl.col(column.name))
+
+
+def _the_same(column: Column, parts: Sequence[ColumnData]) -> pl.Expr | None:
+    """The value of a column that has only one, many times."""
+    if not parts or not all(is_constant(part.values) for part in parts):
+        return None
+    told = [part.values[0] if part.categories is None else part.categories[part.values[0]] for part in parts]
+    if column.kind in ("f4", "f8") and all(math.isnan(value) for value in told):
+        return pl.lit(None, dtype=_TYPES[column.kind])
+    if any(value != told[0] for value in told):
+        return None
+    if column.kind == "maybe":
+        return pl.lit(None if told[0] < 0 else bool(told[0] == 1), dtype=pl.Boolean)
+    value = told[0] if isinstance(told[0], str) else told[0].item()
+    if column.kind == "category":
+        return pl.lit(value, dtype=pl.String).cast(pl.Categorical)
+    return pl.lit(value, dtype=_TYPES[column.kind])
 
 
 def _window(arrival_s: NDArray[np.float64], duration_s: float) -> pl.Expr:
@@ -104,9 +201,11 @@ def _tpot() -> pl.Expr:
 
 
 def to_table(whole: pl.DataFrame, table: str) -> TableData:
-    """Back from the rows of one replication to what was recorded."""
+    """Back from the rows of one replication, or some of its columns, to what was recorded."""
     data: TableData = {}
     for column in TABLES[table]:
+        if column.name not in whole.columns:
+            continue
         series = whole[column.name]
         if column.kind == "category":
             names = series.unique(maintain_order=True)
@@ -125,7 +224,9 @@ def to_table(whole: pl.DataFrame, table: str) -> TableData:
     return data
 
 
-def windows(requests: pl.DataFrame, ends_s: dict[int, float], width_s: float = WINDOW_S) -> pl.DataFrame:
+def windows(
+    requests: pl.DataFrame, ends_s: dict[int, float], width_s: float = WINDOW_S, from_s: float = 0.0
+) -> pl.DataFrame:
     """The measured time in windows; a window in which nothing arrived is there too.
 
     Parameters
@@ -136,8 +237,12 @@ def windows(requests: pl.DataFrame, ends_s: dict[int, float], width_s: float = W
         Replication to the end of its measured time.
     width_s
         Length of a window.
+    from_s
+        Only windows from here on, which is where one begins.
     """
-    grid = pl.concat([_grid(number, end_s, width_s) for number, end_s in ends_s.items()] or [_grid(0, 0.0, width_s)])
+    ends = ends_s or {0: 0.0}
+    grid = pl.concat([_grid(number, end_s, width_s) for number, end_s in ends.items()])
+    grid = grid.filter(pl.col("start_s") >= from_s)
     measured = requests.filter(pl.col("window") == "measured")
     number = (pl.col("arrival_s") / width_s).floor().cast(pl.Int64).alias("number")
     # Keeping the order makes sums of floats the same every time.

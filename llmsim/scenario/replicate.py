@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from time import perf_counter
 
 from llmsim.engine.driver import simulate
-from llmsim.engine.frames import is_plumbing, place
 from llmsim.engine.loop import SimLoop
 from llmsim.engine.world import EPOCH
 from llmsim.errors import DeadlockError, EventBudgetError, PolicyError, SimulationInterrupted, VirtualTimeError
@@ -22,6 +21,7 @@ from llmsim.providers.faults import Fault
 from llmsim.providers.faulty import FaultyProvider
 from llmsim.providers.sim.incidents import incident_faults
 from llmsim.providers.sim.provider import SimulatedProvider
+from llmsim.scenario.hung import hung, places
 from llmsim.scenario.prices import price_steps
 from llmsim.scenario.runtime import LabRuntime
 from llmsim.scenario.spec import Scenario
@@ -29,7 +29,7 @@ from llmsim.scenario.users import Users, Visit
 from llmsim.scenario.vectors import vectors_of
 from llmsim.stores.simulated import SimulatedStores
 from llmsim.telemetry.cost_model import STORED_BYTE_S
-from llmsim.telemetry.recorder import Recorder, Replication, TableData
+from llmsim.telemetry.recorder import Recorder, Replication, Sink, TableData
 from llmsim.telemetry.scopes import CROSSINGS_KNOWN, TENANTS_KNOWN, Scope, crossings
 from llmsim.traffic.clients import mixes
 from llmsim.traffic.shape import RateShape
@@ -78,7 +78,11 @@ class Progress:
 
 
 def replicate(
-    scenario: Scenario, number: int, progress: Progress | None = None, stores: Stores | None = None
+    scenario: Scenario,
+    number: int,
+    progress: Progress | None = None,
+    stores: Stores | None = None,
+    sink: Sink | None = None,
 ) -> Replication:
     """Run replication `number` of `scenario` on luck ``(seed, number)`` in the current thread.
 
@@ -90,6 +94,8 @@ def replicate(
         Is kept up to date.
     stores
         Makes of what requests mean and of the scenario's stores those that policies get.
+    sink
+        Takes rows while the run goes on. Default: all are kept.
 
     Returns
     -------
@@ -104,7 +110,7 @@ def replicate(
     started = perf_counter()
     progress = progress if progress is not None else Progress()
     progress.number = number
-    lab = Lab(scenario, number, progress, stores)
+    lab = Lab(scenario, number, progress, stores, sink)
     progress.lab = lab
     with rare_collections():
         try:
@@ -157,9 +163,17 @@ def rare_collections() -> Iterator[None]:
 class Lab:
     """The objects of one replication."""
 
-    def __init__(self, scenario: Scenario, number: int, progress: Progress, stores: Stores | None = None) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        number: int,
+        progress: Progress,
+        stores: Stores | None = None,
+        sink: Sink | None = None,
+    ) -> None:
         self.scenario = scenario
         self._watch = stores
+        self._sink = sink
         self.number = number
         self.progress = progress
         clock = scenario.clock
@@ -196,7 +210,7 @@ class Lab:
         """Everything that happens inside the simulation."""
         scenario, luck, world = self.scenario, Luck.of(self.scenario.seed, self.number), self.world
         self.loop = loop
-        self.recorder = recorder = Recorder(self.zero_s, loop.time)
+        self.recorder = recorder = Recorder(self.zero_s, loop.time, self._sink)
         prices = {name: spec.price for name, spec in scenario.providers.items()}
         steps = price_steps(scenario, self.zero_s)
         for name, changes in steps.items():
@@ -307,13 +321,13 @@ class Lab:
         if not visits:
             return
         if not self.interrupted and users.fatal is None:
-            self.notes.append(_hung(visits, self.scenario.clock.drain))
+            self.notes.append(hung(visits, self.scenario.clock.drain))
         for visit in visits:
             visit.leave("unfinished")
         await self._let_go(visits)
         stubborn = list(users.running.values())
         if stubborn:
-            self.notes.append(f"{len(stubborn)} requests did not stop when they were cancelled: {_places(stubborn)}")
+            self.notes.append(f"{len(stubborn)} requests did not stop when they were cancelled: {places(stubborn)}")
         for visit in stubborn:
             users.write_off(visit)
 
@@ -370,27 +384,3 @@ class Lab:
             provider.let_go()
         if self._watch is None:  # who looks on may still ask what requests meant
             self.world.let_go()
-
-
-def _hung(visits: Sequence[Visit], drain_s: float) -> str:
-    return f"{len(visits)} requests had not ended {drain_s:g}s after the last arrival; they wait: {_places(visits)}"
-
-
-def _places(visits: Sequence[Visit]) -> str:
-    lines: dict[str, int] = {}
-    for visit in visits:
-        where = _waits_at(visit.task)
-        lines[where] = lines.get(where, 0) + 1
-    return "; ".join(f"{count} at {where}" for where, count in sorted(lines.items(), key=lambda item: -item[1])[:3])
-
-
-def _waits_at(task: asyncio.Task[None] | None) -> str:
-    """The innermost line of the chain of awaits that is not a library's."""
-    where = "?"
-    awaited: object | None = task.get_coro() if task is not None else None
-    while awaited is not None:
-        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
-        if frame is not None and (where == "?" or not is_plumbing(frame.f_code.co_filename)):
-            where = place(frame)
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
-    return where

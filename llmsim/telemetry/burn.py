@@ -41,7 +41,7 @@ def worst_burn(sample: Sample, burn: Burn) -> float:
 
 
 def _worst_of(sample: Sample, burn: Burn) -> float:
-    requests = sample.requests
+    requests = sample.columns("arrival_s", "outcome")
     if requests.is_empty() or sample.duration_s < burn.long_s - _ROUNDING_S:
         return math.nan
     arrivals = requests["arrival_s"].to_numpy().astype(np.float64)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from llmsim.errors import BadOutput
 from llmsim.pricing import TokenPrice
@@ -56,6 +59,18 @@ WASTED = ("retry", "abandoned", "hedge_losing", "broken")
 
 ADDRESS = ["session", "step", "user_retry"]
 _GONE = ("abandoned", "unfinished")
+_SIDE = (EMBEDDING_TOKENS, VECTOR_QUERIES, VECTOR_WRITES, VERIFICATIONS)
+_USED = ("input_tokens", "output_tokens", *_SIDE)
+
+# What `attempt_parts` reads.
+_OF_REQUESTS = (*ADDRESS, "first_choice", "outcome")
+_OF_ATTEMPTS = (
+    *ADDRESS,
+    *("cause", "upstream", "start_s", "first_s", "outcome", "won"),
+    *("input_tokens", "cached_input_tokens", "output_tokens", "cost_usd"),
+)
+
+Floats = NDArray[np.float64]
 
 
 def cost_parts(sample: Sample) -> dict[str, float]:
@@ -67,14 +82,22 @@ def cost_parts(sample: Sample) -> dict[str, float]:
 
 
 def _cost_parts(sample: Sample) -> dict[str, float]:
-    split = attempt_parts(sample).select("part", "cost_usd", "difference_usd")
+    costs: dict[str, list[Floats]] = {name: [] for name in TOKEN_PARTS}
+    for requests, attempts in sample.pieces(_OF_REQUESTS, _OF_ATTEMPTS):
+        split = attempt_parts(replace(sample, asked=requests, calls=attempts, cache={}))
+        for name in TOKEN_PARTS:
+            costs[name].append(split.filter(pl.col("part") == name)["cost_usd"].to_numpy())
+        costs["fallback_difference"].append(_not_zero(split["difference_usd"]))
     # fsum, not group_by: the same run must give the same digits, whichever thread adds first.
-    parts = {name: math.fsum(split.filter(pl.col("part") == name)["cost_usd"].to_list()) for name in TOKEN_PARTS}
-    parts["fallback_difference"] = math.fsum(split["difference_usd"].to_list())
+    parts = {name: math.fsum(cost for some in found for cost in some.tolist()) for name, found in costs.items()}
     parts["useful"] -= parts["fallback_difference"]
     parts |= {name: math.fsum(cost for _, cost in uses.values()) for name, uses in side_uses(sample).items()}
     parts["total"] = math.fsum(parts.values())
     return parts
+
+
+def _not_zero(values: pl.Series) -> Floats:
+    return values.filter(values != 0.0).to_numpy()
 
 
 def attempt_parts(sample: Sample) -> pl.DataFrame:
@@ -112,17 +135,21 @@ def side_uses(sample: Sample) -> dict[str, dict[str, tuple[float, float]]]:
 
     Amounts are bytes logged, tokens embedded, operations, verdicts, and byte-seconds stored.
     """
-    requests, model = sample.requests, sample.costs
+    model = sample.costs
     logged, store = model.observability, model.vector_store
-    attempts = sample.attempts.join(requests.select(*ADDRESS), on=ADDRESS, how="semi").height
-    tokens = _uses(requests, "input_tokens") + _uses(requests, "output_tokens")
+    used = dict.fromkeys(_USED, 0)
+    attempts = 0
+    for requests, calls in sample.pieces([*ADDRESS, *_USED], ADDRESS):
+        attempts += calls.select(ADDRESS).join(requests.select(ADDRESS), on=ADDRESS, how="semi").height
+        for name in _USED:
+            used[name] += _uses(requests, name)
+    tokens = float(used["input_tokens"] + used["output_tokens"])
     written = {
-        "of requests": requests.height * logged.bytes_per_request,
+        "of requests": sample.height * logged.bytes_per_request,
         "of attempts": attempts * logged.bytes_per_attempt,
         "of prompts and answers": tokens * logged.bytes_per_token,
     }
-    embedded, queries, writes = (_uses(requests, name) for name in (EMBEDDING_TOKENS, VECTOR_QUERIES, VECTOR_WRITES))
-    verdicts = _uses(requests, VERIFICATIONS)
+    embedded, queries, writes, verdicts = (float(used[name]) for name in _SIDE)
     stored = sample.counters.get(STORED_BYTE_S, 0.0) * sample.shared
     return {
         "embeddings": {"tokens": (embedded, embedded * model.embeddings.price)},
@@ -136,8 +163,8 @@ def side_uses(sample: Sample) -> dict[str, dict[str, tuple[float, float]]]:
     }
 
 
-def _uses(requests: pl.DataFrame, column: str) -> float:
-    return float(requests[column].sum()) if column in requests.columns else 0.0
+def _uses(requests: pl.DataFrame, column: str) -> int:
+    return int(requests[column].cast(pl.Int64).sum()) if column in requests.columns else 0
 
 
 def _with_request(sample: Sample) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from llmsim.telemetry.phases import MIN_WINDOW_REQUESTS, in_phase, windows_of
 from llmsim.telemetry.recovery import recovery_time
 from llmsim.telemetry.sample import Condition, Sample
 from llmsim.telemetry.scopes import CROSSINGS_KNOWN, TENANTS_KNOWN
+from llmsim.telemetry.spenders import most_steps, per_session, per_user
 
 __all__ = ["METRICS", "WINDOW_S", "Metric", "evaluate", "evaluate_condition", "values"]
 
@@ -70,24 +72,28 @@ def _if_ok(column: str) -> pl.Expr:
 
 
 def _count(sample: Sample, which: pl.Expr) -> int:
-    return int(sample.requests.select(which.sum()).item())
+    return sample.counts(which)[0]
 
 
 def _share(which: pl.Expr, of: pl.Expr | None = None) -> Callable[[Sample], float]:
     def value(sample: Sample) -> float:
-        requests = sample.requests if of is None else sample.requests.filter(of)
-        return requests.select(which.sum()).item() / requests.height if requests.height else math.nan
+        part, whole = (_count(sample, which), sample.height) if of is None else sample.counts(which & of, of)
+        return part / whole if whole else math.nan
 
     return value
 
 
 def _sum(column: str) -> Callable[[Sample], float]:
-    return lambda sample: float(sample.requests[column].sum())
+    return lambda sample: float(sample.counts(pl.col(column))[0])
+
+
+def _saved(sample: Sample) -> float:
+    return float(sample.columns("saved_usd")["saved_usd"].sum())
 
 
 def _per_ok(sample: Sample) -> float:
     good = _count(sample, _OK)
-    if not sample.requests.height:
+    if not sample.height:
         return math.nan
     return cost_parts(sample)["total"] / good if good else math.inf
 
@@ -97,13 +103,14 @@ def _goodput(sample: Sample) -> float:
 
 
 def _amplification(sample: Sample) -> float:
-    attempts, sent = sample.requests.select(pl.col("attempts").sum(), _UPSTREAM.sum().alias("sent")).row(0)
+    attempts, sent = sample.counts(pl.col("attempts"), _UPSTREAM)
     return attempts / sent if sent else math.nan
 
 
 def _worst_amplification(sample: Sample) -> float:
     windows = (
-        sample.requests.filter(_UPSTREAM)
+        sample.columns("arrival_s", "attempts")
+        .filter(_UPSTREAM)
         .group_by(((pl.col("arrival_s") - sample.start_s) / WINDOW_S).floor())
         .agg(pl.col("attempts").mean(), pl.len())
         .filter(pl.col("len") >= MIN_WINDOW_REQUESTS)
@@ -116,26 +123,6 @@ def _if_known(value: Callable[[Sample], float], unknown: pl.Expr = UNTOLD_HIT) -
     return lambda sample: math.nan if _count(sample, unknown) else value(sample)
 
 
-def _per_user(sample: Sample) -> float:
-    # Two tenants may each have an "alice".
-    spent = sample.requests.group_by("tenant", "user", maintain_order=True).agg(pl.col("cost_usd").sum())["cost_usd"]
-    return math.nan if spent.is_empty() else float(spent.max())  # type: ignore[arg-type]
-
-
-def _most_steps(sample: Sample) -> float:
-    requests = sample.requests
-    if requests.is_empty():
-        return math.nan
-    if not requests["step"].max():  # nobody asked on
-        return 1.0
-    return float(requests.group_by("session").agg(pl.col("step").n_unique())["step"].max())  # type: ignore[arg-type]
-
-
-def _per_session(sample: Sample) -> float:
-    spent = sample.requests.group_by("session", maintain_order=True).agg(pl.col("cost_usd").sum())["cost_usd"]
-    return math.nan if spent.is_empty() else float(spent.max())  # type: ignore[arg-type]
-
-
 def _counter(name: str) -> Callable[[Sample], float]:
     return lambda sample: float(sample.counters.get(name, math.nan))
 
@@ -145,7 +132,7 @@ _hit_rate = _share(_HIT)
 
 def _saved_net(sample: Sample) -> float:
     parts = cost_parts(sample)
-    return math.fsum([*sample.requests["saved_usd"].to_list(), *(-parts[name] for name in CACHE_PARTS)])
+    return math.fsum(chain(sample.values(pl.col("saved_usd")), (-parts[name] for name in CACHE_PARTS)))
 
 
 def _crossed(column: str, known_of: str) -> Callable[[Sample], float]:
@@ -181,7 +168,7 @@ METRICS: dict[str, Metric] = {
         "failures that were sent upstream: from the end of the last attempt to the error",
         pl.when(~_OK).then(pl.col("idle_after_last_attempt_s")),
     ),
-    "requests": Metric("count", "requests that arrived", value=lambda sample: float(sample.requests.height)),
+    "requests": Metric("count", "requests that arrived", value=lambda sample: float(sample.height)),
     "error_rate": Metric("ratio", "failures (abandoned and unfinished ones too) / requests", value=_share(~_OK)),
     "abandoned_rate": Metric(
         "ratio", "requests whose user left / requests", value=_share(pl.col("outcome") == "abandoned")
@@ -236,7 +223,7 @@ METRICS: dict[str, Metric] = {
         value=lambda sample: cost_parts(sample)["total"],
     ),
     "cost_per_ok": Metric("usd", "cost / successes; +inf without any", value=_per_ok),
-    "saved": Metric("usd", "what answers from the cache would have cost", value=_sum("saved_usd")),
+    "saved": Metric("usd", "what answers from the cache would have cost", value=_saved),
     "saved_net": Metric(
         "usd",
         "the same less what the cache itself cost: embeddings, vector store, verification",
@@ -265,16 +252,16 @@ METRICS: dict[str, Metric] = {
         "count", "most calls under way at one upstream at once", None, most_calls, most_calls, of_calls=True
     ),
     "max_spend_per_user": Metric(
-        "usd", "most billed for one user of one tenant, in the measured time", value=_per_user, peak=_per_user
+        "usd", "most billed for one user of one tenant, in the measured time", value=per_user, peak=per_user
     ),
     "max_spend_per_session": Metric(
-        "usd", "most billed for one conversation or agent, in the measured time", value=_per_session, peak=_per_session
+        "usd", "most billed for one conversation or agent, in the measured time", value=per_session, peak=per_session
     ),
     "max_steps_per_session": Metric(
         "count",
         "most turns of one conversation, or calls of one agent, in the measured time",
-        value=_most_steps,
-        peak=_most_steps,
+        value=most_steps,
+        peak=most_steps,
     ),
     "cross_scope_hits": Metric(
         "count",
@@ -310,10 +297,13 @@ def values(sample: Sample, metric: str) -> NDArray[np.float64]:
     expression = METRICS[metric].expression
     if expression is None:
         raise KeyError(f"{metric} is one value, not one per request")
-    column = sample.requests.select(expression.alias("value"))["value"].drop_nulls().to_numpy()
-    ascending = np.sort(column.astype(np.float64))
+    ascending = sample.values(expression)
+    ascending.sort()
     if metric in ("tpot", "max_inter_token") and _nothing_streamed(sample, ascending):
         ascending = ascending[:0]
+    if not isinstance(sample.asked, pl.DataFrame):  # of a large sample, those of one metric at a time
+        for old in [one for one in sample.cache if isinstance(one, tuple) and one[:1] == ("values",)]:
+            del sample.cache[old]
     sample.cache[key] = ascending
     return ascending
 

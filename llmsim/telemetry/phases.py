@@ -81,7 +81,7 @@ def windows_of(sample: Sample, length_s: float) -> Iterator[Sample]:
     A window is never cut off: a rest shorter than `length_s` at the end of the measured time is left out, unless it is
     all there is.
     """
-    arrivals = np.sort(sample.requests["arrival_s"].to_numpy())
+    arrivals = np.sort(sample.columns("arrival_s")["arrival_s"].to_numpy())
     for start_s, end_s in sample.spans:
         count = max(1.0, np.floor((end_s - start_s) / length_s + 1e-9))
         # Only those with enough in them are cut out: of a few microseconds each there can be millions.

@@ -36,7 +36,7 @@ def recovery_time(
         return math.nan
 
     def steady(part: Sample) -> bool | None:
-        if part.requests.height < _ENOUGH_REQUESTS:
+        if part.height < _ENOUGH_REQUESTS:
             return None
         measured = [measure(part, condition) for condition in conditions]
         if any(math.isnan(value) for value in measured):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.luck import request_address
+from llmsim.telemetry.packed import packed
 from llmsim.telemetry.recorder import ColumnData, TableData
 
 __all__ = ["CROSSINGS_KNOWN", "TENANTS_KNOWN", "Scope", "crossings"]
@@ -53,18 +54,18 @@ def crossings(
     crossed: Bools = np.zeros(len(hits), dtype=np.bool_)
     alone = scope == "tenant" and len(requests["tenant"].categories or ()) < 2
     if scope == "global" or alone or not hits.any():
-        return ColumnData(crossed), True
+        return ColumnData(packed(crossed)), True
     rows = np.flatnonzero(hits)
     made_for = requests["made_for"].values
     known = np.array([bool(made_for[row]) for row in rows], dtype=np.bool_)
     _of_known(requests, rows[known], scope, crossed)
     own = rows[~known]
     if not len(own):
-        return ColumnData(crossed), True
+        return ColumnData(packed(crossed)), True
     if topic is None:
-        return ColumnData(crossed), False
+        return ColumnData(packed(crossed)), False
     _of_others(requests, own, topic, crossed)
-    return ColumnData(crossed), True
+    return ColumnData(packed(crossed)), True
 
 
 def _is(column: ColumnData, word: str) -> Bools:
@@ -76,16 +77,22 @@ def _is(column: ColumnData, word: str) -> Bools:
 
 def _of_known(requests: TableData, rows: NDArray[np.intp], scope: Scope, crossed: Bools) -> None:
     """Those whose rows say whom the answer was made for."""
-    names = ("session", "step", "user_retry")
-    place = {
-        address: row for row, address in enumerate(zip(*(requests[n].values.tolist() for n in names), strict=True))
-    }
+    if not len(rows):
+        return
+    session, step, again = (requests[name].values.astype(np.int64) for name in ("session", "step", "user_retry"))
+    made_for = requests["made_for"].values
+    wanted = np.array([request_address(str(made_for[row])) or (-2, 0, 0) for row in rows.tolist()], dtype=np.int64)
+    steps, retries = (1 + max(int(one.max()), int(wanted[:, n].max())) for n, one in ((1, step), (2, again)))
+    known = (session * steps + step) * retries + again  # ascending, as the rows are
+    maker = (wanted[:, 0] * steps + wanted[:, 1]) * retries + wanted[:, 2]
+    at = np.minimum(np.searchsorted(known, maker), len(known) - 1)
     parts: list[NDArray[Any]] = [requests["tenant"].values]
     if scope == "user":
         parts.append(requests["user"].values)
-    for row in rows.tolist():
-        maker = place.get(request_address(str(requests["made_for"].values[row])) or (-1, 0, 0))
-        crossed[row] = maker is not None and any(part[maker] != part[row] for part in parts)
+    other = np.zeros(len(rows), dtype=np.bool_)
+    for part in parts:
+        other |= part[at] != part[rows]
+    crossed[rows] = other & (known[at] == maker)
 
 
 def _of_others(requests: TableData, rows: NDArray[np.intp], topic: Callable[[int], int | None], crossed: Bools) -> None:

@@ -190,7 +190,8 @@ def memory(requests: int) -> None:
     """Bytes that a finished replication keeps per recorded request (attempts and events included)."""
     tables = replicate(stretched_spike(requests), 0).tables
     size = sum(
-        column.values.nbytes + (sum(map(len, column.values)) if column.values.dtype == object else 0)
+        (column.values.nbytes if column.values.strides[0] else column.values.itemsize)
+        + (sum(map(len, column.values)) if column.values.dtype == object else 0)
         for table in tables.values()
         for column in table.values()
     )

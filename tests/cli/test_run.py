@@ -231,3 +231,17 @@ def test_where_the_time_went(scenario: Any, ask: Any) -> None:
         refused = ask("run", scenario("one"), "--profile", *wrong)
         assert refused.exit_code == 2
         assert "leave one out" in refused.stderr
+
+
+def test_a_streamed_run_is_told_where_and_goes_on(scenario: Any, ask: Any, tmp_path: Path) -> None:
+    first = ask("run", scenario("one"), "--stream", tmp_path / "day")
+    assert first.exit_code == 0
+    assert f"Saved in {tmp_path / 'day'}" in first.stdout
+    written = (tmp_path / "day" / "replication-0000" / "done.json").stat().st_mtime_ns
+    again = ask("run", scenario("one"), "--stream", tmp_path / "day", "--json", "-")
+    assert again.exit_code == 0
+    assert json.loads(again.stdout)["event_hash"][:12] in first.stdout
+    assert (tmp_path / "day" / "replication-0000" / "done.json").stat().st_mtime_ns == written
+    other = ask("run", scenario("one"), "--seed", 99, "--stream", tmp_path / "day")
+    assert other.exit_code == 2
+    assert "holds another run" in other.stderr

@@ -47,7 +47,7 @@ def test_it_tells_writes_and_can_be_seen_again(file: Path, ask: Any) -> None:
     assert load_scenario(tuned).gateway.policies[0].max_attempts == 4  # type: ignore[attr-defined]
     assert f"llmsim run {tuned} --seed {told['held_out_seed']}" in ran.stderr
     assert "luck it has not seen" in ran.stderr
-    assert "<table>" in page.read_text()
+    assert "<table" in page.read_text()
 
 
 def test_nothing_better_is_1_and_writes_nothing(file: Path, ask: Any) -> None:

@@ -1,5 +1,6 @@
 """Item by item: one example by hand for each price, and sums that hold for anything."""
 
+import dataclasses
 import math
 
 import polars as pl
@@ -102,8 +103,7 @@ def with_vectors(requests, attempts=(), stored_byte_s=0.0, **fields):
     """A sample as a semantic cache would leave it: what it used is in three columns and a counter."""
     one = sample(requests, attempts, prices=PRICES, costs=MODEL, counters={STORED_BYTE_S: stored_byte_s}, **fields)
     uses = pl.DataFrame({EMBEDDING_TOKENS: [900, 100], VECTOR_QUERIES: [1, 1], VECTOR_WRITES: [1, 0]})
-    one.__dict__["requests"] = one.requests.with_columns(*uses)
-    return one
+    return dataclasses.replace(one, asked=one.requests.with_columns(*uses))
 
 
 def test_embeddings_and_the_vector_store():
