@@ -13,6 +13,7 @@ import typer
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED
 from llmsim.cli.options import (
     AllowUndecided,
+    Backend,
     BudgetUsd,
     Costs,
     Gateway,
@@ -28,6 +29,7 @@ from llmsim.cli.options import (
     Quiet,
     RateScale,
     Replications,
+    Scheduler,
     Seed,
     TimeScale,
     Traceback,
@@ -48,6 +50,8 @@ def run(
     seed: Seed = None,
     replications: Replications = None,
     jobs: Jobs = None,
+    backend: Backend = None,
+    scheduler: Scheduler = None,
     overrides: Overrides = None,
     gateway: Gateway = "",
     live: LiveFile = None,
@@ -89,6 +93,7 @@ def run(
       llmsim run spike.yaml --costs --otlp out/spike.jsonl --prometheus out/spike.prom
       llmsim run spike.yaml --replications 1 --profile
       llmsim run calm.yaml --live live.yaml --budget 0.50 --rate-scale 0.1
+      llmsim run spike.yaml --replications 400 --backend dask --scheduler tcp://127.0.0.1:8786
       llmsim run spike.yaml --seed 8 --replications 40 --set gateway.retry.max_attempts=2
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
@@ -105,6 +110,8 @@ def run(
         seed=seed,
         replications=replications,
         jobs=jobs,
+        backend=backend,
+        scheduler=scheduler,
         overrides=tuple(overrides or ()),
         gateway=gateway,
         json=json,
