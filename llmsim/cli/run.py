@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -38,6 +38,9 @@ from llmsim.cli.options import (
 )
 from llmsim.cli.terminal import put, steady_streams
 from llmsim.errors import LlmsimError
+
+if TYPE_CHECKING:
+    from llmsim.cli.batch import Batch
 
 __all__ = ["run"]
 
@@ -131,7 +134,10 @@ def run(
 
         put(nothing_named(), "stderr")
         raise typer.Exit(BAD_INPUT)
-    batch = Batch(options)
+    _end_with(Batch(options))
+
+
+def _end_with(batch: Batch) -> NoReturn:
     try:
         code = batch.all()
     except KeyboardInterrupt:
