@@ -261,9 +261,15 @@ class _Session:
         self._progress.number = -1
         for batch in self._batches():
             tasks = [(self.scenario, number) for number in batch]
-            for replication in in_order(replicate, tasks, workers, self._tick):
-                self._add(replication)
-                self._tick()
+            running = in_order(replicate, tasks, workers, self._tick)
+            try:
+                for replication in running:
+                    self._add(replication)
+                    self._tick()
+            except KeyboardInterrupt:  # while it was added or shown
+                raise SimulationInterrupted("interrupted") from None
+            finally:
+                running.close()
 
 
 def _show(partial: Result) -> None:

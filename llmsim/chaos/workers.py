@@ -116,10 +116,9 @@ def _here(work: Work[T], task: Task, tick: Callable[[], None]) -> T:
 def _in_processes(work: Work[T], tasks: Sequence[Task], jobs: int, tick: Callable[[], None]) -> Iterator[T]:
     done = 0
     try:
-        for result in parallel.in_order(work, [(task.scenario, task.number) for task in tasks], jobs):
+        for result in parallel.in_order(work, [(task.scenario, task.number) for task in tasks], jobs, tick):
             done += 1
             yield result
-            tick()
     except SimulationInterrupted:
         raise Interrupted from None
     except Exception as error:

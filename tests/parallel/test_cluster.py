@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 import llmsim as ls
 from llmsim.api import RunProgress
 from llmsim.cli.app import app
+from llmsim.errors import SimulationInterrupted
 from llmsim.parallel import Cluster as On
 from llmsim.parallel import in_order, workers_of
 from llmsim.tuning.sweep import sweep
@@ -70,6 +72,16 @@ def test_a_worker_is_killed_in_the_middle(tmp_path: Path) -> None:
         assert [one.number for one in there.replications] == [one.number for one in here.replications]
         # And the cluster goes on as it is.
         assert sweep(SCENARIO, OVER, backend="dask", scheduler=dask.address).table.equals(sweep(SCENARIO, OVER).table)
+
+
+def test_ctrl_c_gives_what_there_is(dask: Cluster) -> None:
+    def stop(at: RunProgress) -> None:
+        if at.replications >= 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(SimulationInterrupted) as caught:
+        ls.run(SCENARIO | {"slo": {}}, replications=400, backend="dask", scheduler=dask.address, progress=stop)
+    assert 2 <= len(caught.value.partial.replications) < 50
 
 
 def test_a_sweep_and_a_tuning(dask: Cluster) -> None:
