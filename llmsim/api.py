@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -13,6 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmsim.errors import ScenarioError, SimulationInterrupted
+from llmsim.parallel import Workers, alone, in_order, workers_of
 from llmsim.report.live_display import notebook_progress
 from llmsim.report.result import Result
 from llmsim.report.slo import Judge
@@ -58,6 +57,8 @@ def run(
     progress: Callable[[RunProgress], object] | None = None,
     profile: bool = False,
     stream: str | Path | None = None,
+    backend: str | None = None,
+    scheduler: str | None = None,
 ) -> Result:
     """Simulate a scenario until its verdict is clear, or its replications are used up.
 
@@ -83,6 +84,9 @@ def run(
         millions of requests, in bounded memory, with the same numbers. Called again after it was killed, it keeps the
         replications that were finished. The one that was not is simulated from its seed again, to the same bytes
         (coroutines cannot be saved). `load_result` reads the directory.
+    backend, scheduler
+        ``"dask"`` and the address of its scheduler, ``"tcp://127.0.0.1:8786"``: replications run on that cluster, in
+        place of processes here. The result is the same, bit for bit; what is sent says `llmsim.parallel`.
 
     Raises
     ------
@@ -92,6 +96,8 @@ def run(
         A policy broke its contract; names the policy and the line.
     EngineError
         The simulation could not go on (deadlock, real time or sockets inside it, too many events).
+    LlmsimError
+        There is no such cluster, or it has other versions than are here.
     SimulationInterrupted
         Ctrl-C or Kernel → Interrupt; ``.partial`` is the `Result` so far.
 
@@ -115,18 +121,23 @@ def run(
     if given:
         scenario = dataclasses.replace(scenario, **given)  # type: ignore[arg-type]
     display = notebook_progress() if progress is None else None
-    session = _Session(scenario, progress or display, None if stream is None else StreamFolder.open(stream, scenario))
-    workers = _workers(jobs, scenario.replications)
+    folder = None if stream is None else StreamFolder.open(stream, scenario)
+    session = _Session(scenario, progress or display, folder)
+    cluster = workers_of(backend, scheduler, jobs)
+    workers: Workers = cluster or _workers(jobs, scenario.replications)
+    if cluster and folder is not None:
+        raise ScenarioError("stream writes where the run is, and a cluster is elsewhere; leave one out", "run")
     if profile:
-        if workers > 1:
-            raise ScenarioError(f"profile looks at this process, and jobs is {jobs}; leave jobs at 1", "run")
+        if not alone(workers):
+            given_too = "there is a cluster" if cluster else f"jobs is {jobs}"
+            raise ScenarioError(f"profile looks at this process, and {given_too}; leave one out", "run")
         session.look_where_time_goes()
     try:
         _embed(scenario, told=progress is not None)
-        if workers == 1:
+        if alone(workers):
             session.in_this_process()
         else:
-            session.in_processes(workers)
+            session.elsewhere(workers)
     except SimulationInterrupted as stop:
         partial = session.result(partial=True)
         if session.folder is not None:
@@ -268,33 +279,20 @@ class _Session:
 
     # -- several processes -------------------------------------------------------------------------------------
 
-    def in_processes(self, workers: int) -> None:
-        """Replications in worker processes; results arrive in order, so stopping does not depend on speed."""
-        from joblib import Parallel, delayed
-
-        self._progress.number, here = -1, Path.cwd()
-        try:
-            for batch in self._batches():
-                # As many as ever, even for the last one: with n_jobs=1 joblib would run it in this process.
-                parallel = Parallel(n_jobs=workers, return_as="generator")
-                for replication in parallel(
-                    delayed(_replicate_in_worker)(here, self.scenario, number, self.folder) for number in batch
-                ):
+    def elsewhere(self, workers: Workers) -> None:
+        """Replications where the workers are; results arrive in order, so stopping does not depend on speed."""
+        self._progress.number = -1
+        for batch in self._batches():
+            tasks = [(self.scenario, number, self.folder) for number in batch]
+            running = in_order(replicated, tasks, workers, self._tick)
+            try:
+                for replication in running:
                     self._add(replication)
                     self._tick()
-        except KeyboardInterrupt:
-            from joblib.externals.loky import get_reusable_executor
-
-            # Without `reuse` it would compare settings, find others, and wait for all that is still to do.
-            get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
-            raise SimulationInterrupted("interrupted") from None
-
-
-def _replicate_in_worker(here: Path, scenario: Scenario, number: int, folder: StreamFolder | None) -> Replication:
-    os.chdir(here)  # files are named from there, and a worker that was used before may have begun elsewhere
-    # Ctrl-C reaches the whole process group; only the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return replicated(scenario, number, folder)
+            except KeyboardInterrupt:  # while it was added or shown
+                raise SimulationInterrupted("interrupted") from None
+            finally:
+                running.close()
 
 
 def _show(partial: Result) -> None:

@@ -11,12 +11,13 @@ import llmsim
 
 ROOT = Path(llmsim.__file__).parent
 LEVELS = {
-    "errors": 0, "error_words": 0, "callbacks": 0, "units": 0, "types": 0, "luck": 0, "distributions": 0, "pricing": 0,
+    "errors": 0, "error_words": 0, "processes": 0, "callbacks": 0, "units": 0, "types": 0, "luck": 0,
+    "distributions": 0, "pricing": 0,
     "algorithms": 1,
     "gateway": 2, "traffic": 2, "telemetry": 2, "engine": 2,
     "stores": 3, "providers": 3,
     "scenario": 4,
-    "report": 5, "production": 5,
+    "report": 5, "production": 5, "parallel": 5,
     "api": 6, "live_run": 6,
     "tuning": 7, "chaos": 7, "calibrate": 7, "lab": 7,
     "cli": 8, "pytest_plugin": 8,
@@ -35,7 +36,9 @@ HOMES = {
     "genai_prices": {"pricing"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "joblib": {"api", "tuning", "chaos", "cli.checks", "cli.check_workers"},
+    "joblib": {"api", "processes", "parallel.processes", "tuning", "chaos", "cli.checks", "cli.check_workers"},
+    "distributed": {"parallel.cluster"},
+    "cloudpickle": {"parallel"},
     "hypothesis": {"chaos.drawing"},
     "optuna": {"tuning.proposing"},
     "redis": {"stores.redis_link"},

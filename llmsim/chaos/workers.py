@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
+from llmsim import parallel
 from llmsim.chaos.drawing import Halt
-from llmsim.chaos.processes import end_worker_processes
 from llmsim.chaos.schedules import Schedule
 from llmsim.engine.driver import in_worker_thread
 from llmsim.errors import SimulationInterrupted
@@ -72,17 +71,6 @@ class Whole(NamedTuple):
         return replicate(scenario, number, progress)
 
 
-class _InWorker(Generic[T]):
-    """A work that leaves Ctrl-C, which reaches the whole process group, to the parent."""
-
-    def __init__(self, work: Work[T]) -> None:
-        self._work = work
-
-    def __call__(self, scenario: Scenario, number: int) -> T:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return self._work(scenario, number)
-
-
 def in_order(work: Work[T], tasks: Sequence[Task], *, jobs: int, tick: Callable[[], None]) -> Iterator[T]:
     """What becomes of the tasks.
 
@@ -126,16 +114,12 @@ def _here(work: Work[T], task: Task, tick: Callable[[], None]) -> T:
 
 
 def _in_processes(work: Work[T], tasks: Sequence[Task], jobs: int, tick: Callable[[], None]) -> Iterator[T]:
-    from joblib import Parallel, delayed
-
-    call, done = delayed(_InWorker(work)), 0
+    done = 0
     try:
-        for result in Parallel(n_jobs=jobs, return_as="generator")(call(task.scenario, task.number) for task in tasks):
+        for result in parallel.in_order(work, [(task.scenario, task.number) for task in tasks], jobs, tick):
             done += 1
             yield result
-            tick()
-    except KeyboardInterrupt:
-        end_worker_processes()
+    except SimulationInterrupted:
         raise Interrupted from None
     except Exception as error:
         raise Broke(error, tasks[done].schedule) from error

@@ -26,6 +26,7 @@ from llmsim.cli.progress import progress
 from llmsim.cli.replay import program, replay
 from llmsim.cli.terminal import put
 from llmsim.errors import LlmsimError, SimulationInterrupted
+from llmsim.parallel import workers_of
 from llmsim.report.layout import MARKS, headline
 from llmsim.report.result import Result
 from llmsim.scenario.preflight import Preflight, preflight
@@ -47,6 +48,8 @@ class Options:
     seed: int | None = None
     replications: int | None = None
     jobs: int | None = None  #: None: one per core, where that is quicker
+    backend: str | None = None
+    scheduler: str | None = None  #: address of a Dask cluster's, in place of processes here
     overrides: tuple[str, ...] = ()
     gateway: str = ""  #: ``module:name`` of one to put in place of the scenario's
     json: str | None = None  #: a file name, or ``-``
@@ -124,6 +127,10 @@ class Batch:
         options = self.options
         try:
             if options.live is not None:
+                if options.backend or options.scheduler:
+                    raise LlmsimError(
+                        "--backend and --scheduler are for simulations, and --live makes none; leave one out"
+                    )
                 if options.profile:
                     raise LlmsimError("--profile looks at simulations, and --live makes none; leave one out")
                 if stream is not None:
@@ -148,7 +155,9 @@ class Batch:
             if options.jobs not in (None, 1):
                 raise LlmsimError(f"--profile looks at one process, and --jobs is {options.jobs}; leave one out")
             options = dataclasses.replace(options, jobs=1)
-        jobs = options.jobs or (-1 if asked.expected_requests * most > _REQUESTS_WORTH_PROCESSES else 1)
+        cluster = workers_of(options.backend, options.scheduler, options.jobs)
+        many = asked.expected_requests * most > _REQUESTS_WORTH_PROCESSES
+        jobs = options.jobs or (-1 if many and not cluster else 1)
         with progress(scenario.name, wanted=options.progress) as report:
             return simulate(
                 scenario,
@@ -158,6 +167,8 @@ class Batch:
                 progress=report,
                 profile=options.profile,
                 stream=stream,
+                backend=options.backend,
+                scheduler=options.scheduler,
             )
 
     def _report(

@@ -11,6 +11,7 @@ import typer
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED
 from llmsim.cli.options import (
     AllowUndecided,
+    Backend,
     Gateway,
     Jobs,
     Json,
@@ -19,6 +20,7 @@ from llmsim.cli.options import (
     Overrides,
     Quiet,
     Replications,
+    Scheduler,
     Seed,
     Traceback,
 )
@@ -63,6 +65,8 @@ def check(
     seed: Seed = None,
     replications: Replications = None,
     jobs: Jobs = None,
+    backend: Backend = None,
+    scheduler: Scheduler = None,
     overrides: Overrides = None,
     json: Json = None,
     junit: Junit = None,
@@ -97,6 +101,7 @@ def check(
       llmsim check scenarios/spike.yaml chaos/ --junit check.xml --json check.json
       llmsim check --baseline main.json --json branch.json
       llmsim check --set gateway.retry.max_attempts=1 --jobs 4
+      llmsim check --backend dask --scheduler tcp://127.0.0.1:8786
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
     from llmsim.cli.checking import Asked
@@ -109,6 +114,8 @@ def check(
         replications=replications,
         overrides=tuple(overrides or ()),
         gateway=gateway,
+        backend=backend,
+        scheduler=scheduler,
         out=out,
         html=html,
         allow_undecided=allow_undecided,

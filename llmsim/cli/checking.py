@@ -44,6 +44,8 @@ class Asked:
     out: Path | None = None  #: where tables go, a folder a scenario
     html: Path | None = None  #: where pages go, a file a scenario
     several: bool = False  #: whether there are others, so that pages name the one that lists them
+    backend: str | None = None
+    scheduler: str | None = None  #: address of a Dask cluster's, for the replications
     baseline: Baseline | None = None  #: what each is held against
     allow_undecided: bool = False
     traceback: bool = False
@@ -91,6 +93,8 @@ def check_one(file: Path, asked: Asked, name: str, *, alone: bool, jobs: int = 1
                 replications=asked.replications,
                 jobs=jobs,
                 progress=report or (lambda _: None),
+                backend=asked.backend,
+                scheduler=asked.scheduler,
             )
     except BrokenProcessPool:  # of its replications'
         return died(file, asked)

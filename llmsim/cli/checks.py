@@ -13,7 +13,6 @@ from typing import Any, Literal
 from joblib import cpu_count
 
 from llmsim.chaos.discovery import discover
-from llmsim.chaos.processes import end_worker_processes
 from llmsim.cli.baseline import LEAST_EFFECT, Baseline
 from llmsim.cli.check_progress import Progress
 from llmsim.cli.check_workers import as_they_come
@@ -21,6 +20,8 @@ from llmsim.cli.checking import Asked, check_one, work_of
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED, worst
 from llmsim.cli.outputs import check_file, names_of
 from llmsim.cli.terminal import put
+from llmsim.parallel import workers_of
+from llmsim.processes import end_worker_processes
 from llmsim.report.figures import clock
 from llmsim.report.github import commands, summary
 from llmsim.report.junit import to_junit
@@ -114,7 +115,8 @@ class Checks:
         """Pages in the order of `files`; fewer of them after an interrupt."""
         workers = min(self._jobs or cpu_count(), len(files))  # of this container, not of the machine around it
         names = names_of(files, taken=(Path(INDEX).stem,))
-        if len(files) == 1 or self._jobs == 1:
+        on_cluster = workers_of(self._asked.backend, self._asked.scheduler, self._jobs) is not None
+        if len(files) == 1 or self._jobs == 1 or on_cluster:
             for number, file in enumerate(files):
                 self._show(number, len(files), file)
                 jobs = self._jobs or 1  # 1 unless there is but one file

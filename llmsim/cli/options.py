@@ -9,6 +9,7 @@ import typer
 
 __all__ = [
     "AllowUndecided",
+    "Backend",
     "BudgetUsd",
     "Costs",
     "Gateway",
@@ -24,6 +25,7 @@ __all__ = [
     "Quiet",
     "RateScale",
     "Replications",
+    "Scheduler",
     "Seed",
     "Stream",
     "TimeScale",
@@ -47,6 +49,16 @@ Gateway = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="Processes; the result is the same. [one per core if there is much to do]"),
+]
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="processes, or dask with --scheduler; the result is the same.", show_default=False
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Run on this Dask cluster: tcp://127.0.0.1:8786.", show_default=False),
 ]
 Overrides = Annotated[
     list[str] | None,

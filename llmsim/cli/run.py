@@ -6,13 +6,14 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED
 from llmsim.cli.options import (
     AllowUndecided,
+    Backend,
     BudgetUsd,
     Costs,
     Gateway,
@@ -28,6 +29,7 @@ from llmsim.cli.options import (
     Quiet,
     RateScale,
     Replications,
+    Scheduler,
     Seed,
     Stream,
     TimeScale,
@@ -37,6 +39,9 @@ from llmsim.cli.options import (
 )
 from llmsim.cli.terminal import put, steady_streams
 from llmsim.errors import LlmsimError
+
+if TYPE_CHECKING:
+    from llmsim.cli.batch import Batch
 
 __all__ = ["run"]
 
@@ -49,6 +54,8 @@ def run(
     seed: Seed = None,
     replications: Replications = None,
     jobs: Jobs = None,
+    backend: Backend = None,
+    scheduler: Scheduler = None,
     overrides: Overrides = None,
     gateway: Gateway = "",
     live: LiveFile = None,
@@ -92,6 +99,7 @@ def run(
       llmsim run spike.yaml --replications 1 --profile
       llmsim run day.yaml --stream out/day
       llmsim run calm.yaml --live live.yaml --budget 0.50 --rate-scale 0.1
+      llmsim run spike.yaml --replications 400 --backend dask --scheduler tcp://127.0.0.1:8786
       llmsim run spike.yaml --seed 8 --replications 40 --set gateway.retry.max_attempts=2
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
@@ -108,6 +116,8 @@ def run(
         seed=seed,
         replications=replications,
         jobs=jobs,
+        backend=backend,
+        scheduler=scheduler,
         overrides=tuple(overrides or ()),
         gateway=gateway,
         json=json,
@@ -125,7 +135,10 @@ def run(
     )
     if not options.files:
         _nothing_named()
-    batch = Batch(options)
+    _end_with(Batch(options))
+
+
+def _end_with(batch: Batch) -> NoReturn:
     try:
         code = batch.all()
     except KeyboardInterrupt:

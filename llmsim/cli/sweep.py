@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmsim.cli.failures import INTERRUPTED, block, code_of, page_of
-from llmsim.cli.options import Gateway, Jobs, Json, NoProgress, Overrides, Seed, Traceback
+from llmsim.cli.options import Backend, Gateway, Jobs, Json, NoProgress, Overrides, Scheduler, Seed, Traceback
 from llmsim.cli.terminal import put, steady_streams
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def sweep(
     seed: Seed = None,
     gateway: Gateway = "",
     jobs: Jobs = None,
+    backend: Backend = None,
+    scheduler: Scheduler = None,
     overrides: Overrides = None,
     json: Json = None,
     no_progress: NoProgress = False,
@@ -108,6 +110,8 @@ def sweep(
             out=out,
             seed=seed,
             jobs=jobs,
+            backend=backend,
+            scheduler=scheduler,
             overrides=overrides or (),
         )
         code = INTERRUPTED if found.partial else 0

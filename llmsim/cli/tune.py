@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmsim.cli.failures import INTERRUPTED, block, code_of, page_of, worst
-from llmsim.cli.options import Jobs, Json, NoProgress, Quiet, Seed, Traceback
+from llmsim.cli.options import Backend, Jobs, Json, NoProgress, Quiet, Scheduler, Seed, Traceback
 from llmsim.cli.terminal import put, steady_streams
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def tune(
     write: Write = None,
     report: Report = None,
     jobs: Jobs = None,
+    backend: Backend = None,
+    scheduler: Scheduler = None,
     json: Json = None,
     no_progress: NoProgress = False,
     quiet: Quiet = False,
@@ -133,6 +135,8 @@ def tune(
             held_out=held_out,
             study=study,
             jobs=jobs,
+            backend=backend,
+            scheduler=scheduler,
         )
         code = _code(found)
         page: dict[str, Any] = {"files": [str(file) for file in files], "exit_code": code, **found.to_dict()}

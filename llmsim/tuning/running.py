@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmsim import parallel
 from llmsim.engine.driver import in_worker_thread
-from llmsim.errors import EngineError, PolicyError, SimulationInterrupted
+from llmsim.errors import EngineError, LlmsimError, PolicyError, SimulationInterrupted
+from llmsim.parallel import Workers
+from llmsim.processes import ENDED
 from llmsim.report.paired import COMPARED
 from llmsim.report.samples import samples
 from llmsim.report.slo import measure
@@ -54,7 +55,7 @@ class Task(NamedTuple):
 Work = Callable[..., list[Any]]
 
 
-def in_order(work: Work, tasks: Sequence[Task], *, jobs: int, tick: Callable[[], None]) -> Iterator[list[Any]]:
+def in_order(work: Work, tasks: Sequence[Task], *, jobs: Workers, tick: Callable[[], None]) -> Iterator[list[Any]]:
     """What becomes of the tasks.
 
     Parameters
@@ -64,7 +65,7 @@ def in_order(work: Work, tasks: Sequence[Task], *, jobs: int, tick: Callable[[],
     tasks
         The replications.
     jobs
-        Processes; 1: this one.
+        Processes, or a cluster; 1: this process.
     tick
         Called now and then.
 
@@ -75,8 +76,8 @@ def in_order(work: Work, tasks: Sequence[Task], *, jobs: int, tick: Callable[[],
     PolicyError, EngineError
         By the first task that could not be done; the message says with which setting.
     """
-    here = jobs <= 1 or len(tasks) <= 1
-    yield from _here(work, tasks, tick) if here else _in_processes(work, tasks, jobs, tick)
+    here = parallel.alone(jobs) or len(tasks) <= 1
+    yield from _here(work, tasks, tick) if here else _elsewhere(work, tasks, jobs, tick)
 
 
 def _here(work: Work, tasks: Sequence[Task], tick: Callable[[], None]) -> Iterator[list[Any]]:
@@ -98,31 +99,18 @@ def _one(work: Work, task: Task, tick: Callable[[], None]) -> list[Any]:
     return in_worker_thread(lambda: work(task.scenario, task.number, progress), loops=lambda: progress.loop, tick=tick)
 
 
-def _in_processes(work: Work, tasks: Sequence[Task], jobs: int, tick: Callable[[], None]) -> Iterator[list[Any]]:
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-
-    call, here, done = delayed(_in_worker), Path.cwd(), 0
+def _elsewhere(work: Work, tasks: Sequence[Task], jobs: Workers, tick: Callable[[], None]) -> Iterator[list[Any]]:
+    done = 0
     try:
-        parallel = Parallel(n_jobs=jobs, return_as="generator")
-        for found in parallel(call(here, work, task.scenario, task.number) for task in tasks):
+        for found in parallel.in_order(work, [(task.scenario, task.number) for task in tasks], jobs, tick):
             done += 1
             yield found
-            tick()
-    except KeyboardInterrupt:
-        # Without `reuse` it would compare settings, find others, and wait for all that is still to do.
-        get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
-        raise SimulationInterrupted("interrupted") from None
+    except BrokenProcessPool:
+        raise LlmsimError(ENDED) from None
     except (PolicyError, EngineError) as error:
-        _say_where(error, tasks[done])
+        if not isinstance(error, SimulationInterrupted):
+            _say_where(error, tasks[done])
         raise
-
-
-def _in_worker(folder: Path, work: Work, scenario: Scenario, number: int) -> list[Any]:
-    os.chdir(folder)  # files are named from there, and a worker that was used before may have begun elsewhere
-    # Ctrl-C reaches the whole process group; only the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return work(scenario, number)
 
 
 def _say_where(error: Exception, task: Task) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from llmsim.parallel import Workers
 from llmsim.scenario.objectives import Objective
 from llmsim.scenario.spec import Scenario
 from llmsim.tuning.journal import Journal
@@ -144,7 +145,7 @@ class Runs:
     journal
         Where answers are kept.
     jobs
-        Processes.
+        Processes, or a cluster.
     tick
         Called about ten times a second.
     work
@@ -157,7 +158,7 @@ class Runs:
         space: Space,
         journal: Journal,
         *,
-        jobs: int,
+        jobs: Workers,
         tick: Callable[[], None],
         work: Callable[[tuple[Objective, ...], bool], Work] | None = None,
     ) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from llmsim.api import load
 from llmsim.errors import LlmsimError, ScenarioError, SimulationInterrupted
+from llmsim.parallel import Workers, workers_of
 from llmsim.report.figures import clock
 from llmsim.report.live_display import notebook_progress
 from llmsim.report.result import Result
@@ -74,6 +75,8 @@ def sweep(
     keep: bool = False,
     overrides: Sequence[str] = (),
     progress: Callable[[SweepProgress], object] | None = None,
+    backend: str | None = None,
+    scheduler: str | None = None,
 ) -> Sweep:
     """Simulate a scenario under many settings; every one meets the same luck, so differences are the settings' own.
 
@@ -109,6 +112,8 @@ def sweep(
         ``path=value`` texts for all points, as for `llmsim.run`.
     progress
         Called with a `SweepProgress` about ten times a second. None: a notebook gets a line under the cell.
+    backend, scheduler
+        ``"dask"`` and its scheduler's address, in place of processes here; see `llmsim.run`.
 
     Raises
     ------
@@ -137,6 +142,7 @@ def sweep(
     >>> found.best("error_rate").point.settings
     ('gateway.retry.max_attempts=3',)
     """
+    cluster = workers_of(backend, scheduler, jobs)
     base = load(scenario, overrides)
     count = _REPLICATIONS if replications is None else replications
     if count < 1:
@@ -165,7 +171,7 @@ def sweep(
     vectors_of(base)
     try:
         with journal.open():
-            session.run(_workers(jobs, base, session.missing), plain)
+            session.run(cluster or _workers(jobs, base, session.missing), plain)
             journal.finish(so_far(partial=False).table)
     except SimulationInterrupted as stop:
         raise SimulationInterrupted(
@@ -211,7 +217,7 @@ class _Session:
         """Runs to make."""
         return len(self._todo)
 
-    def run(self, workers: int, plain: Sweep) -> None:
+    def run(self, workers: Workers, plain: Sweep) -> None:
         """Make the runs that are missing."""
         runs = as_they_come(self._todo, plain.metrics, workers=workers, keep=self._keep, tick=self._tick)
         try:

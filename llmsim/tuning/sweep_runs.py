@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmsim import parallel
 from llmsim.errors import LlmsimError, SimulationInterrupted
+from llmsim.parallel import Workers
+from llmsim.processes import ENDED
 from llmsim.report.samples import samples
 from llmsim.report.slo import measure
 from llmsim.scenario.objectives import rehearsed
@@ -45,7 +44,7 @@ def as_they_come(
     tasks: Sequence[Task],
     metrics: Sequence[Measured],
     *,
-    workers: int,
+    workers: Workers,
     keep: bool = False,
     tick: Callable[[Progress], object] = lambda _: None,
 ) -> Generator[Done]:
@@ -58,7 +57,7 @@ def as_they_come(
     metrics
         What is measured.
     workers
-        Processes; 1: this one.
+        Processes, or a cluster; 1: this process.
     keep
         Whether all that was recorded comes back, too.
     tick
@@ -71,7 +70,7 @@ def as_they_come(
     LlmsimError
         If a policy breaks its contract, the simulation cannot go on, or a worker process ends.
     """
-    yield from (_here if workers == 1 else _in_processes)(tasks, tuple(metrics), workers, keep, tick)
+    yield from (_here if parallel.alone(workers) else _elsewhere)(tasks, tuple(metrics), workers, keep, tick)
 
 
 def _one(task: Task, metrics: Sequence[Measured], keep: bool, progress: Progress | None = None) -> Done | None:  # noqa: FBT001
@@ -92,7 +91,7 @@ def _one(task: Task, metrics: Sequence[Measured], keep: bool, progress: Progress
 def _here(
     tasks: Sequence[Task],
     metrics: Sequence[Measured],
-    workers: int,
+    workers: Workers,
     keep: bool,  # noqa: FBT001
     tick: Callable[[Progress], object],
 ) -> Generator[Done]:
@@ -119,53 +118,24 @@ def _ticked(tick: Callable[[Progress], object], progress: Progress) -> None:
     tick(progress)
 
 
-def _in_processes(
+def _elsewhere(
     tasks: Sequence[Task],
     metrics: Sequence[Measured],
-    workers: int,
+    workers: Workers,
     keep: bool,  # noqa: FBT001
     tick: Callable[[Progress], object],
 ) -> Generator[Done]:
+    running = parallel.as_they_come(_in_worker, [(task, metrics, keep) for task in tasks], workers)
     try:
-        yield from _pool(tasks, metrics, workers, keep)
-    except KeyboardInterrupt:
-        _end_workers()
-        raise SimulationInterrupted("interrupted") from None
+        for _, done in running:
+            yield done
     except BrokenProcessPool:
-        raise LlmsimError(
-            "a worker process ended without a word: memory ran out, or code in C crashed; take fewer jobs, or 1 to see "
-            "which run it is"
-        ) from None
+        raise LlmsimError(ENDED) from None
+    finally:
+        running.close()
 
 
-def _pool(tasks: Sequence[Task], metrics: Sequence[Measured], workers: int, keep: bool) -> Iterator[Done]:  # noqa: FBT001
-    from joblib import Parallel, delayed
-
-    # One run at a time: joblib would put short ones together, and a batch of 100 is lost as a whole when it is killed.
-    pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
-    here = Path.cwd()
-    results: Generator[Done] = pool(delayed(_in_worker)(here, task, metrics, keep) for task in tasks)
-    try:
-        yield from results
-    except GeneratorExit:  # nobody wants the rest
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "[0-9]+ tasks which were still being processed", UserWarning)
-            results.close()
-            del results
-        raise
-
-
-def _in_worker(folder: Path, task: Task, metrics: Sequence[Measured], keep: bool) -> Done:  # noqa: FBT001
-    os.chdir(folder)  # files are named from there, and a worker that was used before may have begun elsewhere
-    # Ctrl-C reaches the whole process group; only the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _in_worker(task: Task, metrics: Sequence[Measured], keep: bool) -> Done:  # noqa: FBT001
     done = _one(task, metrics, keep)
     assert done is not None, "nobody interrupts a worker"
     return done
-
-
-def _end_workers() -> None:
-    from joblib.externals.loky import get_reusable_executor
-
-    # Without `reuse` it would compare settings, find others, and wait for all that is still to do.
-    get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)

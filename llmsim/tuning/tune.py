@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from llmsim.errors import LlmsimError, ScenarioError, SimulationInterrupted
+from llmsim.parallel import Workers, workers_of
 from llmsim.report.verdict import MINIMUM
 from llmsim.scenario.given import ScenarioLike, load
 from llmsim.scenario.preflight import preflight
@@ -46,6 +47,8 @@ def tune(
     study: str | Path | None = None,
     jobs: int | None = None,
     progress: Callable[[TuneProgress], object] | None = None,
+    backend: str | None = None,
+    scheduler: str | None = None,
 ) -> Tuned:
     """Search settings that make a number small (or large) while limits hold, and say how sure that is.
 
@@ -84,6 +87,8 @@ def tune(
         Processes; None: one per core if it is worth it. The answer does not depend on it.
     progress
         Called about ten times a second with a `TuneProgress`.
+    backend, scheduler
+        ``"dask"`` and its scheduler's address, in place of processes here; see `llmsim.run`.
 
     Raises
     ------
@@ -96,6 +101,7 @@ def tune(
     SimulationInterrupted
         With what is known so far in ``.partial``.
     """
+    cluster = workers_of(backend, scheduler, jobs)
     given = [scenario] if isinstance(scenario, Scenario | str | Path | Mapping) else list(scenario)
     if not given:
         raise LlmsimError("there is no scenario to tune")
@@ -110,7 +116,7 @@ def tune(
         parsed.check(base)
     plan = _plan(bases, minimize, maximize, subject_to, weights, trials, replications, held_out)
     source = Path(given[0]) if isinstance(given[0], str | Path) else None
-    one = _Tune(bases, parsed, plan, _jobs(bases, plan, jobs), study, progress)
+    one = _Tune(bases, parsed, plan, cluster or _jobs(bases, plan, jobs), study, progress)
     return one.all(source, wanted, about)
 
 
@@ -183,7 +189,7 @@ class _Tune:
         bases: Sequence[Scenario],
         space: Space,
         plan: Plan,
-        jobs: int,
+        jobs: Workers,
         study: str | Path | None,
         progress: Callable[[TuneProgress], object] | None,
     ) -> None:

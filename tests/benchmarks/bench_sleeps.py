@@ -32,6 +32,11 @@ try:
 except ImportError:  # GPL, so it is an extra of its own
     async_solipsism = None
 
+try:
+    import looptime
+except ImportError:  # its pytest plugin breaks tests without pytest-asyncio, so it is of the extra as well
+    looptime = None
+
 Delays = list[list[float]]
 
 
@@ -133,6 +138,8 @@ CONTENDERS = {
 }
 if async_solipsism is not None:
     CONTENDERS["async-solipsism"] = lambda delays: _on(async_solipsism.EventLoop(), delays)
+if looptime is not None:
+    CONTENDERS["looptime"] = lambda delays: _on(looptime.new_event_loop(start=0.0), delays)
 
 
 def measure(tasks: int, sleeps: int, rounds: int) -> dict[str, tuple[float, float]]:
