@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -13,6 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmsim.errors import ScenarioError, SimulationInterrupted
+from llmsim.processes import begin_in_worker, end_worker_processes
 from llmsim.report.live_display import notebook_progress
 from llmsim.report.result import Result
 from llmsim.report.slo import Judge
@@ -264,17 +263,12 @@ class _Session:
                     self._add(replication)
                     self._tick()
         except KeyboardInterrupt:
-            from joblib.externals.loky import get_reusable_executor
-
-            # Without `reuse` it would compare settings, find others, and wait for all that is still to do.
-            get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
+            end_worker_processes()
             raise SimulationInterrupted("interrupted") from None
 
 
 def _replicate_in_worker(folder: Path, scenario: Scenario, number: int) -> Replication:
-    os.chdir(folder)  # files are named from there, and a worker that was used before may have begun elsewhere
-    # Ctrl-C reaches the whole process group; only the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begin_in_worker(folder)
     return replicate(scenario, number)
 
 

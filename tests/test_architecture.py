@@ -10,7 +10,8 @@ import llmsim
 
 ROOT = Path(llmsim.__file__).parent
 LEVELS = {
-    "errors": 0, "error_words": 0, "callbacks": 0, "units": 0, "types": 0, "luck": 0, "distributions": 0, "pricing": 0,
+    "errors": 0, "error_words": 0, "callbacks": 0, "processes": 0, "units": 0, "types": 0, "luck": 0,
+    "distributions": 0, "pricing": 0,
     "algorithms": 1,
     "gateway": 2, "traffic": 2, "telemetry": 2, "engine": 2,
     "stores": 3, "providers": 3,
@@ -34,7 +35,7 @@ HOMES = {
     "genai_prices": {"pricing"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "joblib": {"api", "tuning", "chaos", "cli.checks", "cli.check_workers"},
+    "joblib": {"api", "processes", "tuning", "chaos", "cli.checks", "cli.check_workers"},
     "hypothesis": {"chaos.drawing"},
     "optuna": {"tuning.proposing"},
     "redis": {"stores.redis_link"},

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from llmsim.chaos.drawing import Halt
-from llmsim.chaos.processes import end_worker_processes
 from llmsim.chaos.schedules import Schedule
 from llmsim.engine.driver import in_worker_thread
 from llmsim.errors import SimulationInterrupted
+from llmsim.processes import begin_in_worker, end_worker_processes
 from llmsim.report.samples import samples
 from llmsim.report.slo import measure
 from llmsim.scenario.objectives import Objective
@@ -73,13 +73,13 @@ class Whole(NamedTuple):
 
 
 class _InWorker(Generic[T]):
-    """A work that leaves Ctrl-C, which reaches the whole process group, to the parent."""
+    """A work in the parent's folder, which leaves Ctrl-C to it."""
 
     def __init__(self, work: Work[T]) -> None:
-        self._work = work
+        self._work, self._folder = work, Path.cwd()
 
     def __call__(self, scenario: Scenario, number: int) -> T:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        begin_in_worker(self._folder)
         return self._work(scenario, number)
 
 

@@ -13,7 +13,6 @@ from typing import Any, Literal
 from joblib import cpu_count
 
 from llmsim.chaos.discovery import discover
-from llmsim.chaos.processes import end_worker_processes
 from llmsim.cli.baseline import LEAST_EFFECT, Baseline
 from llmsim.cli.check_progress import Progress
 from llmsim.cli.check_workers import as_they_come
@@ -21,6 +20,7 @@ from llmsim.cli.checking import Asked, check_one, work_of
 from llmsim.cli.failures import BAD_INPUT, INTERRUPTED, worst
 from llmsim.cli.outputs import check_file, names_of
 from llmsim.cli.terminal import put
+from llmsim.processes import end_worker_processes
 from llmsim.report.figures import clock
 from llmsim.report.github import commands, summary
 from llmsim.report.junit import to_junit

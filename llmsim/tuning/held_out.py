@@ -37,7 +37,7 @@ def held(question: Question, tuning: Entry, entry: Entry, current: Entry, names:
         Of the scenarios.
     """
     costs, before = question.costs(entry), question.costs(current)
-    was = question.centres(current)
+    was = tuple(centre(goal, one) for goal, one in zip(question.goals, before, strict=True))
     limits = [
         LimitHeld(line, names[scenario], one.measured, one.verdict)
         for one, (scenario, _, line) in zip(question.judged(entry, entry.done), question.places(), strict=True)

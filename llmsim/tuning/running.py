@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmsim.engine.driver import in_worker_thread
-from llmsim.errors import EngineError, PolicyError, SimulationInterrupted
+from llmsim.errors import EngineError, LlmsimError, PolicyError, SimulationInterrupted
+from llmsim.processes import ENDED, begin_in_worker, end_worker_processes
 from llmsim.report.paired import COMPARED
 from llmsim.report.samples import samples
 from llmsim.report.slo import measure
@@ -72,6 +72,8 @@ def in_order(work: Work, tasks: Sequence[Task], *, jobs: int, tick: Callable[[],
     ------
     SimulationInterrupted
         By Ctrl-C.
+    LlmsimError
+        If a worker process ends.
     PolicyError, EngineError
         By the first task that could not be done; the message says with which setting.
     """
@@ -100,28 +102,27 @@ def _one(work: Work, task: Task, tick: Callable[[], None]) -> list[Any]:
 
 def _in_processes(work: Work, tasks: Sequence[Task], jobs: int, tick: Callable[[], None]) -> Iterator[list[Any]]:
     from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
 
     call, here, done = delayed(_in_worker), Path.cwd(), 0
     try:
-        parallel = Parallel(n_jobs=jobs, return_as="generator")
+        # One at a time: joblib would put short ones together, and a batch of 100 is lost as a whole in a kill.
+        parallel = Parallel(n_jobs=jobs, return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")
         for found in parallel(call(here, work, task.scenario, task.number) for task in tasks):
             done += 1
             yield found
             tick()
     except KeyboardInterrupt:
-        # Without `reuse` it would compare settings, find others, and wait for all that is still to do.
-        get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
+        end_worker_processes()
         raise SimulationInterrupted("interrupted") from None
+    except BrokenProcessPool:
+        raise LlmsimError(ENDED) from None
     except (PolicyError, EngineError) as error:
         _say_where(error, tasks[done])
         raise
 
 
 def _in_worker(folder: Path, work: Work, scenario: Scenario, number: int) -> list[Any]:
-    os.chdir(folder)  # files are named from there, and a worker that was used before may have begun elsewhere
-    # Ctrl-C reaches the whole process group; only the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begin_in_worker(folder)
     return work(scenario, number)
 
 

@@ -11,6 +11,7 @@ from llmsim.errors import LlmsimError, Problem, ScenarioError
 from llmsim.luck import Luck as Chance
 from llmsim.report.verdict import median
 from llmsim.scenario.objectives import Objective
+from llmsim.tuning.confirming import confirm
 from llmsim.tuning.held_out import around, differences, held, sensitive
 from llmsim.tuning.objective import Goal
 from llmsim.tuning.proposing import Answer, proposer
@@ -22,7 +23,7 @@ from llmsim.tuning.tuned import Account, Held, Sensitive, Trial
 
 __all__ = ["Plan", "Stage", "Stages", "TuneProgress"]
 
-Stage = Literal["baseline", "trials", "last race", "held-out luck", "sensitivity"]
+Stage = Literal["baseline", "trials", "last race", "limits", "held-out luck", "sensitivity"]
 
 BATCH = 8  # settings that are asked for at once, whatever the number of processes
 _FINALISTS = 4  # that had been halved away, and get another chance in the end
@@ -91,7 +92,7 @@ class Stages:
         self.sensitivity: list[Sensitive] = []
         self._started = perf_counter()
         self._spent = (0, 0)  # replications of held-out luck, and of the neighbourhood
-        self._tuning_made = 0
+        self._tuning_made = 0  # replications of trials, once they are over
 
     def all(self) -> None:
         """Every stage."""
@@ -102,6 +103,8 @@ class Stages:
         self.stage = "last race"
         self._last_race()
         self._tuning_made = self.tuning.made
+        self.stage = "limits"
+        self._confirm()
         self.stage = "held-out luck"
         self._hold_out()
         self.stage = "sensitivity"
@@ -222,7 +225,11 @@ class Stages:
         halved = [entry for entry in self.tuning.entries if entry.stopped == "halved"]
         halved.sort(key=lambda entry: (sum(max(0.0, one) for one in self.question.outside(entry)), self.costs(entry)))
         self.race.run(halved[:_FINALISTS], halve=False)
+
+    def _confirm(self) -> None:
+        """Whether the limits of what would win hold, and so what wins."""
         finished = [entry for entry in self.race.finished if self._whole(entry)]
+        confirm(self.question, self.tuning, finished)
         self.front = self.question.front(finished) if len(self.plan.goals) > 1 else []
         self.winner = self.question.best(finished)
 
@@ -285,7 +292,7 @@ class Stages:
         count = len(self.runs.scenarios)
         tried = sum(1 for one in self.tried if one.done)
         made = self._tuning_made or self.tuning.made
-        return Account(tried, made, (tried + 1) * self.plan.most * count, *self._spent)
+        return Account(tried, made, (tried + 1) * self.plan.most * count, self.tuning.made - made, *self._spent)
 
     def moved(self) -> None:
         """Tell where this is."""

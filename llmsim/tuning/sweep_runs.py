@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmsim.errors import LlmsimError, SimulationInterrupted
+from llmsim.processes import ENDED, begin_in_worker, end_worker_processes
 from llmsim.report.samples import samples
 from llmsim.report.slo import measure
 from llmsim.scenario.objectives import rehearsed
@@ -129,13 +128,10 @@ def _in_processes(
     try:
         yield from _pool(tasks, metrics, workers, keep)
     except KeyboardInterrupt:
-        _end_workers()
+        end_worker_processes()
         raise SimulationInterrupted("interrupted") from None
     except BrokenProcessPool:
-        raise LlmsimError(
-            "a worker process ended without a word: memory ran out, or code in C crashed; take fewer jobs, or 1 to see "
-            "which run it is"
-        ) from None
+        raise LlmsimError(ENDED) from None
 
 
 def _pool(tasks: Sequence[Task], metrics: Sequence[Measured], workers: int, keep: bool) -> Iterator[Done]:  # noqa: FBT001
@@ -156,16 +152,7 @@ def _pool(tasks: Sequence[Task], metrics: Sequence[Measured], workers: int, keep
 
 
 def _in_worker(folder: Path, task: Task, metrics: Sequence[Measured], keep: bool) -> Done:  # noqa: FBT001
-    os.chdir(folder)  # files are named from there, and a worker that was used before may have begun elsewhere
-    # Ctrl-C reaches the whole process group; only the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begin_in_worker(folder)
     done = _one(task, metrics, keep)
     assert done is not None, "nobody interrupts a worker"
     return done
-
-
-def _end_workers() -> None:
-    from joblib.externals.loky import get_reusable_executor
-
-    # Without `reuse` it would compare settings, find others, and wait for all that is still to do.
-    get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)

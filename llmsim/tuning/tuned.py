@@ -86,6 +86,7 @@ class Account(NamedTuple):
     trials: int
     tuning: int
     grid: int  #: what as many trials cost that all run to their end
+    confirming: int  #: beyond that, to tell whether the limits of what would win hold
     held_out: int
     sensitivity: int
 

@@ -73,6 +73,8 @@ def notes(found: Tuned) -> list[str]:
     spent = f"{account.tuning} replications for {account.trials} trials"
     if account.grid:
         spent += f", {share(account.share)} of the {account.grid} that each of them run to its end would take"
+    if account.confirming:
+        spent += f"; {account.confirming} more to tell whether limits hold"
     rest = f"; {account.held_out} on held-out luck, {account.sensitivity} around the winner"
     lines.append(spent + (rest if found.best is not None else "") + ".")
     if found.best is not None and found.best.settings and not found.improves:
