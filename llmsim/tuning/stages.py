@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from llmsim.errors import LlmsimError, Problem, ScenarioError
 from llmsim.luck import Luck as Chance
-from llmsim.report.verdict import median
+from llmsim.report.verdict import Word, median
 from llmsim.scenario.objectives import Objective
 from llmsim.tuning.confirming import confirm
 from llmsim.tuning.held_out import around, differences, held, sensitive
@@ -32,6 +32,7 @@ _AROUND = 10  # replications of a neighbour: enough for an interval (6), and no 
 _PROBES = 2  # replications in which nothing may happen otherwise for a parameter to have no effect
 _MISFITS = 5  # settings that do not fit, for each trial: then the space is as good as empty
 _SEEDS = 2**31
+_WORDS: tuple[Word, ...] = ("PASS", "UNDECIDED", "FAIL")  # of limits, by `Standing.doubt`
 
 
 class TuneProgress(NamedTuple):
@@ -282,10 +283,13 @@ class Stages:
     def trials(self) -> list[Trial]:
         """All that were tried."""
         return [
-            Trial(dict(one.settings), self.costs(one), tuple(self.question.outside(one)), one.done, one.stopped)
+            Trial(
+                dict(one.settings), self.costs(one), tuple(self.question.outside(one)), one.done, one.stopped,
+                _WORDS[self.question.standing(one).doubt],
+            )
             for one in self.tried
             if one.done
-        ]
+        ]  # fmt: skip
 
     def account(self) -> Account:
         """What it took."""

@@ -166,6 +166,7 @@ def as_dict(found: Tuned) -> dict[str, Any]:
                 "outside": list(one.outside),
                 "replications": one.replications,
                 "stopped": one.stopped,
+                "limits": one.limits,
             }
             for one in found.trials
         ],
