@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from llmsim.report.verdict import ERROR, looks, median
-from llmsim.tuning.question import LONGER, Question, Standing
+from llmsim.tuning.question import Question, Standing
 from llmsim.tuning.settings_runs import Entry, Luck, Stop
 
 __all__ = ["FIRST_RUNG", "Race", "lower_limit", "rungs"]
@@ -199,14 +199,13 @@ class Race:
         return "infeasible" if worse and worse == len(against) else ""
 
     def _futile(self, violations: Sequence[float]) -> bool:
-        """Whether a limit was broken so often that a PASS is out of reach, and improbable with more replications.
+        """Whether a limit was broken so often that a PASS is out of reach, and more often than not.
 
-        What passes is preferred to it in the end, however cheap it is.
+        What passes is preferred to it in the end, however cheap it is; with more replications the median would have to
+        come inside.
         """
-        broken, upto = sum(one > 0 for one in violations), len(violations)
-        last, longest = looks(self._luck.most)[-1], looks(LONGER * self._luck.most)[-1]
-        beyond = broken > max(1, last.replications - last.needed)
-        return beyond and upto - broken < upto * longest.needed / longest.replications
+        broken, last = sum(one > 0 for one in violations), looks(self._luck.most)[-1]
+        return broken > max(1, last.replications - last.needed) and 2 * broken > len(violations)
 
     def _no_better(self, entry: Entry, other: Entry, upto: int) -> bool:
         """Whether it is clear that no goal is better by more than what matters."""

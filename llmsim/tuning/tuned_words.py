@@ -67,7 +67,7 @@ def notes(found: Tuned) -> list[str]:
         binds = found.binds
         if binds:
             lines.append(f"What binds: {', '.join(binds)}. Without it a neighbour would do better.")
-        elif found.best.limits and found.sensitivity:
+        elif found.best.limits and found.sensitivity and found.best.holds != "FAIL":
             lines.append("No limit binds: no neighbour that breaks one would do better.")
     account = found.account
     spent = f"{account.tuning} replications for {account.trials} trials"
