@@ -83,6 +83,6 @@ def sensitive(question: Question, best: Entry, beside: Entry, path: str, value: 
     breaks = tuple(
         f"{line.key} {line.text}"
         for was, now, (*_, line) in zip(inside, outside, question.places(), strict=True)
-        if was <= 0 < now
+        if now > max(0.0, was)
     )
     return Sensitive(path, value, change_of(mine, theirs, centre(question.goals[0], mine)), breaks)

@@ -26,7 +26,8 @@ __all__ = ["Plan", "Stage", "Stages", "TuneProgress"]
 Stage = Literal["baseline", "trials", "last race", "limits", "held-out luck", "sensitivity"]
 
 BATCH = 8  # settings that are asked for at once, whatever the number of processes
-_FINALISTS = 4  # that had been halved away, and get another chance in the end
+_FINALISTS = 4  # at most, that had been halved away, and get another chance in the end
+_TRIALS_A_FINALIST = 20  # so that the last race takes a twentieth of the plain grid at most
 _MOST_FRONT = 8  # settings of a front that are held out
 _AROUND = 10  # replications of a neighbour: enough for an interval (6), and no verdict hangs on it
 _PROBES = 2  # replications in which nothing may happen otherwise for a parameter to have no effect
@@ -225,7 +226,8 @@ class Stages:
         """Those that were halved away while others looked better, once more and to the end."""
         halved = [entry for entry in self.tuning.entries if entry.stopped == "halved"]
         halved.sort(key=lambda entry: (sum(max(0.0, one) for one in self.question.outside(entry)), self.costs(entry)))
-        self.race.run(halved[:_FINALISTS], halve=False)
+        few = max(1, self.plan.trials // _TRIALS_A_FINALIST)
+        self.race.run(halved[: min(few, _FINALISTS)], halve=False)
 
     def _confirm(self) -> None:
         """Whether the limits of what would win hold, and so what wins."""

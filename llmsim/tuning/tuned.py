@@ -81,7 +81,7 @@ class Sensitive(NamedTuple):
     path: str
     value: Any
     change: Change  #: of the first goal, against the tuned settings
-    breaks: tuple[str, ...]  #: limits that hold with the tuned value, and not with this one
+    breaks: tuple[str, ...]  #: limits that do not hold with this value, and less so than with the tuned one
 
 
 class Account(NamedTuple):

@@ -87,19 +87,20 @@ class TunedPlots:
         from llmsim.report.plots.tuning import sensitivity
 
         found = self._found
-        if not found.sensitivity:
+        best = found.best
+        if best is None or not found.sensitivity:
             raise LlmsimError("no neighbour of the tuned settings was run, so there is nothing to draw")
         sign = 1.0 if found.goals[0].low_is_good else -1.0
         rows = []
         for one in found.sensitivity:
             change = one.change
-            scale = change.relative / change.change if change.change and math.isfinite(change.relative) else 0.0
+            scale = 1 / abs(best.held_out[0]) if best.held_out[0] else 0.0
             ends = sorted(sign * end * scale for end in change.interval or ())
             tuned = found.settings.get(one.path)
             rows.append({
                 "path": one.path, "value": shown(one.value),
                 "tuned": shown(tuned) if tuned is not None else found.now.get(one.path, "as it is"),
-                "change": sign * change.relative if change.change else 0.0,
+                "change": sign * change.change * scale if change.change else 0.0,
                 "low": ends[0] if ends else None, "high": ends[1] if ends else None, "breaks": ", ".join(one.breaks),
             })  # fmt: skip
         table = pl.DataFrame(rows, infer_schema_length=None)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _SERVER = """
@@ -79,7 +80,8 @@ class Killer:
                 break
             time.sleep(0.0005)
         time.sleep(later_s)
-        os.kill(process, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it came to its end
+            os.kill(process, signal.SIGKILL)
         return self.end() == -signal.SIGKILL
 
 

@@ -105,7 +105,7 @@ def test_what_breaks_a_bound_too_often_to_pass_stops_once_there_is_one_that_pass
     stages = pretended(SHOP, RATE, slope, noise=0.2, own=3.0, limit=errors, subject_to=["error_rate < 10%"], most=20)
     stages.tuning.ensure([stages.current, near := at(stages, 0.1)], 20)
     assert stages.question.standing(near).doubt == 0
-    beyond = at(stages, 0.75)
+    beyond = at(stages, 0.7)
     stages.race.run([beyond], halve=False)
     assert beyond.stopped == "infeasible"
     assert beyond.done < 20

@@ -68,7 +68,7 @@ def test_nothing_better_is_said_as_plainly():
 @pytest.mark.parametrize(
     ("space", "options", "says"),
     [
-        ({"gateway.retry.max_retry_after": ("10s", "60s")}, {}, "has no effect"),
+        ({"gateway.retry.max_retry_after": ["10s", "60s"]}, {}, "has no effect"),
         (SPACE, {"trials": 0}, "trials is 0"),
         (SPACE, {"replications": 1}, "2 or more"),
         (SPACE, {"held_out": 3}, "use 6 or more"),

@@ -229,10 +229,7 @@ def sensitivity(table: pl.DataFrame, goal: Shown, *, title: str = "") -> Picture
                 for (colour, marker), label in _EFFECTS.values()]  # fmt: skip
         picture.legend(handles=keys, loc="outside lower left", ncols=4, columnspacing=1.2)
         picture.suptitle(title, x=0.01, ha="left", fontsize=10)
-    parts = [
-        f"{_row_name(row)} {100 * row['change']:+.3g} %{' and breaks ' + row['breaks'] if row['breaks'] else ''}"
-        for row in rows
-    ]
+    parts = [_change_told(row) for row in rows]
     picture.alt = f"{title}: {goal.label} with one parameter changed: {'; '.join(parts)}."
     return picture
 
@@ -268,3 +265,8 @@ def _row_name(row: dict[str, Any]) -> str:
 
 def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
+
+
+def _change_told(row: dict[str, Any]) -> str:
+    change = f"{100 * row['change']:+.3g} %" if math.isfinite(row["change"]) else "never"
+    return f"{_row_name(row)} {change}{' and breaks ' + row['breaks'] if row['breaks'] else ''}"
