@@ -141,7 +141,9 @@ def test_a_front_of_two_goals():
 def test_files(found, tmp_path):
     with pytest.raises(LlmsimError, match="did not come from a file"):
         found.write(tmp_path / "tuned.yaml")
-    assert found.report(tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    page = found.report(tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert page.count("<img alt=") == 2, "by trial, and around the winner"
     assert "|" in found.report(tmp_path / "page.md").read_text()
 
 
