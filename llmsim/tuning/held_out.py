@@ -37,7 +37,7 @@ def held(question: Question, tuning: Entry, entry: Entry, current: Entry, names:
         Of the scenarios.
     """
     costs, before = question.costs(entry), question.costs(current)
-    was = question.centres(current)
+    was = tuple(centre(goal, one) for goal, one in zip(question.goals, before, strict=True))
     limits = [
         LimitHeld(line, names[scenario], one.measured, one.verdict)
         for one, (scenario, _, line) in zip(question.judged(entry, entry.done), question.places(), strict=True)
@@ -83,6 +83,6 @@ def sensitive(question: Question, best: Entry, beside: Entry, path: str, value: 
     breaks = tuple(
         f"{line.key} {line.text}"
         for was, now, (*_, line) in zip(inside, outside, question.places(), strict=True)
-        if was <= 0 < now
+        if now > max(0.0, was)
     )
     return Sensitive(path, value, change_of(mine, theirs, centre(question.goals[0], mine)), breaks)

@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llmsim.report.verdict import Judgement, judge, look_at, median
+from llmsim.report.verdict import Judgement, Look, judge, look_at, median
 from llmsim.scenario.objectives import Objective
 from llmsim.tuning.objective import Goal, centre, violation
 from llmsim.tuning.settings_runs import Entry
 
-__all__ = ["Question", "Standing"]
+__all__ = ["LONGER", "Question", "Standing"]
+
+#: Times `Question.most`: replications of a setting of which only they can tell whether its limits hold.
+LONGER = 4
 
 
 class Standing(NamedTuple):
@@ -32,7 +35,8 @@ class Question(NamedTuple):
     limits
         By scenario, what must hold there.
     most
-        Replications of a setting that is run to its end, what verdicts are planned for.
+        Replications of a setting that is run to its end, what verdicts are planned for; a few go on to `LONGER` times
+        as many.
     weights
         By scenario: costs are weighted; None: the worst scenario counts.
     scales
@@ -72,12 +76,12 @@ class Question(NamedTuple):
         return [[violation(line, rows[s][at]) for rows in entry.rows[:upto]] for s, at, line in self.places()]
 
     def centres(self, entry: Entry) -> tuple[float, ...]:
-        """The costs over all replications there are."""
-        return tuple(centre(goal, costs) for goal, costs in zip(self.goals, self.costs(entry), strict=True))
+        """The costs over the replications there are, but no more than any other setting can have."""
+        return tuple(centre(goal, costs) for goal, costs in zip(self.goals, self.costs(entry, self.most), strict=True))
 
     def judged(self, entry: Entry, most: int | None = None) -> list[Judgement | None]:
         """The verdict on every limit, as far as a look allows one."""
-        look = look_at(entry.done, most or self.most)
+        look = look_at(entry.done, most) if most is not None else self._look(entry)
         if look is None:
             return [None for _ in self.places()]
         return [
@@ -85,12 +89,15 @@ class Question(NamedTuple):
             for values, (*_, line) in zip(self.values(entry), self.places(), strict=True)
         ]
 
+    def _look(self, entry: Entry) -> Look | None:
+        return look_at(entry.done, self.most if entry.done <= self.most else LONGER * self.most)
+
     def outside(self, entry: Entry) -> list[float]:
         """Of every limit, how far it is outside: at most 0 if and only if it holds (a verdict PASS, where one can be).
 
         What is compared is the replication that decides the verdict.
         """
-        look = look_at(entry.done, self.most)
+        look = self._look(entry)
         found = []
         for values in self.violations(entry):
             ordered = sorted(values[: look.replications] if look is not None and look.rank else values)

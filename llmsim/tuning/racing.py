@@ -4,9 +4,10 @@ Settings of a batch climb rungs of 2, 4, 8, … replications. On each, all of th
 far, so they are compared with it pair by pair (as in F-race, Birattari et al. 2002). With two pairs a variance cannot
 be told; it is drawn towards that of the other comparisons, as in the moderated t of Smyth (2004, Statistical
 Applications in Genetics and Molecular Biology 3). A setting stops when the lower limit of its difference says that
-it is not better by more than half a percent, or the lower limit of a violation that it is outside of a bound. The error
-of a wrong stop is shared between the rungs. Of those that are left the better half goes on (successive halving,
-Jamieson & Talwalkar 2016): a tie costs little either way.
+it is not better by more than half a percent, or the lower limit of a violation that it is outside of a bound; or, once
+there is one that passes, when it broke a bound too often to pass. The error of a wrong stop is shared between the
+rungs. Of those that are left the better half goes on (successive halving, Jamieson & Talwalkar 2016): a tie costs
+little either way.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from llmsim.report.verdict import ERROR, median
+from llmsim.report.verdict import ERROR, looks, median
 from llmsim.tuning.question import Question, Standing
 from llmsim.tuning.settings_runs import Entry, Luck, Stop
 
@@ -181,8 +182,9 @@ class Race:
         question, error = self._question, self._error
         feasible = [other for other in against if question.standing(other).doubt < 2]
         if feasible:
+            passed = any(question.standing(other).doubt == 0 for other in feasible)
             for number, values in enumerate(question.violations(entry, upto)):
-                if lower_limit(values, self._prior(f"limit {number}"), error) > 0:
+                if lower_limit(values, self._prior(f"limit {number}"), error) > 0 or (passed and self._futile(values)):
                     return "infeasible"
             return "worse" if any(self._no_better(entry, other, upto) for other in feasible) else ""
         # Nothing holds yet: what is further outside is not where to look.
@@ -195,6 +197,15 @@ class Race:
             ]
             worse += lower_limit(changes, None, error) > 0
         return "infeasible" if worse and worse == len(against) else ""
+
+    def _futile(self, violations: Sequence[float]) -> bool:
+        """Whether a limit was broken so often that a PASS is out of reach, and more often than not.
+
+        What passes is preferred to it in the end, however cheap it is; with more replications the median would have to
+        come inside.
+        """
+        broken, last = sum(one > 0 for one in violations), looks(self._luck.most)[-1]
+        return broken > max(1, last.replications - last.needed) and 2 * broken > len(violations)
 
     def _no_better(self, entry: Entry, other: Entry, upto: int) -> bool:
         """Whether it is clear that no goal is better by more than what matters."""

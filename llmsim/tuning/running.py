@@ -73,6 +73,8 @@ def in_order(work: Work, tasks: Sequence[Task], *, jobs: Workers, tick: Callable
     ------
     SimulationInterrupted
         By Ctrl-C.
+    LlmsimError
+        If a worker process ends.
     PolicyError, EngineError
         By the first task that could not be done; the message says with which setting.
     """

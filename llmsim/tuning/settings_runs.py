@@ -67,7 +67,7 @@ class Luck:
     seeds
         One a scenario.
     most
-        Replications of a setting, at most.
+        Replications of a setting that is run to its end.
     work
         What is wanted of a replication, by scenario.
     """
@@ -104,7 +104,6 @@ class Luck:
 
     def ensure(self, entries: Sequence[Entry], upto: int) -> None:
         """Make the replications up to that many of each."""
-        upto = min(upto, self.most)
         places = [
             (entry, number, index)
             for entry in entries

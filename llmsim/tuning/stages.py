@@ -9,8 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 from llmsim.errors import LlmsimError, Problem, ScenarioError
 from llmsim.luck import Luck as Chance
-from llmsim.report.verdict import median
+from llmsim.report.verdict import Word, median
 from llmsim.scenario.objectives import Objective
+from llmsim.tuning.confirming import confirm
 from llmsim.tuning.held_out import around, differences, held, sensitive
 from llmsim.tuning.objective import Goal
 from llmsim.tuning.proposing import Answer, proposer
@@ -22,15 +23,17 @@ from llmsim.tuning.tuned import Account, Held, Sensitive, Trial
 
 __all__ = ["Plan", "Stage", "Stages", "TuneProgress"]
 
-Stage = Literal["baseline", "trials", "last race", "held-out luck", "sensitivity"]
+Stage = Literal["baseline", "trials", "last race", "limits", "held-out luck", "sensitivity"]
 
 BATCH = 8  # settings that are asked for at once, whatever the number of processes
-_FINALISTS = 4  # that had been halved away, and get another chance in the end
+_FINALISTS = 4  # at most, that had been halved away, and get another chance in the end
+_TRIALS_A_FINALIST = 20  # so that the last race takes a twentieth of the plain grid at most
 _MOST_FRONT = 8  # settings of a front that are held out
 _AROUND = 10  # replications of a neighbour: enough for an interval (6), and no verdict hangs on it
 _PROBES = 2  # replications in which nothing may happen otherwise for a parameter to have no effect
 _MISFITS = 5  # settings that do not fit, for each trial: then the space is as good as empty
 _SEEDS = 2**31
+_WORDS: tuple[Word, ...] = ("PASS", "UNDECIDED", "FAIL")  # of limits, by `Standing.doubt`
 
 
 class TuneProgress(NamedTuple):
@@ -91,7 +94,7 @@ class Stages:
         self.sensitivity: list[Sensitive] = []
         self._started = perf_counter()
         self._spent = (0, 0)  # replications of held-out luck, and of the neighbourhood
-        self._tuning_made = 0
+        self._tuning_made = 0  # replications of trials, once they are over
 
     def all(self) -> None:
         """Every stage."""
@@ -102,6 +105,8 @@ class Stages:
         self.stage = "last race"
         self._last_race()
         self._tuning_made = self.tuning.made
+        self.stage = "limits"
+        self._confirm()
         self.stage = "held-out luck"
         self._hold_out()
         self.stage = "sensitivity"
@@ -221,8 +226,13 @@ class Stages:
         """Those that were halved away while others looked better, once more and to the end."""
         halved = [entry for entry in self.tuning.entries if entry.stopped == "halved"]
         halved.sort(key=lambda entry: (sum(max(0.0, one) for one in self.question.outside(entry)), self.costs(entry)))
-        self.race.run(halved[:_FINALISTS], halve=False)
+        few = max(1, self.plan.trials // _TRIALS_A_FINALIST)
+        self.race.run(halved[: min(few, _FINALISTS)], halve=False)
+
+    def _confirm(self) -> None:
+        """Whether the limits of what would win hold, and so what wins."""
         finished = [entry for entry in self.race.finished if self._whole(entry)]
+        confirm(self.question, self.tuning, finished)
         self.front = self.question.front(finished) if len(self.plan.goals) > 1 else []
         self.winner = self.question.best(finished)
 
@@ -275,17 +285,20 @@ class Stages:
     def trials(self) -> list[Trial]:
         """All that were tried."""
         return [
-            Trial(dict(one.settings), self.costs(one), tuple(self.question.outside(one)), one.done, one.stopped)
+            Trial(
+                dict(one.settings), self.costs(one), tuple(self.question.outside(one)), one.done, one.stopped,
+                _WORDS[self.question.standing(one).doubt],
+            )
             for one in self.tried
             if one.done
-        ]
+        ]  # fmt: skip
 
     def account(self) -> Account:
         """What it took."""
         count = len(self.runs.scenarios)
         tried = sum(1 for one in self.tried if one.done)
         made = self._tuning_made or self.tuning.made
-        return Account(tried, made, (tried + 1) * self.plan.most * count, *self._spent)
+        return Account(tried, made, (tried + 1) * self.plan.most * count, self.tuning.made - made, *self._spent)
 
     def moved(self) -> None:
         """Tell where this is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
@@ -14,6 +14,9 @@ from llmsim.scenario.objectives import Objective
 from llmsim.scenario.spec import Scenario
 from llmsim.tuning.objective import Goal
 from llmsim.tuning.settings_runs import Stop
+
+if TYPE_CHECKING:
+    from llmsim.tuning.tuned_plots import TunedPlots
 
 __all__ = ["Account", "Change", "Held", "LimitHeld", "Sensitive", "Trial", "Tuned", "Verdict"]
 
@@ -28,6 +31,7 @@ class Trial(NamedTuple):
     outside: tuple[float, ...]  #: of each limit; at most 0 holds
     replications: int
     stopped: Stop
+    limits: Word = "PASS"  #: FAIL: one does not hold in the median
 
 
 class LimitHeld(NamedTuple):
@@ -77,7 +81,7 @@ class Sensitive(NamedTuple):
     path: str
     value: Any
     change: Change  #: of the first goal, against the tuned settings
-    breaks: tuple[str, ...]  #: limits that hold with the tuned value, and not with this one
+    breaks: tuple[str, ...]  #: limits that do not hold with this value, and less so than with the tuned one
 
 
 class Account(NamedTuple):
@@ -86,6 +90,7 @@ class Account(NamedTuple):
     trials: int
     tuning: int
     grid: int  #: what as many trials cost that all run to their end
+    confirming: int  #: beyond that, to tell whether the limits of what would win hold
     held_out: int
     sensitivity: int
 
@@ -195,6 +200,13 @@ class Tuned:
     def binds(self) -> list[str]:
         """Limits without which something cheaper next to the tuned settings could be had."""
         return list(dict.fromkeys(line for one in self.sensitivity if one.change.change < 0 for line in one.breaks))
+
+    @property
+    def plot(self) -> TunedPlots:
+        """Pictures: ``tuned.plot()`` by trial, ``tuned.plot.front()``, ``tuned.plot.sensitivity()``."""
+        from llmsim.tuning.tuned_plots import TunedPlots
+
+        return TunedPlots(self)
 
     @property
     def grids(self) -> list[Grid]:

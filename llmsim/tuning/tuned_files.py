@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from llmsim.scenario.rewrite import rewritten
 from llmsim.tuning.space_words import parse_space
 
 if TYPE_CHECKING:
+    from llmsim.report.plots.canvas import Picture
     from llmsim.tuning.tuned import Tuned
 
 __all__ = ["report", "tuned_text", "write"]
@@ -23,7 +25,7 @@ _PAGE = """\
 :root {{ color-scheme: light dark; }}
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }}
 table {{ border-collapse: collapse; }} th, td {{ padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #8884; }}
-.llmsim-table {{ overflow-x: auto; margin-bottom: 2rem; }}
+.llmsim-table {{ overflow-x: auto; margin-bottom: 2rem; }} img {{ max-width: 100%; }}
 </style></head><body>
 {body}
 </body></html>
@@ -67,12 +69,27 @@ def write(found: Tuned, place: Path) -> Path:
     return place
 
 
+def _pictures(found: Tuned) -> str:
+    """Those there are, inside of the page: it is one file, and asks nobody for anything."""
+    from base64 import b64encode
+    from html import escape
+
+    drawn: list[Callable[[], Picture]] = [found.plot] if found.trials else []
+    drawn += [found.plot.front] if len(found.goals) > 1 and found.current is not None else []
+    drawn += [found.plot.sensitivity] if found.best is not None and found.sensitivity else []
+    pictures = [draw() for draw in drawn]
+    return "".join(
+        f'<p><img alt="{escape(one.alt)}" src="data:image/png;base64,{b64encode(one.png()).decode()}"></p>'
+        for one in pictures
+    )
+
+
 def report(found: Tuned, place: Path) -> Path:
     """Write a page."""
     from html import escape
 
     if place.suffix.lower() in (".html", ".htm"):
-        text = _PAGE.format(title=escape(found.headline), body=found._repr_html_())
+        text = _PAGE.format(title=escape(found.headline), body=found._repr_html_() + _pictures(found))
     else:
         text = found._repr_markdown_()
     try:

@@ -67,12 +67,14 @@ def notes(found: Tuned) -> list[str]:
         binds = found.binds
         if binds:
             lines.append(f"What binds: {', '.join(binds)}. Without it a neighbour would do better.")
-        elif found.best.limits and found.sensitivity:
+        elif found.best.limits and found.sensitivity and found.best.holds != "FAIL":
             lines.append("No limit binds: no neighbour that breaks one would do better.")
     account = found.account
     spent = f"{account.tuning} replications for {account.trials} trials"
     if account.grid:
         spent += f", {share(account.share)} of the {account.grid} that each of them run to its end would take"
+    if account.confirming:
+        spent += f"; {account.confirming} more to tell whether limits hold"
     rest = f"; {account.held_out} on held-out luck, {account.sensitivity} around the winner"
     lines.append(spent + (rest if found.best is not None else "") + ".")
     if found.best is not None and found.best.settings and not found.improves:
@@ -164,6 +166,7 @@ def as_dict(found: Tuned) -> dict[str, Any]:
                 "outside": list(one.outside),
                 "replications": one.replications,
                 "stopped": one.stopped,
+                "limits": one.limits,
             }
             for one in found.trials
         ],

@@ -1,6 +1,7 @@
 """Tuning lands where closed forms say the optimum is."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from theory.queueing import mean_wait
 from llmsim.scenario.load import load_scenario
 from llmsim.tuning.standing import standing
 from llmsim.tuning.tune import tune
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
 #: Time to first token: lognormal, median 1 s, p99 60 s. Every attempt is cut off after T and made again after B.
 MEDIAN_S, P99_S, BACKOFF_S = 1.0, 60.0, 0.2
@@ -97,3 +100,37 @@ def test_the_most_that_a_queue_bears_within_a_limit(seed):
     assert rate == pytest.approx(edge, rel=0.05)
     assert found.best.holds != "FAIL"
     assert found.binds == ["ttft mean < 1.5s"]
+
+
+@pytest.mark.slow
+def test_it_beats_what_everybody_copies_on_the_front_page():
+    """The snippet's gateway on the traffic of hacker-news-spike: cheaper good answers, on luck it has not seen.
+
+    Its own bound of 1 % errors is out of reach of these dials (2 % are left), so it is 5 %.
+    """
+    article = load_scenario(SCENARIOS / "article-gateway.yaml").with_values(
+        {"clock.warm_up": "0s", "clock.duration": "270s"}  # up to 30 s after the last fault
+    )
+    found = tune(
+        article,
+        {
+            "gateway.timeout.total": ["5s", "30s"],
+            "gateway.retry.max_attempts": [1, 3],
+            "gateway.sdk.max_attempts": [1, 3],
+        },
+        minimize="cost_per_ok",
+        subject_to=["error_rate value < 5%"],
+        trials=8,
+        replications=6,
+        held_out=6,
+    )
+    assert found.improves
+    change = found.best.changes[0]
+    assert change.interval[1] < 0
+    assert change.relative < -0.05
+    assert (found.current.holds, found.best.holds) == ("FAIL", "PASS")
+    # All six attempts within 30 s would be cheaper still, and fail too often.
+    assert found.binds == ["error_rate value < 5%"]
+    # Both lucks are told: the promise was 7 % and it is kept.
+    promised = found.best.tuning[0] / found.current.tuning[0] - 1
+    assert change.relative == pytest.approx(promised, abs=0.03)

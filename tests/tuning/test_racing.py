@@ -84,6 +84,60 @@ def test_nothing_that_differs_says_nothing():
     assert same.done == 16
 
 
+def errors(scenario):
+    """Grows as the bowl falls towards a high rate: the best that holds is on the bound."""
+    return 0.1 * standing(scenario, "upstream.circuit_breaker.failure_rate") / 0.5
+
+
+def slope(scenario):
+    return 2 - standing(scenario, "upstream.circuit_breaker.failure_rate")
+
+
+def at(stages, rate):
+    return stages.tuning.entry({"upstream.circuit_breaker.failure_rate": rate})
+
+
+RATE = {"upstream.circuit_breaker.failure_rate": (0.05, 0.95)}
+
+
+def test_what_breaks_a_bound_too_often_to_pass_stops_once_there_is_one_that_passes():
+    # Of the own luck of a setting just beyond the bound, some replications are inside.
+    stages = pretended(SHOP, RATE, slope, noise=0.2, own=3.0, limit=errors, subject_to=["error_rate < 10%"], most=20)
+    stages.tuning.ensure([stages.current, near := at(stages, 0.1)], 20)
+    assert stages.question.standing(near).doubt == 0
+    beyond = at(stages, 0.7)
+    stages.race.run([beyond], halve=False)
+    assert beyond.stopped == "infeasible"
+    assert beyond.done < 20
+    assert any(one <= 0 for one in stages.question.violations(beyond)[0]), "not clearly outside: some of it is inside"
+
+
+def confirmed(seed, monkeypatch=None):
+    if monkeypatch is not None:
+        monkeypatch.setattr("llmsim.tuning.stages.confirm", lambda *_: None)
+    noisy = {"noise": 0.15, "own": 3.0, "limit": errors, "subject_to": ["error_rate < 10%"]}
+    stages = pretended(SHOP, RATE, slope, **noisy, seed=seed, trials=40, most=10)
+    stages.all()
+    rate = standing(stages.runs.space.settled(SHOP, stages.winner.settings), "upstream.circuit_breaker.failure_rate")
+    return rate, stages
+
+
+@pytest.mark.slow
+def test_a_better_setting_whose_limit_is_undecided_is_looked_at_longer(monkeypatch):
+    """The bound is at 0.5. A PASS of ten replications takes nine inside, so without more of them one stays away."""
+    seeds = range(6)
+    more = [confirmed(seed) for seed in seeds]
+    assert any(stages.account().confirming for _, stages in more)
+    for _, stages in more:
+        assert stages.winner.done in (10, 20, 40)
+        assert stages.question.standing(stages.winner).doubt == 0
+        assert stages.account().confirming <= 4 * 30
+    few = [confirmed(seed, monkeypatch)[0] for seed in seeds]
+    rates = [rate for rate, _ in more]
+    assert sum(abs(rate - 0.5) for rate in rates) < sum(abs(rate - 0.5) for rate in few)
+    assert all(rate >= other for rate, other in zip(rates, few, strict=True))
+
+
 def outcome(seed):
     """Regret, and the share of the plain grid's replications, over an objective that is known."""
     stages = pretended(SHOP, DIALS, bowl, noise=0.15, seed=seed, trials=80)

@@ -4,11 +4,10 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
-import time
+from pathlib import Path
 
 import pytest
+from tuning.killing import Killer
 from tuning.spaces import SHOP, shop
 
 import llmsim
@@ -69,7 +68,7 @@ def test_nothing_better_is_said_as_plainly():
 @pytest.mark.parametrize(
     ("space", "options", "says"),
     [
-        ({"gateway.retry.max_retry_after": ("10s", "60s")}, {}, "has no effect"),
+        ({"gateway.retry.max_retry_after": ["10s", "60s"]}, {}, "has no effect"),
         (SPACE, {"trials": 0}, "trials is 0"),
         (SPACE, {"replications": 1}, "2 or more"),
         (SPACE, {"held_out": 3}, "use 6 or more"),
@@ -142,50 +141,58 @@ def test_a_front_of_two_goals():
 def test_files(found, tmp_path):
     with pytest.raises(LlmsimError, match="did not come from a file"):
         found.write(tmp_path / "tuned.yaml")
-    assert found.report(tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    page = found.report(tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert page.count("<img alt=") == 2, "by trial, and around the winner"
     assert "|" in found.report(tmp_path / "page.md").read_text()
 
 
-_KILLED = """
-import json, sys
-from llmsim.tuning.tune import tune
-scenario, space, asked = json.loads(sys.argv[1])
-space = {path: tuple(one) if isinstance(one, list) and "log" in one else one for path, one in space.items()}
-print("ready", flush=True)
-found = tune(scenario, space, **asked, study=sys.argv[2])
-print(json.dumps(found.to_dict(), sort_keys=True))
-"""
+@pytest.mark.slow
+@pytest.mark.parametrize(("jobs", "tries"), [(1, 5), (2, 2)])
+def test_killed_at_any_moment_it_ends_with_the_same_bytes_and_repeats_nothing(tmp_path, jobs, tries):
+    call = f"json.dumps(tune(TINY, SPACE, **ASKED, study=place, jobs={jobs}).to_dict(), sort_keys=True)"
+    imports = (
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "import json, optuna, polars\n"
+        "from tuning.test_tune import ASKED, SPACE, TINY\n"
+        "from llmsim.tuning.tune import tune"
+    )
+    moments = random.Random(jobs)
+    with Killer(imports, call) as killer:
+        told = killer.whole(tmp_path / "whole.jsonl")
+        whole = (tmp_path / "whole.jsonl").read_bytes()
+        study = tmp_path / "killed.jsonl"
+        lines, kills = 0, 0
+        for _ in range(tries):
+            kept = study.read_bytes() if study.exists() else b""
+            lines = min(kept.count(b"\n") + moments.randint(0, 12), whole.count(b"\n") - 1)
+            kills += killer.killed(study, study, lines, moments.uniform(0, 0.03))
+            # A journal is only ever added to, so what is in front is neither lost nor run again.
+            assert whole.startswith(kept[: kept.rfind(b"\n") + 1])
+            assert study.read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
+        assert kills >= tries - 1
+        assert killer.whole(study) == told
+    assert study.read_bytes() == whole
 
 
 @pytest.mark.slow
-@pytest.mark.clock
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
-    question = json.dumps([TINY, SPACE, {**ASKED, "trials": 24}])
+def test_a_worker_that_is_killed_is_said_and_what_was_finished_is_kept(tmp_path):
+    study = tmp_path / "study.jsonl"
+    ended, seen = [], set()
 
-    def start(name):
-        args = [sys.executable, "-c", _KILLED, question, str(tmp_path / name)]
-        return subprocess.Popen(args, stdout=subprocess.PIPE, text=True, env={**os.environ})
+    def kill(at):
+        if at.stage == "trials":
+            seen.add(at.replications)
+        if len(seen) > 3 and not ended:  # in the middle of a batch of 16
+            from joblib.externals.loky import get_reusable_executor
 
-    whole = start("whole.jsonl")
-    assert whole.stdout.readline() == "ready\n"
-    began = time.monotonic()
-    told = whole.communicate()[0]
-    took_s = time.monotonic() - began
-    moments = random.Random(4)
-    kills, sizes = 0, [0]
-    while True:
-        process = start("killed.jsonl")
-        assert process.stdout.readline() == "ready\n"
-        if kills < 8:
-            time.sleep(took_s * moments.uniform(0.05, 0.6))
-            process.send_signal(signal.SIGKILL)
-        rest = process.communicate()[0]
-        if process.returncode == 0:
-            break
-        kills += 1
-        file = tmp_path / "killed.jsonl"
-        sizes.append(file.stat().st_size if file.exists() else 0)
-        assert sizes[-1] >= sizes[-2] - 400  # an unfinished line at most
-    assert kills >= 3
-    assert rest == told
-    assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+            ended.append(next(iter(get_reusable_executor(reuse=True)._processes)))
+            os.kill(ended[0], signal.SIGKILL)
+
+    with pytest.raises(LlmsimError, match="a worker process ended"):
+        tune(TINY, SPACE, **ASKED, study=study, jobs=2, progress=kill)
+    kept = study.read_bytes()
+    assert kept.count(b"\n") >= max(seen)
+    found = tune(TINY, SPACE, **ASKED, study=study, jobs=1)
+    assert study.read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
+    assert found.best is not None

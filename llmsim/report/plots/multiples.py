@@ -19,13 +19,13 @@ from llmsim.report.varied import Across, Shown
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["multiples", "tick_text", "x_axis", "x_places"]
+__all__ = ["LOG_FROM", "multiples", "tick_text", "x_axis", "x_places", "y_axis"]
 
 _WIDE = 3  # panels side by side, but four make a square
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
 _MARKERS = "osD^vPX"
 _MOST_LINES = len(_LINES)
-_LOG_FROM = 30.0  # times from the least value to the greatest: on a linear axis the small ones would lie on 0
+LOG_FROM = 30.0  # times from the least value to the greatest: on a linear axis the small ones would lie on 0
 _CROWDED = 9  # ticks along a panel
 _CHARACTERS = 40  # along a panel
 _LINE = 22  # characters of a name on an axis
@@ -103,7 +103,7 @@ def _draw(panel: Axes, groups: list[tuple[str, pl.DataFrame]], x: Across, metric
     never = bool(np.isposinf(every).any())
     top = float(finite.max()) if len(finite) else 1.0
     low = float(finite.min()) if len(finite) else 0.0
-    log = low > 0 and top / low > _LOG_FROM
+    log = low > 0 and top / low > LOG_FROM
     span = top - low or abs(top) or 1.0
     at_never = top * (top / low) ** 0.2 if log else top + 0.22 * span
     many = len(groups)
@@ -122,10 +122,11 @@ def _draw(panel: Axes, groups: list[tuple[str, pl.DataFrame]], x: Across, metric
         reach = np.nan_to_num(np.array([value - lower, upper - value]))
         panel.errorbar(places + beside, value, yerr=np.maximum(reach, 0), fmt=_MARKERS[number], color=colour,
                        markersize=4, linewidth=1.1, label=text)  # fmt: skip
-    _y_axis(panel, metric, low, top, at_never if never else None, log=log)
+    y_axis(panel, metric, low, top, at_never if never else None, log=log)
 
 
-def _y_axis(panel: Axes, metric: Shown, low: float, top: float, never: float | None, *, log: bool) -> None:
+def y_axis(panel: Axes, metric: Shown, low: float, top: float, never: float | None, *, log: bool) -> None:
+    """Ticks in a metric's unit; at `never`, the word for what does not happen."""
     word = figure(math.inf, metric.unit)
     if log:
         panel.set_yscale("log")

@@ -1,0 +1,114 @@
+"""Pictures of a tuning: what is drawn where, read back from the axes."""
+
+import math
+
+import pytest
+from tuning.spaces import shop
+
+from llmsim.errors import LlmsimError
+from llmsim.tuning.objective import goals_of, limits_of
+from llmsim.tuning.tuned import Account, Change, Held, LimitHeld, Sensitive, Trial, Tuned
+
+SHOP = shop()
+DIAL, OTHER = "gateway.retry.max_attempts", "upstream.circuit_breaker.failure_rate"
+
+
+def held(settings, tuning, held_out, changes, verdict="PASS"):
+    (line,) = limits_of(SHOP, None)
+    return Held(settings, tuning, held_out, changes, (LimitHeld(line, "shop", 0.1, verdict),))
+
+
+NOTHING = Change(0.0, (0.0, 0.0), 0.0)
+NOW = held({}, (0.0030, 0.20), (0.0032, 0.22), (NOTHING, NOTHING), "FAIL")
+BEST = held(
+    {DIAL: 3, OTHER: 0.5},
+    (0.0020, 0.10),
+    (0.0022, 0.12),
+    (Change(-0.001, (-0.0012, -0.0008), -0.31), Change(-0.1, (-0.12, -0.05), -0.45)),
+)
+CHEAP = held(
+    {DIAL: 1, OTHER: 0.5},
+    (0.0010, 0.15),
+    (0.0012, 0.16),
+    (Change(-0.002, (-0.0022, -0.0018), -0.62), Change(-0.06, None, -0.27)),
+)
+
+
+def tuned(**changes):
+    trial = [
+        Trial({DIAL: 1, OTHER: 0.5}, (0.0010, 0.15), (0.4,), 2, "infeasible", "FAIL"),
+        Trial({DIAL: 2, OTHER: 0.5}, (0.0025, 0.20), (-0.1,), 8, "", "PASS"),
+        Trial({DIAL: 4, OTHER: 0.5}, (0.0040, 0.20), (-0.1,), 2, "worse", "UNDECIDED"),
+        Trial({DIAL: 4, OTHER: 0.9}, (0.0015, math.inf), (0.1,), 8, "", "UNDECIDED"),
+        Trial({DIAL: 3, OTHER: 0.5}, (0.0020, 0.10), (-0.1,), 8, "", "PASS"),
+    ]
+    around = [
+        Sensitive(DIAL, 2, Change(0.0005, (0.0004, 0.0006), 0.23), ()),
+        Sensitive(DIAL, 4, Change(-0.0002, (-0.0003, -0.0001), -0.09), ("error_rate value < 20%",)),
+        Sensitive(OTHER, 0.6, Change(0.0, (-0.0001, 0.0001), 0.0), ()),
+        Sensitive(OTHER, 0.4, Change(math.inf, None, math.inf), ()),
+    ]
+    return Tuned(**{
+        "scenarios": (SHOP,), "space": (f"{DIAL}: 1|2|3|4", f"{OTHER}: 0.1..0.9"), "now": {DIAL: "2", OTHER: "0.5"},
+        "goals": goals_of(SHOP, ["cost_per_ok", "error_rate"], ()), "trials": tuple(trial), "best": BEST,
+        "current": NOW, "front": (CHEAP, BEST), "differences": (), "sensitivity": tuple(around),
+        "account": Account(5, 22, 40, 0, 20, 20), "most": 8, "held_out": 10, "seed": 3, "held_seed": 4,
+    } | changes)  # fmt: skip
+
+
+def lines(panel):
+    return {line.get_label(): line for line in panel.get_lines()}
+
+
+def test_trials_are_marked_by_what_became_of_them_and_the_best_is_one_that_holds():
+    picture = tuned().plot()
+    (panel,) = picture.axes
+    found = lines(panel)
+    assert list(found["breaks a limit"].get_xdata()) == [1]
+    assert list(found["stopped early: no better"].get_xdata()) == [3]
+    assert list(found["run to its end, limits undecided"].get_xdata()) == [4]
+    assert list(found["run to its end, limits hold"].get_xdata()) == [2, 5]
+    # The cheapest breaks its limit and the next is undecided: neither is ever the best.
+    assert list(found["best so far"].get_xdata()) == [2, 3, 4, 5, 5]
+    assert list(found["best so far"].get_ydata()) == pytest.approx([0.0025, 0.0025, 0.0025, 0.0020, 0.0020])
+    assert list(found["as it is"].get_ydata()) == [0.0030, 0.0030]
+    assert "5 trials" in picture.alt
+    assert picture.png().startswith(b"\x89PNG")
+
+
+def test_what_never_happened_lies_above_all_that_is_finite():
+    (panel,) = tuned().plot("error_rate").axes
+    (never,) = lines(panel)["run to its end, limits undecided"].get_ydata()
+    assert 0.2 < never < panel.get_ylim()[1]
+    with pytest.raises(LlmsimError, match="cost_per_ok, error_rate were"):
+        tuned().plot("ttft")
+
+
+def test_the_front_is_drawn_on_held_out_luck_with_intervals_from_what_there_is():
+    picture = tuned().plot.front()
+    (panel,) = picture.axes
+    marks = {line.get_marker(): line for line in panel.get_lines() if len(line.get_xdata()) == 1}
+    assert (marks["*"].get_xdata()[0], marks["*"].get_ydata()[0]) == (0.0022, 0.12)
+    assert (marks["D"].get_xdata()[0], marks["D"].get_ydata()[0]) == (0.0032, 0.22)
+    assert marks["D"].get_markerfacecolor() == "none", "as it is, it breaks its limit"
+    bars = [one for collection in panel.collections for one in collection.get_segments()]
+    (bar,) = [one for one in bars if one[0][1] == one[1][1] == 0.12]
+    assert list(bar[:, 0]) == pytest.approx([0.0032 - 0.0012, 0.0032 - 0.0008])
+    assert panel.get_xlim()[0] <= 0.0010, "the luck it was chosen on is there, too"
+    assert "max_attempts=3" in picture.alt
+    with pytest.raises(LlmsimError, match="both x and y"):
+        tuned().plot.front("error_rate", "error_rate")
+    with pytest.raises(LlmsimError, match="needs two goals"):
+        tuned(goals=tuned().goals[:1]).plot.front()
+
+
+def test_neighbours_are_told_apart_by_sign_interval_and_limits():
+    picture = tuned().plot.sensitivity()
+    (panel,) = picture.axes
+    marks = [line.get_marker() for line in panel.get_lines() if len(line.get_ydata()) == 1]
+    assert marks == ["v", "X", "o", "o"]
+    assert panel.get_yticklabels()[0].get_text() == "retry.max_attempts 2 (not 3)"
+    assert [text.get_text() for text in panel.texts] == ["never "]
+    assert "breaks error_rate value < 20%" in picture.alt
+    with pytest.raises(LlmsimError, match="no neighbour"):
+        tuned(sensitivity=()).plot.sensitivity()
