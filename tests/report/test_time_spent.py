@@ -58,7 +58,7 @@ def test_what_burns_time_is_named_with_its_share() -> None:
 
 
 def test_several_processes_are_refused() -> None:
-    with pytest.raises(ls.ScenarioError, match="leave jobs at 1"):
+    with pytest.raises(ls.ScenarioError, match="leave one out"):
         ls.run({**SCENARIO, "replications": 2}, jobs=2, profile=True)
 
 
