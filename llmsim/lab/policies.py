@@ -77,8 +77,6 @@ class PolicyComparison:
 
     def timelines(self) -> Picture:
         """Load and outcomes of each over the measured time, small, under one scale."""
-        from matplotlib.ticker import FixedLocator
-
         from llmsim.report.plots.canvas import bare, style
         from llmsim.report.plots.timeline import outcomes
 
@@ -94,11 +92,10 @@ class PolicyComparison:
                     legend.remove()
                 ax.set_title(f"{MARKS[result.verdict]} {name}", fontsize=9)
                 ax.set_xlabel("")
-                ticks = ax.xaxis.get_majorticklocs()
-                ax.xaxis.set_major_locator(FixedLocator(ticks[:: max(1, -(-len(ticks) // 5))]))
             for number, ax in enumerate(axes):
                 ax.set_visible(number < len(self.results))
                 ax.label_outer()
+                ax.tick_params(labelbottom=number + across >= len(self.results))  # where nothing is below
             tallest = max(ax.dataLim.y1 for ax in axes)
             axes[0].set_ylim(0, 1.05 * tallest)  # of all of them: they share it
             _legend(picture, list(self.results.values()))

@@ -109,6 +109,16 @@ def test_a_dashboard_compares_with_whom_one_chooses() -> None:
 
 
 @pytest.mark.slow
+def test_the_lowest_of_each_column_has_the_times() -> None:
+    four = {**results(), "another": results()["a cache"]}
+    picture = PolicyComparison(four, "nothing").timelines()
+    picture.png(50)
+    seen = [ax for ax in picture.axes if ax.get_visible()]
+    assert [any(label.get_visible() for label in ax.get_xticklabels()) for ax in seen] == [False, True, True, True]
+    assert len([at for at in seen[3].get_xticks() if 0 <= at <= 20]) >= 3
+
+
+@pytest.mark.slow
 def test_the_comparison_shows_itself() -> None:
     found = compare_policies({"nothing": [], "a retry": [ls.Retry()]}, {**BASE, "replications": 40}, replications=10)
     assert [one.complete for one in found.results.values()] == [10, 10]  # a verdict that is clear ends nothing
