@@ -33,7 +33,7 @@ class Panel:
         self.image = live_image(width=width, height=height, flex="0 0 auto")
         self.numbers = w.HTML()
         self.status = w.HTML(layout=w.Layout(min_height="2.2em"))
-        self.text = w.Textarea(layout=w.Layout(width="100%", height="14em", display="none"))
+        self.text = w.Textarea(layout=w.Layout(width="auto", height="14em", display="none"))
         self.text.description_allow_html = False
         self.judge = _button("Judge", "Run all replications of the scenario for a verdict", "success")
         self.cancel = _button("Cancel", "Stop the run that is going on")

@@ -44,7 +44,7 @@ def explored(now: Result, before: Result | None = None) -> Picture:
     with style():
         # Fixed margins: the axes stay where they are from run to run, and no time goes into finding them.
         picture = Picture(figsize=SIZE)
-        picture.subplots_adjust(left=0.085, right=0.76, top=0.97, bottom=0.115, hspace=0.14)
+        picture.subplots_adjust(left=0.085, right=0.715, top=0.97, bottom=0.115, hspace=0.14)
         load, first = picture.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (5, 4)})
         draw_outcomes(load, bins)
         draw_latency(first, told, slo_bounds(now), also=None if was is None else was.percentiles[90])

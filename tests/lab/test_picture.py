@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.legend import Legend
 
 import llmsim as ls
+from llmsim.lab import picture as module
 from llmsim.lab.picture import explored
+from llmsim.report.plots.bins import outcome_bins
 from llmsim.report.result import Result
+from llmsim.telemetry.outcomes import CLASSES
 
 
 @cache
@@ -54,3 +58,18 @@ def test_without_requests_there_is_no_axis_and_no_run_before() -> None:
     load, first = explored(run(rate="0.001/s"), run()).axes
     assert (ghost(load), ghost(first)) == (None, None)
     assert [ax.texts[0].get_text() for ax in (load, first)] == ["no requests", "too few requests for percentiles"]
+
+
+def test_the_longest_legend_is_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    bins = outcome_bins(run())
+    parts = {one.name: bins.offered * 0.1 for one in CLASSES}
+    # Half of them: as many as there are in a bad hour, and the longest names.
+    names = sorted(parts, key=lambda name: len(next(one.label for one in CLASSES if one.name == name)))[-6:]
+    filled = bins._replace(classes={name: parts[name] for name in names})
+    monkeypatch.setattr(module, "outcome_bins", lambda *_: filled)
+    picture = explored(run(), run())
+    picture.png(50)  # which lays it out
+    edge = picture.bbox.x1
+    found = [legend for ax in picture.axes for legend in ax.findobj(Legend)]
+    assert len(found) >= 3
+    assert max(legend.get_window_extent().x1 for legend in found) <= edge
