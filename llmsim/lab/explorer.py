@@ -293,9 +293,11 @@ class Explorer:
         requests = sum(len(one.tables["requests"]["session"].values) for one in result.replications)
         over = f"{made} replication{'s' if made > 1 else ''}, {requests:,} requests"
         simulated, drawn = (format_duration(self.seconds[what]) for what in ("simulated", "drawn"))
-        judged = self._judging or made >= result.scenario.replications > 1
+        wanted = self._settings.base.replications
+        judged = self._judging or self._replications >= wanted > 1
         verdict = f"<strong>{result.verdict}</strong>. " if judged else ""
-        hint = "" if judged or not result.slo else " Too few for a verdict: press Judge."
+        few = result.slo and made < wanted and not judged
+        hint = " Too few for a verdict: press Judge." if few else ""
         return f"{verdict}{over}: simulated in {simulated}, drawn in {drawn}.{hint}"
 
     def _offer(self, make: Any) -> None:

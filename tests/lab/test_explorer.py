@@ -156,12 +156,12 @@ def test_what_a_control_cannot_be_moves_nothing(small: Explorer) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_is_enough_for_a_verdict_has_one() -> None:
-    explorer = explore(SMALL, PATHS, replications=6)
-    assert explorer.result.complete == 6
-    explorer.wait()
-    assert status(explorer).startswith("PASS")
-    assert "Too few" not in status(explorer)
-    explorer.close()
+    for replications, told in ((6, "PASS. 6 replications"), (3, "3 replications")):
+        explorer = explore(SMALL, PATHS, replications=replications)
+        assert explorer.result.complete == replications
+        assert status(explorer).startswith(told)
+        assert ("Too few" in status(explorer)) == (replications < 6)
+        explorer.close()
 
 
 def test_text_to_take_away(tmp_path: Path) -> None:
