@@ -26,6 +26,7 @@ def test_its_story_holds() -> None:
     # The limit that is passed is that of tokens, and not at once (the spike begins at 2:00).
     assert figure(found["requests asked for at the peak"]) < 1 < figure(found["tokens asked for at the peak"])
     assert found["first refusal"].startswith("2:1")
+    assert found["refused at all"] == "38.4 %"  # as in the legend of the picture above it
     # The retry buys next to nothing for twice the attempts; cache and fallback buy what there is to have.
     assert found["a retry, errors"].endswith("same")
     assert figure(found["attempts of a retry"]) > 1.9
