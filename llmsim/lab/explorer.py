@@ -10,16 +10,18 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from llmsim.api import run
-from llmsim.errors import LlmsimError, SimulationInterrupted
+from llmsim.errors import LlmsimError, ScenarioError, SimulationInterrupted
 from llmsim.lab.cells import close_former
 from llmsim.lab.controls import Wanted, controls_of
 from llmsim.lab.desk import Desk
 from llmsim.lab.handle import RunHandle
+from llmsim.lab.live_image import put
 from llmsim.lab.settings import Settings
 from llmsim.lab.shown import as_python, as_yaml, numbers, told_problems
 from llmsim.report.figures import clock
 from llmsim.report.live_display import left_s, sentence
 from llmsim.scenario.given import ScenarioLike, load
+from llmsim.scenario.load import read_value
 from llmsim.units import format_duration
 
 if TYPE_CHECKING:
@@ -105,8 +107,7 @@ class Explorer:
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until what was asked for last is shown; False if it still is not after `timeout_s`."""
-        if self._call_off is not None:
-            self._begin()
+        self._desk.now(self._settled)
         handle = self._handle
         if handle is None:
             return True
@@ -121,18 +122,36 @@ class Explorer:
         Raises
         ------
         LlmsimError
-            For a path that has no control.
+            For a path that has no control, and for what that cannot be; then nothing has moved.
         """
-        for path, value in values.items():
-            widget = self._panel.turned.get(path)
-            if widget is None:
-                raise LlmsimError(f"there is no control for {path!r}; there are {', '.join(self._panel.turned)}")
-            if not isinstance(value, bool) and value not in widget.options:
-                places = controls_of(self._settings.base, {path: [*widget.options, value]})[0].options
-                if value not in places:
-                    raise LlmsimError(f"{path} cannot be {value!r}; write it like {widget.value!r}")
+        placed = {path: self._placed(path, value) for path, value in values.items()}  # all of them, or none
+        for path, (value, places) in placed.items():
+            widget = self._panel.turned[path]
+            if places and places != widget.options:
                 widget.options = places
             widget.value = value
+
+    def _placed(self, path: str, value: Any) -> tuple[str | bool, tuple[str, ...]]:
+        """A value as its control has it, and the control's places with it among them; a switch has none."""
+        widget = self._panel.turned.get(path)
+        if widget is None:
+            raise LlmsimError(f"there is no control for {path!r}; there are {', '.join(self._panel.turned)}")
+        if isinstance(value, bool) != isinstance(widget.value, bool):
+            raise LlmsimError(f"{path} cannot be {value!r}; write it like {widget.value!r}")
+        if isinstance(value, bool):
+            return value, ()
+        places = tuple(widget.options)
+        if value in places:
+            return value, places
+        (control,) = controls_of(self._settings.base, {path: [value, *places]})
+        new = [one for one in control.options if one not in places]
+        if new:
+            return new[0], control.options
+        try:  # it is the present value, spelled otherwise, or nothing
+            self._settings.base.with_values({path: read_value(value)})
+        except ScenarioError:
+            raise LlmsimError(f"{path} cannot be {value!r}; write it like {widget.value!r}") from None
+        return control.value, places
 
     def judge(self) -> None:
         """Run all replications of the scenario, for a verdict; as the button does."""
@@ -243,14 +262,16 @@ class Explorer:
             self._show(handle.result)
         elif isinstance(handle.error, SimulationInterrupted):
             by = "by Kernel → Interrupt" if handle.interrupted else "by Cancel"
-            self._say(f"<strong>stopped</strong> {by}; the picture is of the run before")
+            kept = "; the picture is of the run before" if self._png else ""
+            self._say(f"<strong>stopped</strong> {by}{kept}")
         else:
             self._fail(handle.error)
 
     def _fail(self, error: BaseException | None) -> None:
         self._error = error if isinstance(error, Exception) else LlmsimError(str(error))
         self._panel.cancel.disabled = True
-        self._say(told_problems(self._error))
+        kept = "The picture is of the settings before." if self._png else ""
+        self._say(told_problems(self._error, "not run", kept))
 
     def _show(self, result: Result) -> None:
         from llmsim.lab.picture import DPI, explored  # matplotlib loads here
@@ -261,9 +282,8 @@ class Explorer:
             self._before = self._shown
         self._shown = result
         picture = explored(result, self._before)
-        self._png, self._alt = picture.png(DPI), picture.alt
-        self._panel.image.value = self._png
-        self._panel.numbers.value = f"{_unseen(self._alt)}{numbers(result, self._before)}"
+        self._png, self._alt = put(self._panel.image, picture, DPI), picture.alt
+        self._panel.numbers.value = numbers(result, self._before)
         end = perf_counter()
         self.seconds = {"simulated": result.wall_s, "drawn": end - start, "total": end - self._moved_s}
         self._say(self._sum_up(result))
@@ -273,15 +293,18 @@ class Explorer:
         requests = sum(len(one.tables["requests"]["session"].values) for one in result.replications)
         over = f"{made} replication{'s' if made > 1 else ''}, {requests:,} requests"
         simulated, drawn = (format_duration(self.seconds[what]) for what in ("simulated", "drawn"))
-        verdict = f"<strong>{result.verdict}</strong>. " if self._judging else ""
-        hint = "" if self._judging or not result.slo else " Too few for a verdict: press Judge."
+        wanted = self._settings.base.replications
+        judged = self._judging or self._replications >= wanted > 1
+        verdict = f"<strong>{result.verdict}</strong>. " if judged else ""
+        few = result.slo and made < wanted and not judged
+        hint = " Too few for a verdict: press Judge." if few else ""
         return f"{verdict}{over}: simulated in {simulated}, drawn in {drawn}.{hint}"
 
     def _offer(self, make: Any) -> None:
         try:
             text = make()
         except LlmsimError as error:
-            self._say(told_problems(error))
+            self._say(told_problems(error, "cannot be written"))
             return
         self._panel.text.value = text
         self._panel.text.layout.display = ""
@@ -312,11 +335,6 @@ class Explorer:
         turned = ", ".join(f"{path}: {value}" for path, value in self.changes.items()) or "as it is"
         out = f", without {', '.join(self._settings.out)}" if self._settings.out else ""
         return f"<Explorer {self._settings.base.name}: {turned}{out}>"
-
-
-def _unseen(text: str) -> str:
-    """For screen readers: an Image has no alt text, and JupyterLab cannot show one that has a tooltip (8.1.9)."""
-    return f'<p style="position: absolute; left: -9999px">{escape(text)}</p>'
 
 
 def _told(value: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmsim.lab.controls import Control
+from llmsim.lab.live_image import live_image
 from llmsim.lab.picture import DPI, SIZE
 
 __all__ = ["Panel"]
@@ -29,10 +30,10 @@ class Panel:
 
         self.turned: dict[str, Any] = {one.path: _widget(one) for one in controls}
         width, height = (f"{side * DPI:.0f}px" for side in SIZE)
-        self.image = w.Image(format="png", layout=w.Layout(width=width, height=height, flex="0 0 auto"))
+        self.image = live_image(width=width, height=height, flex="0 0 auto")
         self.numbers = w.HTML()
         self.status = w.HTML(layout=w.Layout(min_height="2.2em"))
-        self.text = w.Textarea(layout=w.Layout(width="100%", height="14em", display="none"))
+        self.text = w.Textarea(layout=w.Layout(width="auto", height="14em", display="none"))
         self.text.description_allow_html = False
         self.judge = _button("Judge", "Run all replications of the scenario for a verdict", "success")
         self.cancel = _button("Cancel", "Stop the run that is going on")

@@ -39,17 +39,20 @@ def explored(now: Result, before: Result | None = None) -> Picture:
         The one before it; its answers per second, and its p90, are dashed.
     """
     bins, told = outcome_bins(now, _BINS), latencies(now)
+    was = None if before is None else latencies(before)
     end_s = float(bins.edges_s[-1])
     with style():
         # Fixed margins: the axes stay where they are from run to run, and no time goes into finding them.
         picture = Picture(figsize=SIZE)
-        picture.subplots_adjust(left=0.085, right=0.76, top=0.97, bottom=0.115, hspace=0.14)
+        picture.subplots_adjust(left=0.085, right=0.715, top=0.97, bottom=0.115, hspace=0.14)
         load, first = picture.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (5, 4)})
         draw_outcomes(load, bins)
-        draw_latency(first, told, slo_bounds(now))
-        if before is not None:
+        draw_latency(first, told, slo_bounds(now), also=None if was is None else was.percentiles[90])
+        # Where the run itself has nothing to draw there is no axis, either.
+        if before is not None and bins.offered.any():
             _ghost_of_load(load, outcome_bins(before, _BINS))
-            _ghost_of_ttft(first, latencies(before))
+        if was is not None and first.get_yscale() == "log":
+            _ghost_of_ttft(first, was)
         for panel in (load, first):
             shade_faults(panel, now, end_s)
         time_axis(first, end_s)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmsim.api import RunProgress, run
 from llmsim.errors import LlmsimError
+from llmsim.lab.live_image import live_image, put
 from llmsim.report.comparison import Comparison
 from llmsim.report.figures import figure
 from llmsim.report.grid import Grid
@@ -30,6 +31,7 @@ __all__ = ["PolicyComparison", "compare_policies"]
 
 _COLUMNS = ("error_rate", "ttft p(50)", "ttft p(95)", "cost_per_ok", "retry_amplification", "goodput")
 _SMALL = 72  # dots per inch of the pictures that go into a page
+_DASHBOARD = 90  # and into a dashboard
 
 
 class PolicyComparison:
@@ -75,8 +77,6 @@ class PolicyComparison:
 
     def timelines(self) -> Picture:
         """Load and outcomes of each over the measured time, small, under one scale."""
-        from matplotlib.ticker import FixedLocator
-
         from llmsim.report.plots.canvas import bare, style
         from llmsim.report.plots.timeline import outcomes
 
@@ -92,11 +92,10 @@ class PolicyComparison:
                     legend.remove()
                 ax.set_title(f"{MARKS[result.verdict]} {name}", fontsize=9)
                 ax.set_xlabel("")
-                ticks = ax.xaxis.get_majorticklocs()
-                ax.xaxis.set_major_locator(FixedLocator(ticks[:: max(1, -(-len(ticks) // 5))]))
             for number, ax in enumerate(axes):
                 ax.set_visible(number < len(self.results))
                 ax.label_outer()
+                ax.tick_params(labelbottom=number + across >= len(self.results))  # where nothing is below
             tallest = max(ax.dataLim.y1 for ax in axes)
             axes[0].set_ylim(0, 1.05 * tallest)  # of all of them: they share it
             _legend(picture, list(self.results.values()))
@@ -109,15 +108,18 @@ class PolicyComparison:
         import ipywidgets as w
 
         chosen = w.Dropdown(options=list(self.results), value=self.base, description="compared with")
-        image, page = w.Image(format="png"), w.HTML(value=self.table._repr_html_())
+        chosen.style.description_width = "initial"
+        apart, over_time, page = live_image(), live_image(), w.HTML(value=self.table._repr_html_())
 
         def draw(*_: object) -> None:
-            image.value = self.forest(base=chosen.value).png(90)
+            put(apart, self.forest(base=chosen.value), _DASHBOARD)
 
         chosen.observe(draw, names="value")
         draw()
-        below = w.Image(value=self.timelines().png(90), format="png")
-        return w.VBox([chosen, image, page, below])
+        put(over_time, self.timelines(), _DASHBOARD)
+        found = w.VBox([page, chosen, apart, over_time])
+        found.add_class("llmsim-dashboard")
+        return found
 
     def _named(self, name: str) -> Result:
         if name not in self.results:

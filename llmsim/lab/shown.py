@@ -15,7 +15,7 @@ from llmsim.report.figures import figure
 from llmsim.report.paired import COMPARED, values_by_metric
 from llmsim.report.verdict import median
 from llmsim.scenario.document import Document
-from llmsim.scenario.load import parse_scenario, read_value
+from llmsim.scenario.load import load_scenario, parse_scenario, read_value
 from llmsim.scenario.rewrite import rewritten
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.values import to_values
@@ -72,8 +72,8 @@ def _row(tag: str, cells: Sequence[str]) -> str:
     return f"<tr>{inner}</tr>"
 
 
-def told_problems(error: Exception) -> str:
-    """What is wrong with the settings, as HTML."""
+def told_problems(error: Exception, what: str, note: str = "") -> str:
+    """What came of it instead and why, as HTML; with a note below."""
     if isinstance(error, ScenarioError):
         told = [
             " ".join(
@@ -84,7 +84,7 @@ def told_problems(error: Exception) -> str:
     else:
         told = str(error).splitlines()[:6] or [type(error).__name__]
     lines = "<br>".join(escape(text) for text in told)
-    return f"<strong>✗ not run:</strong> {lines}<br><small>The picture is of the settings before.</small>"
+    return f"<strong>✗ {what}:</strong> {lines}" + (f"<br><small>{note}</small>" if note else "")
 
 
 def as_yaml(scenario: Scenario, changes: Mapping[str, str], without: Sequence[str]) -> str:
@@ -100,7 +100,7 @@ def as_yaml(scenario: Scenario, changes: Mapping[str, str], without: Sequence[st
         return _without_file(changes, without)
     text = Path(origin.source).read_text(encoding="utf-8-sig")
     head = ""
-    if not _is_its_file(scenario, text, origin.source):
+    if not _is_its_file(scenario, origin.source):
         head = f"# {origin.source} with what was turned; what Python changed besides is not in it.\n"
     values = {path: read_value(value) for path, value in changes.items()}
     base = parse_scenario(text, origin.source)
@@ -110,10 +110,7 @@ def as_yaml(scenario: Scenario, changes: Mapping[str, str], without: Sequence[st
     return head + rewritten(text, values, without, wanted, origin.source)
 
 
-def _is_its_file(scenario: Scenario, text: str, source: str) -> bool:
-    from llmsim.scenario.load import load_scenario
-
-    assert text
+def _is_its_file(scenario: Scenario, source: str) -> bool:
     try:
         return to_values(load_scenario(source)) == to_values(scenario)
     except LlmsimError:

@@ -58,10 +58,12 @@ class Watch:
         return self.handle.get()
 
     def cancel(self) -> None:
-        """Stop the run; as the button does."""
+        """Stop the run; as the button does. No effect on a run that has ended."""
         self._cancel.disabled = True
         self._say("stopping …")
         self.handle.cancel()
+        if self.handle.state != "running":  # it may have said so before we said that it is stopping
+            self._end(self.handle)
 
     def close(self) -> None:
         """Take the widgets away; a run that was started elsewhere goes on."""
@@ -95,7 +97,7 @@ class Watch:
         elif handle.error is not None:
             self._bar.bar_style = "danger"
             problem = handle.error if isinstance(handle.error, Exception) else Exception(repr(handle.error))
-            self._text.value = told_problems(problem)
+            self._text.value = told_problems(problem, "failed")
         else:
             self._bar.value, self._bar.bar_style = 1.0, "success"
             self._say("done")

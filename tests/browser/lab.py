@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Lab", "chromium", "lab", "page_of"]
+__all__ = ["TOKEN", "Lab", "chromium", "lab", "page_of"]
 
 TOKEN = "of-a-test"
 START_S = 60

@@ -55,6 +55,8 @@ def test_moving_a_control_runs_it(small: Explorer) -> None:
     assert small.result.scenario.traffic.base_rate == 10.0
     assert bytes(small._panel.image.value)[:4] == b"\x89PNG"
     assert bytes(small._panel.image.value) != before
+    assert small._panel.image.tooltip.startswith("small: up to ")  # its name for who cannot see it
+    assert "Before: errors" in small._panel.image.tooltip
     rows = re.findall(r"<tr>(.*?)</tr>", small._panel.numbers.value)
     assert "before" in rows[0]
     errors = next(row for row in rows if ">error_rate<" in row)
@@ -70,6 +72,7 @@ def test_a_policy_is_a_checkbox(small: Explorer) -> None:
     assert repr(small) == "<Explorer small: as it is, without gateway.retry>"
 
 
+@pytest.mark.slow
 def test_the_newest_wins(small: Explorer) -> None:
     small.wait()
     ran: list[float] = []
@@ -100,6 +103,7 @@ def test_a_run_that_is_outdated_is_cancelled() -> None:
     explorer.close()
 
 
+@pytest.mark.slow
 def test_wrong_settings_are_told_in_place_and_the_last_picture_stays() -> None:
     hedged = {
         **SMALL,
@@ -132,10 +136,32 @@ def test_judge_makes_all_replications(small: Explorer) -> None:
 def test_values_between_the_places(small: Explorer) -> None:
     small.set({"traffic.base_rate": "5.05/s"})
     assert small.result.scenario.traffic.base_rate == 5.05
-    with pytest.raises(LlmsimError, match="there is no control"):
-        small.set({"traffic.rate": "5/s"})
-    with pytest.raises(LlmsimError, match="cannot be 'much'"):
-        small.set({"traffic.base_rate": "much"})
+    small.set({"traffic.base_rate": "6.20/s"})  # one of the places, spelled otherwise
+    assert small.scenario.traffic.base_rate == 6.2
+    small.set({"traffic.base_rate": "5.0/s"})
+    assert small.values["traffic.base_rate"] == "5/s"
+
+
+def test_what_a_control_cannot_be_moves_nothing(small: Explorer) -> None:
+    for wrong, told in (
+        ({"traffic.rate": "5/s"}, "there is no control"),
+        ({"traffic.base_rate": "much"}, "cannot be 'much'; write it like '5/s'"),
+        ({"traffic.base_rate": True}, "cannot be True; write it like '5/s'"),
+        ({"gateway.retry": "off"}, "cannot be 'off'; write it like True"),
+    ):
+        with pytest.raises(LlmsimError, match=told):
+            small.set({"gateway.retry.max_attempts": "1", **wrong})
+    assert small.changes == {}
+
+
+@pytest.mark.slow
+def test_a_run_that_is_enough_for_a_verdict_has_one() -> None:
+    for replications, told in ((6, "PASS. 6 replications"), (3, "3 replications")):
+        explorer = explore(SMALL, PATHS, replications=replications)
+        assert explorer.result.complete == replications
+        assert status(explorer).startswith(told)
+        assert ("Too few" in status(explorer)) == (replications < 6)
+        explorer.close()
 
 
 def test_text_to_take_away(tmp_path: Path) -> None:
@@ -193,6 +219,7 @@ def test_two_do_not_meet() -> None:
     two.close()
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_one_that_is_closed() -> None:
     from ipywidgets import Widget
 

@@ -40,6 +40,8 @@ def test_a_run_to_its_end() -> None:
     assert "short: no SLO" in found._result.value
     assert found._cancel.disabled
     assert repr(found) == "<Watch short: done>"
+    found.cancel()  # too late
+    assert found._text.value == "done"
     assert result is found.handle.result
     found.close()
 
@@ -72,6 +74,7 @@ def test_failures_are_told() -> None:
     found = watch({**SHORT, "clock": {"duraton": "20s"}})
     until(lambda: found.handle.state == "failed" and found._bar.bar_style)
     assert "duraton" in found._text.value
+    assert "picture" not in found._text.value  # there is none
     found.close()
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import llmsim as ls
 from llmsim.errors import LlmsimError
-from llmsim.lab import compare_policies
+from llmsim.lab import PolicyComparison, compare_policies
 from llmsim.report.paired import paired, values_by_metric
 from llmsim.report.plots.canvas import Picture
 from llmsim.report.plots.forest import differences, forest
@@ -63,6 +63,7 @@ def test_a_row_for_each_and_a_panel_for_each_metric() -> None:
     assert tuple(bars[0].get_xdata()) == change.interval
     assert "a retry: error_rate −" in picture.alt
     assert "(better)" in picture.alt
+    assert "ttft p(95) was never (better)" in picture.alt
     # 20 % of errors make p95 of nobody come: with a retry it comes, and that is infinitely better.
     assert any(text.get_text() == "was never" for text in panels[1].texts)
 
@@ -92,6 +93,29 @@ def test_what_cannot_be_compared_is_refused() -> None:
     other = Result(results()["nothing"].scenario, results()["nothing"].replications, seed=5)
     with pytest.raises(LlmsimError, match="differ in seed"):
         forest({"one": results()["nothing"], "other": other})
+
+
+@pytest.mark.slow
+def test_a_dashboard_compares_with_whom_one_chooses() -> None:
+    found = PolicyComparison(results(), "nothing")
+    page, chosen, apart, over_time = found.dashboard().children
+    assert "a retry" in page.value
+    assert apart.tooltip == found.forest().alt
+    assert over_time.tooltip == found.timelines().alt
+    before = bytes(apart.value)
+    chosen.value = "a cache"
+    assert bytes(apart.value) != before
+    assert apart.tooltip.startswith("Differences from a cache. nothing: ")
+
+
+@pytest.mark.slow
+def test_the_lowest_of_each_column_has_the_times() -> None:
+    four = {**results(), "another": results()["a cache"]}
+    picture = PolicyComparison(four, "nothing").timelines()
+    picture.png(50)
+    seen = [ax for ax in picture.axes if ax.get_visible()]
+    assert [any(label.get_visible() for label in ax.get_xticklabels()) for ax in seen] == [False, True, True, True]
+    assert len([at for at in seen[3].get_xticks() if 0 <= at <= 20]) >= 3
 
 
 @pytest.mark.slow

@@ -151,7 +151,7 @@ def _row(ax: Axes, row: int, one: Difference, ends: tuple[float, float], unit: s
     at = min(max(one.change, low), high)
     if math.isfinite(one.change):
         ax.plot([at], [row], marker, color=colour, markersize=8 if marker != "|" else 11, markeredgewidth=1.2)
-    text = _signed(one.change, unit) if math.isfinite(one.change) else "now never" if one.change > 0 else "was never"
+    text = _told(one.change, unit)
     side = "left" if at < low + 0.25 * (high - low) else "right" if at > high - 0.25 * (high - low) else "center"
     ax.annotate(text, (at, row), xytext=(0, 6), textcoords="offset points", ha=side, va="bottom", fontsize=8, color=INK)
 
@@ -162,6 +162,10 @@ def _least(one: Difference) -> float:
 
 def _most(one: Difference) -> float:
     return max(one.change, *(one.interval or (one.change,)))
+
+
+def _told(change: float, unit: str) -> str:
+    return _signed(change, unit) if math.isfinite(change) else "now never" if change > 0 else "was never"
 
 
 def _signed(value: float, unit: str) -> str:
@@ -177,7 +181,7 @@ def _alt(base: str, metrics: Sequence[str], found: Mapping[str, Mapping[str, Dif
     parts = []
     for name, by_metric in found.items():
         told = [
-            f"{metric} {_signed(by_metric[metric].change, METRICS[COMPARED[metric].metric].unit)} "
+            f"{metric} {_told(by_metric[metric].change, METRICS[COMPARED[metric].metric].unit)} "
             f"({by_metric[metric].verdict})"
             for metric in metrics
             if metric in by_metric

@@ -56,20 +56,23 @@ def draw_outcomes(ax: Axes, bins: Bins) -> None:
     key(ax, handles=[line, *reversed(handles)], handlelength=1.6)
 
 
-def draw_latency(ax: Axes, told: Latencies, bounds: list[tuple[str, float]], label: str = "TTFT") -> None:
-    """p50 as a line, bands up to p90 and p99, on a log axis whose top is "never"."""
+def draw_latency(
+    ax: Axes, told: Latencies, bounds: list[tuple[str, float]], label: str = "TTFT", also: Floats | None = None
+) -> None:
+    """p50 as a line, bands up to p90 and p99, on a log axis whose top is "never"; it has room for `also`, too."""
     percents = sorted(told.percentiles)
     if all(np.isnan(values).all() for values in told.percentiles.values()):
         say(ax, "too few requests for percentiles")
         ax.set_ylabel(label)
         return
-    finite = np.concatenate([np.asarray(told.percentiles[p])[np.isfinite(told.percentiles[p])] for p in percents])
+    shown = np.concatenate([np.asarray(told.percentiles[p]) for p in percents] + ([] if also is None else [also]))
+    finite = shown[np.isfinite(shown)]
     positive = finite[finite > 0]
     reach = [*positive, *(bound for _, bound in bounds)] or [1.0]
     # Answers from a cache come after 0 s, which a log axis has not: the floor stands for "that or less".
     floor = 10 ** math.floor(math.log10(max(1e-3, min(reach) * 0.99)))
     top = max(reach) * 1.25
-    never = any(np.isinf(told.percentiles[p]).any() for p in percents)
+    never = bool(np.isinf(shown).any())
     at_never = top * 1.6
     x = np.repeat(told.edges_s, 2)[1:-1]
     drawn = {p: np.repeat(_within(told.percentiles[p], floor, at_never), 2) for p in percents}
