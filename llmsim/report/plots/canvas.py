@@ -26,6 +26,7 @@ __all__ = [
     "PART_STYLE",
     "Picture",
     "bare",
+    "ink_on",
     "is_small",
     "key",
     "say",
@@ -122,6 +123,21 @@ def say(ax: Axes, text: str) -> None:
     """Words in place of data there is none of, and of marks for it."""
     ax.set_yticks([])
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=9)
+
+
+def ink_on(colour: str) -> str:
+    """Black or white, whichever has more contrast with a colour (WCAG 2's relative luminance).
+
+    Examples
+    --------
+    >>> ink_on("#4477aa"), ink_on("#ccbb44"), ink_on("#88888833") == INK  # it lets the page through
+    ('#ffffff', '#000000', True)
+    """
+    if len(colour) > 7:
+        return INK
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return "#000000" if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179 else "#ffffff"
 
 
 def words(name: str) -> str:

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from llmsim.report.figures import count, share
-from llmsim.report.plots.canvas import CLASS_STYLE, INK, KEY_STYLE, Picture, bare, say, style, width_of
+from llmsim.report.plots.canvas import CLASS_STYLE, INK, KEY_STYLE, Picture, bare, ink_on, say, style, width_of
 from llmsim.telemetry.outcomes import CLASS_OF_WORD, CLASSES
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _draw(ax: Axes, rows: Sequence[_Row], made: int, unit: str, high: int) -> No
             if width * width_of(ax) > _LETTER_IN * (len(text) + 1):
                 box = {"facecolor": colour, "edgecolor": "none", "pad": 1.0}
                 ax.text(
-                    left + width / 2, place, text, ha="center", va="center", fontsize=8, color=_ink_on(colour), bbox=box
+                    left + width / 2, place, text, ha="center", va="center", fontsize=8, color=ink_on(colour), bbox=box
                 )
             left += width
     ax.set_yticks(range(len(rows)), [f"{row.name}\n{count(row.total / made)} {unit}" for row in rows])
@@ -178,13 +178,6 @@ def _draw(ax: Axes, rows: Sequence[_Row], made: int, unit: str, high: int) -> No
     ]
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.02, -0.16), handlelength=1.6, labelcolor=INK,
               ncols=2)  # fmt: skip
-
-
-def _ink_on(colour: str) -> str:
-    """Black or white, whichever is read more easily: by the luminance that WCAG 2 takes for the middle."""
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return "black" if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179 else "white"
 
 
 def _alt(rows: Sequence[_Row]) -> str:
