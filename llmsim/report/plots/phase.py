@@ -9,7 +9,7 @@ import numpy as np
 from llmsim.errors import LlmsimError
 from llmsim.report.figures import clock, figure
 from llmsim.report.plots.bins import Floats, outcome_bins
-from llmsim.report.plots.canvas import INK, KEY_STYLE, MUTED, Picture, bare, say, style
+from llmsim.report.plots.canvas import INK, KEY_STYLE, MUTED, Picture, bare, say, style, width_of
 from llmsim.report.plots.utilisation import under_way
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["phase"]
 
 _STEPS = 48  #: points of the way at the most
+_WIDER = 1.15  #: the axis, than the highest load: its time has room beside it
+_LETTER_IN = 0.072  #: the width of a letter, measured
+_INSIDE = 0.85  #: of a panel's width, what words on its axes leave
 _PATH, _FAULTY = KEY_STYLE[0][0], KEY_STYLE[3][0]
 _GOOD = ("cache_hits", "semantic_hits", "answered")
 _LABELS = {"goodput": "goodput, answers / s", "backlog": "backlog, requests under way"}
@@ -104,7 +107,7 @@ def _draw(ax: Axes, way: _Way, y: str) -> None:
     if not calm.all():
         ax.plot(way.load[~calm], way.told[~calm], "x", color=_FAULTY, markersize=5, label="while a fault is active")
         ax.legend(loc="upper left", handlelength=1.0)
-    ax.set_xlim(0, top * 1.15)
+    ax.set_xlim(0, top * _WIDER)
     ax.set_ylim(-0.02 * high, high * 1.12)
     _moments(ax, way, top, high)
 
@@ -145,9 +148,11 @@ def _moments(ax: Axes, way: _Way, top: float, high: float) -> None:
             found.append(text)
     for at, texts in places:
         text = ", ".join(texts)
-        left, low = way.load[at] / top > 0.7 and len(text) > 5, way.told[at] / high < 0.06
+        # Right and below, or left and above: a way that keeps near the dashed line goes through neither.
+        left = 1 - way.load[at] / top / _WIDER < (_LETTER_IN * len(text) + 0.1) / (_INSIDE * width_of(ax))
+        above = left or way.told[at] / high < 0.06
         ax.annotate(
-            text, (way.load[at], way.told[at]), xytext=(-7 if left else 6, 6 if low else -11),
+            text, (way.load[at], way.told[at]), xytext=(-7 if left else 6, 5 if above else -11),
             textcoords="offset points", ha="right" if left else "left", fontsize=8, color=INK,
         )  # fmt: skip
 
