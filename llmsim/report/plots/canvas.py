@@ -30,6 +30,7 @@ __all__ = [
     "is_small",
     "key",
     "say",
+    "side_size",
     "time_axis",
     "width_of",
     "words",
@@ -39,6 +40,7 @@ __all__ = [
 INK = "#777777"
 MUTED = "#999999"
 
+_LETTER_IN = 0.08  # high, and across, of text of 9 points; measured
 _SMALL_IN = 4.5  # two beside each other in a figure as wide as a notebook have less
 
 #: Lines that are told apart without colour.
@@ -117,6 +119,13 @@ def key(ax: Axes, **options: Any) -> None:
         ax.legend(**{**options, "loc": "best", "fontsize": 6, "handlelength": 1.4})
     else:
         ax.legend(**{"loc": "upper left", "bbox_to_anchor": (1.0, 1.04), **options})
+
+
+def side_size(ax: Axes, name: str) -> float:
+    """Points in which a name fits beside a panel, standing on its side; long ones would run into each other."""
+    figure = ax.get_figure(root=True)
+    inches = 2.0 if figure is None else float(ax.get_position().height * figure.get_figheight())
+    return float(min(9.0, max(4.0, 9.0 * inches / (_LETTER_IN * (len(name) + 1)))))
 
 
 def say(ax: Axes, text: str) -> None:

@@ -22,7 +22,7 @@ __all__ = ["fallback"]
 
 _LETTER_IN = 0.094  # the width of a letter and its share of the margins, measured
 _NOBODY = "nobody"
-_MOST = 8  #: bars; the providers that were asked least are left out, and the title says so
+_MOST = 8  #: bars; what was asked least is left out, and the title says so
 
 #: How an attempt ended, beside an answer: label, colour and hatch, and the words of `outcome`.
 _ENDS: tuple[tuple[str, tuple[str, str], tuple[str, ...]], ...] = (
@@ -67,7 +67,7 @@ def fallback(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     ax
         Draw the bars of first choices into these axes and return them.
     """
-    rows, calls = _answered_by(result), _ends(result)
+    (rows, firsts), (calls, providers) = _most(_answered_by(result)), _most(_ends(result))
     made = max(1, len(result.replications))
     with style():
         if ax is not None:
@@ -79,8 +79,8 @@ def fallback(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
         high = max(len(rows), len(calls))  # bars are as thick on both sides
         _draw(left, rows, made, "requests", high)
         _draw(right, calls, made, "calls", high)
-        left.set_title(f"{result.scenario.name}: first asked, and who answered")
-        right.set_title("how the calls to each ended")
+        left.set_title(f"{result.scenario.name}: first asked, and who answered{firsts}")
+        right.set_title(f"how the calls to each ended{providers}")
     picture.alt = f"{result.scenario.name}: {_alt(rows) or 'no request was sent to a provider'}."
     return picture
 
@@ -113,7 +113,7 @@ def _answered_by(result: Result) -> list[_Row]:
                 colour, hatch = CLASS_STYLE[one.name]
                 parts.append(_Part(f"{_NOBODY}: {one.label}", (colour, hatch or "...."), lost[one.name]))
         rows.append(_Row(first, parts))
-    return sorted(rows, key=lambda row: -row.total)[:_MOST]
+    return sorted(rows, key=lambda row: -row.total)
 
 
 def _ends(result: Result) -> list[_Row]:
@@ -131,7 +131,15 @@ def _ends(result: Result) -> list[_Row]:
         parts = [_Part(label, look, sum(mine.pop(word, 0) for word in outcomes)) for label, look, outcomes in _ENDS]
         parts.append(_Part(*_OTHER, sum(mine.values())))
         rows.append(_Row(name, [part for part in parts if part.many]))
-    return rows[:_MOST]
+    return rows
+
+
+def _most(rows: list[_Row]) -> tuple[list[_Row], str]:
+    """As many bars as can be read, in their order, and what the title says of those that are left out."""
+    if len(rows) <= _MOST:
+        return rows, ""
+    least = sorted(range(len(rows)), key=lambda place: -rows[place].total)[_MOST:]
+    return [row for place, row in enumerate(rows) if place not in least], f" ({_MOST} of {len(rows)})"
 
 
 def _in_order(found: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -98,8 +98,6 @@ def _draw(ax: Axes, way: _Way, y: str) -> None:
     high = max(float(way.told.max()), top if y == "goodput" else 0.0) or 1.0
     if y == "goodput":
         ax.plot([0, top], [0, top], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
-        ax.annotate("all answered", (top, top), xytext=(0, 7), textcoords="offset points", ha="right",
-                    fontsize=8, color=INK)  # fmt: skip
     ax.plot(way.load, way.told, color=_PATH, linewidth=1.0, alpha=0.65)
     _arrows(ax, way, top, high)
     calm = ~way.faulty.astype(bool)
@@ -109,7 +107,10 @@ def _draw(ax: Axes, way: _Way, y: str) -> None:
         ax.legend(loc="upper left", handlelength=1.0)
     ax.set_xlim(0, top * _WIDER)
     ax.set_ylim(-0.02 * high, high * 1.12)
-    _moments(ax, way, top, high)
+    above = _moments(ax, way, top, high)
+    if y == "goodput":
+        ax.annotate("all answered", (top, top), xytext=(0, 17 if above else 7), textcoords="offset points", ha="right",
+                    fontsize=8, color=INK)  # fmt: skip
 
 
 def _arrows(ax: Axes, way: _Way, top: float, high: float) -> None:
@@ -124,8 +125,14 @@ def _arrows(ax: Axes, way: _Way, top: float, high: float) -> None:
         )  # fmt: skip
 
 
-def _moments(ax: Axes, way: _Way, top: float, high: float) -> None:
-    """Times at the beginning, at the end, at the peak and where most is missing; those at one place in one text."""
+def _moments(ax: Axes, way: _Way, top: float, high: float) -> bool:
+    """Times at the beginning, at the end, at the peak and where most is missing; those at one place in one text.
+
+    Returns
+    -------
+    bool
+        Whether one of them stands above the upper end of the dashed line.
+    """
     last = len(way.load) - 1
     peak = int(way.load.argmax())
     lowest = peak + int((way.told[peak:] - way.load[peak:]).argmin())
@@ -146,6 +153,7 @@ def _moments(ax: Axes, way: _Way, top: float, high: float) -> None:
             places.append((at, [text]))
         elif marker != "o":
             found.append(text)
+    taken = False
     for at, texts in places:
         text = ", ".join(texts)
         # Right and below, or left and above: a way that keeps near the dashed line goes through neither.
@@ -155,6 +163,8 @@ def _moments(ax: Axes, way: _Way, top: float, high: float) -> None:
             text, (way.load[at], way.told[at]), xytext=(-7 if left else 6, 5 if above else -11),
             textcoords="offset points", ha="right" if left else "left", fontsize=8, color=INK,
         )  # fmt: skip
+        taken |= left and way.told[at] / high > 0.9
+    return taken
 
 
 def _alt(way: _Way, y: str) -> str:

@@ -26,3 +26,12 @@ def test_times_stand_beside_the_way_where_all_is_answered():
         inside = (places[:, 0] > box.x0) & (places[:, 0] < box.x1) & (places[:, 1] > box.y0) & (places[:, 1] < box.y1)
         assert not inside.any(), text.get_text()
         assert box.x1 <= panel.get_window_extent().x1 + 1, text.get_text()
+
+
+def test_the_only_moment_is_not_written_over():
+    result = Result(busy_scenario(faults=[], clock={"duration": "1s"}), [replication([request(arrival_s=0.5)], [])])
+    picture = result.plot.phase()
+    with style():
+        picture.draw_without_rendering()
+    one, other = (text.get_window_extent() for text in picture.axes[0].texts)
+    assert not one.overlaps(other)
