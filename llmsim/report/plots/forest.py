@@ -151,7 +151,7 @@ def _row(ax: Axes, row: int, one: Difference, ends: tuple[float, float], unit: s
     at = min(max(one.change, low), high)
     if math.isfinite(one.change):
         ax.plot([at], [row], marker, color=colour, markersize=8 if marker != "|" else 11, markeredgewidth=1.2)
-    text = _signed(one.change, unit) if math.isfinite(one.change) else "now never" if one.change > 0 else "was never"
+    text = _signed(one.change, unit)
     side = "left" if at < low + 0.25 * (high - low) else "right" if at > high - 0.25 * (high - low) else "center"
     ax.annotate(text, (at, row), xytext=(0, 6), textcoords="offset points", ha=side, va="bottom", fontsize=8, color=INK)
 
@@ -167,6 +167,8 @@ def _most(one: Difference) -> float:
 def _signed(value: float, unit: str) -> str:
     if abs(value) < 1e-12:
         return "±0"
+    if math.isinf(value):
+        return "now never" if value > 0 else "was never"
     text = figure(abs(value), unit)
     if unit == "ratio":  # of shares, the difference is in points
         text = text.replace(" %", " pt")
