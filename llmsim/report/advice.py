@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -45,20 +47,24 @@ def advice(result: Result) -> list[str]:
         return ["No request arrived in the measured time."]
     failed = _failures(requests, attempts, result.events)
     if result.verdict == "PASS" or failed.height < _FEW * requests.height:
-        quiet = [*_slow(result), _calm(result, requests, failed), _waste(result)]
-        return [sentence for sentence in quiet if sentence][:_MOST]
-    found = [
-        _main_failure(result, failed),
-        _gave_up_early(failed, requests),
-        _not_taken_up(result, failed, requests),
-        _retries(attempts, failed),
-        _idle(failed),
-        _not_recovered(result),
-        _waste(result),
-        *_slow(result),
+        return _first(chain(_slow(result), [_calm(result, requests, failed), _waste(result)]))
+    asked: list[Callable[[], Iterable[str]]] = [
+        lambda: [_main_failure(result, failed)],
+        lambda: [_gave_up_early(failed, requests)],
+        lambda: [_not_taken_up(result, failed, requests)],
+        lambda: [_retries(attempts, failed)],
+        lambda: [_idle(failed)],
+        lambda: [_not_recovered(result)],
+        lambda: [_waste(result)],
+        lambda: _slow(result),
     ]
-    sentences = [sentence for sentence in found if sentence][:_MOST]
+    sentences = _first(sentence for ask in asked for sentence in ask())
     return sentences or [_calm(result, requests, failed)]
+
+
+def _first(found: Iterable[str]) -> list[str]:
+    """As many sentences as are said; for more nothing is computed, and the last ones are the dearest."""
+    return list(islice(filter(None, found), _MOST))
 
 
 def _percent(part: float) -> str:
