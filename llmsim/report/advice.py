@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from itertools import chain, islice
+from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -47,8 +47,9 @@ def advice(result: Result) -> list[str]:
         return ["No request arrived in the measured time."]
     failed = _failures(requests, attempts, result.events)
     if result.verdict == "PASS" or failed.height < _FEW * requests.height:
-        return _first(chain(_slow(result), [_calm(result, requests, failed), _waste(result)]))
-    asked: list[Callable[[], Iterable[str]]] = [
+        quiet = [*_slow(result), _calm(result, requests, failed), _waste(result)]
+        return [sentence for sentence in quiet if sentence][:_MOST]
+    found = [
         lambda: [_main_failure(result, failed)],
         lambda: [_gave_up_early(failed, requests)],
         lambda: [_not_taken_up(result, failed, requests)],
@@ -58,7 +59,7 @@ def advice(result: Result) -> list[str]:
         lambda: [_waste(result)],
         lambda: _slow(result),
     ]
-    sentences = _first(sentence for ask in asked for sentence in ask())
+    sentences = _first(sentence for ask in found for sentence in ask())
     return sentences or [_calm(result, requests, failed)]
 
 
