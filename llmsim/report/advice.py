@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -50,16 +51,15 @@ def advice(result: Result) -> list[str]:
         quiet = [*_slow(result), _calm(result, requests, failed), _waste(result)]
         return [sentence for sentence in quiet if sentence][:_MOST]
     found = [
-        lambda: [_main_failure(result, failed)],
-        lambda: [_gave_up_early(failed, requests)],
-        lambda: [_not_taken_up(result, failed, requests)],
-        lambda: [_retries(attempts, failed)],
-        lambda: [_idle(failed)],
-        lambda: [_not_recovered(result)],
-        lambda: [_waste(result)],
-        lambda: _slow(result),
+        partial(_main_failure, result, failed),
+        partial(_gave_up_early, failed, requests),
+        partial(_not_taken_up, result, failed, requests),
+        partial(_retries, attempts, failed),
+        partial(_idle, failed),
+        partial(_not_recovered, result),
+        partial(_waste, result),
     ]
-    sentences = _first(sentence for ask in found for sentence in ask())
+    sentences = _first(chain((ask() for ask in found), chain.from_iterable(map(_slow, [result]))))
     return sentences or [_calm(result, requests, failed)]
 
 
