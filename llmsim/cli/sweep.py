@@ -203,8 +203,13 @@ def _over(texts: list[str]) -> dict[str, str]:
 
 
 def _metrics(names: list[str] | None, best: str) -> list[str] | None:
-    """What to measure: also what the best point is asked for, where metrics are named."""
-    return names if not names or not best or best in names else [*names, best]
+    """What to measure: also what the best point is asked for, so that it is known as a metric before the first run."""
+    from llmsim.report.paired import COMPARED
+    from llmsim.tuning.swept import SHOWN
+
+    if not best or (not names and best in COMPARED):
+        return names
+    return list(dict.fromkeys([*(names or SHOWN), best]))
 
 
 @contextmanager

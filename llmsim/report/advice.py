@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,17 +58,21 @@ def advice(result: Result) -> list[str]:
     attempts = _of_attempts(result)
     failed = _with_ends(failed, attempts, result.events)
     found = [
-        _main_failure(result, failed),
-        _gave_up_early(failed, requests),
-        _not_taken_up(result, failed, requests),
-        _retries(attempts, failed),
-        _idle(failed),
-        _not_recovered(result),
-        _waste(result),
-        *_slow(result),
+        partial(_main_failure, result, failed),
+        partial(_gave_up_early, failed, requests),
+        partial(_not_taken_up, result, failed, requests),
+        partial(_retries, attempts, failed),
+        partial(_idle, failed),
+        partial(_not_recovered, result),
+        partial(_waste, result),
     ]
-    sentences = [sentence for sentence in found if sentence][:_MOST]
+    sentences = _first(chain((ask() for ask in found), chain.from_iterable(map(_slow, [result]))))
     return sentences or [_calm(result, requests, failed)]
+
+
+def _first(found: Iterable[str]) -> list[str]:
+    """As many sentences as are said; for more nothing is computed, and the last ones are the dearest."""
+    return list(islice(filter(None, found), _MOST))
 
 
 def _percent(part: float) -> str:

@@ -268,7 +268,3 @@ class _Session:
         if self._journal.out is None:
             return f'{text}. With out="sweep.parquet" the same call could go on from there'
         return f"{text}, and on disk: the same call goes on from there"
-
-
-def _number(replication: Replication) -> int:
-    return replication.number

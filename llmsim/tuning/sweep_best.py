@@ -86,9 +86,8 @@ def best_of(sweep: Sweep, metric: Measured, goal: str | None) -> Best:
         some = "; ".join(", ".join(one.settings) for one in rivals[:3])
         more = f" and {len(rivals) - 3} more" if len(rivals) > 3 else ""
         are = "is" if len(rivals) == 1 else "are"
-        warnings.append(
-            f"Not told apart from it with {sweep.replications} replications {are} {some}{more}: that may be chance."
-        )
+        made = f"{len(values)} replication{'s' if len(values) != 1 else ''}"
+        warnings.append(f"Not told apart from it with {made} {are} {some}{more}: that may be chance.")
     if len(allowed) > 1:
         warnings.append(
             f"Chosen among {len(allowed)} on the luck it is judged by, so it looks better than it is: run it with "

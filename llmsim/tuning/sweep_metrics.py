@@ -84,7 +84,9 @@ def _measured(scenario: Scenario, name: str) -> Measured:
     try:
         condition = parse_objective(key, f"{aggregate or 'value'} < {bound}", tag_values=tags)
     except ObjectiveError as error:
-        raise LlmsimError(f"metric {name!r}: {error.message.replace(f' < {bound}', '')}; {error.hint}") from None
+        raise LlmsimError(
+            f"metric {name!r}: {error.message.replace(f' < {bound}', '').rstrip('.')}. {error.hint}"
+        ) from None
     if condition.burn is not None:
         raise LlmsimError(f"metric {name!r}: a burn rate has two windows and a bound; write it as an SLO line")
     shown = key if aggregate == "value" else f"{key} {aggregate}"

@@ -63,26 +63,34 @@ def _title(sweep: Sweep) -> str:
 def _notes(sweep: Sweep) -> tuple[str, ...]:
     left = len(sweep.points) - _MOST_ROWS
     told = [f"… and {left:,} more points: .summary has them all."] if left > 0 else []
-    what = "medians over replications" + (" (95 % interval)" if sweep.replications >= MINIMUM else "")
+    made = _made(sweep)
+    what = "medians over replications" + (" (95 % interval)" if made >= MINIMUM else "")
     told.append(f"{what[0].upper()}{what[1:]}. All points met the same luck, so they differ by their settings alone.")
-    if sweep.replications < MINIMUM:
+    if made < MINIMUM:
         told.append(f"It takes {MINIMUM} replications for an interval and a verdict.")
     if len(sweep.points) > 1:
-        told.append(_comparison(sweep))
+        told.append(_comparison(sweep, made))
     if sweep.alike:
         told.append(f"{sweep.alike} of the points that were drawn were there already; they were not run again.")
     return tuple(told)
 
 
-def _comparison(sweep: Sweep) -> str:
+def _made(sweep: Sweep) -> int:
+    """Replications of the point that has most; of an interrupted sweep fewer than were asked for."""
+    return max((len(sweep.rows_of(one.number)) for one in sweep.points), default=0)
+
+
+def _comparison(sweep: Sweep, made: int) -> str:
     whose = "the scenario's own settings" if sweep.own else "the first point; the scenario's own settings are not here"
     tests = sum(len(found) for found in sweep.compared.values())
-    needed = math.ceil(math.log2(2 * tests / ERROR)) if tests else 0
     told = f"→ {whose}."
-    if sweep.replications < needed:
+    if not tests:
+        return f"{told} There is nothing yet to compare it with."
+    needed = math.ceil(math.log2(2 * tests / ERROR))
+    if made < needed:
         return (
             f"{told} To call any of {tests} differences from it sure takes {needed} replications "
-            f"(sign test, {ERROR:.0%} over all by Holm); these are {sweep.replications}."
+            f"(sign test, {ERROR:.0%} over all by Holm); these are {made}."
         ).replace("5%", "5 %")
     return (
         f"{told} ✓ better, ✗ worse, · changed against it: in pairs, by 5 % or more, with an error of 5 % over all "

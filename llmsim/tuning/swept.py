@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from llmsim.scenario.objectives import rehearsed
 from llmsim.scenario.spec import Scenario
 from llmsim.tuning.sweep_best import Best, best_of
 from llmsim.tuning.sweep_journal import Row
-from llmsim.tuning.sweep_metrics import Measured
+from llmsim.tuning.sweep_metrics import Measured, measured_of
 from llmsim.tuning.sweep_points import Point
 from llmsim.tuning.sweep_space import Parameter
 
@@ -219,6 +220,10 @@ class Sweep:
             if name in (one.name, one.column):
                 return one
         known = ", ".join(one.name for one in self.metrics)
+        with suppress(LlmsimError):  # written in another way: error_rate value
+            (same,) = measured_of(self.scenario, [name])
+            if any(one.column == same.column for one in self.metrics):
+                return self.metric(same.column)
         raise LlmsimError(f"{name!r} was not measured here; there are {known}")
 
     def parameter(self, path: str) -> Parameter:

@@ -41,6 +41,13 @@ def test_the_table_the_best_and_the_files(small: Path, ask: Any, tmp_path: Path)
     assert pl.read_parquet(out).height == 18
 
 
+@pytest.mark.parametrize("best", ["ttft p(90)", "error_rate value", "goodput"])
+def test_the_best_of_any_metric(small: Path, ask: Any, best: str) -> None:
+    ran = ask("sweep", small, "--over", "gateway.retry.max_attempts=1,3", "--best", best, "-q")
+    assert ran.exit_code == 0, ran.output
+    assert f"best {best.removesuffix(' value')}: " in ran.stdout
+
+
 @pytest.mark.slow
 def test_a_picture(small: Path, ask: Any, tmp_path: Path) -> None:
     plot = tmp_path / "a.png"
@@ -69,6 +76,7 @@ def test_json_is_all_there_is_on_standard_output(small: Path, ask: Any) -> None:
         (["--over", "upstream.timeout.ttft=1s", "--out", "a.csv"], "ends with .parquet"),
         (["--over", "upstream.timeout.ttft=1s", "--plot", "a.svg"], "ends with .png"),
         (["--over", "upstream.timeout.ttft=1s", "--metric", "eror_rate"], "Did you mean 'error_rate'?"),
+        (["--over", "upstream.timeout.ttft=1s", "--best", "eror_rate"], "metric 'eror_rate'"),
     ],
 )
 def test_what_is_wrong_is_told_with_what_to_type(small: Path, ask: Any, words: list[str], said: str) -> None:

@@ -4,6 +4,7 @@ import pytest
 from report.results import result, scenario, spike
 from telemetry.recorded import attempt, event, numbered, replication, request
 
+from llmsim.report.advice import _first
 from llmsim.report.result import Result
 
 
@@ -145,3 +146,15 @@ def test_a_broken_line_is_not_called_near_its_bound():
     advice = told(rows, runs=6, slo={"e2e": ("p(50) < 2s",)})
     assert any("what is broken most is e2e p(50) < 2s, at 9s" in line for line in advice), advice
     assert not any("nearest to its bound" in line for line in advice)
+
+
+def test_what_is_not_said_is_not_computed():
+    asked = []
+
+    def sentences():
+        for number in range(9):
+            asked.append(number)
+            yield f"Sentence {number}." if number % 2 else ""
+
+    assert _first(sentences()) == ["Sentence 1.", "Sentence 3.", "Sentence 5.", "Sentence 7."]
+    assert asked == list(range(8)), "not the last one, which would be the dearest"

@@ -66,6 +66,7 @@ def test_a_row_for_each_and_a_panel_for_each_metric() -> None:
     assert "ttft p(95) was never (better)" in picture.alt
     # 20 % of errors make p95 of nobody come: with a retry it comes, and that is infinitely better.
     assert any(text.get_text() == "was never" for text in panels[1].texts)
+    assert "ttft p(95) was never (" in picture.alt
 
 
 def test_into_axes_and_against_another_base() -> None:

@@ -57,18 +57,27 @@ def test_a_map_has_a_cell_for_each_point_hatched_where_an_slo_fails(table):
 
     from llmsim.report.plots.heat import heat
 
-    picture = heat(table, WAIT, KIND, TTFT, title="story")
+    faster = pl.when((pl.col("kind") == "off") & (pl.col("wait_s") == 8.0)).then(3.0).otherwise("ttft_p95_s")
+    picture = heat(table.with_columns(ttft_p95_s=faster), WAIT, KIND, TTFT, title="story")
     panel = picture.axes[0]
     cells = [one for one in panel.patches if isinstance(one, Rectangle)]
     assert [one.get_hatch() for one in cells[:6]] == ["////", "..", "", "////", "..", ""]
     edges = sorted({round(one.get_x(), 6) for one in cells[:6]})
     assert edges == pytest.approx([1 / math.sqrt(2), math.sqrt(2), 4.0]), "halfway in ratios"
     assert [one.get_text() for one in panel.texts[:2]] == ["never", "1s"]
-    (frame,) = cells[6:]  # of those that pass, both with 4 s, the first
+    (frame,) = cells[6:]  # of those that pass
     assert (frame.get_x(), frame.get_y()) == (pytest.approx(4.0), -0.5)
     legend = [one.get_text() for one in picture.legends[0].get_texts()]
     assert legend == ["an SLO fails", "not decided", "never, or without end", "best"]
-    assert "best at timeout.wait 8s and cache off, 4s" in picture.alt
+    assert "best at timeout.wait 8s and cache off, 3s" in picture.alt
+
+
+def test_a_map_names_no_best_where_all_are_alike(table):
+    from llmsim.report.plots.heat import heat
+
+    picture = heat(table, WAIT, KIND, TTFT)  # 4 s at both that pass
+    assert "best" not in [one.get_text() for one in picture.legends[0].get_texts()]
+    assert "best" not in picture.alt
 
 
 def test_a_map_is_drawn_into_axes_and_of_dots(table):

@@ -111,6 +111,9 @@ def test_it_goes_on_where_it_was_and_ends_with_the_same_bytes(tmp_path, arithmet
         llmsim.sweep(SMALL, OVER, out=part, progress=stop)
     assert stopped.value.partial.table.height == 17
     assert stopped.value.partial.verdicts[0] == "UNDECIDED"
+    told = repr(stopped.value.partial)
+    assert "95 % interval" not in told, "of three"
+    assert "takes 10 replications (sign test, 5 % over all by Holm); these are 3." in told
     assert not part.exists()
     before = kept(part)
     assert before == arithmetic
@@ -354,6 +357,17 @@ def test_it_shows_itself_everywhere(arithmetic):
     page = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert page["points"][4]["settings"] == ["gateway.retry.max_attempts=3", "upstream.timeout.ttft=1s"]
     assert page["points"][4]["verdict"] == "PASS"
+
+
+def test_an_interrupt_after_the_first_run_claims_nothing(arithmetic):
+    def stop(at):
+        if at.done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(SimulationInterrupted) as stopped:
+        llmsim.sweep(SMALL, OVER, progress=stop, replications=20)
+    assert "There is nothing yet to compare it with." in repr(stopped.value.partial)
+    assert "✓ better" not in repr(stopped.value.partial)
 
 
 def test_the_interval_of_a_median_takes_what_is_missing_for_anything():

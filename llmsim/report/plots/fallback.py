@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from llmsim.report.figures import count, share
-from llmsim.report.plots.canvas import CLASS_STYLE, INK, KEY_STYLE, Picture, bare, say, style, width_of
+from llmsim.report.plots.canvas import CLASS_STYLE, INK, KEY_STYLE, Picture, bare, ink_on, say, style, width_of
 from llmsim.telemetry.outcomes import CLASS_OF_WORD, CLASSES
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["fallback"]
 
 _LETTER_IN = 0.094  # the width of a letter and its share of the margins, measured
 _NOBODY = "nobody"
-_MOST = 8  #: bars; the providers that were asked least are left out, and the title says so
+_MOST = 8  #: bars; what was asked least is left out, and the title says so
 
 #: How an attempt ended, beside an answer: label, colour and hatch, and the words of `outcome`.
 _ENDS: tuple[tuple[str, tuple[str, str], tuple[str, ...]], ...] = (
@@ -67,7 +67,7 @@ def fallback(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     ax
         Draw the bars of first choices into these axes and return them.
     """
-    rows, calls = _answered_by(result), _ends(result)
+    (rows, firsts), (calls, providers) = _most(_answered_by(result)), _most(_ends(result))
     made = max(1, len(result.replications))
     with style():
         if ax is not None:
@@ -79,8 +79,8 @@ def fallback(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
         high = max(len(rows), len(calls))  # bars are as thick on both sides
         _draw(left, rows, made, "requests", high)
         _draw(right, calls, made, "calls", high)
-        left.set_title(f"{result.scenario.name}: first asked, and who answered")
-        right.set_title("how the calls to each ended")
+        left.set_title(f"{result.scenario.name}: first asked, and who answered{firsts}")
+        right.set_title(f"how the calls to each ended{providers}")
     picture.alt = f"{result.scenario.name}: {_alt(rows) or 'no request was sent to a provider'}."
     return picture
 
@@ -113,7 +113,7 @@ def _answered_by(result: Result) -> list[_Row]:
                 colour, hatch = CLASS_STYLE[one.name]
                 parts.append(_Part(f"{_NOBODY}: {one.label}", (colour, hatch or "...."), lost[one.name]))
         rows.append(_Row(first, parts))
-    return sorted(rows, key=lambda row: -row.total)[:_MOST]
+    return sorted(rows, key=lambda row: -row.total)
 
 
 def _ends(result: Result) -> list[_Row]:
@@ -131,7 +131,15 @@ def _ends(result: Result) -> list[_Row]:
         parts = [_Part(label, look, sum(mine.pop(word, 0) for word in outcomes)) for label, look, outcomes in _ENDS]
         parts.append(_Part(*_OTHER, sum(mine.values())))
         rows.append(_Row(name, [part for part in parts if part.many]))
-    return rows[:_MOST]
+    return rows
+
+
+def _most(rows: list[_Row]) -> tuple[list[_Row], str]:
+    """As many bars as can be read, in their order, and what the title says of those that are left out."""
+    if len(rows) <= _MOST:
+        return rows, ""
+    least = sorted(range(len(rows)), key=lambda place: -rows[place].total)[_MOST:]
+    return [row for place, row in enumerate(rows) if place not in least], f" ({_MOST} of {len(rows)})"
 
 
 def _in_order(found: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -165,7 +173,7 @@ def _draw(ax: Axes, rows: Sequence[_Row], made: int, unit: str, high: int) -> No
             if width * width_of(ax) > _LETTER_IN * (len(text) + 1):
                 box = {"facecolor": colour, "edgecolor": "none", "pad": 1.0}
                 ax.text(
-                    left + width / 2, place, text, ha="center", va="center", fontsize=8, color=_ink_on(colour), bbox=box
+                    left + width / 2, place, text, ha="center", va="center", fontsize=8, color=ink_on(colour), bbox=box
                 )
             left += width
     ax.set_yticks(range(len(rows)), [f"{row.name}\n{count(row.total / made)} {unit}" for row in rows])
@@ -178,13 +186,6 @@ def _draw(ax: Axes, rows: Sequence[_Row], made: int, unit: str, high: int) -> No
     ]
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.02, -0.16), handlelength=1.6, labelcolor=INK,
               ncols=2)  # fmt: skip
-
-
-def _ink_on(colour: str) -> str:
-    """Black or white, whichever is read more easily: by the luminance that WCAG 2 takes for the middle."""
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return "black" if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179 else "white"
 
 
 def _alt(rows: Sequence[_Row]) -> str:

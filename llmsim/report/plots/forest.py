@@ -171,6 +171,8 @@ def _told(change: float, unit: str) -> str:
 def _signed(value: float, unit: str) -> str:
     if abs(value) < 1e-12:
         return "±0"
+    if math.isinf(value):
+        return "now never" if value > 0 else "was never"
     text = figure(abs(value), unit)
     if unit == "ratio":  # of shares, the difference is in points
         text = text.replace(" %", " pt")

@@ -10,7 +10,20 @@ from matplotlib.ticker import FuncFormatter
 from llmsim.errors import LlmsimError
 from llmsim.report.figures import clock, count, share
 from llmsim.report.plots.bins import stairs, time_bins
-from llmsim.report.plots.canvas import INK, KEY_STYLE, LINES, MUTED, Picture, bare, key, say, style, time_axis, words
+from llmsim.report.plots.canvas import (
+    INK,
+    KEY_STYLE,
+    LINES,
+    MUTED,
+    Picture,
+    bare,
+    key,
+    say,
+    side_size,
+    style,
+    time_axis,
+    words,
+)
 from llmsim.report.plots.levels import Levels, levels_of, limited
 from llmsim.report.plots.panels import shade_faults
 
@@ -108,7 +121,7 @@ def _draw(ax: Axes, shown: dict[str, Levels], result: Result, end_s: float) -> N
     ax.axhline(0, color=MUTED, linewidth=0.8)
     ax.set_ylim(lowest - (0.13 if refused.any() else 0.02), 1.06)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value) if value >= 0 else f"−{share(-value)}"))
-    ax.set_ylabel(f"{name}:\nleft", color=INK)
+    ax.set_ylabel(f"{name}:\nleft", color=INK, fontsize=side_size(ax, name))
     key(ax, handlelength=2.2)
 
 

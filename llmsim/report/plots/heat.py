@@ -16,7 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from llmsim.report.figures import figure
-from llmsim.report.plots.canvas import INK, Picture, bare, style
+from llmsim.report.plots.canvas import INK, Picture, bare, ink_on, style
 from llmsim.report.plots.multiples import tick_text, x_axis, x_places
 from llmsim.report.varied import Across, Shown
 
@@ -112,6 +112,8 @@ def _best(rows: list[dict[str, Any]], metric: Shown) -> dict[str, Any] | None:
     if metric.low_is_good is None:
         return None
     meet = [row for row in rows if row["verdict"] in ("PASS", "NONE") and math.isfinite(row["value"])]
+    if len({row["value"] for row in meet}) < 2 <= len(meet):
+        return None
     sign = 1 if metric.low_is_good else -1
     return min(meet, key=lambda row: sign * row["value"], default=None)
 
@@ -152,7 +154,7 @@ def _cells(
         left, right = wide[row["across"]]
         bottom, top = high[row["up"]]
         colour = _colour(row["value"], norm)
-        ink = _ink(colour)
+        ink = ink_on(colour)
         hatch = _HATCH.get(row["verdict"], "")
         corner, size = (left, bottom), (right - left, top - bottom)
         panel.add_patch(Rectangle(corner, *size, facecolor=colour, edgecolor=ink + "66", hatch=hatch, linewidth=0))
@@ -203,16 +205,6 @@ def _colour(value: float, norm: Normalize) -> Any:
         return _NEVER
     red, green, blue, _ = colormaps[_MAP](float(norm(value)))
     return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
-
-
-def _ink(colour: str) -> str:
-    """Black or white, whichever is told better from it (WCAG's relative luminance)."""
-    if len(colour) > 7:  # it lets the page through
-        return INK
-    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "#000000" if luminance > 0.179 else "#ffffff"
 
 
 def _bar(panel: Axes, metric: Shown, norm: Normalize, finite: list[float]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from llmsim.errors import LlmsimError
 from llmsim.report.figures import clock, figure
 from llmsim.report.plots.bins import Floats, outcome_bins
-from llmsim.report.plots.canvas import INK, KEY_STYLE, MUTED, Picture, bare, say, style
+from llmsim.report.plots.canvas import INK, KEY_STYLE, MUTED, Picture, bare, say, style, width_of
 from llmsim.report.plots.utilisation import under_way
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["phase"]
 
 _STEPS = 48  #: points of the way at the most
+_WIDER = 1.15  #: the axis, than the highest load: its time has room beside it
+_LETTER_IN = 0.062  #: the width of a letter of 8 points; measured 0.055 to 0.062 of times
+_INSIDE = 0.85  #: of a panel's width, what words on its axes leave at the least; by eye
 _PATH, _FAULTY = KEY_STYLE[0][0], KEY_STYLE[3][0]
 _GOOD = ("cache_hits", "semantic_hits", "answered")
 _LABELS = {"goodput": "goodput, answers / s", "backlog": "backlog, requests under way"}
@@ -95,8 +98,6 @@ def _draw(ax: Axes, way: _Way, y: str) -> None:
     high = max(float(way.told.max()), top if y == "goodput" else 0.0) or 1.0
     if y == "goodput":
         ax.plot([0, top], [0, top], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
-        ax.annotate("all answered", (top, top), xytext=(0, 7), textcoords="offset points", ha="right",
-                    fontsize=8, color=INK)  # fmt: skip
     ax.plot(way.load, way.told, color=_PATH, linewidth=1.0, alpha=0.65)
     _arrows(ax, way, top, high)
     calm = ~way.faulty.astype(bool)
@@ -104,9 +105,12 @@ def _draw(ax: Axes, way: _Way, y: str) -> None:
     if not calm.all():
         ax.plot(way.load[~calm], way.told[~calm], "x", color=_FAULTY, markersize=5, label="while a fault is active")
         ax.legend(loc="upper left", handlelength=1.0)
-    ax.set_xlim(0, top * 1.15)
+    ax.set_xlim(0, top * _WIDER)
     ax.set_ylim(-0.02 * high, high * 1.12)
-    _moments(ax, way, top, high)
+    above = _moments(ax, way, top, high)
+    if y == "goodput":
+        ax.annotate("all answered", (top, top), xytext=(0, 17 if above else 7), textcoords="offset points", ha="right",
+                    fontsize=8, color=INK)  # fmt: skip
 
 
 def _arrows(ax: Axes, way: _Way, top: float, high: float) -> None:
@@ -121,8 +125,14 @@ def _arrows(ax: Axes, way: _Way, top: float, high: float) -> None:
         )  # fmt: skip
 
 
-def _moments(ax: Axes, way: _Way, top: float, high: float) -> None:
-    """Times at the beginning, at the end, at the peak and where most is missing; those at one place in one text."""
+def _moments(ax: Axes, way: _Way, top: float, high: float) -> bool:
+    """Times at the beginning, at the end, at the peak and where most is missing; those at one place in one text.
+
+    Returns
+    -------
+    bool
+        Whether one of them stands above the upper end of the dashed line.
+    """
     last = len(way.load) - 1
     peak = int(way.load.argmax())
     lowest = peak + int((way.told[peak:] - way.load[peak:]).argmin())
@@ -143,13 +153,18 @@ def _moments(ax: Axes, way: _Way, top: float, high: float) -> None:
             places.append((at, [text]))
         elif marker != "o":
             found.append(text)
+    taken = False
     for at, texts in places:
         text = ", ".join(texts)
-        left, low = way.load[at] / top > 0.7 and len(text) > 5, way.told[at] / high < 0.06
+        # Right and below, or left and above: a way that keeps near the dashed line goes through neither.
+        left = 1 - way.load[at] / top / _WIDER < (_LETTER_IN * len(text) + 0.1) / (_INSIDE * width_of(ax))
+        above = left or way.told[at] / high < 0.06
         ax.annotate(
-            text, (way.load[at], way.told[at]), xytext=(-7 if left else 6, 6 if low else -11),
+            text, (way.load[at], way.told[at]), xytext=(-7 if left else 6, 5 if above else -11),
             textcoords="offset points", ha="right" if left else "left", fontsize=8, color=INK,
         )  # fmt: skip
+        taken |= left and way.told[at] / high > 0.9
+    return taken
 
 
 def _alt(way: _Way, y: str) -> str:

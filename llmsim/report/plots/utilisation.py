@@ -10,7 +10,19 @@ from matplotlib.ticker import FuncFormatter
 
 from llmsim.report.figures import clock, count, share
 from llmsim.report.plots.bins import Floats, stairs, time_bins
-from llmsim.report.plots.canvas import KEY_STYLE, LINES, MUTED, Picture, bare, key, say, style, time_axis, words
+from llmsim.report.plots.canvas import (
+    KEY_STYLE,
+    LINES,
+    MUTED,
+    Picture,
+    bare,
+    key,
+    say,
+    side_size,
+    style,
+    time_axis,
+    words,
+)
 from llmsim.report.plots.levels import account_of, amounts_of, calls_of
 from llmsim.report.plots.panels import shade_faults
 
@@ -23,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["under_way", "utilisation"]
 
 _BINS = 80  #: a rate over less than some seconds is noise
-_MOST = 8  #: panels, in the order of the scenario
+_MOST = 8  #: panels, in the order of the scenario; the title says of how many
 _SLOTS, _RATE = KEY_STYLE[0][0], KEY_STYLE[3][0]
 _AMOUNTS = ("requests", "tokens", "input_tokens", "output_tokens")
 
@@ -67,7 +79,9 @@ def utilisation(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
             shade_faults(panel, result, end_s)
             time_axis(panel, end_s)
             panel.tick_params(labelbottom=panel is panels[-1])
-        panels[0].set_title(f"{result.scenario.name}: how busy the providers were")
+        every = len(result.scenario.providers)
+        hidden = f" ({len(busy)} of {every})" if every > len(busy) else ""
+        panels[0].set_title(f"{result.scenario.name}: how busy the providers were{hidden}")
         panels[-1].set_xlabel("time since the end of warm-up")
         picture.align_ylabels(panels)
     picture.alt = f"{result.scenario.name}: {'; '.join(_told(name, one, edges) for name, one in busy.items())}."
@@ -160,7 +174,7 @@ def _draw(ax: Axes, name: str, one: _Busy, edges: Floats) -> None:
             ax.fill_between(x, 0, y, color=colour, alpha=0.18, linewidth=0)
         ax.plot(x, y, color=colour, linestyle=LINES[place], linewidth=1.5, label=label)
     top = max((float(values.max(initial=0.0)) for _, values, _ in series), default=0.0)
-    ax.set_ylabel(f"{name}:\n{'used' if _capped(one) else 'calls'}")
+    ax.set_ylabel(f"{name}:\n{'used' if _capped(one) else 'calls'}", fontsize=side_size(ax, name))
     if _capped(one):
         ax.axhline(1.0, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         ax.set_ylim(0, max(1.12, top * 1.08))
