@@ -151,6 +151,8 @@ def run(
     result = session.result()
     if session.folder is not None:
         session.folder.close(result)
+    if result.large:
+        repr(result)  # computes what showing it takes, so that it is then shown as quickly as a small one
     return result
 
 

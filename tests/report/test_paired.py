@@ -7,7 +7,7 @@ import pytest
 from report.results import scenario, spike
 from scipy.stats import binomtest
 
-from llmsim.report.paired import COMPARED, paired, values_by_metric
+from llmsim.report.paired import COMPARED, interval_of_median, paired, values_by_metric
 from llmsim.report.result import Result
 
 
@@ -78,3 +78,10 @@ def test_of_results():
     assert all(one.verdict == "same" for one in paired(values_by_metric(calm), values_by_metric(calm)))
     before, after, change = found["error_rate"].shown()
     assert before == "0 %" and after.endswith("%") and change.startswith("+")
+
+
+def test_the_interval_of_a_median_takes_what_is_missing_for_anything():
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+    assert interval_of_median(values) == (2.0, 8.0)
+    assert interval_of_median([math.nan, *values[1:]]) == (2.0, 9.0)
+    assert all(math.isnan(end) for end in interval_of_median([math.nan, math.nan, *values[2:]]))

@@ -136,3 +136,22 @@ def test_a_column_of_one_value_is_not_written_out_in_a_frame(stormy):
     frame = Recorded(stormy.replications[0], "requests", 90.0).frame()
     assert frame["tenant"].n_unique() == 1 and frame["tenant"].dtype == pl.Categorical
     assert frame.schema == stormy.requests.schema
+
+
+@pytest.mark.slow
+def test_a_large_result_is_shown_at_once() -> None:
+    from time import process_time
+
+    result = ls.run({
+        "version": 1,
+        "replications": 1,
+        "clock": {"duration": "1h"},
+        "traffic": {"base_rate": "20/s"},
+        "providers": {"openai": {"ttft": "300ms"}},
+    })  # fmt: skip
+    assert result.large
+    started = process_time()
+    shown = result._repr_html_()
+    repr(result)
+    assert process_time() - started < 0.2, "what it says was computed when the run was over"
+    assert len(shown) < 300_000

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +10,6 @@ from tuning.sweeping import OVER, SMALL, kept, killed
 
 import llmsim
 from llmsim.errors import LlmsimError, PolicyError, ScenarioError, SimulationInterrupted
-from llmsim.report.paired import interval_of_median
 from llmsim.tuning import sweep_journal, sweep_runs
 from llmsim.tuning.sweep_journal import Row
 
@@ -368,13 +366,6 @@ def test_an_interrupt_after_the_first_run_claims_nothing(arithmetic):
         llmsim.sweep(SMALL, OVER, progress=stop, replications=20)
     assert "There is nothing yet to compare it with." in repr(stopped.value.partial)
     assert "✓ better" not in repr(stopped.value.partial)
-
-
-def test_the_interval_of_a_median_takes_what_is_missing_for_anything():
-    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
-    assert interval_of_median(values) == (2.0, 8.0)
-    assert interval_of_median([math.nan, *values[1:]]) == (2.0, 9.0)
-    assert all(math.isnan(end) for end in interval_of_median([math.nan, math.nan, *values[2:]]))
 
 
 @pytest.mark.slow
