@@ -6,6 +6,7 @@ import base64
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsim.api import RunProgress, run
@@ -153,7 +154,7 @@ def _legend(picture: Picture, results: Sequence[Result]) -> None:
 
 
 def compare_policies(
-    gateways: Mapping[str, Any],
+    gateways: Mapping[str, Any] | Sequence[Any],
     scenario: ScenarioLike | None = None,
     *,
     base: str | None = None,
@@ -167,7 +168,8 @@ def compare_policies(
     ----------
     gateways
         By name: what `Scenario.with_gateway` takes (a `Gateway`, a list of policies, an ``async def``), or a `Scenario`
-        or its file, of the same traffic, clock and seed.
+        or its file, of the same traffic, clock and seed. In a list each goes by its own name: of the scenario, the
+        file, the function, or the kinds of its policies.
     scenario
         What gateways run on; not needed if all of them are scenarios.
     base
@@ -186,6 +188,7 @@ def compare_policies(
     SimulationInterrupted
         Ctrl-C or Kernel → Interrupt; ``.partial`` is the result that was being made.
     """
+    gateways = gateways if isinstance(gateways, Mapping) else _by_name(gateways)
     if len(gateways) < 2:
         raise LlmsimError("a comparison needs two gateways or more, by name")
     first = next(iter(gateways)) if base is None else base
@@ -203,6 +206,28 @@ def compare_policies(
         if display is not None:
             display.close()
     return PolicyComparison(results, first)
+
+
+def _by_name(gateways: Sequence[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for one in gateways:
+        name = _name(one)
+        if name in found:
+            raise LlmsimError(
+                f"two of them go by the name {name!r}; give names: compare_policies({{name: gateway, …}})"
+            )
+        found[name] = one
+    return found
+
+
+def _name(gateway: Any) -> str:
+    if isinstance(gateway, str):
+        return Path(gateway).stem
+    if isinstance(gateway, Scenario):
+        return gateway.name
+    named = getattr(gateway, "__name__", "")
+    specs = gateway if isinstance(gateway, list | tuple) else getattr(gateway, "policies", ())
+    return named or " → ".join(getattr(one, "kind", None) or type(one).__name__ for one in specs) or "no policies"
 
 
 def _story(name: str, gateway: Any, on: Scenario | None) -> Scenario:

@@ -144,3 +144,10 @@ def test_gateways_that_do_not_fit_are_refused_before_anything_runs() -> None:
         compare_policies({"one": []}, BASE)
     with pytest.raises(LlmsimError, match="base is 'three'"):
         compare_policies({"one": [], "two": []}, BASE, base="three")
+
+
+def test_a_list_goes_by_names_of_its_own() -> None:
+    found = compare_policies([[], [ls.Cache(), ls.Retry()]], {**BASE, "replications": 2}, replications=2)
+    assert list(found.results) == ["no policies", "cache → retry"]
+    with pytest.raises(LlmsimError, match="two of them go by the name 'retry'"):
+        compare_policies([[ls.Retry()], [ls.Retry(max_attempts=5)]], BASE)
