@@ -36,7 +36,7 @@ HOMES = {
     "genai_prices": {"pricing"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "joblib": {"api", "processes", "parallel.processes", "tuning", "chaos", "cli.checks", "cli.check_workers"},
+    "joblib": {"api", "processes", "parallel.processes", "tuning", "chaos", "cli.checks"},
     "distributed": {"parallel.cluster"},
     "cloudpickle": {"parallel"},
     "hypothesis": {"chaos.drawing"},

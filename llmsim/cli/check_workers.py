@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from llmsim.cli.checking import Asked, check_one, died
+from llmsim.parallel.processes import in_processes
 
 __all__ = ["Task", "as_they_come"]
 
@@ -50,27 +48,13 @@ def as_they_come(tasks: Sequence[Task], workers: int, broke: Callable[[int], Non
 
 
 def _pool(tasks: Sequence[Task], workers: int) -> Iterator[Numbered]:
-    """Ctrl-C reaches all processes; workers are born deaf to it, for it can come at once."""
-    from joblib import Parallel, delayed
-
-    # With one worker joblib would run it all in this process.
-    pool = Parallel(n_jobs=max(2, workers), return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-    here = Path.cwd()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    running = in_processes(_page, [task[1:] for task in tasks], workers)
     try:
-        results: Generator[Numbered] = pool(delayed(_numbered)(here, *task) for task in tasks)
+        for place, page in running:
+            yield tasks[place][0], page
     finally:
-        signal.signal(signal.SIGINT, before)
-    try:
-        yield from results
-    except GeneratorExit:  # nobody wants the rest
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "[0-9]+ tasks which were still being processed", UserWarning)
-            results.close()
-            del results
-        raise
+        running.close()
 
 
-def _numbered(folder: Path, number: int, file: Path, asked: Asked, name: str) -> Numbered:
-    os.chdir(folder)  # of whoever asks: a worker that was used before may have begun elsewhere
-    return number, check_one(file, asked, name, alone=False)
+def _page(file: Path, asked: Asked, name: str) -> dict[str, Any]:
+    return check_one(file, asked, name, alone=False)
