@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from llmsim.chaos.found import Searched
+from llmsim.chaos.hearing import Hearing
 from llmsim.chaos.kinds import KINDS, STORE_KINDS, Spot, spots_of
 from llmsim.chaos.named import with_named_gateway
 from llmsim.chaos.runs import OutOfRuns, Runs
@@ -150,12 +151,14 @@ class _Search:
         )  # fmt: skip
         self.searching = Searching(self.runs, base.seed, base.replications, self._moved)
         self._left_out: tuple[str, ...] = ()
+        self._hearing = Hearing()
 
     def all(self, source: Path | None, asked: tuple[str, ...], *, instead: bool) -> Searched:
         """Every stage; or as far as it got."""
         partial, abandoned = False, ""
         try:
-            self._stages()
+            with self._hearing:
+                self._stages()
         except OutOfRuns:  # of the smallest of budgets: what is known is the answer
             pass
         except (Interrupted, KeyboardInterrupt) as stop:
@@ -205,6 +208,7 @@ class _Search:
             )
 
     def _moved(self) -> None:
+        self._hearing.check()
         if self._report is None:
             return
         searching = self.searching

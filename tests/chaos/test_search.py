@@ -1,8 +1,10 @@
 """A search with runs that cost nothing: what it spends, what it calls found, and what it says of it."""
 
 import dataclasses
+import gc
 import json
 import math
+import signal
 
 import pytest
 from chaos.spaces import CHECKOUT
@@ -44,6 +46,7 @@ class Lab:
             self.stop(len(self.ran))
             self.ran.append((task.schedule, task.number, isinstance(work, Measured)))
             yield (self.rate(task.schedule, task.number), 0.5)
+            tick()
 
     def judge(self, scenario, most):
         return FakeJudge(most)
@@ -217,6 +220,33 @@ def test_an_interrupt_keeps_what_there_is(monkeypatch, tmp_path):
         ", and interrupted: llmsim search checkout.yaml --budget 220 --seed 4 --kinds stall --kinds rate_limit\n"
         in text
     )
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_is_heard_where_python_forgets_it(monkeypatch):
+    def lost(phase, info):
+        if phase == "stop" and laboratory.ran and not lost.sent:
+            lost.sent = True
+            signal.raise_signal(signal.SIGINT)
+
+    lost.sent = False
+
+    def stop(made):
+        if made == 20:
+            gc.collect()
+        assert made < 30, "the search goes on"
+
+    laboratory = Lab(monkeypatch, always(both), stop)
+    before = signal.getsignal(signal.SIGINT)
+    gc.callbacks.append(lost)
+    try:
+        with pytest.raises(SimulationInterrupted) as stopped:
+            search(CHECKOUT, **FEW)
+    finally:
+        gc.callbacks.remove(lost)
+    assert lost.sent
+    assert stopped.value.partial.partial
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.slow
