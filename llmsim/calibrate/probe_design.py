@@ -48,7 +48,7 @@ class Design:
     concurrency
         How many calls are under way at once.
     repeats
-        How often every pair of lengths is tried alone (where 1 is in `concurrency`); in company it is tried once.
+        How often every pair of lengths is tried with each of these numbers of calls.
     warm_up
         Calls that come first and are not counted.
     seed
@@ -58,7 +58,7 @@ class Design:
     --------
     >>> design = Design(input_tokens=(50, 400), output_tokens=(16,), concurrency=(1, 2), repeats=3, warm_up=1)
     >>> sorted(len(one.sizes) for one in design.rounds()), design.calls
-    ([1, 1, 1, 1, 1, 1, 1, 2], 9)
+    ([1, 1, 1, 1, 1, 1, 1, 2, 2, 2], 13)
     """
 
     input_tokens: tuple[int, ...] = (100, 400, 1600)
@@ -82,7 +82,7 @@ class Design:
         cells = list(product(self.input_tokens, self.output_tokens))
         found = []
         for company in sorted(set(self.concurrency)):
-            wanted = cells * (self.repeats if company == 1 else 1)
+            wanted = cells * self.repeats
             wanted = [wanted[place] for place in _order(luck, len(wanted), "cells", company)]
             short = -len(wanted) % company  # the last round is as full as the others
             wanted += [cells[place % len(cells)] for place in _order(luck, short, "more", company)]

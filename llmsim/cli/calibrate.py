@@ -153,7 +153,7 @@ def probe(
     input_tokens: Annotated[str, typer.Option("--input", metavar="N,N,…", help="Lengths of prompts.")] = "100,400,1600",
     output_tokens: Annotated[str, typer.Option("--output", metavar="N,N,…", help="Lengths of answers.")] = "16,64",
     concurrency: Annotated[str, typer.Option(metavar="N,N,…", help="How many calls at once.")] = "1,2,4",
-    repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Of every pair of lengths, alone.")] = 3,
+    repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Of every pair of lengths, at each level.")] = 3,
     warm_up: Annotated[int, typer.Option(metavar="N", min=0, help="Calls before those that count.")] = 2,
     call_timeout: Annotated[float, typer.Option(metavar="S", min=1, help="Give a call up after so long.")] = 120.0,
     slots: Slots = None,

@@ -44,16 +44,16 @@ def test_every_pair_of_lengths_alone_and_in_company():
     rounds = SMALL.rounds()
     assert rounds == SMALL.rounds()
     assert rounds != Design((20, 60), (2, 5), (1, 2), repeats=2, warm_up=1, seed=1).rounds()
-    assert [one.warm_up for one in rounds] == [True] + [False] * 10
+    assert [one.warm_up for one in rounds] == [True] + [False] * 12
     alone = Counter(one.sizes[0] for one in rounds if len(one.sizes) == 1 and not one.warm_up)
     assert alone == dict.fromkeys(itertools.product((20, 60), (2, 5)), 2)
     company = Counter(size for one in rounds if len(one.sizes) == 2 for size in one.sizes)
-    assert company == dict.fromkeys(itertools.product((20, 60), (2, 5)), 1)
+    assert company == dict.fromkeys(itertools.product((20, 60), (2, 5)), 2)
     for one in rounds:
         assert one.delays[0] == 0
         assert list(one.delays) == sorted(one.delays)
         assert max(one.delays) < 1
-    odd = Design((20,), (2, 5, 9), (4,)).rounds()
+    odd = Design((20,), (2, 5, 9), (4,), repeats=1).rounds()
     assert [len(one.sizes) for one in odd] == [1, 1, 4]
     assert SMALL.cost_usd(PRICE) == pytest.approx(sum(1e-6 * i + 2e-6 * o for one in rounds for i, o in one.sizes))
 
@@ -72,15 +72,15 @@ def test_calls_are_made_and_measured():
         )
         asked = _asked(server)
     assert notes == ()
-    assert len(asked) == SMALL.calls == 13
-    assert len(calls.sent_s) == len(told) == 12  # without the warm-up
-    assert Counter(calls.output_tokens.tolist()) == {2: 6, 5: 6}
+    assert len(asked) == SMALL.calls == 17
+    assert len(calls.sent_s) == len(told) == 16  # without the warm-up
+    assert Counter(calls.output_tokens.tolist()) == {2: 8, 5: 8}
     assert (calls.ttft_s >= 0.03).all()
     assert (calls.e2e_s > calls.ttft_s).all()
     assert calls.cost_usd == pytest.approx(1e-6 * calls.input_tokens + 2e-6 * calls.output_tokens)
-    assert len({content[:8] for _, content in asked}) == 13  # no two prompts begin alike
+    assert len({content[:8] for _, content in asked}) == 17  # no two prompts begin alike
     assert (calls.busy <= 2).all()
-    assert (progress[-1].calls, progress[-1].total) == (13, 13)
+    assert (progress[-1].calls, progress[-1].total) == (17, 17)
     assert progress[-1].spent_usd == pytest.approx(sum(row.cost_usd for row in told), abs=1e-3)
 
 
@@ -89,21 +89,21 @@ def test_the_budget_holds_and_what_there_is_comes_back():
         calls, (note,) = probe("local", _spec(server), SMALL, budget_usd=0.0006)
         made = len(server.seen)
     assert "could have passed the budget" in note
-    assert 0 < len(calls.sent_s) < 12
-    assert made < 13
+    assert 0 < len(calls.sent_s) < 16
+    assert made < 17
     assert calls.cost_usd.sum() <= 0.0006
 
 
 def test_failures_in_the_middle_are_measurements():
     with LoopbackServer(lambda seen: failure(429) if seen.number in (4, 5) else _answer(seen)) as server:
         calls, _ = probe("local", _spec(server), SMALL, budget_usd=1.0)
-    assert Counter(calls.outcome) == {"ok": 10, "rate_limited": 2}
+    assert Counter(calls.outcome) == {"ok": 14, "rate_limited": 2}
 
 
 def test_a_call_that_never_ends_is_given_up():
     with LoopbackServer(lambda seen: hang() if seen.number == 3 else _answer(seen)) as server:
         calls, _ = probe("local", _spec(server), SMALL, budget_usd=1.0, call_timeout_s=0.3)
-    assert Counter(calls.outcome) == {"ok": 11, "timeout": 1}
+    assert Counter(calls.outcome) == {"ok": 15, "timeout": 1}
 
 
 @pytest.mark.parametrize(

@@ -99,8 +99,8 @@ def _probe(ask, tmp_path, monkeypatch, script, *words):
 def test_a_probe_writes_a_profile_and_its_calls_and_never_the_key(ask, tmp_path, monkeypatch):
     done = _probe(ask, tmp_path, monkeypatch, _answer, "--plot", "fit.png")
     assert done.exit_code == 0, done.output
-    assert "21 calls, about $0.0000; never more than $0.1" in done.stderr
-    assert "local (m): 20 calls, 20 answered" in done.stdout
+    assert "33 calls, about $0.0000; never more than $0.1" in done.stderr
+    assert "local (m): 32 calls, 32 answered" in done.stdout
     for path in tmp_path.iterdir():
         assert SECRET.encode() not in path.read_bytes(), path
     assert SECRET not in done.output

@@ -2,18 +2,19 @@
 
     python tests/live/calibration.py [--short] [--only bursts] [--out DIRECTORY]
 
-Needs what ``llama_server.py`` needs. It probes the server one call at a time and with two at once, writes a profile,
-and runs a scenario at three rates: the utilisation is the rate times what a call takes alone. Then come bursts of
-requests sent in the same instant, more than the server has slots. Each run is made twice, which tells what the machine
-itself repeats, and predicted from a probe of its own just before. The long form takes about half an hour, the short one
-four minutes. On a machine that does other things besides, all figures are those of that machine at that hour: so the
-last line of each says what would be left if the probe had met the machine as fast as it was during the run.
+Needs what ``llama_server.py`` needs. It runs a scenario at three rates: the utilisation is the rate times what a call
+takes alone. Then come bursts of requests sent in the same instant, more than the server has slots. Each run is made
+twice, which tells what the machine itself repeats, and predicted from two probes, one call at a time and with two at
+once: one before the first run and one after it, since a shared machine is a tenth faster or slower ten minutes later.
+The long form takes about half an hour, the short one two minutes. All figures are those of that machine at that hour:
+so the last line of each says what would be left if the probes had met it as fast as it was during the run.
 ``--only bursts`` makes these runs alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import math
 import sys
@@ -31,13 +32,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from live.served import served
 
 import llmsim
+from llmsim.calibrate.calls import Calls
+from llmsim.calibrate.models import fit_alone
 from llmsim.calibrate.probe import probe
 from llmsim.calibrate.probe_design import Design
 from llmsim.calibrate.profile_file import profile_document, write_profile
 from llmsim.calibrate.upstream import Fitted, fit_upstream
 from llmsim.live_run import run_live
-from llmsim.providers.live.spec import LiveProvider
 from llmsim.report.reality.distances import ks_band, ks_distance, per_request
+from llmsim.scenario.live_file import load_live
 
 SLOTS = 2  #: of that server
 TEMPLATE_TOKENS = 31
@@ -72,14 +75,19 @@ def live_file(url: str) -> dict[str, Any]:
     return {"version": 1, "providers": {"local": local}}
 
 
-def fitted_to(url: str, form: Form) -> Fitted:
-    """Probe and fit."""
-    from llmsim.scenario.live_file import load_live
-
+def probed(url: str, form: Form, seed: int = 0) -> Calls:
+    """What a probe of the server found."""
     live, _ = load_live(live_file(url))
-    spec: LiveProvider = live.providers["local"]
-    calls, _ = probe("local", spec, form.design, budget_usd=BUDGET_USD)
-    return fit_upstream(calls, slots=SLOTS)
+    design = dataclasses.replace(form.design, seed=seed)
+    return probe("local", live.providers["local"], design, budget_usd=BUDGET_USD)[0]
+
+
+def together(one: Calls, other: Calls) -> Calls:
+    """Both probes, an hour apart."""
+    shifted = other._replace(sent_s=other.sent_s + one.sent_s[-1] + one.e2e_s[-1] + 3600.0)
+    columns = [np.concatenate(pair) for pair in zip(one[2:], shifted[2:], strict=True)]
+    found = Calls(one.upstream, one.model, *columns)
+    return found._replace(outcome=(*one.outcome, *other.outcome))
 
 
 def open_loop(form: Form, profile: Path, rate: float, seed: int) -> dict[str, Any]:
@@ -135,13 +143,11 @@ def _billed(result: Any) -> pl.DataFrame:
     return calls.with_columns(ttft_s=pl.col("first_s") - pl.col("start_s"), e2e_s=pl.col("end_s") - pl.col("start_s"))
 
 
-def alone_s(form: Form, fitted: Fitted) -> float:
+def alone_s(form: Form, calls: Calls) -> float:
     """What a call of this form takes of a server that has nothing else to do, on average."""
     inputs, outputs = np.meshgrid(*form.lengths)
-    spec = fitted.settings["serving"]
-    prefill_s = spec.get("prefill_step", 0.0) + spec["prefill_token"] * inputs
-    decode_s = (spec["decode_sequence"] + spec.get("decode_step", 0.0)) * (outputs - 1)
-    return float(np.mean(prefill_s + decode_s))
+    spec = fit_alone(calls.only(calls.alone & calls.ok))
+    return float(np.mean(spec.prefill_step + spec.prefill_token * inputs + spec.decode_sequence * (outputs - 1)))
 
 
 def names(form: Form) -> list[str]:
@@ -152,12 +158,17 @@ def names(form: Form) -> list[str]:
     ]
 
 
-def scenario(form: Form, name: str, fitted: Fitted, folder: Path) -> dict[str, Any]:
-    """What is run under this name, with the profile that was fitted."""
+def written(fitted: Fitted, folder: Path) -> Path:
+    """The profile, as a file."""
     today = f"{datetime.now(tz=UTC):%Y-%m-%d}"
     document = profile_document(fitted, name="local", date=today, of="tests/live/calibration.py")
-    profile = write_profile(document, folder / "local.yaml")
-    call_s = alone_s(form, fitted)
+    return write_profile(document, folder / "local.yaml")
+
+
+def scenario(form: Form, name: str, calls: Calls, folder: Path) -> dict[str, Any]:
+    """What is run under this name, with a profile fitted to these calls."""
+    profile = written(fit_upstream(calls, slots=SLOTS), folder)
+    call_s = alone_s(form, calls)
     if name == "bursts":
         return in_bursts(form, profile, call_s, folder)
     number = names(form).index(name)
@@ -168,6 +179,7 @@ class Found(NamedTuple):
     """How far apart the sides of one run are, by quantity."""
 
     name: str
+    fitted: Fitted
     sim: dict[str, Any]  #: the simulation from the live run
     again: dict[str, Any]  #: a second live run from the first: what the machine itself repeats
     speed: float  #: by which all times of the profile must be multiplied to meet the live run's median
@@ -187,15 +199,20 @@ def at_its_speed(what: dict[str, Any], fitted: Fitted, live: Any) -> tuple[float
     return factor, apart
 
 
-def rehearsed(url: str, form: Form, name: str, fitted: Fitted, folder: Path, keep: Path | None = None) -> Found:
-    """Simulate it, run it twice, and compare."""
-    what = scenario(form, name, fitted, folder)
+def rehearsed(url: str, form: Form, name: str, folder: Path, keep: Path | None = None) -> Found:
+    """Probe it, run it, probe it once more, run it again; simulate it with what the probes tell, and compare."""
+    before = probed(url, form)
+    what = scenario(form, name, before, folder)
+    live = run_live(what, live_file(url), budget_usd=BUDGET_USD)
+    after = probed(url, form, seed=1)
+    again = run_live(what, live_file(url), budget_usd=BUDGET_USD)
+    fitted = fit_upstream(together(before, after), slots=SLOTS)
+    written(fitted, folder)  # in place of the first
     sim = llmsim.run(what, replications=1)
-    live, again = (run_live(what, live_file(url), budget_usd=BUDGET_USD) for _ in range(2))
     if keep is not None:
         for side, result in (("sim", sim), ("live", live), ("again", again)):
             result.save(keep / f"{side}-{name.replace(' ', '-')}")
-    return Found(name, side_by_side(sim, live), side_by_side(again, live), *at_its_speed(what, fitted, live))
+    return Found(name, fitted, side_by_side(sim, live), side_by_side(again, live), *at_its_speed(what, fitted, live))
 
 
 def told(found: Found) -> Iterator[str]:
@@ -229,10 +246,8 @@ def main() -> None:
     with served() as url, tempfile.TemporaryDirectory() as folder:
         for name in names(form):
             if options.only in name:
-                # Anew for each: a shared machine is a tenth faster or slower ten minutes later.
-                fitted = fitted_to(url, form)
-                print(fit_text(fitted), flush=True)
-                found = rehearsed(url, form, name, fitted, options.out or Path(folder), options.out)
+                found = rehearsed(url, form, name, options.out or Path(folder), options.out)
+                print(fit_text(found.fitted), flush=True)
                 print("\n".join(told(found)), flush=True)
 
 

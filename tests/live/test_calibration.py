@@ -1,7 +1,9 @@
 """The short form of ``calibration.py``: a real model is probed, and a simulation with the profile predicts its runs.
 
-A minute or two, and alone on the machine (CI gives it a step of its own): what is judged is judged against what the
-machine itself repeats, printed beside.
+Two minutes, and alone on the machine (CI gives it a step of its own): what is judged is judged against what the machine
+itself repeats, printed beside. A shared machine can be a third slower for half a minute, which a probe before and one
+after may both have missed. So times are judged at the speed that the machine had, one factor for all of them, and the
+factor apart: a wrong model is not mended by it.
 """
 
 from __future__ import annotations
@@ -21,20 +23,23 @@ pytestmark = [
 #: a probe of 20 calls can know: the recorded calls of live-smollm2 lie 9 to 12 % off their own best line.
 FACTOR, KNOWABLE = 1.5, 0.15
 BIAS = 0.10  #: of the medians
+#: Between the probes and the run: a quiet machine keeps its speed within a tenth in ten minutes, and the same machine
+#: among other jobs was 1.15 and 1.4 times slower for a run of two minutes (measured by the long form).
+SPEED = 1.5
 
 
 def test_a_calibrated_simulation_predicts_a_real_model(tmp_path: Path) -> None:
+    (name,) = long_form.names(long_form.SHORT)
     with served() as url:
-        fitted = long_form.fitted_to(url, long_form.SHORT)
-        assert fitted.chosen == "serving"
-        (name,) = long_form.names(long_form.SHORT)
-        found = long_form.rehearsed(url, long_form.SHORT, name, fitted, tmp_path)
+        found = long_form.rehearsed(url, long_form.SHORT, name, tmp_path)
     print("\n".join(long_form.told(found)))
-    sim, again = found.sim, found.again
-    assert sim["ttft_s"][0].pairs >= 5
+    assert found.fitted.chosen == "serving"
+    assert found.sim["ttft_s"][0].pairs >= 5
     for what in ("input_tokens", "output_tokens", "cost_usd"):
-        assert abs(sim[what][0].bias) <= 0.02
-        assert sim[what][0].mdape <= 0.02
+        assert abs(found.sim[what][0].bias) <= 0.02
+        assert found.sim[what][0].mdape <= 0.02
+    assert 1 / SPEED <= found.speed <= SPEED
     for what in ("ttft_s", "e2e_s"):
-        assert sim[what][0].mdape <= max(FACTOR * again[what][0].mdape, KNOWABLE), what
-        assert abs(sim[what][0].bias) <= max(FACTOR * again[what][0].mdape, BIAS), what
+        repeats = FACTOR * found.again[what][0].mdape
+        assert found.at_speed[what][0].mdape <= max(repeats, KNOWABLE), what
+        assert abs(found.at_speed[what][0].bias) <= max(repeats, BIAS), what
