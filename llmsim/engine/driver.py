@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from llmsim.engine import closing, session
+from llmsim.engine.collector import rare_collections
 from llmsim.engine.guard import guard
 from llmsim.engine.handles import StopRun
 from llmsim.engine.loop import SimLoop
@@ -68,7 +69,7 @@ def simulate(
     loop = SimLoop(event_budget=event_budget)
     if on_loop is not None:
         on_loop(loop)
-    with guard(loop, seed, epoch_s=epoch_s) as guarding:
+    with rare_collections(), guard(loop, seed, epoch_s=epoch_s) as guarding:
         try:
             result: T = _run(loop, main)
         except BaseException as error:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from llmsim.engine.collector import rare_collections
 from llmsim.engine.driver import in_worker_thread
 from llmsim.errors import LlmsimError, SimulationInterrupted
 from llmsim.report.frontier_claim import Claim, ClaimTable
@@ -20,7 +21,7 @@ from llmsim.report.frontier_result import Frontier, Point
 from llmsim.report.frontier_runs import Observed, Tally, cache_of, observe, usual_cache
 from llmsim.report.frontier_words import Tolerance, read_tolerance
 from llmsim.report.rates import Spread, spread_of
-from llmsim.scenario.replicate import Progress, rare_collections
+from llmsim.scenario.replicate import Progress
 from llmsim.scenario.spec import Scenario
 from llmsim.stores.frontier import Cache
 

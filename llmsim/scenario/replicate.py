@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from time import perf_counter
 
+from llmsim.engine.collector import rare_collections
 from llmsim.engine.driver import simulate
 from llmsim.engine.loop import SimLoop
 from llmsim.engine.world import EPOCH
@@ -35,23 +34,18 @@ from llmsim.traffic.clients import mixes
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.workload import World
 
-__all__ = ["Progress", "Stores", "rare_collections", "replicate"]
+__all__ = ["Progress", "Stores", "replicate"]
 
 Stores = Callable[[World, SimulatedStores], StoreOpener]
 
 _EVENTS_PER_REQUEST = 2000  # a budget no sane policy reaches: a ten-layer pipeline takes about 50
 _REQUESTS_PER_VU_S = 100  # a virtual user that is answered faster than this has no model behind it
 _EVENTS_AT_LEAST = 5_000_000
-_COLLECT_EVERY = 400_000  # new container objects between two looks of the cyclic garbage collector
 
 _DAY_S = 86400.0
 
 #: What a run that somebody stopped ends with.
 _INTERRUPTS = (SimulationInterrupted, asyncio.CancelledError, KeyboardInterrupt)
-
-_lock = threading.Lock()
-_running = 0  # replications in this process
-_thresholds = gc.get_threshold()
 
 
 class Progress:
@@ -137,27 +131,6 @@ def replicate(
 
 def _guard_seed(seed: int, number: int) -> int:
     return seed * 1_000_003 + number
-
-
-@contextmanager
-def rare_collections() -> Iterator[None]:
-    """Let the cyclic collector look 500 times less often: a run makes few cycles and keeps many objects.
-
-    At the default thresholds it took 40 % of a run, walking live requests and every imported module.
-    """
-    global _running, _thresholds  # noqa: PLW0603 - the collector is the process's own: runs in two threads share it
-    with _lock:
-        if not _running:
-            _thresholds = gc.get_threshold()
-            gc.set_threshold(_COLLECT_EVERY, 20, 1000)
-        _running += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _running -= 1
-            if not _running:
-                gc.set_threshold(*_thresholds)
 
 
 class Lab:

@@ -39,7 +39,7 @@ class Visit(Exchange):
     __slots__ = ("left", "reads_s", "task", "waiting")
 
     def __init__(self, request: Request, runtime: LabRuntime) -> None:
-        super().__init__(request, runtime)
+        Exchange.__init__(self, request, runtime)  # super() takes longer, and one is made for every request
         self.task: asyncio.Task[None] | None = None  # until it is over: the task's context refers to this visit
         self.waiting = True  #: for the first chunk
         self.reads_s = _INF  #: how long after the first chunk its reader goes

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from struct import Struct
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,10 @@ class Meaning(NamedTuple):
 
 
 # A NamedTuple's own constructor is Python code, and takes longer.
-_meaning: Callable[[type[Meaning], list[Any]], Meaning] = tuple.__new__
+_meaning: Callable[[type[Meaning], tuple[float, ...]], Meaning] = tuple.__new__
+# Blocks are kept as rows: a meaning is one look-up in them, and by columns it was seven.
+_LAYOUT = np.dtype({"names": Meaning._fields, "formats": ["i8"] * 4 + ["f8"] * 3})
+_row = Struct("4q3d").unpack_from
 
 
 class Block(NamedTuple):
@@ -101,7 +105,7 @@ class Meanings:
         whole = -(-(topics.meanings or unique) // 4) * 4
         self._common = [luck.series(f"workload.{name}.meaning").array(0, whole) for name in ("same", "other")]
         self._wordings: dict[int, _Latents] = {}
-        self._blocks: dict[int, Block] = {}
+        self._blocks: dict[int, bytes] = {}
 
     def texts(self, first: int) -> list[str]:
         """The words of a block of arrivals."""
@@ -121,17 +125,24 @@ class Meanings:
 
     def __call__(self, index: int) -> Meaning:
         """What arrival `index` means."""
-        block, at = self._blocks.get(index // BLOCK) or self.block(index // BLOCK), index % BLOCK
-        return _meaning(Meaning, [column.item(at) for column in block])
+        rows = self._blocks.get(index // BLOCK) or self._rows(index // BLOCK)
+        return _meaning(Meaning, _row(rows, index % BLOCK * _LAYOUT.itemsize))
 
     def block(self, number: int) -> Block:
         """The meanings of arrivals ``number * BLOCK`` and on."""
-        block = self._blocks.get(number)
-        if block is None:
+        rows = np.frombuffer(self._rows(number), _LAYOUT)
+        return Block(*(rows[name] for name in Meaning._fields))
+
+    def _rows(self, number: int) -> bytes:
+        rows = self._blocks.get(number)
+        if rows is None:
             if len(self._blocks) >= _MOST_BLOCKS:
                 del self._blocks[next(iter(self._blocks))]
-            block = self._blocks[number] = self._draw(number * BLOCK)
-        return block
+            table = np.empty(BLOCK, _LAYOUT)
+            for name, column in zip(Meaning._fields, self._draw(number * BLOCK), strict=True):
+                table[name] = column
+            rows = self._blocks[number] = table.tobytes()
+        return rows
 
     def _uniform(self, name: str, first: int) -> Floats:
         return self._series[name].array(first, BLOCK)

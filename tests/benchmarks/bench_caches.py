@@ -23,10 +23,10 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parent)]
 from open_loop import per_request_us  # noqa: E402 - beside this file, whoever runs it
 
+from llmsim.engine.collector import rare_collections  # noqa: E402
 from llmsim.engine.loop import SimLoop  # noqa: E402
 from llmsim.gateway import policies as p  # noqa: E402
 from llmsim.gateway.pipeline import Gateway  # noqa: E402
-from llmsim.scenario.replicate import rare_collections  # noqa: E402
 from llmsim.stores.simulated import SimulatedStores  # noqa: E402
 from llmsim.traffic.meanings import Meaning  # noqa: E402
 from llmsim.traffic.workload import World  # noqa: E402

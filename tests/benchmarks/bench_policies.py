@@ -24,6 +24,7 @@ sys.path[:0] = [str(Path(__file__).parent)]
 from open_loop import per_request_us  # noqa: E402 - beside this file, whoever runs it
 
 from llmsim.distributions import Gamma, Lognormal  # noqa: E402
+from llmsim.engine.collector import rare_collections  # noqa: E402
 from llmsim.engine.loop import SimLoop  # noqa: E402
 from llmsim.gateway import policies as p  # noqa: E402
 from llmsim.gateway.pipeline import Gateway  # noqa: E402
@@ -32,7 +33,6 @@ from llmsim.luck import Luck  # noqa: E402
 from llmsim.pricing import TokenPrice  # noqa: E402
 from llmsim.providers.sim.provider import SimulatedProvider  # noqa: E402
 from llmsim.providers.sim.spec import SimProvider  # noqa: E402
-from llmsim.scenario.replicate import rare_collections  # noqa: E402
 from llmsim.stores.simulated import SimulatedStores  # noqa: E402
 from llmsim.traffic.workload import Truth, World  # noqa: E402
 from llmsim.types import Message, Request  # noqa: E402

@@ -1,6 +1,7 @@
 """One run works the same everywhere."""
 
 import asyncio
+import gc
 import sys
 import threading
 
@@ -100,3 +101,21 @@ def test_on_loop_sees_the_loop_before_the_run():
     assert isinstance(loops[0], SimLoop)
     assert loops[0].time() == 3.0
     assert loops[0].is_closed()
+
+
+def test_the_cyclic_collector_looks_rarely_during_a_run_and_as_before_after_the_last_one():
+    before = gc.get_threshold()
+    seen = []
+
+    async def inner(loop):
+        seen.append(gc.get_threshold())
+
+    async def outer(loop):
+        simulate(inner)
+        seen.append(gc.get_threshold())
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        simulate(outer)
+    assert gc.get_threshold() == before
+    assert [threshold[0] > before[0] for threshold in seen] == [True, True], "the inner run ended within another"

@@ -25,6 +25,12 @@ def _stops(tokens: int) -> Plan:
     return Plan(tokens)
 
 
+@lru_cache(maxsize=4096)
+def _in_json(natural: int, kept: int) -> Plan:
+    """One in JSON that has no defects."""
+    return Plan(kept, "stop" if kept == natural else "length", json_text(natural, kept, None, 0.0))
+
+
 class Answers:
     """The answers of one provider's model.
 
@@ -72,10 +78,11 @@ class Answers:
         if self._window is not None:
             room = max(self._window - request.input_tokens, 1)  # of a prompt that leaves none nothing will be answered
             most = room if most is None or most > room else most
-        if self._plain and request.response_schema is None:
-            if most is None or natural <= most:
-                return _stops(natural)
-            return Plan(most, "length")
+        if self._plain:
+            kept = natural if most is None or natural <= most else most
+            if request.response_schema is None:
+                return _stops(kept) if kept == natural else Plan(kept, "length")
+            return _in_json(natural, kept)
         output = self._output
         if output.refusals and row[self._refusal] < output.refusals * phase.refusals:
             return Plan(REFUSAL_TOKENS if most is None else min(REFUSAL_TOKENS, most), "refusal")

@@ -8,7 +8,7 @@ probabilities in one shuffled order. It belongs to the distribution and is made 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
 from functools import lru_cache
 
 import numpy as np
@@ -40,8 +40,7 @@ class GapPool:
         # Windows go round, so that every gap is as likely as any other in answers of any length: all of it twice.
         self._twice = np.tile(self.gaps, 2)
         self._maxima = _range_maxima(self._twice)
-        # `item` gives a plain float: as fast as a list, of which the floats alone would take a megabyte.
-        self._cumulative = np.concatenate([[0.0], np.cumsum(self._twice)]).item
+        self._cumulative = _plain(np.concatenate([[0.0], np.cumsum(self._twice)]))
 
     @classmethod
     def of(cls, distribution: Distribution) -> GapPool:
@@ -60,11 +59,11 @@ class GapPool:
         place = int(uniform * _POOL)
         if count > _POOL:
             turns, rest = divmod(count, _POOL)
-            return place, turns * sums(_POOL) + sums(place + rest) - sums(place), self.longest
+            return place, turns * sums[_POOL] + sums[place + rest] - sums[place], self.longest
         level = count.bit_length() - 1
         maximum = self._maxima[level]
-        one, other = maximum(place), maximum(place + count - (1 << level))
-        return place, sums(place + count) - sums(place), one if one > other else other
+        one, other = maximum[place], maximum[place + count - (1 << level)]
+        return place, sums[place + count] - sums[place], one if one > other else other
 
     def gap(self, place: int, number: int) -> float:
         """One of a window's gaps, counted from 0, in seconds."""
@@ -82,11 +81,16 @@ def _pool(distribution: Distribution) -> GapPool:
     return GapPool(distribution)
 
 
-def _range_maxima(gaps: Floats) -> list[Callable[[int], float]]:
-    """Row *k* looks up the maxima of all stretches of 2**k gaps: the longest gap of any window in two look-ups."""
+def _plain(values: Floats) -> array[float]:
+    """The same as plain floats: twice as fast to look up as numpy's, and a list's would take four times the memory."""
+    return array("d", values.tobytes())
+
+
+def _range_maxima(gaps: Floats) -> list[array[float]]:
+    """Row *k* has the maxima of all stretches of 2**k gaps: the longest gap of any window in two look-ups."""
     rows = [gaps]
     width = 1
     while 2 * width <= len(gaps):
         rows.append(np.maximum(rows[-1][:-width], rows[-1][width:]))
         width *= 2
-    return [row.item for row in rows]  # `item` gives a plain float, in half the time of indexing
+    return [_plain(row) for row in rows]

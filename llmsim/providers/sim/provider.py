@@ -65,6 +65,7 @@ class SimulatedProvider:
         self.context_window = spec.context_window
         self.loop = loop
         self._world = world
+        self._truths = world.truths
         self._answers = Answers(
             spec.output, luck, name, window=spec.context_window, drifts=any(fault.drift for fault in faults)
         )
@@ -78,6 +79,7 @@ class SimulatedProvider:
         self._has_headers = self._account is not None and self._dialect.has_headers
         self._prompts = PromptCacheState(spec.prompt_cache) if spec.prompt_cache is not None else None
         self._phase: Phase = HEALTHY
+        self._may_refuse = True  # whether `_turned_away` has anything to look at
         self._latest: dict[str, Call] = {}
         congestion = None
         if spec.congestion is not None:
@@ -109,9 +111,10 @@ class SimulatedProvider:
 
     async def send(self, request: Request) -> Response:
         """Resolve at the first token (the last, if not ``request.stream``) or raise what the provider answers."""
-        truth = self._world.truth(request)
-        number = truth.calls.get(self.name, 0)
-        truth.calls[self.name] = number + 1
+        truth = self._truths.get(request.id) or self._world.truth(request)
+        calls, name = truth.calls, self.name
+        number = calls.get(name, 0)
+        calls[name] = number + 1
         row = self._luck(truth, number)
         answer: asyncio.Future[None] = self.loop.create_future()
         arrived: list[Call | GatewayError] = []
@@ -129,7 +132,7 @@ class SimulatedProvider:
             if self._prompts is not None:
                 fixed = None if truth.session is None else truth.session.fixed_tokens
                 self._prompts.wrote(request, call.first_s, self.loop.time(), truth.shared_tokens, fixed)
-            response = Response(call, upstream=self.name, model=self._phase.model or request.model or self.model)
+            response = Response(call, upstream=name, model=self._phase.model or request.model or self.model)
             response.queue_s = call.queue_s
             if call.headers is not None:
                 response.headers = call.headers
@@ -219,6 +222,21 @@ class SimulatedProvider:
         self, request: Request, failure: Failure | None, tokens: int, cached: int, now: float
     ) -> Ticket | GatewayError | None:
         """What the account charged for the call (None: it has no limits), or what it is answered instead."""
+        if failure is not None or self._may_refuse:
+            answered = self._turned_away(request, failure)
+            if answered is not None:
+                return answered
+        account = self._account
+        if account is None:
+            return None
+        output_tokens = tokens if account.foresees else request.max_tokens
+        outcome = account.admit(request.input_tokens, output_tokens, cached, now)
+        if type(outcome) is Refused:
+            return self._dialect.refusal(account, outcome, model=request.model or self.model).error(self.name)
+        return outcome  # type: ignore[return-value]  # a plain tuple
+
+    def _turned_away(self, request: Request, failure: Failure | None) -> GatewayError | None:
+        """What a call is answered that comes no further than the front, whatever its account has left."""
         spec = self.spec
         if self._phase.outage:
             return ConnectionFailed("connection refused", upstream=self.name)
@@ -229,14 +247,7 @@ class SimulatedProvider:
         limit = spec.queue.limit
         if limit is not None and self.server.is_full(limit):
             return self._failed("overloaded", request)
-        account = self._account
-        if account is None:
-            return None
-        output_tokens = tokens if account.foresees else request.max_tokens
-        outcome = account.admit(request.input_tokens, output_tokens, cached, now)
-        if type(outcome) is Refused:
-            return self._dialect.refusal(account, outcome, model=request.model or self.model).error(self.name)
-        return outcome  # type: ignore[return-value]  # a plain tuple
+        return None
 
     def _exceeds(self, request: Request, window: int) -> bool:
         wanted = request.max_tokens if self._dialect.window_holds_max_tokens else None
@@ -272,4 +283,5 @@ class SimulatedProvider:
         if self._account is not None and phase.rate_limit != self._phase.rate_limit:
             self._account.rescale(phase.rate_limit, self.loop.time(), self.name)
         self._phase = phase
+        self._may_refuse = phase.outage or self.spec.context_window is not None or self.spec.queue.limit is not None
         self.server.enter(phase, outage=outage)
