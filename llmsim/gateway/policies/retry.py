@@ -300,7 +300,7 @@ class _RetryHandler:
     ) -> tuple[float, float] | None:
         """What the backoff says, and seconds until the next attempt; None if there must not be one."""
         told = self._told(error)
-        rule = next((rule for rule in self._rules if rule.matches(error)), self._rest if told else None)
+        rule = self._rule(error, told=told)
         if rule is None or (isinstance(error, _NEVER) and not self._listed(error, told=told)):
             return None
         now = self._now()
@@ -329,6 +329,13 @@ class _RetryHandler:
         given_up(error)
         self._run.emit("retry_refused", request, attempt=attempt + 1, error=outcome_word(error), reason=reason)
         return None
+
+    def _rule(self, error: Exception, *, told: bool | None) -> _Rule | None:
+        """What holds for this error, if anything does."""
+        for rule in self._rules:
+            if rule.matches(error):
+                return rule
+        return self._rest if told else None
 
     def _listed(self, error: Exception, *, told: bool | None) -> bool:
         """Whether this is retried for its status, or since the upstream says so, whatever it is."""
