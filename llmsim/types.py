@@ -18,6 +18,8 @@ __all__ = [
     "Stream", "Tap", "Usage", "WholeAnswer",
 ]  # fmt: skip
 
+_new: Any = tuple.__new__  # a NamedTuple's own constructor is Python code, and takes twice as long
+
 
 class Message(NamedTuple):
     """One turn of a conversation."""
@@ -43,9 +45,6 @@ class Chunk(NamedTuple):
 
     text: str
     tokens: int = 1
-
-
-_chunk: Callable[[type[Chunk], tuple[str, int]], Chunk] = tuple.__new__  # as with requests, below
 
 
 class Segment(NamedTuple):
@@ -82,12 +81,8 @@ class Request(NamedTuple):
 
     def to(self, upstream: str, *, model: str | None = None) -> Request:
         """The same request addressed to another upstream (and its own default model, unless one is named)."""
-        # A sixth of what _replace costs, and every request is re-addressed at least once.
-        return _as_request(Request, self[:8] + (upstream, model) + self[10:])  # noqa: RUF005 - a quarter faster
-
-
-# A NamedTuple's own constructor is Python code; `tuple.__new__` takes half as long.
-_as_request: Callable[[type[Request], tuple[Any, ...]], Request] = tuple.__new__
+        # At most a fifth of what _replace costs, and every request is re-addressed at least once.
+        return tuple.__new__(Request, self[:8] + (upstream, model) + self[10:])  # noqa: RUF005 - a quarter faster
 
 
 class Outcome(NamedTuple):
@@ -111,7 +106,6 @@ class Limits(NamedTuple):
 
 
 NO_LIMITS = Limits()
-_limits: Callable[[type[Limits], tuple[Any, ...]], Limits] = tuple.__new__
 
 
 class Stream(Protocol):
@@ -141,7 +135,7 @@ class WholeAnswer:
     __slots__ = ("_left", "finish_reason", "usage")
 
     def __init__(self, text: str, tokens: int, usage: Usage, finish_reason: str = "stop") -> None:
-        self._left: Chunk | None = _chunk(Chunk, (text, tokens))
+        self._left: Chunk | None = _new(Chunk, (text, tokens))
         self.usage = usage
         self.finish_reason = finish_reason
 
@@ -390,16 +384,15 @@ class Response:
         late
             Makes the error for `until_s` from the number of tokens delivered.
         """
-        limits = self.limits
-        if limits is NO_LIMITS:
-            self.limits = _limits(Limits, (gap_s, until_s, late))
+        if self.limits is NO_LIMITS:
+            self.limits = _new(Limits, (gap_s, until_s, late))
             return
-        gap, until, old_late = limits
+        gap, until, old_late = self.limits
         if gap_s is not None and (gap is None or gap_s < gap):
             gap = gap_s
         if until_s is not None and (until is None or until_s < until):
             until, old_late = until_s, late
-        self.limits = _limits(Limits, (gap, until, old_late))
+        self.limits = _new(Limits, (gap, until, old_late))
 
 
 CallNext = Callable[[Request], Awaitable[Response]]

@@ -244,12 +244,13 @@ class _Rule(NamedTuple):
 
 
 class _RetryHandler:
-    __slots__ = ("_budgets", "_by_status", "_now", "_rest", "_rules", "_run", "_spec")
+    __slots__ = ("_budgets", "_buffer", "_by_status", "_now", "_rest", "_rules", "_run", "_spec")
 
     def __init__(self, spec: Retry, run: Run) -> None:
         self._spec = spec
         self._run = run
         self._now = run.now
+        self._buffer = spec.buffer
         self._rest = _Rule(error_matcher(spec.on), spec.max_attempts, spec.backoff)
         self._rules = (
             *(
@@ -264,7 +265,7 @@ class _RetryHandler:
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         visit = None if self._budgets is None else self._budgets.begin(self._now())
-        buffer = self._spec.buffer and request.stream  # without a stream every failure comes before the answer
+        buffer = self._buffer and request.stream  # without a stream every failure comes before the answer
         attempt = 1
         backoff_s = 0.0
         try:
