@@ -173,7 +173,7 @@ class Exchange:
         if home is not None:
             home.in_flight -= 1
             self.home = None  # a timer's context may hold this exchange on: not the gateway with it
-        if self.open or self.unsettled or self.shared is not None:
+        if self.open or self.shared is not None:
             self.finish()
         self.over = True  # all that is left to do, usually
 
