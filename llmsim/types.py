@@ -18,6 +18,8 @@ __all__ = [
     "Stream", "Tap", "Usage", "WholeAnswer",
 ]  # fmt: skip
 
+_new: Any = tuple.__new__  # a NamedTuple's own constructor is Python code, and takes twice as long
+
 
 class Message(NamedTuple):
     """One turn of a conversation."""
@@ -79,8 +81,8 @@ class Request(NamedTuple):
 
     def to(self, upstream: str, *, model: str | None = None) -> Request:
         """The same request addressed to another upstream (and its own default model, unless one is named)."""
-        # A fifth of what _replace costs, and every request is re-addressed at least once.
-        return tuple.__new__(Request, (*self[:8], upstream, model, *self[10:]))
+        # At most a fifth of what _replace costs, and every request is re-addressed at least once.
+        return tuple.__new__(Request, self[:8] + (upstream, model) + self[10:])  # noqa: RUF005 - a quarter faster
 
 
 class Outcome(NamedTuple):
@@ -104,7 +106,6 @@ class Limits(NamedTuple):
 
 
 NO_LIMITS = Limits()
-_limits: Callable[[type[Limits], tuple[Any, ...]], Limits] = tuple.__new__  # without a detour through Python code
 
 
 class Stream(Protocol):
@@ -134,7 +135,7 @@ class WholeAnswer:
     __slots__ = ("_left", "finish_reason", "usage")
 
     def __init__(self, text: str, tokens: int, usage: Usage, finish_reason: str = "stop") -> None:
-        self._left: Chunk | None = Chunk(text, tokens)
+        self._left: Chunk | None = _new(Chunk, (text, tokens))
         self.usage = usage
         self.finish_reason = finish_reason
 
@@ -297,10 +298,10 @@ class Response:
 
     async def read(self) -> str:
         """Wait for the end; the text that had not been delivered yet."""
-        parts = ""
+        parts, stream = "", self._stream
         while self.outcome is None:
             try:
-                chunk = await self._stream.rest(self.limits)
+                chunk = await stream.rest(self.limits)
             except BaseException as error:
                 self._fail(error)
                 raise
@@ -309,7 +310,7 @@ class Response:
                 break
             self._deliver(chunk)
             parts = parts + chunk.text if parts else chunk.text
-            if self._stream.finish_reason:  # that was all: no need to be told so
+            if stream.finish_reason:  # that was all: no need to be told so
                 self._end(_OK)
         return parts
 
@@ -383,12 +384,15 @@ class Response:
         late
             Makes the error for `until_s` from the number of tokens delivered.
         """
+        if self.limits is NO_LIMITS:
+            self.limits = _new(Limits, (gap_s, until_s, late))
+            return
         gap, until, old_late = self.limits
         if gap_s is not None and (gap is None or gap_s < gap):
             gap = gap_s
         if until_s is not None and (until is None or until_s < until):
             until, old_late = until_s, late
-        self.limits = _limits(Limits, (gap, until, old_late))
+        self.limits = _new(Limits, (gap, until, old_late))
 
 
 CallNext = Callable[[Request], Awaitable[Response]]

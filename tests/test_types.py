@@ -112,6 +112,9 @@ def test_limits_only_ever_tighten():
         response.limit(until_s=20.0)
         await response.read()
         assert stream.seen_limits[0] == Limits(2.0, 9.0, StreamBroken) != NO_LIMITS
+        tightened_at_once = Response(WholeAnswer("b", 1, Usage(1, 1)))
+        tightened_at_once.limit(until_s=9.0, late=StreamBroken)
+        assert tightened_at_once.limits == Limits(None, 9.0, StreamBroken)
 
     asyncio.run(main())
 

@@ -9,6 +9,7 @@ vectors: the seam is ``nearest(question)``.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from math import nan
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from llmsim.errors import LlmsimError
@@ -120,9 +121,9 @@ class CacheUse:
 
     def __init__(self) -> None:
         self.match = ""  #: ``exact``, ``semantic`` or ``negative`` if it was answered from a cache
-        self.nearest = float("nan")  #: cosine of the nearest entry that was found, served or not
+        self.nearest = nan  #: cosine of the nearest entry that was found, served or not
         self.made_for = ""  #: id of the request whose answer it got
-        self.made_s = float("nan")  #: when that answer was complete, on the loop's clock
+        self.made_s = nan  #: when that answer was complete, on the loop's clock
         self.verified = ""  #: ``accepted`` or ``rejected`` by the verifier, or ``failed``: it did not say
         self.embedded_tokens = 0
         self.queries = 0  #: searches in a vector store

@@ -93,15 +93,15 @@ class Deadlines:
         # Without its loop current_task() asks for it, which on Python 3.11 is a system call every time.
         alarm = Alarm(when, current_task(loop))
         queue = self._queue
-        if not queue:
+        if queue and when >= queue[-1].when:
+            queue.append(alarm)
+        elif not queue:
             queue.append(alarm)
             if self._timer is None:
                 self._arm(when)
             elif when < self._armed_for:
                 self._timer.cancel()
                 self._arm(when)
-        elif when >= queue[-1].when:
-            queue.append(alarm)
         else:  # ends before one that began earlier, because the caller brought a tighter limit
             alarm.timer = get_running_loop().call_at(when, self._expire, alarm)
         return alarm

@@ -96,9 +96,7 @@ class Exchange:
         self.request = request
         self.runtime = runtime
         self.replica = 0
-        self.first_choice = ""
-        self.last_upstream = ""
-        self.sent_to = ""
+        self.first_choice = self.last_upstream = self.sent_to = ""
         self.tried: tuple[str, ...] = ()  # upstreams it was addressed to, in order; one that was asked again, again
         self.router: Router | None = None  # set by a policy that chose for it
         self.last_error_final = False  # whether retrying the last attempt cannot cure its error
@@ -175,7 +173,9 @@ class Exchange:
         if home is not None:
             home.in_flight -= 1
             self.home = None  # a timer's context may hold this exchange on: not the gateway with it
-        self.finish()
+        if self.open or self.shared is not None:
+            self.finish()
+        self.over = True  # all that is left to do, usually
 
     def finish(self) -> None:
         """The request is over: whatever is still open, or answers from now on, leaked."""
@@ -375,8 +375,8 @@ class Attempt:
         self.usage = usage
         exchange.last_end_s = self.end_s = exchange.runtime.now()
         # Not the error itself: its traceback leads back here, and such circles only the cyclic collector can free.
-        exchange.last_error_final = isinstance(error, GatewayError) and not error.retryable
-        if (asked_s := getattr(error, "retry_after_s", None)) is not None:
+        exchange.last_error_final = error is not None and isinstance(error, GatewayError) and not error.retryable
+        if error is not None and (asked_s := getattr(error, "retry_after_s", None)) is not None:
             exchange.not_before_s = {**exchange.not_before_s, self.upstream: self.end_s + asked_s}
         exchange.in_flight -= 1
         exchange.open.remove(self)

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from operator import attrgetter
 from types import TracebackType
 from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
@@ -25,7 +24,6 @@ from llmsim.units import PositiveCount
 
 __all__ = ["Gateway", "RunningGateway", "Upstream"]
 
-_in_flight = attrgetter("in_flight")
 GatewayFunction = Callable[[Request, Mapping[str, "Upstream"]], Awaitable[Response]]
 
 
@@ -271,7 +269,7 @@ class _Replica:
 class RunningGateway:
     """A started gateway. `send` is all a caller needs, and `aclose` in the end."""
 
-    __slots__ = ("_closers", "_gateway", "_next", "_replicas", "_runtime")
+    __slots__ = ("_balancer", "_closers", "_next", "_only", "_replicas", "_runtime", "_stream")
 
     def __init__(
         self,
@@ -280,8 +278,9 @@ class RunningGateway:
         runtime: Runtime,
         closers: Sequence[Callable[[], Awaitable[object]]],
     ) -> None:
-        self._gateway = gateway
+        self._stream, self._balancer = gateway.stream, gateway.balancer
         self._replicas = replicas
+        self._only = replicas[0] if len(replicas) == 1 else None
         self._runtime = runtime
         self._closers = closers
         self._next = 0
@@ -313,10 +312,10 @@ class RunningGateway:
         """Answer a request: resolves at the first chunk, or raises a `GatewayError`."""
         if exchange is None:
             exchange = Exchange(request, self._runtime)
-        stream = self._gateway.stream
+        stream = self._stream
         if stream is not None and request.stream is not stream:
             request = request._replace(stream=stream)
-        replica = self._replicas[0] if len(self._replicas) == 1 else self._pick(request)
+        replica = self._only or self._pick(request)
         exchange.replica = replica.number
         current_exchange.set(exchange)
         replica.in_flight += 1
@@ -329,18 +328,20 @@ class RunningGateway:
             exchange.finish()
             raise
         exchange.settle(response)
-        exchange.home = replica
-        exchange.answer = response
+        exchange.home, exchange.answer = replica, response
         response.on_end(exchange.ended)
         return response
 
     def _pick(self, request: Request) -> _Replica:
-        balancer = self._gateway.balancer
-        if balancer == "round_robin":
+        if self._balancer == "round_robin":
             self._next = (self._next + 1) % len(self._replicas)
             return self._replicas[self._next]
-        if balancer == "least_in_flight":
-            return min(self._replicas, key=_in_flight)  # the first of equals
+        if self._balancer == "least_in_flight":
+            least = self._replicas[0]  # the first of equals; min() with a key takes thrice as long
+            for replica in self._replicas:
+                if replica.in_flight < least.in_flight:
+                    least = replica
+            return least
         # Not hash(): that differs from process to process.
         from zlib import crc32
 

@@ -8,6 +8,7 @@ from gateway.site import Site, play
 
 from llmsim.errors import GatewayError, RateLimited
 from llmsim.gateway.contract import policy
+from llmsim.gateway.exchange import current_exchange
 from llmsim.gateway.pipeline import Gateway
 from llmsim.types import Response, Usage, WholeAnswer
 
@@ -205,3 +206,39 @@ def test_an_answer_that_was_read_and_not_used_has_not_won():
     leaked, causes, won = _leaks(Gateway(policies=(second_opinion,)), Toy(name="a"), Toy(name="b"))
     assert (leaked, won) == (0, [False, True])
     assert causes == [(1, "first", "a", "ok"), (2, "fallback", "b", "ok")]
+
+
+def _left_open_by(policy_function, provider):
+    """Leaks that are counted, and streams that are open, once the answer has been read; nobody says that it is over."""
+
+    async def script():
+        from llmsim.gateway.exchange import Exchange
+
+        site = Site(Gateway(policies=(policy_function,)), provider)
+        exchange = Exchange(ask(), site.running._runtime)
+        await site.send(exchange=exchange)
+        return exchange.leaked, provider.open_streams
+
+    return play(script)
+
+
+def test_what_is_open_when_the_answer_ends_is_closed_then():
+    @policy
+    async def from_memory(request, call_next):
+        await call_next(request)
+        return Response(WholeAnswer("known", 1, Usage(1, 1)))
+
+    assert _left_open_by(from_memory, Toy(name="a")) == (1, 0)
+
+
+def test_a_share_that_is_open_when_the_answer_made_of_it_ends_is_closed_then():
+    shares = []
+
+    @policy
+    async def of_somebody_else(request, call_next):
+        shares.append(Response(WholeAnswer("shared", 1, Usage(1, 1))))
+        current_exchange.get().hand_out(shares[0])
+        return Response(WholeAnswer("known", 1, Usage(1, 1)), parents=(shares[0],))
+
+    assert _left_open_by(of_somebody_else, Toy(name="a")) == (1, 0)
+    assert shares[0].outcome.kind == "cancelled"

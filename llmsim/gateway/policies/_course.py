@@ -27,7 +27,10 @@ class Rules(NamedTuple):
 
     def order_after(self, error: BaseException) -> tuple[str, ...] | None:
         """The order that this error has of its own."""
-        return next((order for word, order in self.orders.items() if error_matcher((word,))(error)), None)
+        for word, order in self.orders.items():
+            if error_matcher((word,))(error):
+                return order
+        return None
 
 
 class Course:

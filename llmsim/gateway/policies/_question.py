@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, Literal, NamedTuple
 
 from llmsim.gateway.caching import CacheUse, Question
 from llmsim.types import Request, Response, Usage
@@ -188,6 +188,9 @@ class Made(NamedTuple):
     similarity: float = 1.0
 
 
+_made: Callable[[type[Made], tuple[Any, ...]], Made] = tuple.__new__  # its own constructor is Python code
+
+
 def made_by(response: Response, use: CacheUse | None, request_id: str, now_s: float) -> Made | None:
     """Where an answer that has just ended comes from; None if it is not to be kept.
 
@@ -195,7 +198,7 @@ def made_by(response: Response, use: CacheUse | None, request_id: str, now_s: fl
     be served for two lives, and a wrong one would look right.
     """
     if response.served_from == "upstream":
-        return Made(request_id, now_s)
+        return _made(Made, (request_id, now_s, "exact", 1.0))
     # Of a shared call the one who pays for it knows the tokens; the others have the same answer, and no usage.
     if response.served_from == "flight" or use is None or not use.made_for:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -105,6 +105,9 @@ class _Answer(NamedTuple):
     made: Made
 
 
+_answer: Callable[[type[_Answer], tuple[Any, ...]], _Answer] = tuple.__new__  # its own constructor is Python code
+
+
 class _CacheHandler:
     __slots__ = ("_now", "answers", "hits", "key", "misses", "skipped", "stored")
 
@@ -148,8 +151,10 @@ class _CacheHandler:
         self.stored += 1
         # One chunk is what most simulated answers are.
         text, tokens = tap.chunks[0] if len(tap.chunks) == 1 else (tap.text, tap.tokens)
-        usage = usage_of_one_call(response, usage)
-        self.answers.put(key, _Answer(text, tokens, usage, response.model, response.origin, made), made.at_s)
+        if response.parents:
+            usage = usage_of_one_call(response, usage)
+        answer = _answer(_Answer, (text, tokens, usage, response.model, response.origin, made))
+        self.answers.put(key, answer, made.at_s)
 
 
 class _Fill(Tap):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ __all__ = ["Deadline"]
 # A NamedTuple's _replace takes 1.7 µs, this 0.4; it rests on deadline_s being the last field.
 _OTHER_FIELDS = Request._fields.index("deadline_s")
 assert len(Request._fields) - 1 == _OTHER_FIELDS, "deadline_s must stay the last field of Request"
+_as_request: Callable[[type[Request], tuple[Any, ...]], Request] = tuple.__new__
 
 
 @register("deadline")
@@ -108,7 +110,7 @@ class _DeadlineHandler:
         else:
             when = now + self._timeout
             if given is None or when < given:
-                request = tuple.__new__(Request, (*request[:_OTHER_FIELDS], when))
+                request = _as_request(Request, request[:_OTHER_FIELDS] + (when,))  # noqa: RUF005 - a quarter faster
             else:
                 when = given
         if when - now <= self._minimum_s:

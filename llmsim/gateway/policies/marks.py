@@ -37,4 +37,5 @@ def retried(error: BaseException, since: int) -> bool:
     """Whether this error, or one of those it stands for, was given up since there were so many marks."""
     if getattr(error, "retried", 0) > since:
         return True
-    return any(retried(cause, since) for cause in getattr(error, "causes", ()))
+    causes = getattr(error, "causes", None)
+    return causes is not None and any(retried(cause, since) for cause in causes)

@@ -244,12 +244,13 @@ class _Rule(NamedTuple):
 
 
 class _RetryHandler:
-    __slots__ = ("_budgets", "_by_status", "_now", "_rest", "_rules", "_run", "_spec")
+    __slots__ = ("_budgets", "_buffer", "_by_status", "_now", "_rest", "_rules", "_run", "_spec")
 
     def __init__(self, spec: Retry, run: Run) -> None:
         self._spec = spec
         self._run = run
         self._now = run.now
+        self._buffer = spec.buffer
         self._rest = _Rule(error_matcher(spec.on), spec.max_attempts, spec.backoff)
         self._rules = (
             *(
@@ -264,7 +265,7 @@ class _RetryHandler:
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         visit = None if self._budgets is None else self._budgets.begin(self._now())
-        buffer = self._spec.buffer and request.stream  # without a stream every failure comes before the answer
+        buffer = self._buffer and request.stream  # without a stream every failure comes before the answer
         attempt = 1
         backoff_s = 0.0
         try:
@@ -300,7 +301,7 @@ class _RetryHandler:
     ) -> tuple[float, float] | None:
         """What the backoff says, and seconds until the next attempt; None if there must not be one."""
         told = self._told(error)
-        rule = next((rule for rule in self._rules if rule.matches(error)), self._rest if told else None)
+        rule = self._rule(error, told=told)
         if rule is None or (isinstance(error, _NEVER) and not self._listed(error, told=told)):
             return None
         now = self._now()
@@ -329,6 +330,13 @@ class _RetryHandler:
         given_up(error)
         self._run.emit("retry_refused", request, attempt=attempt + 1, error=outcome_word(error), reason=reason)
         return None
+
+    def _rule(self, error: Exception, *, told: bool | None) -> _Rule | None:
+        """What holds for this error, if anything does."""
+        for rule in self._rules:
+            if rule.matches(error):
+                return rule
+        return self._rest if told else None
 
     def _listed(self, error: Exception, *, told: bool | None) -> bool:
         """Whether this is retried for its status, or since the upstream says so, whatever it is."""
