@@ -16,6 +16,12 @@ from hypothesis.internal.conjecture import providers
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Where Python is told to write no bytecode (images of containers do), every process of a suite compiles all libraries
+# again, and rewrites the asserts of five hundred modules: half of the time that the default suite takes. What is
+# written is ignored by git, and where nothing can be written nothing is.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # jsonschema would ask it about URIs, which nothing here does; importing it compiles grammars for a second.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
