@@ -56,6 +56,7 @@ def validated(text: str) -> ET.Element:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allow", [(), pytest.param(("--allow-undecided",), marks=pytest.mark.slow)])
 def test_junit_of_every_kind(
     scenario: Any, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allow: tuple[str, ...]

@@ -22,6 +22,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_it_prints_a_scenario_that_runs(config: Path, ask: Any, tmp_path: Path) -> None:
     ran = ask("import-gateway", config)
     assert ran.exit_code == 0

@@ -70,6 +70,7 @@ def test_references_are_kept():
     assert sys.getrefcount(time) <= module_count + 1
 
 
+@pytest.mark.slow
 def test_a_process_may_end_in_between():
     code = (
         "import time, atexit\n"

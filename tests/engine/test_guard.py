@@ -315,6 +315,7 @@ def test_nothing_is_exchanged_outside_a_run():
     assert time.monotonic.__self__ is time
 
 
+@pytest.mark.slow
 def test_replacing_attributes_is_the_way_out_on_other_interpreters():
     class Warden:
         epoch_s = 0.0

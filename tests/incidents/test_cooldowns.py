@@ -293,6 +293,7 @@ class CountsItsOwnRefusals:
         return cooled(failed)(run)
 
 
+@pytest.mark.slow
 def test_a_refusal_that_renews_the_cooldown():
     """Two seconds of 429s; with a request every half second the cooldown never ends."""
     scenario = {

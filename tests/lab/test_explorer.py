@@ -164,6 +164,7 @@ def test_a_run_that_is_enough_for_a_verdict_has_one() -> None:
         explorer.close()
 
 
+@pytest.mark.slow
 def test_text_to_take_away(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(

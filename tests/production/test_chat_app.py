@@ -65,6 +65,7 @@ def sdk(url, **options):
     return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="of-a-caller", http_client=httpx.AsyncClient(), **options)
 
 
+@pytest.mark.slow
 def test_the_sdk_streams_and_reads_whole():
     def script(seen):
         return stream("Hel", "lo") if seen.body["stream"] else completion("Hello", usage=(12, 3))

@@ -63,6 +63,7 @@ def day():
     return ls.run(DAY)
 
 
+@pytest.mark.slow
 def test_every_token_of_a_run_is_billed_exactly_once(day):
     rows = {
         row["request_id"] + f"#{row['replication']}": row

@@ -81,6 +81,7 @@ def large(stormy, monkeypatch):
     return result
 
 
+@pytest.mark.slow
 def test_a_large_result_says_the_same_to_the_last_digit(stormy, large):
     assert (stormy.requests["outcome"] != "ok").sum() > 20
     assert json.loads(large.to_json()) == json.loads(stormy.to_json())
@@ -89,6 +90,7 @@ def test_a_large_result_says_the_same_to_the_last_digit(stormy, large):
     assert repr(large) == repr(stormy)
 
 
+@pytest.mark.slow
 def test_what_is_shown_makes_no_frame_of_everything(stormy, large, monkeypatch):
     monkeypatch.setattr(advice, "_MOST_DIAGNOSED", 10)
     assert "result.diagnosis says which part" in repr(large) and large.windows.height

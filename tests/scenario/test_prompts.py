@@ -112,6 +112,7 @@ def test_the_same_seed_the_same_bytes(tmp_path, corpus):
     assert one.event_hash == other.event_hash
 
 
+@pytest.mark.slow
 def test_vectors_are_made_only_where_somebody_may_compare_them(tmp_path, corpus, monkeypatch):
     file = write_csv(tmp_path / "log.csv", corpus[1])
 

@@ -305,6 +305,7 @@ def compared(scenario, threshold):
     return done, match, whole["false_hit"].to_numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.75, 0.90])
 def test_a_whole_run_has_the_same_hits_where_upstreams_take_their_time_whatever_comes(threshold):
     done, match, wrong = compared(load(SCENARIO), threshold)
@@ -354,6 +355,7 @@ def test_outdated_answers_as_in_a_whole_run():
     assert done.outdated.sum() > 20
 
 
+@pytest.mark.slow
 def test_bounds_of_meanings():
     given = stream(*questions(600), partitions=2, caches=2)
     most = bounds(given, near)

@@ -58,6 +58,7 @@ def test_what_is_held_out_is_what_run_says_with_that_seed(found):
     assert values["error_rate"] == found.best.held_out[0]
 
 
+@pytest.mark.slow
 def test_nothing_better_is_said_as_plainly():
     best = shop(**TINY).with_values({"gateway.retry.max_attempts": 4})
     found = tune(best, {"gateway.retry.max_attempts": [1, 2, 4]}, **ASKED)

@@ -335,6 +335,7 @@ def test_loopback_is_never_asked_of_a_proxy(live: Any, monkeypatch: pytest.Monke
     assert live(stream("a"), use) == "a"
 
 
+@pytest.mark.slow
 def test_llmsim_imports_without_httpx() -> None:
     code = "import llmsim, llmsim.providers, llmsim.gateway.contract, sys; sys.exit('httpx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

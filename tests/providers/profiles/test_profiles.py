@@ -194,6 +194,7 @@ def test_refused(line, path, hint):
     assert problem.hint.startswith(hint)
 
 
+@pytest.mark.slow
 def test_the_schema_lists_them():
     assert validator().is_valid(read_document(TEXT)[0].data)
     assert not validator().is_valid(read_document(TEXT.replace("4o", "4p"))[0].data)

@@ -30,6 +30,7 @@ def _autocorrelation(values, lag):
 TOTAL = {"openai-2024-04": 0.366, "anthropic-2024-04": 0.382, "fireworks-2024-04": 0.556, "groq-2024-04": 0.911}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "spearman", "day_to_day"),
     [
@@ -133,6 +134,7 @@ def test_shocks_are_as_frequent_long_and_large_as_was_asked():
     assert (values[on] / quiet > 5).mean() == pytest.approx(math.exp(-2), rel=0.35), "exponential above 1"
 
 
+@pytest.mark.slow
 def test_presets_have_shocks_for_the_measured_share_of_time():
     spec = Congestion(preset="anthropic-2024-04", p99=1.0)
     values = _factors(spec, np.arange(100_000) * 600.0)  # 1,850 shocks

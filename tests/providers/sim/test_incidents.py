@@ -134,6 +134,7 @@ def test_hours_and_weekends(preset, hours, share, weekend):
     assert (starts // DAY % 7 >= 5).mean() == pytest.approx(weekend, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_run_begins_anywhere_in_the_process():
     """The first incident is as far away as of a process that has always been going on: mean E[g²]/2E[g]."""
     law = PRESETS["openai-api-2021-2024"]

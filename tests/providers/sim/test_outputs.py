@@ -130,6 +130,7 @@ def _shares(result, start_s=0.0, end_s=math.inf):
     return {word: (rows["outcome"] == word).sum() / rows.height for word in ("ok", "bad_output")}, rows.height
 
 
+@pytest.mark.slow
 def test_unusable_json_is_a_failure_at_the_rate_of_the_prompts_style():
     output = Output(
         json_defects=JsonDefects(prose=0.1), json_defects_by_style={"dspy": JsonDefects(fence=0.3, cut=0.1)}
