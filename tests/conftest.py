@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
@@ -51,6 +52,9 @@ ROOT = Path(__file__).parents[1]
 #: Each worker imports everything and collects every test, which takes seconds: more workers gain little.
 WORKERS = 2
 
+#: Of the cases of a matrix every so manyth is among the default tests.
+MATRIX = 5
+
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """How many processes `-n auto` means: two for the whole suite, none besides this one for a part of it.
@@ -89,12 +93,20 @@ def pytest_collect_file(file_path: Path) -> Generator[None, list[pytest.Collecto
     ]
 
 
+@pytest.hookimpl(tryfirst=True)  # before what -m says is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that watch a wall clock come first.
+    """Of a matrix most cases are slow; tests that watch a wall clock come first.
 
     ``--dist worksteal`` gives each worker a stretch of the list and lets others take from its far end: unless they are
     more than such a stretch they run one after the other in one process, and no two of them disturb each other.
     """
+    cases = Counter[str]()
+    for item in items:
+        if item.get_closest_marker("matrix"):
+            function = item.nodeid.partition("[")[0]
+            if cases[function] % MATRIX:
+                item.add_marker("slow")
+            cases[function] += 1
     items.sort(key=lambda item: item.get_closest_marker("clock") is None)
 
 

@@ -37,6 +37,7 @@ def _scenario(profile, **traffic):
     }
 
 
+@pytest.mark.slow
 def test_a_line_is_enough_where_calls_do_not_meet():
     found = _fitted()
     assert found.chosen == "line"

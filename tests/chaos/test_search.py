@@ -132,6 +132,7 @@ def test_a_larger_one_is_taken_where_the_smallest_does_not_hold_up(monkeypatch):
     assert found.overlap is not None and found.overlap[1] - found.overlap[0] >= 20.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [50, *(pytest.param(more, marks=pytest.mark.slow) for more in (61, 120))])
 def test_no_budget_is_overdrawn(monkeypatch, budget):
     lab = Lab(monkeypatch, lambda schedule, number: 0.05 if schedule else 0.0)

@@ -259,6 +259,7 @@ def test_a_saved_result_is_a_baseline_too(scenario: Any, ask: Any, tmp_path: Pat
     assert ran.exit_code == 2 and "events.parquet is missing" in ran.stderr
 
 
+@pytest.mark.slow
 def test_what_is_no_baseline(scenario: Any, ask: Any, tmp_path: Path) -> None:
     scenario("calm")
     ran = ask("check", "calm.yaml", "--baseline", "absent.json")

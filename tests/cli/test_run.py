@@ -217,6 +217,7 @@ def test_help_shows_examples_and_exit_codes(ask: Any) -> None:
     assert "130  interrupted" in ask("run", "--help").stdout
 
 
+@pytest.mark.slow
 def test_version_and_schema(ask: Any) -> None:
     import llmsim
 

@@ -57,6 +57,7 @@ def test_exceptions_pass_through():
         exchange.end()
 
 
+@pytest.mark.slow
 def test_references_are_kept():
     made = []
     exchange = Exchange(time, "monotonic", lambda original: made.append(lambda: 1.0) or made[0])

@@ -166,6 +166,7 @@ refused = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("swallow", [False, True], ids=["raised", "swallowed"])
 @pytest.mark.parametrize("name", refused)
 def test_the_real_world_is_refused(name, swallow):

@@ -192,6 +192,7 @@ def test_cancelled_timers_are_forgotten():
     assert run(main)[0] < 10_000
 
 
+@pytest.mark.slow
 def test_asynchronous_generators_are_closed():
     closed = []
 

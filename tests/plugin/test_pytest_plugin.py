@@ -95,6 +95,7 @@ def test_a_broken_file_says_what_is_wrong(folder: Path, pytester: pytest.Pyteste
     ran.stdout.fnmatch_lines(["*broken.scenario.yaml:2*trafic*"])
 
 
+@pytest.mark.slow
 def test_fixtures(folder: Path, pytester: pytest.Pytester) -> None:
     write(folder / "chaos" / "bad.yaml", "90%")
     pytester.makepyfile(

@@ -96,6 +96,7 @@ def test_the_sdk_streams_and_reads_whole():
     assert body["model"] == "model-a"  # "chat" is a route: which model answers is the gateway's business
 
 
+@pytest.mark.slow
 def test_the_policies_work_and_the_sdk_does_not_retry_on_top():
     import openai
 

@@ -64,6 +64,7 @@ def test_numbers_are_those_of_whole_runs(bot, found):
     assert point.mean("store_usd") - written * 20e-6 == pytest.approx(parts["vector_store"])
 
 
+@pytest.mark.slow
 def test_lower_thresholds_hit_more_and_are_wrong_more(found):
     hits = [point.hit_rate.value for point in found.points]
     wrong = [point.wrong.value for point in found.points]

@@ -108,6 +108,7 @@ def test_every_metric_and_every_tag_of_it(stormy, large):
                 assert all(a == b or (math.isnan(a) and math.isnan(b)) for a, b in told), (ask, told)
 
 
+@pytest.mark.slow
 def test_what_compares_and_bills_reads_large_results_too(stormy, large):
     same = zip(values_by_metric(stormy).values(), values_by_metric(large).values(), strict=True)
     assert all(np.array_equal(one, other, equal_nan=True) for one, other in same)

@@ -285,6 +285,7 @@ def _plan(sessions: str = "", cache: str = ""):
     return scenario, plan_live(scenario, {"version": 1, "providers": nobody})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sessions",
     ["", pytest.param(", session: {turns: {geometric: {mean: 3}}, think_time: 2s}", marks=pytest.mark.slow)],

@@ -135,6 +135,7 @@ KEEPING = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("keeping", KEEPING.values(), ids=KEEPING)
 @pytest.mark.parametrize("threshold", [0.70, 0.85, pytest.param(0.95, marks=SLOW)])
 def test_hit_for_hit_as_the_store_itself(keeping, threshold):
@@ -327,7 +328,7 @@ def test_so_it_has_with_little_room_and_a_short_life():
     "changes",
     [
         pytest.param({"thresholds": {"json": 0.97}}, marks=SLOW),
-        {"capacity": 60, "eviction": "lfu"},
+        pytest.param({"capacity": 60, "eviction": "lfu"}, marks=SLOW),
         pytest.param({"capacity": 60, "eviction": "cost"}, marks=SLOW),
         pytest.param({"capacity_bytes": 12_000.0}, marks=SLOW),
         pytest.param({"ttl": 20.0, "ttl_from": "used"}, marks=SLOW),
@@ -346,6 +347,7 @@ def test_whatever_the_cache_is_told(changes):
     assert not np.array_equal(done.match, usual.match)
 
 
+@pytest.mark.slow
 def test_outdated_answers_as_in_a_whole_run():
     topics = {**SCENARIO["traffic"]["topics"], "answers_change": {"every": "60s"}}
     scenario = load({**SCENARIO, "traffic": {**SCENARIO["traffic"], "topics": topics}})

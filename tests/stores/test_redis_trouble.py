@@ -73,6 +73,7 @@ ERRORS = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("answer", ERRORS, ids=[word.split()[0].decode() for word in ERRORS])
 def test_an_error_reply(step, answer):
@@ -81,6 +82,7 @@ def test_an_error_reply(step, answer):
     assert ERRORS[answer] in said
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize(
     "answer, options",
@@ -91,6 +93,7 @@ def test_a_connection_that_breaks(step, answer, options):
     assert ask_fake(step, answer, **options).startswith("redis at 127.0.0.1:")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("answer", [None, b"$100\r\nhel", b"*3\r\n"], ids=["never", "not all", "half a list"])
 def test_a_server_that_does_not_answer(step, answer):
@@ -106,6 +109,7 @@ RUBBISH = [
 ]  # fmt: skip
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("answer", RUBBISH)
 @pytest.mark.parametrize("step", STEPS)
 def test_rubbish_is_a_miss_or_a_store_error(step, answer):

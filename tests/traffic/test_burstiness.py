@@ -162,6 +162,7 @@ def test_a_drifting_rate_has_its_cv_and_its_memory():
 # -- they add no load ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @some_kinds
 @pytest.mark.parametrize("until_s", [12.0, pytest.param(150.0, marks=pytest.mark.slow)])
 def test_the_mean_rate_stays_from_the_first_second_on(arrivals, until_s):

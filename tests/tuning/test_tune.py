@@ -139,6 +139,7 @@ def test_a_front_of_two_goals():
         assert not any(a[0] <= one[0] and a[1] <= one[1] and a != one for a in costs)
 
 
+@pytest.mark.slow
 def test_files(found, tmp_path):
     with pytest.raises(LlmsimError, match="did not come from a file"):
         found.write(tmp_path / "tuned.yaml")

@@ -73,7 +73,10 @@ def test_it_forgets_exponentially():
         QUICK,
         pytest.param(Congestion(p99=3.0, memory=60.0, inter_token=0.5), marks=pytest.mark.slow),
         Congestion(p99=1.2, memory=60.0, inter_token=0.5, shocks=Shocks(every=600.0, duration=60.0, factor=4.0)),
-        Congestion(p99=1.0, memory=60.0, shocks=Shocks(every=200.0, duration=100.0, factor=1.5)),
+        pytest.param(
+            Congestion(p99=1.0, memory=60.0, shocks=Shocks(every=200.0, duration=100.0, factor=1.5)),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_its_mean_is_1(spec):

@@ -240,6 +240,7 @@ def test_what_began_before_the_run_is_cut_to_it():
     assert all(fault.duration == pytest.approx(1000.0) for fault in faults if fault.at > -5.0)
 
 
+@pytest.mark.slow
 def test_at_least_one_begins_at_a_random_moment_of_the_run():
     spec = Incidents(preset="openai-api-2021-2024", at_least_one=True)
     kinds, times = [], []

@@ -157,6 +157,7 @@ def test_a_policy_that_repairs_the_answer_saves_it():
     assert repaired == {"ok": 1.0, "bad_output": 0.0}
 
 
+@pytest.mark.slow
 def test_a_silent_upgrade_changes_what_is_answered_from_then_on():
     drift = ModelDrift(ttft=2.0, output_tokens=1.5, json_defects=4.0, model="a-2")
     fault = Fault(name="upgrade", provider="a", at=200.0, drift=drift)

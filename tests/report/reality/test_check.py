@@ -95,6 +95,7 @@ def test_failures_count_as_never_beside_the_view_of_answers(sim: ls.Result, as_i
     assert line(ls.compare(sim, failing, tolerances={"ttft p(95)": 0.4}), "ttft_ok p(95)").tolerance == 0.4
 
 
+@pytest.mark.slow
 def test_a_server_at_its_limit_is_told_from_a_wrong_model(sim: ls.Result, as_if_live: Any) -> None:
     check = ls.compare(sim, as_if_live({"concurrency": "4"}))
     assert check.cause.word == "server saturated"
@@ -119,6 +120,7 @@ def test_a_server_full_only_for_a_while_is_told_too(as_if_live: Any) -> None:
     assert ls.compare(sim, as_if_live({"inter_token": "60ms"}, **more)).cause.word == "model wrong"
 
 
+@pytest.mark.slow
 def test_a_late_client_is_told_from_a_wrong_model(sim: ls.Result, as_if_live: Any) -> None:
     live = as_if_live()
     one = live.replications[0]
