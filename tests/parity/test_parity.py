@@ -345,7 +345,6 @@ STORIES = {
 LIVE = tries_of(STORIES)
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("name", STORIES)
 def test_a_story_is_the_same_in_both_worlds(name):
     story = STORIES[name]

@@ -155,6 +155,7 @@ def test_racing_spends_little_and_loses_little():
     assert share <= 0.35
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_racing_spends_little_and_loses_little_under_twenty_lucks():
     found = [outcome(seed) for seed in range(20)]
