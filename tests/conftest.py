@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from hypothesis.internal.conjecture import providers
 # CPython's own, would wait for ever for an interrupt that cannot come, and so would the programs they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Where Python is told to write no bytecode (images of containers do), every process of a suite compiles all libraries
+# again, and rewrites the asserts of five hundred modules: half of the time that the default suite takes. What is
+# written is ignored by git, and where nothing can be written nothing is.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # jsonschema would ask it about URIs, which nothing here does; importing it compiles grammars for a second.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
@@ -44,6 +51,9 @@ ROOT = Path(__file__).parents[1]
 
 #: Each worker imports everything and collects every test, which takes seconds: more workers gain little.
 WORKERS = 2
+
+#: Of the cases of a matrix every so manyth is among the default tests.
+MATRIX = 5
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -83,12 +93,20 @@ def pytest_collect_file(file_path: Path) -> Generator[None, list[pytest.Collecto
     ]
 
 
+@pytest.hookimpl(tryfirst=True)  # before what -m says is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that watch a wall clock come first.
+    """Of a matrix most cases are slow; tests that watch a wall clock come first.
 
     ``--dist worksteal`` gives each worker a stretch of the list and lets others take from its far end: unless they are
     more than such a stretch they run one after the other in one process, and no two of them disturb each other.
     """
+    cases = Counter[str]()
+    for item in items:
+        if item.get_closest_marker("matrix"):
+            function = item.nodeid.partition("[")[0]
+            if cases[function] % MATRIX:
+                item.add_marker("slow")
+            cases[function] += 1
     items.sort(key=lambda item: item.get_closest_marker("clock") is None)
 
 

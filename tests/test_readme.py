@@ -196,6 +196,7 @@ def test_the_workflows_are_yaml_that_runs_a_command_there_is() -> None:
         assert re.search(r"llmsim check scenarios/ --gateway \S+ --junit check.xml --html report", text)
 
 
+@pytest.mark.slow
 def test_the_words_for_real_providers_are_words_of_a_scenario(tmp_path: Path) -> None:
     import llmsim as ls
 

@@ -18,6 +18,7 @@ from llmsim.units import (
 )
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("unit", "text", "value"),
     [
@@ -55,6 +56,7 @@ def test_understood(unit, text, value):
     assert unit.parse(text) == pytest.approx(value, rel=1e-12)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("unit", "text", "says"),
     [

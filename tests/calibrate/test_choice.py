@@ -30,6 +30,7 @@ def test_the_bands_hold_what_they_say():
     assert bands.holds(Split(bands.ks + 1e-9, 0.0, 99.0)) == (False, False, False)
 
 
+@pytest.mark.slow
 def test_the_right_family_passes_and_a_wrong_one_does_not():
     bands = bands_of(SAMPLE, LUCK)
     assert judge("shifted_lognormal", SAMPLE, bands, LUCK).passed

@@ -34,6 +34,7 @@ def bursts(rng, n, length):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "at_least"), [(1, 0.93), (8, 0.85)])
 def test_intervals_know_of_clusters(length, at_least):
     """Of 400 draws, 97 % hold the share of independent failures, 92 % that in bursts; plain intervals 96 and 46 %."""
@@ -82,6 +83,7 @@ def test_what_providers_have_no_word_for_is_named():
     assert why.endswith("providers have no word for it: 1 connection_failed, 1 ttft_timeout")
 
 
+@pytest.mark.slow
 def test_refusals_take_their_time():
     n = 60
     outcome = ["rate_limited" if i % 3 == 0 else "ok" for i in range(n)]

@@ -35,6 +35,7 @@ def test_the_network_is_told_apart_from_the_server():
     assert found.held_out.ttft_s.mean() == pytest.approx(calls.ttft_s.mean())
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     inside = []
     for seed in range(40):

@@ -50,6 +50,7 @@ def test_a_row_is_the_nearest_of_so_many_random_ones(corpus, fitted):
         assert reached == pytest.approx(levels, abs=0.05)
 
 
+@pytest.mark.slow
 def test_rows_that_too_few_phrases_have_are_left_out(fitted):
     assert list(fitted.same) == [1, 2, 4, 8, 16, 32], "there are 49 others"
     assert list(fitted.other) == [1, 3, 10, 30, 100, 300, 1000]
@@ -63,6 +64,7 @@ def test_the_same_seed_the_same_tables_and_another_seed_nearly(corpus, fitted):
     assert other.same[8] == pytest.approx(fitted.same[8], abs=0.08)
 
 
+@pytest.mark.slow
 def test_what_phrases_of_an_intent_have_in_common_is_found_again():
     """From samples that were made with it."""
     random = np.random.default_rng(2)

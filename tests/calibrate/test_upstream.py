@@ -37,6 +37,7 @@ def _scenario(profile, **traffic):
     }
 
 
+@pytest.mark.slow
 def test_a_line_is_enough_where_calls_do_not_meet():
     found = _fitted()
     assert found.chosen == "line"
@@ -71,6 +72,7 @@ def test_told_slots_make_an_engine_of_calls_that_never_met():
     assert fit_upstream(calls, slots=4).settings["serving"]["slots"] == 4
 
 
+@pytest.mark.slow
 def test_recorded_calls_choose_the_engine():
     found = fit_upstream(recorded("seq", "r0.15", "r0.3", "r0.5", "seq2"))
     assert found.chosen == "serving"
@@ -118,6 +120,7 @@ def _with_failures(n=100):
     return calls._replace(outcome=tuple(outcome))
 
 
+@pytest.mark.slow
 def test_failures_by_chance_have_shares_and_others_are_named():
     word = fit_upstream(_with_failures()).words["errors"]
     assert word.value == {"server_error": 0.05, "in_stream": 0.01}
@@ -257,6 +260,7 @@ def test_a_saved_result_does_not_need_the_file_any_more(tmp_path):
     assert isinstance(again.attempts, pl.DataFrame)
 
 
+@pytest.mark.slow
 def test_editors_know_profiles_by_name_and_by_file():
     def accepts(profile):
         return validator().is_valid(

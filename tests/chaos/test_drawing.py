@@ -41,6 +41,7 @@ def test_the_same_seed_draws_the_same():
     assert len(set(first)) == len(first) > 30
 
 
+@pytest.mark.slow
 def test_two_faults_shrink_to_the_two_of_them_short_weak_together_and_early():
     first, two = SHOP.grid.first, 2
     assert shrunk(1, breaks) == (
@@ -57,6 +58,7 @@ def test_one_fault_is_enough_where_one_is():
     assert fault == Spell("latency", "anthropic", 0, SHOP.grid.first, 3)
 
 
+@pytest.mark.slow
 def test_the_first_that_is_wanted_ends_the_climb_and_can_be_made_small_again():
     def height(schedule):
         return sum(one.steps for one in schedule if one.target == "openai") / 10
@@ -98,6 +100,7 @@ def test_it_can_be_left_at_any_time():
         Drawing(SHOP, 1).climb(50, lambda one: 0.0, leave)
 
 
+@pytest.mark.slow
 def test_pairs_meet_before_any_meets_again():
     pool = Drawing(SHOP, 1).drawn(200)
     chosen = promising(pool, SHOP, 40)

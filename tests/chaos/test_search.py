@@ -106,12 +106,14 @@ def test_two_faults_are_found_made_small_judged_and_told(monkeypatch):
     assert "<table" in found._repr_html_()
 
 
+@pytest.mark.slow
 def test_the_same_seed_and_budget_give_the_same(monkeypatch):
     Lab(monkeypatch, always(both))
     one, other = (search(CHECKOUT, **{**FEW, "budget": 80}).to_dict() for _ in range(2))
     assert {**one, "wall_s": 0} == {**other, "wall_s": 0}
 
 
+@pytest.mark.slow
 def test_what_does_not_hold_up_is_not_found(monkeypatch):
     """Broken in the two replications that a search looks at, and in half of those of a verdict."""
     lab = Lab(monkeypatch, lambda schedule, number: both(schedule) if number < 2 or number % 2 else 0.0)
@@ -133,6 +135,7 @@ def test_a_larger_one_is_taken_where_the_smallest_does_not_hold_up(monkeypatch):
     assert found.overlap is not None and found.overlap[1] - found.overlap[0] >= 20.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [50, *(pytest.param(more, marks=pytest.mark.slow) for more in (61, 120))])
 def test_no_budget_is_overdrawn(monkeypatch, budget):
     lab = Lab(monkeypatch, lambda schedule, number: 0.05 if schedule else 0.0)
@@ -154,6 +157,7 @@ def grave(schedule):
     return any(one.kind in ("outage", "abort", "throttle", "stall") for one in schedule)
 
 
+@pytest.mark.slow
 def test_a_recovery_for_which_there_is_no_time_is_no_finding(monkeypatch):
     """Whatever ends too late has not recovered within 40 s of a run that ends before; what ends early enough may."""
     shop = dataclasses.replace(
@@ -190,6 +194,7 @@ def test_what_is_red_anyway_is_no_place_to_search(monkeypatch):
     assert not search(CHECKOUT, budget=60, slo=["ttft"]).found, "the other line holds"
 
 
+@pytest.mark.slow
 def test_lines_that_are_undecided_anyway_do_not_count(monkeypatch):
     Lab(monkeypatch, lambda schedule, number: 0.02 if schedule or number % 2 else 0.0)
     found = search(CHECKOUT, budget=60)
@@ -198,11 +203,13 @@ def test_lines_that_are_undecided_anyway_do_not_count(monkeypatch):
     assert "Not counted, since undecided without any fault: error_rate value < 1%." in found.notes
 
 
+@pytest.mark.slow
 def test_what_cannot_be_told_without_faults_is_no_reason_to_leave_it_out(monkeypatch):
     Lab(monkeypatch, lambda schedule, number: 0.05 if schedule else math.nan)
     assert search(CHECKOUT, budget=60).found
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_what_there_is(monkeypatch, tmp_path):
     def stop(made):
         if made == 60:

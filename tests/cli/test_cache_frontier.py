@@ -54,6 +54,7 @@ def test_what_is_written(bot: Path, ask: Any, tmp_path: Path) -> None:
     assert (out / "frontier.csv").read_text(encoding="utf-8").splitlines()[0].startswith("sweep,threshold,ttl_s,")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("thresholds", "tolerance", "code"),
     [

@@ -95,6 +95,7 @@ def _probe(ask, tmp_path, monkeypatch, script, *words):
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.clock
 def test_a_probe_writes_a_profile_and_its_calls_and_never_the_key(ask, tmp_path, monkeypatch):
     done = _probe(ask, tmp_path, monkeypatch, _answer, "--plot", "fit.png")

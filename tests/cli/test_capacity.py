@@ -52,6 +52,7 @@ def test_quiet_is_one_line(bucket: Path, ask: Any) -> None:
     assert json.loads((bucket.parent / "page.json").read_text(encoding="utf-8"))["tolerance"] == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("load", "code"), [("5/s", 0), ("6.5/s", 1)])
 def test_a_load_that_is_asked_for(bucket: Path, ask: Any, load: str, code: int) -> None:
     ran = ask("capacity", bucket, "--at-least", load, "--tolerance", "100%", "--quiet")

@@ -173,6 +173,7 @@ def test_a_summary_that_is_too_long_is_cut_at_a_scenario() -> None:
     assert text.endswith("(more than fits here)\n")
 
 
+@pytest.mark.slow
 def test_a_line_that_aborts(scenario: Any, ask: Any, tmp_path: Path) -> None:
     scenario("a", error_rate="90%", bound="10% abort_on_fail")
     scenario("b")
@@ -183,6 +184,7 @@ def test_a_line_that_aborts(scenario: Any, ask: Any, tmp_path: Path) -> None:
     assert "since a.yaml failed a line that says abort_on_fail" in ran.stdout
 
 
+@pytest.mark.slow
 def test_ones_own_gateway(scenario: Any, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario("bad", error_rate="30%", bound="19%", duration="60s")
     (tmp_path / "my_gateway_of_a_test.py").write_text(
@@ -203,6 +205,7 @@ def test_ones_own_gateway(scenario: Any, ask: Any, tmp_path: Path, monkeypatch: 
     assert "write it like my_app.gateway:gateway" in ask("check", "bad.yaml", "--gateway", "x").stdout
 
 
+@pytest.mark.slow
 def test_a_baseline(scenario: Any, ask: Any, tmp_path: Path) -> None:
     scenario("slow", replications=12, bound="60%")
     more = ("--replications", 12, "--jobs", 1)
@@ -243,6 +246,7 @@ def test_a_baseline(scenario: Any, ask: Any, tmp_path: Path) -> None:
                "providers.openai.ttft=600ms", *more).exit_code == 0  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_saved_result_is_a_baseline_too(scenario: Any, ask: Any, tmp_path: Path) -> None:
     scenario("slow", replications=12, bound="60%")
     ask("check", "slow.yaml", "--jobs", 1, "--quiet", "--out", "before", "--replications", 12)
@@ -255,6 +259,7 @@ def test_a_saved_result_is_a_baseline_too(scenario: Any, ask: Any, tmp_path: Pat
     assert ran.exit_code == 2 and "events.parquet is missing" in ran.stderr
 
 
+@pytest.mark.slow
 def test_what_is_no_baseline(scenario: Any, ask: Any, tmp_path: Path) -> None:
     scenario("calm")
     ran = ask("check", "calm.yaml", "--baseline", "absent.json")
@@ -278,6 +283,7 @@ def test_what_is_no_baseline(scenario: Any, ask: Any, tmp_path: Path) -> None:
 EXPECTING = "expect: {fail: [error_rate]}\n"
 
 
+@pytest.mark.slow
 def test_a_story_that_is_meant_to_fail(scenario: Any, ask: Any, tmp_path: Path) -> None:
     path = scenario("sad", error_rate="90%")
     path.write_text(path.read_text(encoding="utf-8") + EXPECTING, encoding="utf-8")
@@ -296,6 +302,7 @@ def test_a_story_that_is_meant_to_fail(scenario: Any, ask: Any, tmp_path: Path) 
     assert "The same again: llmsim run sad.yaml" in ran.stdout
 
 
+@pytest.mark.slow
 def test_what_breaks_beside_what_is_expected(scenario: Any, ask: Any) -> None:
     path = scenario("sad", error_rate="90%")
     text = path.read_text(encoding="utf-8") + '  goodput: ["value > 3/s"]\n' + EXPECTING
@@ -319,6 +326,7 @@ def test_a_gateway_that_cannot_be_had_is_bad_input(
     assert f"gateway {name}:gateway: " in ran.stdout and "llmsim itself broke" not in ran.stdout
 
 
+@pytest.mark.slow
 def test_annotations_leave_standard_output_to_the_json(three: Path, ask: Any) -> None:
     ran = ask("check", "chaos", "--jobs", 1, "--json", "-", "--github", "--quiet")
     assert len(json.loads(ran.stdout)) == 2

@@ -56,6 +56,7 @@ def validated(text: str) -> ET.Element:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allow", [(), pytest.param(("--allow-undecided",), marks=pytest.mark.slow)])
 def test_junit_of_every_kind(
     scenario: Any, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allow: tuple[str, ...]
@@ -96,6 +97,7 @@ def test_junit_of_every_kind(
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_lines_that_say_the_same_have_names_of_their_own(scenario: Any, ask: Any, tmp_path: Path) -> None:
     path = scenario("twice")
     text = path.read_text(encoding="utf-8").replace('["value < 10%"]', '["value < 10%", "value < 10%"]')

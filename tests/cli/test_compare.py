@@ -11,6 +11,7 @@ import pytest
 import llmsim as ls
 
 
+@pytest.mark.slow
 def test_compare(scenario: Any, ask: Any, tmp_path: Path) -> None:
     scenario("one", replications=9, error_rate="20%")
     for name, attempts in (("before", 1), ("after", 3)):
@@ -90,6 +91,7 @@ def test_a_scenario_against_a_live_run_that_was_saved(saved: Any, ask: Any, tmp_
     assert "there is no directory absent" in ran.stderr
 
 
+@pytest.mark.slow
 def test_last_weeks_live_run_against_this_weeks(saved: Any, ask: Any, tmp_path: Path) -> None:
     saved("last")
     saved("this", "providers.one.ttft={lognormal: {p50: 400ms, p99: 1333ms}}")

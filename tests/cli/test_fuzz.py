@@ -16,7 +16,6 @@ import pytest
 from mutated_files import mutated, shrunk
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
-FILES = 300
 SEED = 6
 
 #: Longer runs are not what this is about: a file that honestly asks for more is read and not run.
@@ -67,10 +66,11 @@ def test_mutations_are_a_function_of_seed_and_number(trees: list[Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of numpy, about numbers like 1e308: what counts is what comes out
-def test_300_mutated_files(trees: list[Any], ask: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("numbers", [range(100), pytest.param(range(100, 300), marks=pytest.mark.long)], ids=len)
+def test_mutated_files(trees: list[Any], ask: Any, tmp_path: Path, numbers: range) -> None:
     codes: Counter[int] = Counter()
     wrong = []
-    for number in range(FILES):
+    for number in numbers:
         file = tmp_path / f"f{number}.yaml"
         file.write_bytes(mutated(trees, SEED, number))
         with watchdog():
@@ -89,9 +89,9 @@ def test_300_mutated_files(trees: list[Any], ask: Any, tmp_path: Path) -> None:
             wrong.append((number, done.exit_code, done.output[:400]))
     assert not wrong
     # It is no test if everything is refused, or nothing.
-    assert codes[2] > FILES / 5
-    assert codes[0] + codes[1] + codes[3] > FILES / 6
-    assert codes[-1] < FILES / 10
+    assert codes[2] > len(numbers) / 5
+    assert codes[0] + codes[1] + codes[3] > len(numbers) / 6
+    assert codes[-1] < len(numbers) / 10
 
 
 @pytest.mark.slow

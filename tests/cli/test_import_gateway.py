@@ -22,6 +22,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_it_prints_a_scenario_that_runs(config: Path, ask: Any, tmp_path: Path) -> None:
     ran = ask("import-gateway", config)
     assert ran.exit_code == 0
@@ -33,6 +34,7 @@ def test_it_prints_a_scenario_that_runs(config: Path, ask: Any, tmp_path: Path) 
     assert ask("run", "mine.yaml", "--replications", 1, "--set", "clock.duration=20s").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_group_can_be_chosen(config: Path, ask: Any) -> None:
     assert "openai-gpt-4o:" in ask("import-gateway", config, "--model-group", "other").stdout
     refused = ask("import-gateway", config, "--model-group", "othr")

@@ -80,6 +80,7 @@ def test_the_replay_command_gives_the_same(scenario: Any, ask: Any) -> None:
     assert other["event_hash"] != first["event_hash"]
 
 
+@pytest.mark.slow
 def test_saved_results_can_be_explained(scenario: Any, ask: Any, tmp_path: Path) -> None:
     ran = ask("run", scenario("sick", error_rate="90%"), "--out", "out")
     assert "Saved in out; a failed request's story: llmsim explain out" in ran.stdout
@@ -216,6 +217,7 @@ def test_help_shows_examples_and_exit_codes(ask: Any) -> None:
     assert "130  interrupted" in ask("run", "--help").stdout
 
 
+@pytest.mark.slow
 def test_version_and_schema(ask: Any) -> None:
     import llmsim
 
@@ -233,6 +235,7 @@ def test_where_the_time_went(scenario: Any, ask: Any) -> None:
         assert "leave one out" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_streamed_run_is_told_where_and_goes_on(scenario: Any, ask: Any, tmp_path: Path) -> None:
     first = ask("run", scenario("one"), "--stream", tmp_path / "day")
     assert first.exit_code == 0

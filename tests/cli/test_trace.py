@@ -47,6 +47,7 @@ def test_a_window_a_rate_a_limit_a_file_and_a_picture(ask, requests_csv, tmp_pat
     assert f"Drawn in {picture}" in answer.stdout
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -36,6 +36,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_it_tells_writes_and_can_be_seen_again(file: Path, ask: Any) -> None:
     tuned, page = file.with_name("tuned.yaml"), file.with_name("tuned.html")
     ran = ask("tune", file, *BETTER, "--json", "-", "--write", tuned, "--report", page, "--study", "shop.jsonl")

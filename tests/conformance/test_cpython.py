@@ -67,6 +67,7 @@ def policy():
     asyncio.set_event_loop_policy(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for name in (*MODULES, *MORE, *SLOW) for case in cases(name)])
 def test_of_cpython(case):
     asyncio.set_event_loop_policy(Policy())
@@ -78,6 +79,7 @@ def test_of_cpython(case):
         pytest.skip(reason)
 
 
+@pytest.mark.slow
 def test_they_really_ran_here():
     if not loops:
         pytest.skip("no test of CPython ran")

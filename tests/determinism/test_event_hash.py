@@ -55,6 +55,7 @@ def test_another_seed_another_gateway_another_number_of_replications(expected):
     assert len({expected, *others}) == 4
 
 
+@pytest.mark.slow
 def test_a_replication_does_not_depend_on_the_others():
     both, one = ls.run(scenario(), replications=2), ls.run(scenario(), replications=1)
     first = both.requests.filter(both.requests["replication"] == 0)
@@ -76,6 +77,7 @@ def test_two_processes_at_once(expected):
     assert ls.run(scenario(draws, hedge, ties), jobs=2).event_hash == expected
 
 
+@pytest.mark.slow
 def test_inside_a_running_loop_as_in_a_notebook(expected):
     async def cell():
         return ls.run(scenario(draws, hedge, ties)).event_hash
@@ -108,5 +110,6 @@ def test_chance_of_the_process_neither_matters_nor_is_touched(expected):
     assert random.getstate() == before
 
 
+@pytest.mark.slow
 def test_a_scenario_from_a_mapping_and_its_value_are_one():
     assert ls.run(SCENARIO).event_hash == ls.run(ls.load(SCENARIO)).event_hash

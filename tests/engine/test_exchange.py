@@ -57,6 +57,7 @@ def test_exceptions_pass_through():
         exchange.end()
 
 
+@pytest.mark.slow
 def test_references_are_kept():
     made = []
     exchange = Exchange(time, "monotonic", lambda original: made.append(lambda: 1.0) or made[0])
@@ -70,6 +71,7 @@ def test_references_are_kept():
     assert sys.getrefcount(time) <= module_count + 1
 
 
+@pytest.mark.slow
 def test_a_process_may_end_in_between():
     code = (
         "import time, atexit\n"

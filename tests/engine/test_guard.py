@@ -166,6 +166,7 @@ refused = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("swallow", [False, True], ids=["raised", "swallowed"])
 @pytest.mark.parametrize("name", refused)
 def test_the_real_world_is_refused(name, swallow):
@@ -315,6 +316,7 @@ def test_nothing_is_exchanged_outside_a_run():
     assert time.monotonic.__self__ is time
 
 
+@pytest.mark.slow
 def test_replacing_attributes_is_the_way_out_on_other_interpreters():
     class Warden:
         epoch_s = 0.0

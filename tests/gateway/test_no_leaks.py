@@ -329,6 +329,7 @@ SCHEDULE = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", STACKS)
 @settings(max_examples=6, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(**SCHEDULE)

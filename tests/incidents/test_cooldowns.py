@@ -185,6 +185,7 @@ class FailsWhileAllCoolDown:
         return cooled(failed)(run)
 
 
+@pytest.mark.slow
 def test_all_cool_down_and_nobody_waits():
     """For two seconds both say: come back in 8 s. Users would wait that long."""
     limited = {"at": "10s", "duration": "2s", "abort": {"status": 429, "retry_after": "8s"}}
@@ -293,6 +294,7 @@ class CountsItsOwnRefusals:
         return cooled(failed)(run)
 
 
+@pytest.mark.slow
 def test_a_refusal_that_renews_the_cooldown():
     """Two seconds of 429s; with a request every half second the cooldown never ends."""
     scenario = {

@@ -213,6 +213,7 @@ def test_when_all_deployments_are_full_it_waits_as_long_as_that_takes():
     assert green.events.filter(kind="retry").height > 100
 
 
+@pytest.mark.slow
 def test_or_lines_up_in_the_gateway():
     waits = RateLimit(requests=4 / 60, burst=30.0, queue=WaitingLine(limit=20, timeout=120.0))
     green = judged(DEPLOYMENTS, [waits])

@@ -133,6 +133,7 @@ async def router(request, call_next):
     raise original
 
 
+@pytest.mark.slow
 def test_a_sleep_after_the_last_attempt_is_for_nothing():
     result = run(DOWN, router)
     assert red(result) == {"sleep_after_last_attempt"}

@@ -42,6 +42,7 @@ async def retry_by_status(request, call_next):
     return None
 
 
+@pytest.mark.slow
 def test_an_overload_in_the_stream_is_missed_by_its_status():
     red = judged(OVERLOADED_IN_STREAM, [retry_by_status])
     green = judged(OVERLOADED_IN_STREAM, [Fallback(order=("primary", "secondary"), mid_stream="continue")])

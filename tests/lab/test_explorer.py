@@ -164,6 +164,7 @@ def test_a_run_that_is_enough_for_a_verdict_has_one() -> None:
         explorer.close()
 
 
+@pytest.mark.slow
 def test_text_to_take_away(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(
@@ -190,6 +191,7 @@ def test_text_to_take_away(tmp_path: Path) -> None:
     explorer.close()
 
 
+@pytest.mark.slow
 def test_what_it_shows_without_widgets(small: Explorer) -> None:
     bundle = small._repr_mimebundle_()
     assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}

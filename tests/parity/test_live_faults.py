@@ -163,6 +163,7 @@ def test_the_same_happens_in_both_worlds(name: str) -> None:
     print(f"{name}: {shares[-1]:.3f} of {sim.requests.height}, {sorted(hit)}")
 
 
+@pytest.mark.slow
 def test_an_injected_429_says_when_to_come_back_as_the_simulated_one_does() -> None:
     said: dict[str, list[tuple[int, bool]]] = {"sim": [], "live": []}
 

@@ -87,6 +87,7 @@ def test_ones_own_gateway_and_options(folder: Path, pytester: pytest.Pytester) -
     pytester.runpytest_inprocess("--llmsim-replications", "2", "--llmsim-allow-undecided").assert_outcomes(skipped=2)
 
 
+@pytest.mark.slow
 def test_a_broken_file_says_what_is_wrong(folder: Path, pytester: pytest.Pytester) -> None:
     (folder / "broken.scenario.yaml").write_text("version: 1\ntrafic: {}\n", encoding="utf-8")
     ran = pytester.runpytest_inprocess()
@@ -94,6 +95,7 @@ def test_a_broken_file_says_what_is_wrong(folder: Path, pytester: pytest.Pyteste
     ran.stdout.fnmatch_lines(["*broken.scenario.yaml:2*trafic*"])
 
 
+@pytest.mark.slow
 def test_fixtures(folder: Path, pytester: pytest.Pytester) -> None:
     write(folder / "chaos" / "bad.yaml", "90%")
     pytester.makepyfile(
@@ -124,6 +126,7 @@ def test_under_xdist(folder: Path, pytester: pytest.Pytester) -> None:
     pytester.runpytest_subprocess("-n", "2").assert_outcomes(passed=3, failed=1)
 
 
+@pytest.mark.slow
 def test_a_story_that_is_meant_to_fail(folder: Path, pytester: pytest.Pytester) -> None:
     for name, errors in (("sad", "90%"), ("calm", "0%")):
         path = folder / f"{name}.scenario.yaml"

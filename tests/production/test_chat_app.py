@@ -65,6 +65,7 @@ def sdk(url, **options):
     return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="of-a-caller", http_client=httpx.AsyncClient(), **options)
 
 
+@pytest.mark.slow
 def test_the_sdk_streams_and_reads_whole():
     def script(seen):
         return stream("Hel", "lo") if seen.body["stream"] else completion("Hello", usage=(12, 3))
@@ -95,6 +96,7 @@ def test_the_sdk_streams_and_reads_whole():
     assert body["model"] == "model-a"  # "chat" is a route: which model answers is the gateway's business
 
 
+@pytest.mark.slow
 def test_the_policies_work_and_the_sdk_does_not_retry_on_top():
     import openai
 

@@ -31,15 +31,15 @@ KINDS = [
 ]  # fmt: skip
 GATEWAY = ls.Gateway(
     policies=(
-        ls.Deadline(timeout=20.0),
+        ls.Deadline(timeout=5.0),
         SingleFlight(),
         ls.Fallback(order=("a", "b")),
         ls.Retry(max_attempts=2, backoff=Backoff(initial=0.01, jitter="full")),
-        Hedge(after=0.5, to=("b",), budget=None),
+        Hedge(after=0.15, to=("b",), budget=None),
     ),
     upstream=(
         ls.CircuitBreaker(failure_rate=0.9, minimum_calls=50, wait_in_open=0.1),
-        ls.Timeout(ttft=2.0, inter_token=1.0),
+        ls.Timeout(ttft=0.6, inter_token=0.3),
     ),
 )
 

@@ -103,6 +103,7 @@ def test_delay_comes_before_the_call():
     assert (seen.first_s, seen.end_s) == (pytest.approx(3.1), pytest.approx(4.6))
 
 
+@pytest.mark.slow
 def test_delays_are_drawn_for_each_call_and_hit_their_share():
     seen = _many([_fault(delay=Delay(time=Exponential(2.0), percentage=0.25))], tokens=1)
     late = [v.first_s - 0.1 for v in seen if v.first_s > 0.1000001]

@@ -168,6 +168,7 @@ def test_calls_and_times_and_the_published_order():
     assert_published_order(compare(trials=30, oracle_trials=2000))
 
 
+@pytest.mark.slow
 def test_the_oracle_can_tell_them_apart():
     """What fails if our formula is another's: full and equal jitter differ by 2 % in calls, at 0.8 % a trial."""
     full, equal = (mean_and_error(oracle(kind, 60, 2)[0]) for kind in ("full", "equal"))

@@ -156,6 +156,7 @@ def test_success_and_load(kind, p):
     as_published(kind, p, runs=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "p"), [("adaptive", 0.2), pytest.param("breaker", 0.1, marks=pytest.mark.slow)])
 def test_success_and_load_of_fewer_clients(kind, p):
     as_published(kind, p, runs=2, **FEWER)

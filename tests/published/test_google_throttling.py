@@ -113,6 +113,7 @@ DOWN = SimProvider(errors=ErrorRates(server_error=1.0), answer_time=Constant(0.0
 SHORT = Backoff(initial=0.1, max=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("budget", "load"), [(None, 3.0), (0.1, 1.1)])
 def test_retry_budgets_keep_the_growth_of_load_near_a_tenth(budget, load):
     limit = {} if budget is None else {"budget": budget, "budget_minimum": 0.0}

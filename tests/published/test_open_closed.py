@@ -59,6 +59,7 @@ def test_the_figures_recomputed(load, expected_s):
     assert abs(np.mean(parts) - expected_s) <= 4 * np.std(parts, ddof=1) / np.sqrt(10) + 0.00005
 
 
+@pytest.mark.slow
 def test_closed_p99_is_below_a_millisecond():
     times = closed_loop(0.5)
     # A client that waits sends 1/MEAN a second, and sees what the server takes, which is 0.1 ms or 10 ms.

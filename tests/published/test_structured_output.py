@@ -76,6 +76,7 @@ def run(model, policies, duration=150.0):
     return ls.run(scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "policy"),
     [

@@ -52,6 +52,7 @@ def _theory(c, queue, load):
     return p[-1], in_queue / (load * (1 - p[-1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("c", "queue", "rho", "customers"),
     [

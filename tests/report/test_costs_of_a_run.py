@@ -63,6 +63,7 @@ def day():
     return ls.run(DAY)
 
 
+@pytest.mark.slow
 def test_every_token_of_a_run_is_billed_exactly_once(day):
     rows = {
         row["request_id"] + f"#{row['replication']}": row
@@ -96,6 +97,7 @@ def test_every_token_of_a_run_is_billed_exactly_once(day):
         assert day.costs(by, window="10s")["total_usd"].sum() == pytest.approx(total, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_telemetry_of_a_run_agrees_with_its_rows(day):
     told = day.telemetry("route", window="20s")
     seconds = (told["end_s"] - told["start_s"]) * 2

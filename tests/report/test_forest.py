@@ -36,6 +36,7 @@ def results() -> dict[str, Result]:
     return found.results
 
 
+@pytest.mark.slow
 def test_differences_are_those_of_the_pairs() -> None:
     found = differences(results())
     assert list(found) == ["a retry", "a cache"]

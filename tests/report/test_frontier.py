@@ -46,6 +46,7 @@ def found(bot):
     return frontier(bot, thresholds=FEW, tolerance="wrong < 5%", ttls=(10.0, INF))
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_whole_runs(bot, found):
     point = found.points[1]
     # Writes end after the request has: `vector_writes` of its row does not have them yet, so they are left out here.
@@ -63,6 +64,7 @@ def test_numbers_are_those_of_whole_runs(bot, found):
     assert point.mean("store_usd") - written * 20e-6 == pytest.approx(parts["vector_store"])
 
 
+@pytest.mark.slow
 def test_lower_thresholds_hit_more_and_are_wrong_more(found):
     hits = [point.hit_rate.value for point in found.points]
     wrong = [point.wrong.value for point in found.points]
@@ -107,6 +109,7 @@ def changing(ttl, tolerance="wrong < 0.5%"):
     return frontier(scenario.with_values({"gateway.semantic_cache.ttl": ttl}), thresholds=(0.95,), tolerance=tolerance)
 
 
+@pytest.mark.slow
 def test_lives_that_a_run_can_tell_apart():
     assert [point.ttl_s for point in changing(3600.0).ttls] == [4.0, 8.0, 20.0, 40.0, 3600.0]
     found = changing(40.0)
@@ -282,6 +285,7 @@ def test_trouble_of_the_store_is_left_out_and_said(bot):
     assert "store.embedding.failures, store.loss, the fault 'gone'" in told
 
 
+@pytest.mark.slow
 def test_room_bytes_and_delays_are_those_of_the_store(bot):
     slow = bot.with_values({
         "store.embedding.latency": "80ms", "store.lookup": "15ms", "store.round_trip": "5ms",

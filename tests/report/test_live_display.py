@@ -35,6 +35,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     return found
 
 
+@pytest.mark.slow
 def test_a_short_run_shows_nothing(screen: Screen) -> None:
     progress = NotebookProgress()
     for tenths in range(10):

@@ -117,6 +117,7 @@ def test_every_attempt_at_a_provider_is_in_one_column(outcome, status, column):
     assert ends[column] == "100 %"
 
 
+@pytest.mark.slow
 def test_it_says_what_a_check_said():
     """Lines that broke as expected, and lines that a check adds, stand there with the check's words."""
     expecting = scenario(expect={"fail": ["error_rate"]})

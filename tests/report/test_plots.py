@@ -46,6 +46,7 @@ def test_the_alt_text_says_what_one_sees(day):
         assert part in alt
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_can_be_drawn_into_axes_of_ones_own(day, kind):
     from matplotlib.figure import Figure
@@ -144,6 +145,7 @@ def test_classes_differ_by_hatch_as_well_as_by_colour():
     assert "" not in failures
 
 
+@pytest.mark.slow
 def test_the_ground_is_transparent(day):
     from PIL import Image
 
@@ -185,6 +187,7 @@ def test_keys_beyond_the_colours_are_taken_together(day):
     assert len({label.split()[0] for label in labels}) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["tokens", pytest.param("latency", marks=SLOW), "delivery", pytest.param("cache", marks=SLOW)]
 )

@@ -81,6 +81,7 @@ def large(stormy, monkeypatch):
     return result
 
 
+@pytest.mark.slow
 def test_a_large_result_says_the_same_to_the_last_digit(stormy, large):
     assert (stormy.requests["outcome"] != "ok").sum() > 20
     assert json.loads(large.to_json()) == json.loads(stormy.to_json())
@@ -89,6 +90,7 @@ def test_a_large_result_says_the_same_to_the_last_digit(stormy, large):
     assert repr(large) == repr(stormy)
 
 
+@pytest.mark.slow
 def test_what_is_shown_makes_no_frame_of_everything(stormy, large, monkeypatch):
     monkeypatch.setattr(advice, "_MOST_DIAGNOSED", 10)
     assert "result.diagnosis says which part" in repr(large) and large.windows.height
@@ -106,6 +108,7 @@ def test_every_metric_and_every_tag_of_it(stormy, large):
                 assert all(a == b or (math.isnan(a) and math.isnan(b)) for a, b in told), (ask, told)
 
 
+@pytest.mark.slow
 def test_what_compares_and_bills_reads_large_results_too(stormy, large):
     same = zip(values_by_metric(stormy).values(), values_by_metric(large).values(), strict=True)
     assert all(np.array_equal(one, other, equal_nan=True) for one, other in same)

@@ -143,6 +143,7 @@ def test_markdown_survives_names_with_pipes():
     assert all(line.count("|") - line.count("\\|") in (4, 6, 3) for line in rows)
 
 
+@pytest.mark.slow
 def test_early_stops_are_shown():
     assert "10 replications of at most 40" in repr(result(10, requested=40))
 

@@ -40,6 +40,7 @@ def test_tables_are_plain_parquet(tmp_path):
     assert_frame_equal(pl.read_parquet(tmp_path / "requests.parquet"), saved.requests)
 
 
+@pytest.mark.slow
 def test_saving_again_replaces(tmp_path):
     result(2).save(tmp_path)
     result(1).save(tmp_path)
@@ -58,6 +59,7 @@ def test_lines_of_the_scenario_file_survive(tmp_path):
     assert [line.objective.line for line in load_result(tmp_path / "out").slo] == [6, 7]
 
 
+@pytest.mark.slow
 def test_code_is_saved_by_name(tmp_path):
     async def my_gateway(request, providers):
         return await providers["openai"].send(request)

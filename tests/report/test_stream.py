@@ -41,6 +41,7 @@ def kept():
     return ls.run(SPIKE)
 
 
+@pytest.mark.slow
 def test_a_streamed_run_is_the_same_run(kept, tmp_path):
     streamed = ls.run(SPIKE, stream=tmp_path / "run")
     assert_same(streamed, kept)

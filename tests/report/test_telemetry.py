@@ -148,6 +148,7 @@ def test_late_first_tokens_and_long_answers_are_told_apart(trouble, says):
         assert part in told[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [4, 0.3])
 @pytest.mark.parametrize("days", [5, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_quiet_day_has_no_diagnosis(days, rate):

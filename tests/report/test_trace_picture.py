@@ -36,7 +36,7 @@ def test_rate_gaps_and_lengths_with_their_fits():
 
 @pytest.mark.parametrize(
     "one",
-    [trace(1), pytest.param(trace(3), marks=pytest.mark.slow), trace(50, known=False)],
+    [*(pytest.param(trace(n), marks=pytest.mark.slow) for n in (1, 3)), trace(50, known=False)],
     ids=["one", "three", "no lengths"],
 )
 def test_what_is_not_known_is_said(one):

@@ -25,6 +25,7 @@ def table():
     return pl.DataFrame(rows)
 
 
+@pytest.mark.slow
 def test_a_line_for_each_value_of_the_second_and_never_at_the_top(table):
     from llmsim.report.plots.multiples import multiples
 

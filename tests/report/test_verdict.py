@@ -19,6 +19,7 @@ def run(values, bound, most):
     return judged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [6, 7, 10, 12, 20, 40, 80, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_metric_on_its_bound_is_rarely_judged(most):
     """The promise itself: 1,000 runs of a metric whose median is the bound; wrong PASSes and wrong FAILs each."""

@@ -135,6 +135,7 @@ def test_a_cache_of_ones_own_that_crosses_tenants_shows_up():
     assert of(Naive(per_tenant=True)).metrics["safety"]["cross_scope_hits"] == 0
 
 
+@pytest.mark.slow
 def test_the_caches_that_come_with_it_do_not_and_what_may_be_shared_is_no_crossing():
     for policies in ([cache()], ["cache"], [cache(scope="user")]):
         assert run(policies, traffic=TWO).metrics["safety"]["cross_scope_hits"] == 0
@@ -150,6 +151,7 @@ def test_the_caches_that_come_with_it_do_not_and_what_may_be_shared_is_no_crossi
 TRAPS = {"topics": {"zipf": {"s": 1.0, "unique": 300}, "paraphrases": "30%", "traps": "3%"}, "base_rate": "30/s"}
 
 
+@pytest.mark.slow
 def test_with_traps_in_the_stream_wrong_hits_are_reported_with_what_they_allow_to_claim():
     result = run([cache(threshold=0.90)], traffic=TRAPS)
     metrics = result.metrics

@@ -194,6 +194,7 @@ def test_the_table_and_the_folder_agree() -> None:
     assert len(EXPECTED) >= 30
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", EXPECTED)
 def test_says_where_and_what_to_type(name: str) -> None:
     path = BROKEN / f"{name}.yaml"

@@ -96,6 +96,7 @@ def test_what_has_an_effect_is_accepted(settings):
     assert _load(settings).gateway.policies
 
 
+@pytest.mark.slow
 def test_editors_are_not_told_of_what_a_file_cannot_have():
     text = str(validator().schema)
     assert "verify_below" in text

@@ -26,6 +26,7 @@ FALLBACK = {"fallback": {"order": ["cheap", "dear"]}}
 JSON = {"route": "chat", "expects": "json"}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("scenario", "path", "message", "hint"),
     [

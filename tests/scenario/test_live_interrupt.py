@@ -10,6 +10,7 @@ import time
 
 import pytest
 from loopback import LoopbackServer, Seen, Stall, stream
+from stolen import Stolen
 
 import llmsim as ls
 from llmsim.errors import SimulationInterrupted
@@ -53,24 +54,25 @@ def interrupted(server: LoopbackServer, policies: tuple = (), *, presses: int = 
             time.sleep(0.01)
         time.sleep(after_s)
         for _ in range(presses):
-            pressed.append(time.perf_counter())
+            pressed.append(time.perf_counter() - stolen.s)
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.05)
 
     thread = threading.Thread(target=press)
-    thread.start()
-    try:
-        with pytest.raises(SimulationInterrupted) as caught:
-            run_live(scenario, file, budget_usd=1.0)
-        took_s = time.perf_counter() - pressed[0]
-    finally:
-        thread.join()
+    with Stolen() as stolen:
+        thread.start()
+        try:
+            with pytest.raises(SimulationInterrupted) as caught:
+                run_live(scenario, file, budget_usd=1.0)
+            took_s = time.perf_counter() - stolen.s - pressed[0]
+        finally:
+            thread.join()
     return caught.value, took_s
 
 
 def left(server: LoopbackServer) -> list[str]:
-    """How the calls ended, as the server saw it, within a second."""
-    limit = time.perf_counter() + 1.0
+    """How the calls ended, as the server saw it: soon, or not within ten seconds."""
+    limit = time.perf_counter() + 10.0
     while any(not seen.ended for seen in server.seen) and time.perf_counter() < limit:
         time.sleep(0.01)
     return [seen.ended for seen in server.seen]

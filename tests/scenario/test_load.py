@@ -152,6 +152,7 @@ def test_specs_and_objectives_do_not_need_the_heavy_libraries() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("seed", range(120))
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(seed: int) -> None:
     rng = random.Random(seed)

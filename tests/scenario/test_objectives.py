@@ -65,6 +65,7 @@ def test_a_fault_that_does_not_exist():
         parse_objective("ttft", "p(95) < 2s after fault", fault_names=[])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("key", "text", "message", "hint"),
     [
@@ -124,6 +125,7 @@ def test_every_problem_at_once_with_its_line() -> None:
     assert [(p.line, p.path) for p in caught.value.problems] == [(12, "slo.ttft"), (14, "slo.nope")]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_form_an_error_suggests_is_right(metric: str) -> None:
     with pytest.raises(ObjectiveError) as caught:

@@ -37,6 +37,7 @@ def scenario(*overrides: str):
     return parse_scenario(TEXT, "s.yaml", overrides)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("override", "get", "expected"),
     [
@@ -79,6 +80,7 @@ def test_several_are_applied_before_anything_is_checked() -> None:
     assert (s.traffic.stages, s.clock.duration) == ((), 540.0)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -50,6 +50,7 @@ def covers(source, leaf):
 
 
 class TestFiles:
+    @pytest.mark.matrix
     @pytest.mark.parametrize("name", preset_names())
     def test_every_figure_has_a_source_and_every_source_a_figure(self, name):
         found = read_preset(name)
@@ -59,6 +60,7 @@ class TestFiles:
         assert found.name == name
         assert found.differs, "a preset without a difference from the real one has not been looked at"
 
+    @pytest.mark.matrix
     @pytest.mark.parametrize("providers", [("openai",), ("a", "b"), ("a", "b", "c", "d")])
     @pytest.mark.parametrize("name", preset_names())
     def test_is_for_any_providers_and_one_and_the_same_from_a_file_and_from_python(self, name, providers):
@@ -181,6 +183,7 @@ class TestCommand:
         text = invoke("presets").output
         assert all(name in text for name in preset_names())
 
+    @pytest.mark.matrix
     @pytest.mark.parametrize("name", preset_names())
     def test_shows_one_ready_to_paste(self, name):
         shown = invoke("presets", name).output

@@ -81,6 +81,7 @@ def test_without_intents_nobody_knows_what_was_wrong(tmp_path, corpus):
     assert strict.metrics["false_hit_rate"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.75, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_the_frontier_of_prompts_is_that_of_whole_runs(tmp_path, corpus, threshold):
     file = write_csv(tmp_path / "log.csv", corpus[1])
@@ -112,6 +113,7 @@ def test_the_same_seed_the_same_bytes(tmp_path, corpus):
     assert one.event_hash == other.event_hash
 
 
+@pytest.mark.slow
 def test_vectors_are_made_only_where_somebody_may_compare_them(tmp_path, corpus, monkeypatch):
     file = write_csv(tmp_path / "log.csv", corpus[1])
 

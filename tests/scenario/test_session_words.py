@@ -74,6 +74,7 @@ WRONG = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("route", "says"), WRONG.items(), ids=WRONG)
 def test_a_slip_is_told_with_its_place_and_what_to_write(route, says):
     with pytest.raises(ScenarioError) as caught:
@@ -163,6 +164,7 @@ def test_documents_system_prompts_and_drift_count():
     assert drifting.input_tokens == pytest.approx(8000 * mean)
 
 
+@pytest.mark.slow
 def test_a_preflight_is_near_what_a_run_then_does():
     scenario = asked(
         "{input_tokens: 100, output_tokens: {exponential: 60}, system_tokens: 300, "

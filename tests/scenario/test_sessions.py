@@ -96,6 +96,7 @@ def test_the_longest_session_and_the_dearest_have_a_number():
     assert all(name.split("/")[1] == "3" for name in begun["request_id"]), "when it should have stopped"
 
 
+@pytest.mark.slow
 def test_slo_lines_hold_the_longest_and_the_dearest_down():
     values = {
         "version": 1,
@@ -373,6 +374,7 @@ def test_a_cache_hits_in_mid_session_where_everything_said_is_equal():
 # -- batch -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_batch_client_comes_in_bulk_and_waits():
     """The recipe in the docstring of `Client`, a hundred times as fast."""
     report = Route(route="report", stream=False, priority=-1, patience="endless")

@@ -24,6 +24,7 @@ def validator() -> Draft202012Validator:
     return made
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_is_valid_for_both_the_loader_and_the_schema(path: Path, validator: Draft202012Validator) -> None:
     scenario = load_scenario(path)
@@ -166,6 +167,7 @@ providers: {a: {}}
     assert preflight(parse_scenario(text)).output_tokens == pytest.approx(100 * (1 - 2.71828**-0.5), rel=0.01)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -18,6 +18,7 @@ from llmsim.traffic.trace_stats import describe
 from llmsim.types import WholeAnswer
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_runs_stay_short_and_names_are_real(path: Path) -> None:
     found = ls.load(path)

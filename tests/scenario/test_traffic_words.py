@@ -90,6 +90,7 @@ WRONG = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("line", "says"), WRONG.items(), ids=WRONG)
 def test_a_slip_is_told_with_its_place_and_what_to_write(line, says):
     with pytest.raises(ScenarioError) as caught:

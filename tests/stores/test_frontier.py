@@ -135,6 +135,7 @@ KEEPING = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("keeping", KEEPING.values(), ids=KEEPING)
 @pytest.mark.parametrize("threshold", [0.70, 0.85, pytest.param(0.95, marks=SLOW)])
 def test_hit_for_hit_as_the_store_itself(keeping, threshold):
@@ -305,6 +306,7 @@ def compared(scenario, threshold):
     return done, match, whole["false_hit"].to_numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.75, 0.90])
 def test_a_whole_run_has_the_same_hits_where_upstreams_take_their_time_whatever_comes(threshold):
     done, match, wrong = compared(load(SCENARIO), threshold)
@@ -326,7 +328,7 @@ def test_so_it_has_with_little_room_and_a_short_life():
     "changes",
     [
         pytest.param({"thresholds": {"json": 0.97}}, marks=SLOW),
-        {"capacity": 60, "eviction": "lfu"},
+        pytest.param({"capacity": 60, "eviction": "lfu"}, marks=SLOW),
         pytest.param({"capacity": 60, "eviction": "cost"}, marks=SLOW),
         pytest.param({"capacity_bytes": 12_000.0}, marks=SLOW),
         pytest.param({"ttl": 20.0, "ttl_from": "used"}, marks=SLOW),
@@ -345,6 +347,7 @@ def test_whatever_the_cache_is_told(changes):
     assert not np.array_equal(done.match, usual.match)
 
 
+@pytest.mark.slow
 def test_outdated_answers_as_in_a_whole_run():
     topics = {**SCENARIO["traffic"]["topics"], "answers_change": {"every": "60s"}}
     scenario = load({**SCENARIO, "traffic": {**SCENARIO["traffic"], "topics": topics}})
@@ -354,6 +357,7 @@ def test_outdated_answers_as_in_a_whole_run():
     assert done.outdated.sum() > 20
 
 
+@pytest.mark.slow
 def test_bounds_of_meanings():
     given = stream(*questions(600), partitions=2, caches=2)
     most = bounds(given, near)

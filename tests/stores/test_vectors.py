@@ -216,6 +216,7 @@ def recall(count, dimensions, replaced, questions, seed):
     return found / questions
 
 
+@pytest.mark.slow
 def test_the_graph_finds_the_nearest():
     pytest.importorskip("usearch.index")
     assert recall(1500, 64, replaced=1, questions=300, seed=2) >= 0.99

@@ -62,6 +62,7 @@ def test_the_names_are_those_of_the_conventions():
         assert list(one.bounds) == sorted(set(one.bounds))
 
 
+@pytest.mark.slow
 def test_metrics_parse_as_otlp_and_count_what_happened(day, tmp_path):
     from google.protobuf import json_format
     from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData

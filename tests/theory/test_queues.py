@@ -275,6 +275,7 @@ def test_mmck_loses_what_it_should(c, limit, load):
 # -- Little's law ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_littles_law_on_an_uncut_run(tokens):
     """From empty to empty L = λW holds exactly: W from the attempts, L from somebody else's count."""

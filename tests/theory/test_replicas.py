@@ -55,6 +55,7 @@ def calls(policy, replicas, *, shared, status=500, down_s=1000.0, duration=60.0,
     return sorted(zip(table["start_s"].values[at_a], words, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replicas", [1, 2, 4, 8])
 def test_every_replica_learns_by_itself_that_the_upstream_is_down(replicas):
     for shared, times in ((False, replicas), (True, 1)):

@@ -31,7 +31,7 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize("p", [pytest.param(0.05, marks=SLOW), 0.2, pytest.param(0.5, marks=SLOW)])
-@pytest.mark.parametrize("retries", [0, 1, 3])
+@pytest.mark.parametrize("retries", [pytest.param(0, marks=SLOW), 1, pytest.param(3, marks=SLOW)])
 def test_amplification_and_success(p, retries):
     tables = _run(p, retries + 1)
     outcome, attempts = tables["requests"]["outcome"], tables["requests"]["attempts"].values

@@ -146,6 +146,7 @@ def test_states_take_their_share_of_time_and_their_rate():
     assert not np.any(rates[1:] == rates[:-1]), "it never goes from a state into itself"
 
 
+@pytest.mark.slow
 def test_a_drifting_rate_has_its_cv_and_its_memory():
     pieces = [next(found) for found in [moods(DRIFT, Luck(4))] for _ in range(200)]
     rates = np.concatenate([one.multipliers for one in pieces])
@@ -161,6 +162,7 @@ def test_a_drifting_rate_has_its_cv_and_its_memory():
 # -- they add no load ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @some_kinds
 @pytest.mark.parametrize("until_s", [12.0, pytest.param(150.0, marks=pytest.mark.slow)])
 def test_the_mean_rate_stays_from_the_first_second_on(arrivals, until_s):

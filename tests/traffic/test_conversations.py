@@ -111,6 +111,7 @@ def test_documents_are_part_of_the_prompt_and_the_template_comes_first():
     assert workload(session)(0)[1].session.fixed_tokens == 300
 
 
+@pytest.mark.slow
 def test_the_number_and_size_of_documents_are_drawn_for_each_request():
     documents = Documents(number=Uniform(-0.5, 6.5), tokens=Exponential(300.0))
     route = Route(input_tokens=Constant(1), documents=documents, session=Session(turns=Constant(2)))

@@ -57,6 +57,7 @@ def test_other_names_of_columns(tmp_path):
         read_prompts(path, text="question", label="nonsense")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("text", "said", "line"),
     [

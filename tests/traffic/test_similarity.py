@@ -56,6 +56,7 @@ def test_a_file_that_was_written_anew_is_read_anew(tmp_path):
     assert similarity_tables(str(path)).spread.within == 0.22
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("change", "place", "message"),
     [

@@ -80,7 +80,12 @@ def test_dispersion_counts_whole_windows_only():
     [
         (Traffic(base_rate=5.0), 1, "poisson"),
         (Traffic(base_rate=5.0, arrivals=Burstiness(gamma=Gaps(cv=2.0))), 1, "{gamma: {cv: 2"),
-        (Traffic(base_rate=5.0, arrivals=Burstiness(weibull=Gaps(cv=2.0))), 1, "{weibull: {cv: 2"),
+        pytest.param(
+            Traffic(base_rate=5.0, arrivals=Burstiness(weibull=Gaps(cv=2.0))),
+            1,
+            "{weibull: {cv: 2",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             Traffic(base_rate=5.0, arrivals=Burstiness(drift=Drift(cv=0.4, memory=400.0))),
             3,
@@ -172,6 +177,7 @@ def test_no_lengths_are_no_lengths():
     assert any("not told for 100.0%" in note for note in found["notes"])
 
 
+@pytest.mark.slow
 def test_a_population_of_clients_needs_no_words_of_its_own():
     traffic = Traffic(base_rate=5.0, clients=Clients(count=50))
     assert describe(made(times_of(traffic, 1800.0)))["suggestion"] == "poisson"

@@ -132,6 +132,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("name", "text", "says"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_file_is_named_with_its_line(tmp_path, name, text, says):
     with pytest.raises(ScenarioError) as caught:

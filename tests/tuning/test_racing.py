@@ -100,6 +100,7 @@ def at(stages, rate):
 RATE = {"upstream.circuit_breaker.failure_rate": (0.05, 0.95)}
 
 
+@pytest.mark.slow
 def test_what_breaks_a_bound_too_often_to_pass_stops_once_there_is_one_that_passes():
     # Of the own luck of a setting just beyond the bound, some replications are inside.
     stages = pretended(SHOP, RATE, slope, noise=0.2, own=3.0, limit=errors, subject_to=["error_rate < 10%"], most=20)
@@ -154,6 +155,7 @@ def test_racing_spends_little_and_loses_little():
     assert share <= 0.35
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_racing_spends_little_and_loses_little_under_twenty_lucks():
     found = [outcome(seed) for seed in range(20)]

@@ -29,6 +29,7 @@ def arithmetic(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_a_point_is_what_a_run_of_its_scenario_is():
     over = {"gateway.retry.max_attempts": [2, 3], "upstream.timeout.ttft": ["200ms"]}
     found = llmsim.sweep(SMALL, over, replications=2, metrics=["error_rate", "requests"])

@@ -260,6 +260,7 @@ def test_it_belongs_to_its_own_request_whoever_reads_it():
     assert play(script) == (["ab", "ab"], [2, 2])
 
 
+@pytest.mark.slow
 def test_answers_that_do_not_break_leave_no_circles():
     """Only the cyclic collector could free them, and it does not run while requests do."""
     scenario = ls.load(

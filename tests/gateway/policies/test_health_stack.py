@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 
+import pytest
 from gateway.policies.toys import Toy, ask, outcome
 from gateway.site import Site, play
 from hypothesis import given, settings
@@ -32,6 +33,7 @@ class Noted(list):
         super().append((asyncio.get_running_loop().time(), *event))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(ITEMS, min_size=1, max_size=12),

@@ -300,6 +300,7 @@ def test_a_fatal_error_of_the_first_cancels_the_others_and_their_bill_is_in():
 TIES = {"both": (1.0, 0.5), "the hedge": (9.0, 0.5), "the hedge alone": (ServerError(), 1.0)}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("ticks", range(9))
 @pytest.mark.parametrize("tie", TIES)
 def test_who_cancels_at_that_very_moment_is_obeyed_and_nothing_is_left_open(tie, ticks):

@@ -161,6 +161,7 @@ def test_unknown_keys_are_errors(kind):
     assert raised.value.errors()[0]["loc"] == ("max_attemps",)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("kind", "written", "where", "says"),
     [
@@ -201,6 +202,7 @@ def test_mistakes_are_located_and_say_what_to_type(kind, written, where, says):
     assert raised.value.errors()[0]["loc"] == where
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", FORMS)
 def test_json_schema_for_editors(kind):
     schema = TypeAdapter(policy_kinds()[kind]).json_schema()

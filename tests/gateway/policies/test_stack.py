@@ -195,6 +195,7 @@ def test_a_brown_out_trips_the_breaker_of_the_scenario_file_and_the_fallback_tak
     run(main())
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("steps", range(0, 60, 3))
 def test_cancelled_after_any_number_of_loop_iterations(steps):
     async def main():

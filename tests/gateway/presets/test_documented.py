@@ -231,6 +231,7 @@ class TestEnvoy:
     def test_a_fifth_of_the_open_requests_and_three_in_any_case(self, open_now, retries):
         assert calls_of("envoy", [failed(500)], open_now, together=True, delay_s=1.0) == open_now + retries
 
+    @pytest.mark.slow
     def test_five_in_a_row_are_out_for_thirty_seconds_times_their_number(self):
         lengths = ejections([failed(500)], [0.0], requests=3600, every_s=0.5)
         assert lengths[:3] == [30.0, 60.0, 90.0]

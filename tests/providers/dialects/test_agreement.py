@@ -49,6 +49,7 @@ def _same(ours: e.GatewayError, theirs: e.GatewayError) -> None:
     assert ours.retry_after_s == pytest.approx(theirs.retry_after_s) if ours.retry_after_s else not theirs.retry_after_s
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("answer", _answers())
 def test_dialect_and_live_mapper_see_the_same_error(answer: Answer) -> None:
     ours = answer.error("p")

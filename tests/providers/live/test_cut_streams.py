@@ -219,6 +219,7 @@ def test_streams_cut_anywhere(cases: int, monkeypatch: pytest.MonkeyPatch) -> No
     asyncio.run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.clock
 def test_a_sample_over_sockets() -> None:
     async def main() -> None:

@@ -137,6 +137,7 @@ def test_counts_are_not_kept_for_ever() -> None:
     asked(vectors([3, 0, 4]), use)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("answer", "says"),
     [

@@ -96,6 +96,7 @@ def _shown(error: BaseException | None) -> Iterator[str]:
         error = error.__cause__ or error.__context__
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", SAID)
 @pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
 def test_it_shows_nowhere(
@@ -135,6 +136,7 @@ def test_it_shows_nowhere(
     assert not leaks, leaks[0]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("api", VENDORS)
 def test_it_is_in_nothing_that_is_saved_of_a_run(api: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """A run in which the server quotes the key in every way, saved, read again and shown."""

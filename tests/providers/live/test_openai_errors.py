@@ -58,6 +58,7 @@ async def _failure_of(provider: OpenAIChat, request: Request) -> e.GatewayError:
     return caught.value
 
 
+@pytest.mark.matrix
 @BOTH
 @pytest.mark.parametrize(("status", "fields", "kind"), STATUSES)
 def test_status(live: Any, streamed: bool, status: int, fields: dict[str, Any], kind: type[e.GatewayError]) -> None:
@@ -168,6 +169,7 @@ EVENTS: list[tuple[Any, type[e.GatewayError], int]] = [
 ]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("data", "kind", "status"), EVENTS)
 def test_error_inside_a_200(live: Any, data: Any, kind: type[e.GatewayError], status: int) -> None:
     """Before content it is what it says, with the status it should have had; after content the stream is broken."""

@@ -116,6 +116,7 @@ def _shown(error: BaseException) -> Iterator[str]:
         yield json.dumps([dict(error.headers), error.body])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_it_shows_nowhere(live: Any, name: str, caplog: pytest.LogCaptureFixture, capfd: Any) -> None:
     # At DEBUG httpcore logs the answer's headers as they are, which only matters where the server quotes the key.

@@ -352,6 +352,7 @@ JUNK: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("api", VENDORS)
 @pytest.mark.parametrize("junk", JUNK)
 def test_junk_is_no_content_and_no_crash(api: str, junk: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ def test_every_figure_has_a_source(name):
     assert set(profile.figures) <= set(keys_of(SimProvider)) - {"profile", "tier"}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_not_known_is_said(name):
     profile = read_profile(name)
@@ -58,6 +59,7 @@ def test_what_is_not_known_is_said(name):
     assert "ttft" in have  # or it would be no profile
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", NAMES)
 def test_a_scenario_can_use_it(name):
     provider = defaults_of(name, "")
@@ -194,6 +196,7 @@ def test_refused(line, path, hint):
     assert problem.hint.startswith(hint)
 
 
+@pytest.mark.slow
 def test_the_schema_lists_them():
     assert validator().is_valid(read_document(TEXT)[0].data)
     assert not validator().is_valid(read_document(TEXT.replace("4o", "4p"))[0].data)

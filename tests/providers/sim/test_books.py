@@ -203,6 +203,7 @@ def _check(seed):
         assert not sim.server._server._readers
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("block", range(5))
 def test_the_books_balance(block):
     for seed in range(16 * block, 16 * (block + 1)):

@@ -30,6 +30,7 @@ def _autocorrelation(values, lag):
 TOTAL = {"openai-2024-04": 0.366, "anthropic-2024-04": 0.382, "fireworks-2024-04": 0.556, "groq-2024-04": 0.911}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "spearman", "day_to_day"),
     [
@@ -72,7 +73,10 @@ def test_it_forgets_exponentially():
         QUICK,
         pytest.param(Congestion(p99=3.0, memory=60.0, inter_token=0.5), marks=pytest.mark.slow),
         Congestion(p99=1.2, memory=60.0, inter_token=0.5, shocks=Shocks(every=600.0, duration=60.0, factor=4.0)),
-        Congestion(p99=1.0, memory=60.0, shocks=Shocks(every=200.0, duration=100.0, factor=1.5)),
+        pytest.param(
+            Congestion(p99=1.0, memory=60.0, shocks=Shocks(every=200.0, duration=100.0, factor=1.5)),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_its_mean_is_1(spec):
@@ -133,6 +137,7 @@ def test_shocks_are_as_frequent_long_and_large_as_was_asked():
     assert (values[on] / quiet > 5).mean() == pytest.approx(math.exp(-2), rel=0.35), "exponential above 1"
 
 
+@pytest.mark.slow
 def test_presets_have_shocks_for_the_measured_share_of_time():
     spec = Congestion(preset="anthropic-2024-04", p99=1.0)
     values = _factors(spec, np.arange(100_000) * 600.0)  # 1,850 shocks

@@ -45,6 +45,7 @@ def test_a_row_is_that_of_its_address_whatever_was_asked_before():
         assert busy(_truth(*place[:3]), place[3])[1:] == calm[place]
 
 
+@pytest.mark.slow
 def test_virtual_users_that_drift_apart_find_what_was_drawn():
     """Indices are iteration × users + user; the slowest user is 100 iterations behind the fastest."""
     luck, users = Counting(1), 200

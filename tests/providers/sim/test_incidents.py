@@ -134,6 +134,7 @@ def test_hours_and_weekends(preset, hours, share, weekend):
     assert (starts // DAY % 7 >= 5).mean() == pytest.approx(weekend, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_run_begins_anywhere_in_the_process():
     """The first incident is as far away as of a process that has always been going on: mean E[g²]/2E[g]."""
     law = PRESETS["openai-api-2021-2024"]
@@ -239,6 +240,7 @@ def test_what_began_before_the_run_is_cut_to_it():
     assert all(fault.duration == pytest.approx(1000.0) for fault in faults if fault.at > -5.0)
 
 
+@pytest.mark.slow
 def test_at_least_one_begins_at_a_random_moment_of_the_run():
     spec = Incidents(preset="openai-api-2021-2024", at_least_one=True)
     kinds, times = [], []

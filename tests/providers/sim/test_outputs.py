@@ -130,6 +130,7 @@ def _shares(result, start_s=0.0, end_s=math.inf):
     return {word: (rows["outcome"] == word).sum() / rows.height for word in ("ok", "bad_output")}, rows.height
 
 
+@pytest.mark.slow
 def test_unusable_json_is_a_failure_at_the_rate_of_the_prompts_style():
     output = Output(
         json_defects=JsonDefects(prose=0.1), json_defects_by_style={"dspy": JsonDefects(fence=0.3, cut=0.1)}
@@ -156,6 +157,7 @@ def test_a_policy_that_repairs_the_answer_saves_it():
     assert repaired == {"ok": 1.0, "bad_output": 0.0}
 
 
+@pytest.mark.slow
 def test_a_silent_upgrade_changes_what_is_answered_from_then_on():
     drift = ModelDrift(ttft=2.0, output_tokens=1.5, json_defects=4.0, model="a-2")
     fault = Fault(name="upgrade", provider="a", at=200.0, drift=drift)

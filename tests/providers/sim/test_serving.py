@@ -138,9 +138,17 @@ def test_jumping_over_steps_is_exactly_taking_them(spec, on_cancel, actions, wok
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=1_500, deadline=None)
 @given(specs(), st.sampled_from(["free", "finish_prefill", "continue"]), scripts(), st.booleans())
 def test_jumping_over_steps_is_exactly_taking_them_in_many_cases(spec, on_cancel, actions, woken):
+    _agrees(spec, on_cancel, actions, woken)
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None)
+@given(specs(), st.sampled_from(["free", "finish_prefill", "continue"]), scripts(), st.booleans())
+def test_jumping_over_steps_is_exactly_taking_them_in_very_many_cases(spec, on_cancel, actions, woken):
     _agrees(spec, on_cancel, actions, woken)
 
 

@@ -26,6 +26,7 @@ def _one(spec, **visit):
     return play(spec, lambda bench: bench.go(3, at=1.0, **visit))[0]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("gaps", GAPS, ids=lambda gaps: type(gaps).__name__)
 @pytest.mark.parametrize("tokens", LENGTHS)
 def test_read_iterated_slowly_and_in_one_piece_agree(gaps, tokens):

@@ -48,6 +48,7 @@ def _seen(change, name):
     return apart(pixels((BASELINES / f"{name}.png").read_bytes()), rendered(picture))
 
 
+@pytest.mark.slow
 def test_what_they_are_there_to_notice():
     """A lost line, a legend in another corner, and another colour are more than a baseline allows."""
     assert _seen(lambda picture: picture.axes[0].lines[0].remove(), "headroom") > MOST

@@ -122,6 +122,7 @@ class OneSlot:
         return stream(*["x "] * 4, ttft_s=begins - seen.arrived_s + self._call_s, usage=(20, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.clock
 @pytest.mark.parametrize("tells", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_real_queue_is_a_full_server(tells: bool) -> None:

@@ -65,6 +65,7 @@ def slow_as_sim(slow: ls.Result) -> ls.Result:
     return ls.Result(slow.scenario, [one._replace(counters={})])
 
 
+@pytest.mark.slow
 def test_errors_and_fallbacks_are_compared_in_points(sim: ls.Result, as_if_live: Any) -> None:
     check = ls.compare(sim, as_if_live({"errors": "{server_error: 20%}"}))
     fallback = line(check, "fallback_rate")
@@ -77,6 +78,7 @@ def test_errors_and_fallbacks_are_compared_in_points(sim: ls.Result, as_if_live:
     assert any(f"server_error 0 and {calls}" in note for note in check.notes)
 
 
+@pytest.mark.slow
 def test_failures_count_as_never_beside_the_view_of_answers(sim: ls.Result, as_if_live: Any) -> None:
     failing = as_if_live({"errors": "{server_error: 8%}"}, gateway__policies="[]")
     check = ls.compare(sim, failing)
@@ -93,6 +95,7 @@ def test_failures_count_as_never_beside_the_view_of_answers(sim: ls.Result, as_i
     assert line(ls.compare(sim, failing, tolerances={"ttft p(95)": 0.4}), "ttft_ok p(95)").tolerance == 0.4
 
 
+@pytest.mark.slow
 def test_a_server_at_its_limit_is_told_from_a_wrong_model(sim: ls.Result, as_if_live: Any) -> None:
     check = ls.compare(sim, as_if_live({"concurrency": "4"}))
     assert check.cause.word == "server saturated"
@@ -117,6 +120,7 @@ def test_a_server_full_only_for_a_while_is_told_too(as_if_live: Any) -> None:
     assert ls.compare(sim, as_if_live({"inter_token": "60ms"}, **more)).cause.word == "model wrong"
 
 
+@pytest.mark.slow
 def test_a_late_client_is_told_from_a_wrong_model(sim: ls.Result, as_if_live: Any) -> None:
     live = as_if_live()
     one = live.replications[0]
@@ -128,6 +132,7 @@ def test_a_late_client_is_told_from_a_wrong_model(sim: ls.Result, as_if_live: An
     assert any(note.startswith("Client overloaded: requests were sent 200ms after") for note in check.notes)
 
 
+@pytest.mark.slow
 def test_prompts_are_compared_as_the_server_counted_them(sim: ls.Result, as_if_live: Any) -> None:
     """The tokens of a live request are those that were asked for; what its call was billed for is what came of it."""
     live = as_if_live()

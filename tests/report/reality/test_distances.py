@@ -37,6 +37,7 @@ def test_equal_distributions_stay_within_the_band() -> None:
     assert np.mean(inside) > 0.93
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alike", [0.0, 0.9])
 def test_pairs_of_one_distribution_stay_within_their_band(alike: float) -> None:
     """95 % asked for; the band must also be no wider than it takes, or nothing is ever found."""

@@ -12,6 +12,7 @@ from llmsim.errors import LlmsimError
 from llmsim.report.reality.drift import Drift
 
 
+@pytest.mark.slow
 def test_the_same_run_has_not_changed(as_if_live: Any) -> None:
     drift = ls.compare(as_if_live(), as_if_live())
     assert isinstance(drift, Drift)

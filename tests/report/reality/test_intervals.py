@@ -95,6 +95,7 @@ def test_ends_may_be_infinite() -> None:
     assert interval_of(error_of(50), sim, live) == (math.inf, math.inf)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.2])
 def test_intervals_of_shares_hold_the_truth(share: float) -> None:
     rng = np.random.default_rng(3)

@@ -43,6 +43,7 @@ class Seen(HTMLParser):
             self.cells[-1] += data
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone_and_says_what_the_table_says(failing: Any) -> None:
     page = failing.to_page("llmsim compare a b")
     seen = Seen(page)
@@ -66,6 +67,7 @@ def test_the_page_stands_alone_and_says_what_the_table_says(failing: Any) -> Non
     assert failing.to_page() == failing.to_page()
 
 
+@pytest.mark.slow
 def test_the_notebook_shows_the_same(failing: Any) -> None:
     shown = failing._repr_html_()
     cells = {cell.strip() for cell in Seen(shown).cells}

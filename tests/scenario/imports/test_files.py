@@ -28,6 +28,7 @@ def test_the_files_are_there() -> None:
 QUIET = ("portkey-breaker.json",)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_file_becomes_a_scenario_that_runs(path: Path) -> None:
     imported = import_gateway(path.read_bytes(), path.name)
@@ -39,6 +40,7 @@ def test_a_file_becomes_a_scenario_that_runs(path: Path) -> None:
     assert result.metrics["error_rate"] < 0.6  # load_balancer.yaml allows 3 requests a minute at two of its three
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_no_secret_is_printed(path: Path) -> None:
     imported = import_gateway(path.read_bytes(), path.name)

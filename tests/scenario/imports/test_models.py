@@ -9,6 +9,7 @@ from llmsim.scenario.imports.models import model_of, provider_name, simulated
 from llmsim.scenario.profiles import read_profile
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", profile_names())
 def test_every_profile_is_found_by_its_own_model(name: str) -> None:
     profile = read_profile(name)
