@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from browser.flicker import Frames
-from browser.lab import TOKEN, lab, page_of
+from browser.lab import lab, page_of
 from browser.reading import missing
 from browser.yardstick import slowness
 
@@ -73,7 +73,6 @@ def _menu(page: Any, menu: str, item: str) -> None:
 
 
 def _run_all(page: Any) -> None:
-    _until_connected(page)
     prompts = page.locator(".jp-CodeCell .jp-InputPrompt")
     for _ in range(10):  # a kernel that has just come up may not have listened
         _menu(page, "Run", "Run All Cells")
@@ -82,17 +81,6 @@ def _run_all(page: Any) -> None:
             if prompts.first.inner_text().strip("[]: "):
                 return
     raise AssertionError("the cells do not run")
-
-
-def _until_connected(page: Any) -> None:
-    """Until the page talks to a kernel: to run sooner opens "Select Kernel", and each answer to that starts another."""
-    sessions = f"{page.url.partition('/lab/')[0]}/api/sessions?token={TOKEN}"
-    for _ in range(300):
-        kernels = [one["kernel"] for one in page.request.get(sessions).json()]
-        if kernels and kernels[0]["connections"] and kernels[0]["execution_state"] == "idle":
-            return
-        time.sleep(0.2)
-    raise AssertionError("there is no kernel")
 
 
 class Shown:
