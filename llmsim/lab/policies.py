@@ -23,6 +23,7 @@ from llmsim.report.verdict import median
 from llmsim.scenario.given import ScenarioLike, load
 from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.metrics import METRICS
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.report.plots.canvas import Picture
@@ -60,7 +61,7 @@ class PolicyComparison:
             rows.append((name, f"{MARKS[result.verdict]} {result.verdict}", *numbers))
         pairs = min(result.complete for result in self.results.values())
         notes = () if pairs >= FEWEST_PAIRS else (f"It takes {FEWEST_PAIRS} replications to call anything changed.",)
-        title = f"{len(self.results)} gateways, {pairs} replications each, under the same luck"
+        title = f"{len(self.results)} gateways, {counted(pairs, 'replication')} each, under the same luck"
         return Grid(title, ("gateway", "verdict", *_COLUMNS), rows, 2, notes)
 
     def against(self, name: str, base: str | None = None) -> Comparison:

@@ -14,6 +14,7 @@ from llmsim.report.paired import COMPARED, FEWEST_PAIRS, Difference, paired, val
 from llmsim.report.plots.canvas import INK, MUTED, Picture, bare, style
 from llmsim.scenario.keys import nearest
 from llmsim.telemetry.metrics import METRICS
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,7 +105,7 @@ def forest(
             _panel(panel, metric, found, names=number == 0)
         pairs = min((one.pairs for by_metric in found.values() for one in by_metric.values()), default=0)
         few = "" if pairs >= FEWEST_PAIRS else f"; fewer than {FEWEST_PAIRS} pairs, so nothing is called changed"
-        picture.suptitle(f"difference from {first}, {pairs} pairs under the same luck, 95 % intervals{few}",
+        picture.suptitle(f"difference from {first}, {counted(pairs, 'pair')} under the same luck, 95 % intervals{few}",
                          fontsize=9, x=0.01, ha="left")  # fmt: skip
     picture.alt = _alt(first, wanted, found)
     return picture

@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from llmsim.report.figures import figure
 from llmsim.report.plots.canvas import INK, MUTED, Picture, bare, style
 from llmsim.report.plots.multiples import LOG_FROM, y_axis
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,8 +93,8 @@ def _told(table: pl.DataFrame, goal: Shown, now: float, low_is_good: bool, title
     broken = table.filter(pl.col("fate") == "breaks").height
     way = "down" if low_is_good else "up"
     return (
-        f"{title}: {goal.label} over {table.height} trials, {way} from {figure(now, goal.unit)} as it is; {found}; "
-        f"{broken} break a limit."
+        f"{title}: {goal.label} over {counted(table.height, 'trial')}, {way} from {figure(now, goal.unit)} as it is; "
+        f"{found}; {broken} {'breaks' if broken == 1 else 'break'} a limit."
     )
 
 
