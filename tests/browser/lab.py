@@ -125,11 +125,11 @@ def page_of(address: str) -> Iterator[Any]:
         try:
             page = browser.new_page(viewport={"width": 1300, "height": 1000})
             page.set_default_timeout(60_000)
-            # A page that has no kernel asks for one, in front of all the rest, before the first click or key.
-            page.add_locator_handler(_asking(page), _choose)
             page.goto(address)
             try:
                 _until_connected(page)
+                # A page that loses its kernel asks for one, too, in front of all the rest.
+                page.add_locator_handler(_asking(page), _choose)
                 yield page
             except Exception as error:
                 for text in page.locator(_DIALOG).all_inner_texts():
