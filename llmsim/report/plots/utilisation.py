@@ -37,9 +37,9 @@ __all__ = ["under_way", "utilisation"]
 _BINS = 80  #: a rate over less than some seconds is noise
 _MOST = 8  #: panels, in the order of the scenario; the title says of how many
 _SLOTS, _RATE = KEY_STYLE[0][0], KEY_STYLE[3][0]
-#: Of a rate limit: more is only the burst of a bucket that was full when a fault cut the limit, over in seconds. Drawn
-#: as high as it is, it would press all the rest to the ground (13 times in ``rate-limit-storm``).
-_BURST = 2.0
+#: Of a rate limit: what is above 1 is the burst of a bucket that was full, over in seconds. One above `_READABLE` (13 in
+#: ``rate-limit-storm``, where a fault cuts the limit) would press all the rest to the ground.
+_READABLE, _BURST = 5.0, 2.0
 _APART = 0.1  #: of the axis, between two of their numbers
 _AMOUNTS = ("requests", "tokens", "input_tokens", "output_tokens")
 
@@ -56,9 +56,9 @@ class _Busy(NamedTuple):
 def utilisation(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     """Calls under way of the slots of each provider, and the rate limit that is used most, over time.
 
-    Above 100 % of the slots calls wait in the provider's queue; above 100 % of a rate its bucket is being emptied, and
-    beyond 200 % the axis ends and the burst is told by its number. A call counts while the gateway waits for it: what a
-    provider goes on with after its caller has left (``on_cancel: continue``) is in no table.
+    Above 100 % of the slots calls wait in the provider's queue; above 100 % of a rate its bucket is being emptied. A
+    burst of more than 500 % is told by its number, and the axis ends at 200 %. A call counts while the gateway waits
+    for it: what a provider goes on with after its caller has left (``on_cancel: continue``) is in no table.
 
     Parameters
     ----------
@@ -196,7 +196,8 @@ def _top(one: _Busy) -> float:
     if not _capped(one):
         return float(one.calls.max(initial=0.0))
     used = 0.0 if one.slots is None else float(one.calls.max(initial=0.0)) / one.slots
-    return max(used, 0.0 if one.rate is None else min(_BURST, float(one.rate.max(initial=0.0))))
+    rate = 0.0 if one.rate is None else float(one.rate.max(initial=0.0))
+    return max(used, rate if rate <= _READABLE else _BURST)
 
 
 def _beyond(ax: Axes, busy: list[_Busy], edges: Floats) -> None:

@@ -69,9 +69,8 @@ def drawn():
     found["sweep-choices"] = lambda: multiples(varied(), KIND, [ERRORS], by=WAIT)
     found["heat"] = lambda: heat(varied(), WAIT, KIND, TTFT, title="story")
     found["heat-dots"] = lambda: heat(varied(), WAIT, KIND, ERRORS, cells=False)
-    found["trials"] = lambda: tuned().plot()
+    found["trials"], found["front"], found["sensitivity"] = tuned().plot, tuned().plot.front, tuned().plot.sensitivity
     found["trials-never"] = lambda: tuned().plot("error_rate")
-    found["front"], found["sensitivity"] = lambda: tuned().plot.front(), lambda: tuned().plot.sensitivity()
     found["nothing-states"] = ODD["no policies, limits or faults"]().plot.states
     found["nothing-fallback"] = ODD["no attempts"]().plot.fallback
     found["nothing-timeline"] = ODD["no requests"]().plot.timeline
