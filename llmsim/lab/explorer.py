@@ -14,7 +14,7 @@ from llmsim.errors import LlmsimError, ScenarioError, SimulationInterrupted
 from llmsim.lab.cells import close_former
 from llmsim.lab.controls import Wanted, controls_of
 from llmsim.lab.desk import Desk
-from llmsim.lab.handle import RunHandle
+from llmsim.lab.handle import GLANCE_S, RunHandle
 from llmsim.lab.live_image import put
 from llmsim.lab.settings import Settings
 from llmsim.lab.shown import as_python, as_yaml, numbers, told_problems
@@ -33,7 +33,6 @@ __all__ = ["Explorer", "explore"]
 
 _SETTLE_S = 0.12  # longer than between two repeats of a key that is held down (30 a second is usual)
 _TELL_S = 0.25
-_GLANCE_S = 1.0  # shorter than this nobody waits, and what is saved then has the picture, too
 
 
 class Explorer:
@@ -320,7 +319,7 @@ class Explorer:
 
         Who looks on has the controls at once, and the picture when there is one; who does not gets what is saved now.
         """
-        self.wait(_GLANCE_S if attended() else None)
+        self.wait(GLANCE_S if attended() else None)
         rows = "".join(
             f'<tr><td align="left">{escape(path)}</td><td align="left"><code>{escape(_told(value))}</code></td></tr>'
             for path, value in self.values.items()

@@ -37,8 +37,8 @@ __all__ = ["under_way", "utilisation"]
 _BINS = 80  #: a rate over less than some seconds is noise
 _MOST = 8  #: panels, in the order of the scenario; the title says of how many
 _SLOTS, _RATE = KEY_STYLE[0][0], KEY_STYLE[3][0]
-#: Of a rate limit: what is above 1 is the burst of a bucket that was full, over in seconds. One above `_READABLE` (13 in
-#: ``rate-limit-storm``, where a fault cuts the limit) would press all the rest to the ground.
+#: Of a rate limit: what is above 1 is the burst of a bucket that was full, over in seconds. One above `_READABLE` (13
+#: in ``rate-limit-storm``, where a fault cuts the limit) would press all the rest to the ground.
 _READABLE, _BURST = 5.0, 2.0
 _APART = 0.1  #: of the axis, between two of their numbers
 _AMOUNTS = ("requests", "tokens", "input_tokens", "output_tokens")
