@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from llmsim.errors import SimulationInterrupted
+from llmsim.lab.cells import close_all
 from llmsim.lab.desk import Desk
 from llmsim.lab.live_image import live_image, put
 from llmsim.lab.shown import told_problems
@@ -60,8 +61,7 @@ class Dashboard:
     def close(self) -> None:
         """Take the widgets away."""
         self._closed = True
-        for one in (*self.root.children, self.root):
-            one.close()
+        close_all(self.root)
 
     def _fill(self) -> None:
         """Table and pictures, with a choice of what the others are compared with."""
@@ -78,7 +78,10 @@ class Dashboard:
         chosen.observe(draw, names="value")
         draw()
         put(over_time, found.timelines(), _DPI)
+        before = self.root.children
         self.root.children = [page, chosen, apart, over_time]
+        for one in before:
+            close_all(one)
 
     def _hear(self, handle: Background[dict[str, Result]]) -> None:
         """In the background thread."""

@@ -52,7 +52,7 @@ class PolicyComparison:
     def __init__(self, results: Mapping[str, Result] | Background[dict[str, Result]], base: str) -> None:
         self._handle = results if isinstance(results, Background) else None
         self._results = None if isinstance(results, Background) else dict(results)
-        self._dashboard: Dashboard | None = None
+        self._dashboards: list[Dashboard] = []
         self.base = base
 
     @property
@@ -128,15 +128,15 @@ class PolicyComparison:
         return self._shown().root
 
     def _shown(self) -> Dashboard:
-        self._dashboard = Dashboard(self, self._handle if self._results is None else None)
-        return self._dashboard
+        self._dashboards.append(Dashboard(self, self._handle if self._results is None else None))
+        return self._dashboards[-1]
 
     def close(self) -> None:
         """Stop runs that go on, and take widgets away that were shown."""
         if self._handle is not None:
             self._handle.cancel()
-        if self._dashboard is not None:
-            self._dashboard.close()
+        for one in self._dashboards:
+            one.close()
 
     def _named(self, name: str) -> Result:
         if name not in self.results:

@@ -57,8 +57,7 @@ def test_runs_that_take_long_are_watched_and_stopped() -> None:
     bundle = found._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert bundle["text/plain"] == "nothing against a retry: the runs had not ended when this was saved"
-    shown = found._dashboard
-    assert shown is not None
+    (shown,) = found._dashboards
     until(lambda: "replication 1 of at most 20" in shown._text.value)  # ten of each
     shown._cancel.click()
     with pytest.raises(SimulationInterrupted):
@@ -71,6 +70,9 @@ def test_runs_that_take_long_are_watched_and_stopped() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("looked_at")
 def test_a_dashboard_is_filled_when_there_is_something() -> None:
+    from ipywidgets import Widget
+
+    before = len(Widget.get_manager_state()["state"])
     found = compare_policies(GATEWAYS, {**SHORT, "traffic": {"base_rate": "50/s"}}, replications=2)
     root = found.dashboard()
     assert len(root.children) == 1  # how far it is
@@ -80,6 +82,7 @@ def test_a_dashboard_is_filled_when_there_is_something() -> None:
     assert chosen.value == "nothing"
     assert apart.tooltip == found.forest().alt
     found.close()
+    assert len(Widget.get_manager_state()["state"]) == before  # nothing of it is left
 
 
 @pytest.mark.slow
