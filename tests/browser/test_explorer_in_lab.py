@@ -300,7 +300,7 @@ def test_the_controls_come_before_the_picture(tmp_path: Path) -> None:
     """Nobody waits for a first run that takes long: the kernel is free, the run says how far it is, and is stopped."""
     errors: list[str] = []
     (tmp_path / "root").mkdir()
-    cells = [SLOW.format(name="slow", hours=1), SLOW.format(name="slower", hours=100)]
+    cells = [SLOW.format(name="slow", hours=0.5), SLOW.format(name="slower", hours=100)]
     root = _notebook(tmp_path / "root", BEGIN, *cells, FREE)
     with lab(root, tmp_path) as server, page_of(server.url("explorers.ipynb")) as page:
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
