@@ -21,6 +21,7 @@ from llmsim.scenario.replicate import Progress
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.vectors import vectors_of
 from llmsim.telemetry.recorder import Replication, rows_of
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.engine.sampler import Sampler
@@ -309,5 +310,5 @@ def _show(partial: Result) -> None:
 
 def _farewell(partial: Result, stop: SimulationInterrupted) -> str:
     whole = sum(not replication.partial for replication in partial.replications)
-    text = f"stopped after {whole} whole replication(s); the result so far is in .partial of this error"
+    text = f"stopped after {counted(whole, 'whole replication')}; the result so far is in .partial of this error"
     return f"{text}. {stop.abandoned}" if stop.abandoned else text

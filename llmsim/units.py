@@ -44,6 +44,7 @@ __all__ = [
     "Ratio",
     "StoragePrice",
     "Unit",
+    "counted",
     "format_duration",
 ]
 
@@ -302,6 +303,18 @@ EventPrice = Annotated[float, EVENT_PRICE]  #: USD per operation
 #: Compounding, as a share per day: the one float whose time is not the second, since a growth of 2.3e-7 tells nobody
 #: anything. After *t* days what grows is ``(1 + growth) ** t`` times what it was.
 Growth = Annotated[float, GROWTH]
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    Examples
+    --------
+    >>> counted(1, "request"), counted(2500, "request"), counted(0, "reply")
+    ('1 request', '2,500 requests', '0 replies')
+    """
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def format_duration(seconds: float) -> str:

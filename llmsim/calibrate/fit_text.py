@@ -8,6 +8,7 @@ from llmsim.calibrate.profile_text import flow, rounded, written
 from llmsim.calibrate.upstream import Candidate, Fitted
 from llmsim.report.grid import Grid
 from llmsim.report.reality.told import signed, size
+from llmsim.units import counted
 
 __all__ = ["fit_grids", "fit_text"]
 
@@ -41,7 +42,8 @@ def fit_text(fitted: Fitted) -> str:
 def _head(fitted: Fitted) -> str:
     calls = fitted.calls
     answered = int(calls.ok.sum())
-    head = f"{fitted.upstream} ({fitted.model or 'model unknown'}): {len(calls.sent_s)} calls, {answered} answered"
+    made = counted(len(calls.sent_s), "call")
+    head = f"{fitted.upstream} ({fitted.model or 'model unknown'}): {made}, {answered} answered"
     return f"{head}, {int(calls.alone.sum())} alone, up to {int(calls.busy.max(initial=0))} at once"
 
 

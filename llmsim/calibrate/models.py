@@ -23,6 +23,7 @@ from llmsim.calibrate.company import in_company
 from llmsim.calibrate.serving import Measured, fit_serving, predict_serving
 from llmsim.errors import LlmsimError
 from llmsim.providers.sim.serving_spec import Serving
+from llmsim.units import counted
 
 __all__ = [
     "FEWEST",
@@ -212,7 +213,9 @@ def fit_alone(alone: Calls) -> Serving:
     """
     n = len(alone.sent_s)
     if n < FEWEST_ALONE:
-        raise LlmsimError(f"only {n} calls had the server for themselves; an engine's steps take {FEWEST_ALONE}")
+        raise LlmsimError(
+            f"only {counted(n, 'call')} had the server for themselves; an engine's steps take {FEWEST_ALONE}"
+        )
     fresh = alone.input_tokens - alone.cached_tokens
     thin = range(0, n, max(1, round(n / np.sqrt(2 * _MOST_PAIRS))))
     rows = [

@@ -12,6 +12,7 @@ from llmsim.calibrate.models import FEWEST_ALONE
 from llmsim.calibrate.spread import Word, spread
 from llmsim.luck import Luck
 from llmsim.report.figures import figure
+from llmsim.units import counted
 
 __all__ = ["Network", "network_of", "without_network"]
 
@@ -41,7 +42,9 @@ def network_of(calls: Calls, luck: Luck) -> Network:
     if not n:
         return Network(None, f"a caller cannot tell it from the time to first token, which has it{_connecting(calls)}")
     if n < FEWEST_ALONE:
-        return Network(None, f"only {n} calls had the server for themselves and say what it took; {FEWEST_ALONE} do")
+        return Network(
+            None, f"only {counted(n, 'call')} had the server for themselves and say what it took; {FEWEST_ALONE} do"
+        )
     rest_s = told.ttft_s - told.server_s
     below = float(np.mean(rest_s < -1e-3))
     if below > _STRANGE:

@@ -10,6 +10,7 @@ from llmsim.calibrate.profile_text import as_yaml, rounded, written
 from llmsim.calibrate.upstream import Fitted, HeldOut
 from llmsim.calibrate.words import seen
 from llmsim.report.reality.told import signed, size
+from llmsim.units import counted
 
 __all__ = ["profile_document", "profile_yaml", "write_profile"]
 
@@ -44,7 +45,8 @@ def profile_document(fitted: Fitted, *, name: str, date: str, of: str) -> dict[s
     whole = {
         "name": name,
         "date": date,
-        "description": f"{fitted.upstream}, measured on {n} calls: {fitted.chosen} model. {_errors(fitted.held_out)}.",
+        "description": f"{fitted.upstream}, measured on {counted(n, 'call')}: "
+        f"{fitted.chosen} model. {_errors(fitted.held_out)}.",
         "figures": figures,
         "missing": dict(fitted.missing),
         "seen": {key: written(key, value) for key, value in seen(fitted.calls).items()},

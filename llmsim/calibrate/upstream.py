@@ -27,6 +27,7 @@ from llmsim.calibrate.words import words_of
 from llmsim.errors import LlmsimError
 from llmsim.luck import Luck
 from llmsim.report.reality.distances import Apart, ks_band, ks_distance, per_request
+from llmsim.units import counted
 
 __all__ = ["Candidate", "Fitted", "HeldOut", "fit_upstream"]
 
@@ -252,10 +253,14 @@ def _notes(calls: Calls, candidates: list[Candidate]) -> list[str]:
         notes.append("no two calls were under way at once: what load does to this provider is not known")
     whole = int(calls.whole.sum())
     if whole:
-        notes.append(f"{whole} answers came all at once and were left out: their time to first token is not known")
+        told = "was left out: its" if whole == 1 else "were left out: their"
+        notes.append(f"{counted(whole, 'answer')} came all at once and {told} time to first token is not known")
     gone = sum(word == "cancelled" for word in calls.outcome)
     if gone:
-        notes.append(f"{gone} calls were cancelled and are not counted, though the server was busy with them")
+        one = ("was", "is", "it") if gone == 1 else ("were", "are", "them")
+        notes.append(
+            "{} {} cancelled and {} not counted, though the server was busy with {}".format(counted(gone, "call"), *one)
+        )
     return notes
 
 

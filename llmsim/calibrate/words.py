@@ -18,6 +18,7 @@ from llmsim.calibrate.spread import Word, spread
 from llmsim.distributions import values_of
 from llmsim.luck import Luck
 from llmsim.report.figures import share
+from llmsim.units import counted
 
 __all__ = ["seen", "words_of"]
 
@@ -120,7 +121,7 @@ def _load(found: Loaded, timed: Calls) -> dict[str, Word]:
         {"at": busy / slots, "ttft": ttft, "inter_token": gap}
         for busy, ttft, gap in zip(found.busy, found.ttft, found.gap, strict=True)
     ]
-    note = f"what more than {most} calls at once do was not seen: it stays as slow as with that many"
+    note = f"what more than {counted(most, 'call')} at once would do was not seen: it stays as slow as with that many"
     return {
         "concurrency": Word(slots, "derived", len(timed.sent_s), f"ten times the {most} that were under way at most"),
         "load": Word({"of": "slots", "points": points}, "fitted", len(timed.sent_s), note),

@@ -24,6 +24,7 @@ from llmsim.scenario.given import ScenarioLike, load
 from llmsim.scenario.objectives import Objective, objectives_of
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Expect, Scenario
+from llmsim.units import counted
 
 __all__ = ["SearchProgress", "search"]
 
@@ -170,7 +171,7 @@ class _Search:
             wall_s=perf_counter() - self._started,
         )  # fmt: skip
         if partial:
-            text = f"stopped after {self.runs.done} runs; what was found is in .partial of this error"
+            text = f"stopped after {counted(self.runs.done, 'run')}; what was found is in .partial of this error"
             raise SimulationInterrupted(text, abandoned=abandoned, partial=found)
         return found
 

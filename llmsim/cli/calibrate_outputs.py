@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from llmsim.cli.terminal import put
 from llmsim.errors import LlmsimError
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.calibrate.calls import Calls
@@ -71,7 +72,7 @@ def check_places(out: Path, plot: Path | None) -> None:
 
 def seconds_text(calls: Calls) -> str:
     """How long the calls took together, from the first to the last."""
-    return f"{len(calls.sent_s)} calls in {float(calls.sent_s[-1] - calls.sent_s[0]):.0f} s"
+    return f"{counted(len(calls.sent_s), 'call')} in {float(calls.sent_s[-1] - calls.sent_s[0]):.0f} s"
 
 
 def finish(fitted: Fitted, *, out: Path, plot: Path | None, date: str, of: str, notes: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ from llmsim.report.markdown import to_markdown
 from llmsim.report.result import Result
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Scenario
+from llmsim.units import counted
 
 __all__ = ["Asked", "check_one", "died", "work_of"]
 
@@ -185,8 +186,8 @@ def died(file: Path, asked: Asked) -> dict[str, Any]:
 def _block(file: Path, result: Result, again: str) -> str:
     """What a person needs to know of a scenario: all of what is not well, and little of what is."""
     made, most = len(result.replications), result.requested
-    of = f" of {most}" if most > made else ""
-    lines = [f"{MARKS[result.verdict]} {result.verdict:<10}{file}  ({made}{of} replications, seed {result.seed})"]
+    runs = f"{made} of {most} replications" if most > made else counted(made, "replication")
+    lines = [f"{MARKS[result.verdict]} {result.verdict:<10}{file}  ({runs}, seed {result.seed})"]
     broken = [line for line in result.slo if line.verdict != "PASS"]
     if broken:
         rows = [

@@ -9,7 +9,7 @@ import sys
 import weakref
 from typing import Any, Protocol
 
-__all__ = ["close_former"]
+__all__ = ["close_all", "close_former"]
 
 
 class _Closable(Protocol):
@@ -34,6 +34,20 @@ def close_former(new: _Closable) -> None:
                 old.close()
         made = []
     _made[cell] = (execution, [*made, weakref.ref(new)])
+
+
+def close_all(root: Any) -> None:
+    """Take a widget out of the kernel and the page, with all that is in it."""
+    waiting = [root]
+    while waiting:
+        one = waiting.pop()
+        waiting += getattr(one, "children", ())
+        for name in ("layout", "style"):
+            part = getattr(one, name, None)
+            if part is not None:
+                part.close()
+        one.unobserve_all()
+        one.close()
 
 
 def _cell() -> tuple[str, str] | None:

@@ -14,12 +14,13 @@ from llmsim.errors import LlmsimError, ScenarioError, SimulationInterrupted
 from llmsim.lab.cells import close_former
 from llmsim.lab.controls import Wanted, controls_of
 from llmsim.lab.desk import Desk
-from llmsim.lab.handle import RunHandle
+from llmsim.lab.handle import GLANCE_S, RunHandle
 from llmsim.lab.live_image import put
 from llmsim.lab.settings import Settings
 from llmsim.lab.shown import as_python, as_yaml, numbers, told_problems
 from llmsim.report.figures import clock
 from llmsim.report.live_display import left_s, sentence
+from llmsim.report.notebook import attended
 from llmsim.scenario.given import ScenarioLike, load
 from llmsim.scenario.load import read_value
 from llmsim.units import format_duration
@@ -32,7 +33,6 @@ __all__ = ["Explorer", "explore"]
 
 _SETTLE_S = 0.12  # longer than between two repeats of a key that is held down (30 a second is usual)
 _TELL_S = 0.25
-_FIRST_S = 20.0  # how long showing an explorer waits for its first picture
 
 
 class Explorer:
@@ -315,14 +315,18 @@ class Explorer:
     # -- showing itself ----------------------------------------------------------------------------------------
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """The widgets; for where there are none, a table of the settings with picture and numbers."""
-        self.wait(_FIRST_S)
+        """The widgets; for where there are none, a table of the settings with picture and numbers.
+
+        Who looks on has the controls at once, and the picture when there is one; who does not gets what is saved now.
+        """
+        self.wait(GLANCE_S if attended() else None)
         rows = "".join(
             f'<tr><td align="left">{escape(path)}</td><td align="left"><code>{escape(_told(value))}</code></td></tr>'
             for path, value in self.values.items()
         )
         image = base64.b64encode(self._png).decode()
-        picture = f'<p><img alt="{escape(self._alt)}" src="data:image/png;base64,{image}"></p>' if self._png else ""
+        drawn = f'<img alt="{escape(self._alt)}" src="data:image/png;base64,{image}">'
+        picture = f"<p>{drawn if self._png else 'The first run had not ended when this was saved.'}</p>"
         table = numbers(self._shown, self._before) if self._shown is not None else ""
         html = (
             f'<div class="llmsim-explorer mathjax_ignore"><p><strong>explorer of {escape(self._settings.base.name)}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from llmsim.api import run
 from llmsim.errors import SimulationInterrupted
@@ -14,19 +14,25 @@ from llmsim.report.live_display import Where
 from llmsim.report.result import Result
 from llmsim.scenario.given import ScenarioLike
 
-__all__ = ["RunHandle", "start", "start_live"]
+__all__ = ["GLANCE_S", "Background", "RunHandle", "start", "start_live"]
+
+#: What is shown waits so long for its run: a second nobody minds, and what is saved then has the result, too.
+GLANCE_S = 1.0
 
 State = Literal["running", "done", "cancelled", "failed"]
 
 
-class RunHandle:
-    """A run that goes on while the caller does something else.
+T = TypeVar("T")
+
+
+class Background(Generic[T]):
+    """Work that goes on while the caller does something else.
 
     Parameters
     ----------
     work
-        Does the run in the background thread. It is given what to call with its progress, about ten times a second;
-        that call raises KeyboardInterrupt when the run is to stop.
+        What the background thread does. It is given what to call with its progress, about ten times a second; that call
+        raises KeyboardInterrupt when the work is to stop.
     name
         Of what is run, for people.
 
@@ -44,13 +50,13 @@ class RunHandle:
         Whether that is what stopped it.
     """
 
-    def __init__(self, work: Callable[[Callable[[Any], object]], Result], name: str = "") -> None:
+    def __init__(self, work: Callable[[Callable[[Any], object]], T], name: str = "") -> None:
         self.name = name
         self.progress: Where | None = None
         self.error: BaseException | None = None
         self._work = work
-        self._result: Result | None = None
-        self._told: list[Callable[[RunHandle], object]] = []
+        self._result: T | None = None
+        self._told: list[Callable[[Any], object]] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._ended = threading.Event()
@@ -91,11 +97,11 @@ class RunHandle:
             raise
 
     @property
-    def result(self) -> Result | None:
+    def result(self) -> T | None:
         """What came of it, or of a cancelled run its part; None while it runs and if there is nothing."""
         return self._result
 
-    def get(self) -> Result:
+    def get(self) -> T:
         """The result, once the run has ended; waits for it.
 
         Raises
@@ -111,7 +117,7 @@ class RunHandle:
         assert self._result is not None
         return self._result
 
-    def tell(self, listener: Callable[[RunHandle], object]) -> None:
+    def tell(self, listener: Callable[[Self], object]) -> None:
         """Call `listener` with this handle at every report, and once when the run has ended.
 
         It is called in the background thread. If the run has ended already, it is called at once.
@@ -127,7 +133,7 @@ class RunHandle:
             self._result = self._work(self._report)
         except SimulationInterrupted as stop:
             self.error = stop
-            self._result = stop.partial
+            self._result = self._part(stop)
         except KeyboardInterrupt:
             # Before the run could begin, or after its end.
             self.error = SimulationInterrupted("cancelled before there was anything")
@@ -139,6 +145,10 @@ class RunHandle:
         for listener in told:
             listener(self)
 
+    def _part(self, stop: SimulationInterrupted) -> T | None:
+        """What there is of the result of work that was stopped."""
+        return None
+
     def _report(self, at: Any) -> None:
         self.progress = at
         for listener in list(self._told):
@@ -148,7 +158,15 @@ class RunHandle:
             raise KeyboardInterrupt
 
     def __repr__(self) -> str:
-        return f"<RunHandle {self.name}: {self.state}>"
+        return f"<{type(self).__name__} {self.name}: {self.state}>"
+
+
+class RunHandle(Background[Result]):
+    """A run that goes on while the caller does something else; see `Background`."""
+
+    def _part(self, stop: SimulationInterrupted) -> Result | None:
+        found: Result | None = stop.partial
+        return found
 
 
 def start(scenario: ScenarioLike, **options: Any) -> RunHandle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,17 @@ if TYPE_CHECKING:
 
 __all__ = ["live_image", "put"]
 
+#: A pixel that lets the page through: of no bytes at all browsers show a broken image.
+_NOTHING = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
+)
+
 
 def live_image(**layout: str) -> Any:
-    """An empty one; see `put`."""
+    """One that shows nothing yet; see `put`."""
     import ipywidgets as w
 
-    return _kind()(format="png", layout=w.Layout(**layout))
+    return _kind()(format="png", value=_NOTHING, tooltip="no picture yet", layout=w.Layout(**layout))
 
 
 def put(image: Any, picture: Picture, dpi: float) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from llmsim.lab.cells import close_all
 from llmsim.lab.controls import Control
 from llmsim.lab.live_image import live_image
 from llmsim.lab.picture import DPI, SIZE
@@ -62,16 +63,7 @@ class Panel:
 
     def close(self) -> None:
         """Take all of it out of the kernel and the page."""
-        waiting = [self.root]
-        while waiting:
-            one = waiting.pop()
-            waiting += getattr(one, "children", ())
-            for name in ("layout", "style"):
-                part = getattr(one, name, None)
-                if part is not None:
-                    part.close()
-            one.unobserve_all()
-            one.close()
+        close_all(self.root)
 
 
 def _button(label: str, tip: str, style: str = "") -> Any:

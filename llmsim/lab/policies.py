@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from llmsim.api import RunProgress, run
 from llmsim.errors import LlmsimError
-from llmsim.lab.live_image import live_image, put
+from llmsim.lab.cells import close_former
+from llmsim.lab.dashboard import Dashboard
+from llmsim.lab.handle import GLANCE_S, Background
 from llmsim.report.comparison import Comparison
 from llmsim.report.figures import figure
 from llmsim.report.grid import Grid
 from llmsim.report.layout import MARKS
 from llmsim.report.live_display import NotebookProgress
-from llmsim.report.notebook import in_notebook
+from llmsim.report.notebook import attended, in_notebook
 from llmsim.report.paired import COMPARED, FEWEST_PAIRS, values_by_metric
 from llmsim.report.verdict import median
 from llmsim.scenario.given import ScenarioLike, load
 from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.metrics import METRICS
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.report.plots.canvas import Picture
@@ -32,7 +35,7 @@ __all__ = ["PolicyComparison", "compare_policies"]
 
 _COLUMNS = ("error_rate", "ttft p(50)", "ttft p(95)", "cost_per_ok", "retry_amplification", "goodput")
 _SMALL = 72  # dots per inch of the pictures that go into a page
-_DASHBOARD = 90  # and into a dashboard
+_EVERY_S = 0.25
 
 
 class PolicyComparison:
@@ -41,14 +44,30 @@ class PolicyComparison:
     Parameters
     ----------
     results
-        By name, of the same traffic and seed.
+        By name, of the same traffic and seed; or the work in the background that makes them.
     base
         Name of what the others are compared with.
     """
 
-    def __init__(self, results: Mapping[str, Result], base: str) -> None:
-        self.results = dict(results)
+    def __init__(self, results: Mapping[str, Result] | Background[dict[str, Result]], base: str) -> None:
+        self._handle = results if isinstance(results, Background) else None
+        self._results = None if isinstance(results, Background) else dict(results)
+        self._dashboards: list[Dashboard] = []
         self.base = base
+
+    @property
+    def results(self) -> dict[str, Result]:
+        """By name, in the order in which the gateways were given; waits for runs that go on.
+
+        Raises
+        ------
+        SimulationInterrupted
+            They were stopped; ``.partial`` is the result that was being made.
+        """
+        if self._results is None:
+            assert self._handle is not None
+            self._results = _awaited(self._handle)
+        return self._results
 
     @property
     def table(self) -> Grid:
@@ -60,7 +79,7 @@ class PolicyComparison:
             rows.append((name, f"{MARKS[result.verdict]} {result.verdict}", *numbers))
         pairs = min(result.complete for result in self.results.values())
         notes = () if pairs >= FEWEST_PAIRS else (f"It takes {FEWEST_PAIRS} replications to call anything changed.",)
-        title = f"{len(self.results)} gateways, {pairs} replications each, under the same luck"
+        title = f"{len(self.results)} gateways, {counted(pairs, 'replication')} each, under the same luck"
         return Grid(title, ("gateway", "verdict", *_COLUMNS), rows, 2, notes)
 
     def against(self, name: str, base: str | None = None) -> Comparison:
@@ -105,27 +124,32 @@ class PolicyComparison:
         return picture
 
     def dashboard(self) -> Any:
-        """The same with a choice of what the others are compared with, as a widget."""
-        import ipywidgets as w
+        """The same with a choice of what the others are compared with, as a widget; it does not wait for the runs."""
+        return self._shown().root
 
-        chosen = w.Dropdown(options=list(self.results), value=self.base, description="compared with")
-        chosen.style.description_width = "initial"
-        apart, over_time, page = live_image(), live_image(), w.HTML(value=self.table._repr_html_())
+    def _shown(self) -> Dashboard:
+        self._dashboards.append(Dashboard(self, self._handle if self._results is None else None))
+        return self._dashboards[-1]
 
-        def draw(*_: object) -> None:
-            put(apart, self.forest(base=chosen.value), _DASHBOARD)
-
-        chosen.observe(draw, names="value")
-        draw()
-        put(over_time, self.timelines(), _DASHBOARD)
-        found = w.VBox([page, chosen, apart, over_time])
-        found.add_class("llmsim-dashboard")
-        return found
+    def close(self) -> None:
+        """Stop runs that go on, and take widgets away that were shown."""
+        if self._handle is not None:
+            self._handle.cancel()
+        for one in self._dashboards:
+            one.close()
 
     def _named(self, name: str) -> Result:
         if name not in self.results:
             raise LlmsimError(f"there is no gateway {name!r} here; there are {', '.join(self.results)}")
         return self.results[name]
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Table and forest; while runs go on, how far they are, which becomes a dashboard."""
+        if self._handle is not None and not self._handle.wait(GLANCE_S):
+            found: dict[str, Any] = self._shown().root._repr_mimebundle_(**kwargs) or {}
+            text = f"{self._handle.name}: the runs had not ended when this was saved"
+            return {**found, "text/html": f"<p>{escape(text)}</p>", "text/plain": text}
+        return {"text/html": self._repr_html_(), "text/plain": repr(self)}
 
     def __repr__(self) -> str:
         return str(self.table)
@@ -179,7 +203,9 @@ def compare_policies(
     jobs
         Processes to use; -1: one per core.
     progress
-        Called with the name of the gateway and a `RunProgress`; None: a notebook gets a line while it runs.
+        Called with the name of the gateway and a `RunProgress`. None: in a notebook that somebody looks at the runs go
+        on in the background, and only who asks for ``.results``, a table or a picture waits for them; one that is
+        executed for later gets a line while it waits.
 
     Raises
     ------
@@ -197,15 +223,41 @@ def compare_policies(
     on = None if scenario is None else load(scenario)
     stories = {name: _story(name, gateway, on) for name, gateway in gateways.items()}
     _check_the_same(stories, first)
-    display = _Said(len(stories)) if progress is None and in_notebook() else None
-    results = {}
+
+    def work(report: Callable[[RunProgress], object]) -> dict[str, Result]:
+        whole = _Whole(len(stories))
+        return {
+            name: _all_of(story, replications, jobs, _told(name, number, progress, whole, report))
+            for number, (name, story) in enumerate(stories.items())
+        }
+
+    if progress is None and attended():
+        compared = PolicyComparison(Background(work, " against ".join(stories)), first)
+        close_former(compared)
+        return compared
+    line = NotebookProgress()
     try:
-        for number, (name, story) in enumerate(stories.items()):
-            results[name] = _all_of(story, replications, jobs, _told(name, number, progress, display))
+        return PolicyComparison(work(line if in_notebook() else _silent), first)
     finally:
-        if display is not None:
-            display.close()
-    return PolicyComparison(results, first)
+        line.close()
+
+
+def _silent(_: RunProgress) -> None:
+    """Nobody looks."""
+
+
+def _awaited(handle: Background[dict[str, Result]]) -> dict[str, Result]:
+    """What comes of it, with a line that says how far it is; an interrupt stops it."""
+    line = NotebookProgress()
+    try:
+        while not handle.wait(_EVERY_S):
+            if handle.progress is not None:
+                line(handle.progress)
+    except KeyboardInterrupt:
+        handle.wait()  # it was told to stop, and says with what
+    finally:
+        line.close()
+    return handle.get()
 
 
 def _by_name(gateways: Sequence[Any]) -> dict[str, Any]:
@@ -257,31 +309,29 @@ def _check_the_same(stories: Mapping[str, Scenario], first: str) -> None:
                 raise LlmsimError(f"{first!r} and {name!r} differ in {what}, so they cannot be compared pair by pair")
 
 
-def _told(name: str, number: int, progress: Any, display: _Said | None) -> Callable[[RunProgress], object] | None:
+def _told(
+    name: str, number: int, progress: Any, whole: _Whole, report: Callable[[RunProgress], object]
+) -> Callable[[RunProgress], object]:
     if progress is not None:
         return lambda at: progress(name, at)
-    return (lambda at: display.tell(name, number, at)) if display is not None else None
+    return lambda at: report(whole.at(number, at))
 
 
-class _Said:
-    """One progress line over all gateways."""
+class _Whole:
+    """How far several runs are, as if they were one."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._line = NotebookProgress()
+    def __init__(self, runs: int) -> None:
+        self._runs = runs
         self._before_s = 0.0
         self._last: tuple[int, float] = (0, 0.0)
 
-    def tell(self, name: str, number: int, at: RunProgress) -> None:
+    def at(self, number: int, at: RunProgress) -> RunProgress:
+        """Of all of them, when run `number` is there."""
         if number != self._last[0]:
             self._before_s += self._last[1]
         self._last = (number, at.wall_s)
-        whole = at._replace(
+        return at._replace(
             replications=number * at.most + at.replications,
-            most=self._most * at.most,
+            most=self._runs * at.most,
             wall_s=self._before_s + at.wall_s,
         )
-        self._line(whole)
-
-    def close(self) -> None:
-        self._line.close()

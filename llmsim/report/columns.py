@@ -12,7 +12,10 @@ WINDOW_PERCENTILES = (50, 90, 95, 99)
 _REPLICATION = Column("replication", "i4", "which replication, from 0")
 _REQUEST_ID = Column("request_id", "text", "session/step/user_retry")
 _WINDOW = Column(
-    "window", "category", "warm_up, measured or drain: when its request arrived; metrics use measured only"
+    "window",
+    "category",
+    "warm_up, measured or drain: when its request arrived; cut_off: an interrupt of the run ended it; metrics use "
+    "measured only",
 )
 
 WINDOWS: tuple[Column, ...] = (

@@ -11,6 +11,7 @@ from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
 from llmsim.report.paired import Difference, paired, values_by_metric
 from llmsim.report.parting import Parting, parting
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.report.result import Result
@@ -62,7 +63,7 @@ class Comparison:
             for one in self.differences
         ]
         widths = [max(len(row[column]) for row in [head, *rows]) for column in range(6)]
-        lines = [f"{self.scenario}: {self.pairs} pairs under the same luck", ""]
+        lines = [f"{self.scenario}: {counted(self.pairs, 'pair')} under the same luck", ""]
         for row in [(*head, ""), *rows]:
             mark, name, *cells, p, verdict = row
             told = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[2:5], strict=True))
@@ -77,7 +78,7 @@ class Comparison:
         rows = [
             (f"{_MARKS[one.verdict]} {one.verdict}", one.name, *one.shown(), f"{one.p:.2g}") for one in self.differences
         ]
-        title = f"{self.scenario}: {self.pairs} pairs under the same luck"
+        title = f"{self.scenario}: {counted(self.pairs, 'pair')} under the same luck"
         told = [line.strip() for line in self._parting()]
         return Grid(title, ("verdict", "metric", "before", "after", "change", "p"), rows, 2, told)
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from llmsim.errors import LlmsimError
 from llmsim.report.figures import clock, usd
-from llmsim.units import format_duration
+from llmsim.units import counted, format_duration
 
 if TYPE_CHECKING:
     from llmsim.report.result import Result
@@ -242,7 +242,7 @@ def end_told(request: dict[str, Any]) -> str:
     if request["cost_usd"]:
         parts.append(usd(request["cost_usd"]))
     if request["leaked_streams"]:
-        parts.append(f"{request['leaked_streams']} streams leaked")
+        parts.append(f"{counted(request['leaked_streams'], 'stream')} leaked")
     return "= " + ", ".join(parts)
 
 

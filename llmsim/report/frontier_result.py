@@ -17,7 +17,7 @@ from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
 from llmsim.report.rates import ENOUGH, Share, Spread, share_of
 from llmsim.scenario.spec import Scenario
-from llmsim.units import format_duration
+from llmsim.units import counted, format_duration
 
 if TYPE_CHECKING:
     from llmsim.report.plots.canvas import Picture
@@ -196,10 +196,10 @@ class Frontier:
         replications = len(self.nothing.tallies)
         told = []
         if self.partial:
-            told.append(f"Interrupted: {replications} replication(s) only.")
+            told.append(f"Interrupted: {counted(replications, 'replication')} only.")
         if replications < ENOUGH:
             told.append(
-                f"{replications} replication(s): what differs from one to the next is not in the intervals; "
+                f"{counted(replications, 'replication')}: what differs from one to the next is not in the intervals; "
                 f"{ENOUGH} or more show it."
             )
         unknown = max(point.total("unknown") for point in self.points)
@@ -260,7 +260,7 @@ class Frontier:
 
     def _size(self) -> str:
         tallies = self.nothing.tallies
-        return f"{sum(one.requests for one in tallies):,} requests in {len(tallies)} replication(s)"
+        return f"{sum(one.requests for one in tallies):,} requests in {counted(len(tallies), 'replication')}"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, JSON-able by a strict encoder."""

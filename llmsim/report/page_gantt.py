@@ -8,7 +8,7 @@ from llmsim.report.explain import cache_told, end_told, records_of
 from llmsim.report.figures import clock
 from llmsim.report.page_svg import Drawing, fill_of, provider_style
 from llmsim.telemetry.outcomes import CLASS_OF_WORD
-from llmsim.units import format_duration
+from llmsim.units import counted, format_duration
 
 if TYPE_CHECKING:
     from llmsim.report.result import Result
@@ -100,7 +100,9 @@ class _Chart:
         for number, one in enumerate(self._attempts):
             y += _LANE
             if self._left_out and number == _MOST // 2:
-                drawing.text(_LEFT - 10, y + 4, f"… {self._left_out} attempts more …", anchor="end", look="small")
+                drawing.text(
+                    _LEFT - 10, y + 4, f"… {counted(self._left_out, 'attempt')} more …", anchor="end", look="small"
+                )
                 before_s, y = one["start_s"], y + _LANE
             self._attempt(one, y, before_s, before_y)
             before_s, before_y = max(before_s, one["end_s"]), y

@@ -287,14 +287,12 @@ class Result:
         """Virtual seconds of all replications together, warm-up included."""
         return sum(one.simulated_s + self.scenario.clock.warm_up for one in self.replications)
 
-    @property
+    @cached_property
     def notes(self) -> list[str]:
         """What a person should know beside the numbers."""
-        seen: dict[str, int] = {}
-        for one in self.replications:
-            for note in one.notes:
-                seen[note] = seen.get(note, 0) + 1
-        return [note if times == 1 else f"{note} (in {times} replications)" for note, times in seen.items()]
+        from llmsim.report.notes import notes
+
+        return notes(self)
 
     @cached_property
     def advice(self) -> list[str]:

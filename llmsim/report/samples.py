@@ -39,7 +39,7 @@ def sample_of(
 ) -> Sample:
     """The measured part of one replication, of whose tables these are the rows."""
     end_s = measured_until_s(scenario, replication)
-    measured = _measured(requests, partial=replication.partial)
+    measured = _measured(requests)
     return Sample(
         measured,
         attempts,
@@ -66,14 +66,10 @@ def _rows(replication: Replication, table: str, duration_s: float) -> pl.DataFra
     return recorded if is_large(replication) else recorded.frame()
 
 
-def _measured(requests: pl.DataFrame | Recorded, *, partial: bool) -> pl.DataFrame | Recorded:
+def _measured(requests: pl.DataFrame | Recorded) -> pl.DataFrame | Recorded:
     measured = pl.col("window") == "measured"
-    if partial:
-        # The interrupt cut them off, not the gateway: what would have become of them is unknown.
-        measured &= pl.col("outcome") != "unfinished"
     if isinstance(requests, pl.DataFrame):
         return requests.filter(measured)
-    names = ["window", "outcome"] if partial else ["window"]
-    which = [piece.select(measured).to_series().to_numpy() for piece in pieces_of(requests, names)]
+    which = [piece.select(measured).to_series().to_numpy() for piece in pieces_of(requests, ["window"])]
     chosen = np.concatenate(which)
     return requests if chosen.all() else requests.take(np.flatnonzero(chosen))

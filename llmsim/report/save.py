@@ -17,6 +17,7 @@ __all__ = ["FORMAT", "load_result", "save"]
 
 FORMAT = 2
 _TABLES = ("requests", "attempts", "events")
+_WINDOWS = "windows.parquet"
 _SCENARIO = "scenario.json"
 _RESULT = "result.json"
 
@@ -30,12 +31,14 @@ def save(result: Result, directory: str | Path) -> Path:
         The directory: ``requests.parquet``, ``attempts.parquet``, ``events.parquet``, ``windows.parquet``,
         ``result.json`` (what ``llmsim run --json`` prints, and how the run was made) and ``scenario.json``.
     """
+    from llmsim.report.computed import computed
     from llmsim.report.describe import describe
 
     place = Path(directory)
     place.mkdir(parents=True, exist_ok=True)
-    for name in (*_TABLES, "windows"):
+    for name in _TABLES:
         getattr(result, name).write_parquet(place / f"{name}.parquet")
+    result.windows.write_parquet(place / _WINDOWS)
     runs = [
         {
             "number": one.number,
@@ -47,7 +50,7 @@ def save(result: Result, directory: str | Path) -> Path:
         }
         for one in result.replications
     ]
-    page = {"format": FORMAT, **result.to_dict(), "runs": runs}
+    page = {"format": FORMAT, **computed(result), "runs": runs}
     _write(place / _RESULT, page)
     _write(place / _SCENARIO, describe(result.scenario))
     return place
@@ -60,7 +63,8 @@ def _write(path: Path, content: Any) -> None:
 def load_result(directory: str | Path) -> Result:
     """Read what `save` wrote, or a run with ``stream``.
 
-    Of a streamed run the numbers are those that were computed at its end; rows are read when somebody asks for them.
+    The numbers are those that were computed when it was written, if that was by this version of llmsim. Rows of a
+    streamed run are read when somebody asks for them.
 
     The scenario comes back as it was, but for code: a policy or gateway of one's own stands there by name, and the
     result cannot be run again from it.
@@ -70,6 +74,7 @@ def load_result(directory: str | Path) -> Result:
     LlmsimError
         If the directory holds no result, one of another version, or tables that do not belong to it.
     """
+    from llmsim.report.computed import recall
     from llmsim.report.describe import restore
     from llmsim.report.result import Result
     from llmsim.report.stream_folder import STREAMED, restored
@@ -108,6 +113,8 @@ def load_result(directory: str | Path) -> Result:
     )
     if result.event_hash != page["event_hash"]:
         raise LlmsimError(f"{place}: the tables are not those of {_RESULT} (another hash); run it again, or save anew")
+    if (place / _WINDOWS).exists():
+        recall(result, page, windows=_read_parquet(place / _WINDOWS))
     return result
 
 

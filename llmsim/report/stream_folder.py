@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 import polars as pl
 
 from llmsim.errors import LlmsimError
+from llmsim.report.computed import computed, recall
 from llmsim.report.describe import describe
-from llmsim.report.numbers import jsonable
 from llmsim.report.result import Result
 from llmsim.report.stream import FileSink, finished, settle
 from llmsim.scenario.replicate import Progress, replicate
@@ -86,8 +85,7 @@ class StreamFolder:
         told = {
             "format": FORMAT,
             STREAMED: runs,
-            "values": [jsonable(line.values) for line in result.slo],
-            **result.to_dict(),
+            **computed(result),
         }
         _write(self.place / "scenario.json", describe(result.scenario))
         _write(self.place / "result.json", told)
@@ -129,20 +127,8 @@ def restored(place: Path, page: dict[str, Any], scenario: Scenario) -> Result:
         }
     except (FileNotFoundError, pl.exceptions.PolarsError) as error:
         raise LlmsimError(f"{place}: the windows or sessions are missing or damaged: {error}") from None
-    values = [tuple(_number(value) for value in line) for line in page["values"]]
-    result.remember(
-        metrics=_number(page["metrics"]), **frames, event_hash=page["event_hash"], advice=page["advice"],
-        measured=list(zip(*values, strict=True)) if values else [() for _ in whole],
-    )  # fmt: skip
+    recall(result, page, **frames)
     return result
-
-
-def _number(value: Any) -> Any:
-    """Back from `jsonable`."""
-    if isinstance(value, dict):
-        return {key: _number(one) for key, one in value.items()}
-    infinite = {"Infinity": math.inf, "-Infinity": -math.inf}
-    return math.nan if value is None else infinite.get(value, value) if isinstance(value, str) else value
 
 
 def _read(path: Path) -> Any:

@@ -22,9 +22,10 @@ from llmsim.telemetry.percentiles import samples_needed
 from llmsim.telemetry.recorder import ColumnData, Replication, TableData, rows_of
 from llmsim.telemetry.rows import Index
 
-__all__ = ["WINDOW", "dtype_of", "frame", "quantile", "to_table", "windows"]
+__all__ = ["WINDOW", "cut_off", "dtype_of", "frame", "quantile", "to_table", "windows"]
 
-WINDOW = pl.Enum(["warm_up", "measured", "drain"])
+_WINDOWS = ("warm_up", "measured", "drain", "cut_off")
+WINDOW = pl.Enum(_WINDOWS)
 
 _TYPES: dict[str, type[pl.DataType]] = {
     "i2": pl.Int16,
@@ -39,6 +40,7 @@ _TYPES: dict[str, type[pl.DataType]] = {
 }
 
 _OK = pl.col("outcome") == "ok"
+_KEY = ("session", "step", "user_retry")
 
 
 def dtype_of(column: Column) -> pl.DataType | type[pl.DataType]:
@@ -79,6 +81,7 @@ def frame(
     wanted = [column.name for column in COLUMNS[table]] if names is None else [*names]
     made_of = {name: _MADE_OF[name] for name in wanted if name in _MADE_OF and not _recorded(table, name)}
     needed = {*wanted, *(source for sources in made_of.values() for source in sources)}
+    needed |= {*_KEY} if "window" in made_of and any(one.partial for one in replications) else set()
     data = [(one.tables[table], rows) if rows is None else cut(one.tables[table], rows) for one in replications]
     heights = [_chosen(one, some) for one, some in data]
     numbers = np.repeat(np.array([replication.number for replication in replications], dtype=np.int32), heights)
@@ -99,7 +102,7 @@ def frame(
     # All at once, and nothing in parallel: asking polars for a column takes longer than making it.
     whole = pl.DataFrame(raw).with_columns_seq(made)
     if "window" in made_of:
-        later.append(_window(whole["arrival_s"].to_numpy(), duration_s).alias("window"))
+        later.append(_window(whole, numbers, replications, duration_s).alias("window"))
     if "tpot_s" in made_of:
         later.append(_tpot().alias("tpot_s"))
     return whole.with_columns_seq(later).select_seq(wanted)
@@ -189,8 +192,29 @@ def _the_same(column: Column, parts: Sequence[ColumnData]) -> pl.Expr | None:
     return pl.lit(value, dtype=_TYPES[column.kind])
 
 
-def _window(arrival_s: NDArray[np.float64], duration_s: float) -> pl.Expr:
+def cut_off(replication: Replication, duration_s: float) -> pl.DataFrame:
+    """Which requests of the measured time an interrupt cut off: their ``session``, ``step`` and ``user_retry``.
+
+    What would have become of them is unknown: they are no failures of the gateway, and belong to no rate.
+    """
+    if not replication.partial:
+        return pl.DataFrame(schema=dict.fromkeys(_KEY, pl.Int64))
+    as_whole = replication._replace(partial=False)
+    rows = frame([as_whole], "requests", duration_s, (*_KEY, "outcome", "window"))
+    return rows.filter((pl.col("window") == "measured") & (pl.col("outcome") == "unfinished")).select(_KEY)
+
+
+def _window(
+    whole: pl.DataFrame, numbers: NDArray[np.int32], replications: Sequence[Replication], duration_s: float
+) -> pl.Expr:
+    arrival_s = whole["arrival_s"].to_numpy()
     number = (arrival_s >= 0).astype(np.uint32) + (arrival_s >= duration_s)
+    for one in replications:
+        gone = cut_off(one, duration_s)
+        if gone.height:  # a request and all its attempts
+            gone = gone.with_columns(gone=pl.lit(value=True))
+            found = whole.select(_KEY).join(gone, on=_KEY, how="left", maintain_order="left")["gone"]
+            number[(numbers == one.number) & found.is_not_null().to_numpy()] = _WINDOWS.index("cut_off")
     return pl.lit(pl.Series(WINDOW.categories, dtype=WINDOW)).gather(pl.Series(number, dtype=pl.UInt32))
 
 

@@ -125,10 +125,7 @@ def answers(result: Result) -> pl.DataFrame:
         The columns of requests and: ``used_input_tokens``, ``used_cached_input_tokens``, ``used_output_tokens`` of all
         attempts; ``gateway_s``, ``queue_s``, ``prefill_s``, ``generation_s``, null for other than streamed answers.
     """
-    # What an interrupt cut off says nothing about the gateway, as in `llmsim.report.samples`.
-    cut = pl.col("replication").is_in([one.number for one in result.replications if one.partial])
-    cut &= pl.col("outcome") == "unfinished"
-    measured = result.requests.filter((pl.col("window") == "measured") & ~cut)
+    measured = result.requests.filter(pl.col("window") == "measured")
     attempts = result.attempts
     places = _places(measured, attempts)
     mine = places >= 0

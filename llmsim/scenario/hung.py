@@ -7,13 +7,16 @@ from collections.abc import Sequence
 
 from llmsim.engine.frames import is_plumbing, place
 from llmsim.scenario.users import Visit
+from llmsim.units import counted
 
 __all__ = ["hung", "places"]
 
 
 def hung(visits: Sequence[Visit], drain_s: float) -> str:
     """A note on those who are still there when the drain is over."""
-    return f"{len(visits)} requests had not ended {drain_s:g}s after the last arrival; they wait: {places(visits)}"
+    they = "it waits" if len(visits) == 1 else "they wait"
+    count = counted(len(visits), "request")
+    return f"{count} had not ended {drain_s:g}s after the last arrival; {they}: {places(visits)}"
 
 
 def places(visits: Sequence[Visit]) -> str:

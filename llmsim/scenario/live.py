@@ -19,6 +19,7 @@ from llmsim.scenario.users import Users, Visit
 from llmsim.telemetry.recorder import Replication
 from llmsim.traffic.workload import World
 from llmsim.types import Request
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.engine.loop import SimLoop
@@ -159,7 +160,9 @@ class LiveLab(Lab):
         self.interrupted = True
         lost = len(self.users.running)
         if lost:
-            self.notes.append(f"{lost} requests were under way when the run had to be abandoned; they are not recorded")
+            they = "it is" if lost == 1 else "they are"
+            under_way = f"{counted(lost, 'request')} under way when the run had to be abandoned"
+            self.notes.append(f"{under_way}; {they} not recorded")
         return self.finish(wall_s)
 
 

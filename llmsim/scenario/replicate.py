@@ -33,6 +33,7 @@ from llmsim.telemetry.scopes import CROSSINGS_KNOWN, TENANTS_KNOWN, Scope, cross
 from llmsim.traffic.clients import mixes
 from llmsim.traffic.shape import RateShape
 from llmsim.traffic.workload import World
+from llmsim.units import counted
 
 __all__ = ["Progress", "Stores", "replicate"]
 
@@ -300,7 +301,9 @@ class Lab:
         await self._let_go(visits)
         stubborn = list(users.running.values())
         if stubborn:
-            self.notes.append(f"{len(stubborn)} requests did not stop when they were cancelled: {places(stubborn)}")
+            they = "it was" if len(stubborn) == 1 else "they were"
+            count = counted(len(stubborn), "request")
+            self.notes.append(f"{count} did not stop when {they} cancelled: {places(stubborn)}")
         for visit in stubborn:
             users.write_off(visit)
 

@@ -25,6 +25,7 @@ from llmsim.tuning.space import Space
 from llmsim.tuning.space_words import parse_space
 from llmsim.tuning.stages import Plan, Stages, TuneProgress
 from llmsim.tuning.tuned import Tuned
+from llmsim.units import counted
 
 __all__ = ["TuneProgress", "tune"]
 
@@ -208,7 +209,8 @@ class _Tune:
         except (SimulationInterrupted, KeyboardInterrupt) as stop:
             found = self._found(source, given, about, partial=True)
             kept = " and in the study" if self.journal.kept else ""
-            text = f"stopped after {found.account.trials} trials; what was found is in .partial of this error{kept}"
+            tried = counted(found.account.trials, "trial")
+            text = f"stopped after {tried}; what was found is in .partial of this error{kept}"
             abandoned = getattr(stop, "abandoned", "")
             raise SimulationInterrupted(text, abandoned=abandoned, partial=found) from None
         finally:

@@ -9,6 +9,7 @@ from llmsim.report.grid import Grid
 from llmsim.telemetry.metrics import METRICS
 from llmsim.tuning.space import shown
 from llmsim.tuning.tuned_words import cost, moved
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.tuning.tuned import Held, LimitHeld, Tuned
@@ -60,8 +61,8 @@ def _held_out(found: Tuned, best: Held, current: Held) -> Grid:
         rows.append((f"{where}{was.line.key} {was.line.text}", "", _limit(was), "", _limit(now), ""))
     head = ("", "now, tuning luck", "now, held out", "tuned, tuning luck", "tuned, held out", "change (95 %)")
     about = (
-        f"Held out: {found.held_out} replications on seed {found.held_seed}, which played no part in choosing. Changes "
-        "are medians of paired differences there."
+        f"Held out: {counted(found.held_out, 'replication')} on seed {found.held_seed}, which played no part in "
+        "choosing. Changes are medians of paired differences there."
     )
     return Grid("On luck it was chosen on, and on luck it has not seen", head, rows, 1, (about,))
 

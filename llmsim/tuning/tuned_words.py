@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmsim.report.figures import share
 from llmsim.tuning.settings_runs import told
 from llmsim.tuning.space import shown
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.tuning.objective import Goal
@@ -42,7 +43,7 @@ def headline(found: Tuned) -> str:
     best, current = found.best, found.current
     if best is None or current is None:
         so_far = f"; the best so far: {told(found.so_far)}" if found.so_far else ""
-        return f"{name}: interrupted after {found.account.trials} trials{so_far}"
+        return f"{name}: interrupted after {counted(found.account.trials, 'trial')}{so_far}"
     goal = found.goals[0]
     was, now = (cost(found, goal, one.held_out[0]) for one in (current, best))
     if not best.settings:
@@ -70,7 +71,7 @@ def notes(found: Tuned) -> list[str]:
         elif found.best.limits and found.sensitivity and found.best.holds != "FAIL":
             lines.append("No limit binds: no neighbour that breaks one would do better.")
     account = found.account
-    spent = f"{account.tuning} replications for {account.trials} trials"
+    spent = f"{counted(account.tuning, 'replication')} for {counted(account.trials, 'trial')}"
     if account.grid:
         spent += f", {share(account.share)} of the {account.grid} that each of them run to its end would take"
     if account.confirming:

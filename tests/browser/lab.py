@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["TOKEN", "Lab", "chromium", "lab", "page_of"]
+__all__ = ["FLAGS", "Lab", "chromium", "lab", "page_of"]
 
 TOKEN = "of-a-test"
 START_S = 60
+_DIALOG = ".jp-Dialog"
 
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -116,7 +117,7 @@ def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 @contextmanager
 def page_of(address: str) -> Iterator[Any]:
-    """A browser page at this address, its kernel ready."""
+    """A browser page at this address, its kernel ready; what fails there says which dialog stood in front."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -125,7 +126,47 @@ def page_of(address: str) -> Iterator[Any]:
             page = browser.new_page(viewport={"width": 1300, "height": 1000})
             page.set_default_timeout(60_000)
             page.goto(address)
-            page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
-            yield page
+            try:
+                _until_connected(page)
+                # A page that loses its kernel asks for one, too, in front of all the rest.
+                page.add_locator_handler(_asking(page), _choose)
+                yield page
+            except Exception as error:
+                for text in page.locator(_DIALOG).all_inner_texts():
+                    error.add_note(f"a dialog stands in front: {text!r}")
+                for text in page.locator(".jp-Cell").all_inner_texts():
+                    error.add_note(f"a cell: {text[-1000:]!r}")
+                raise
         finally:
             browser.close()
+
+
+def _asking(page: Any) -> Any:
+    """The dialog that asks for a kernel, whether it is there or not."""
+    return page.locator(_DIALOG).filter(has=page.locator(f"{_DIALOG}-header", has_text="Select Kernel"))
+
+
+def _choose(dialog: Any) -> None:
+    """Take the kernel of Python, as a person would, whatever is offered first."""
+    offered = dialog.locator("select option").all_text_contents()
+    python = next((name for name in offered if name.startswith("Python 3")), None)
+    assert python is not None, f"no Python among the kernels that are offered: {offered}"
+    dialog.locator("select").select_option(label=python)
+    dialog.get_by_role("button", name="Select Kernel").click()
+
+
+def _until_connected(page: Any) -> None:
+    """Until the page talks to a kernel: to run sooner asks for one, and each answer to that starts another."""
+    sessions = f"{page.url.partition('/lab')[0]}/api/sessions?token={TOKEN}"
+    until = time.monotonic() + START_S
+    while time.monotonic() < until:
+        dialog = _asking(page)
+        if dialog.is_visible():
+            _choose(dialog)
+        kernels = [one["kernel"] for one in page.request.get(sessions).json()]
+        if kernels and kernels[0]["connections"] and kernels[0]["execution_state"] == "idle":
+            break
+        time.sleep(0.2)
+    else:
+        raise AssertionError("there is no kernel")
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from browser.flicker import Frames
-from browser.lab import TOKEN, lab, page_of
+from browser.lab import lab, page_of
 from browser.reading import missing
 from browser.yardstick import slowness
 
@@ -41,6 +41,23 @@ two
 DASHBOARD = """\
 ls.lab.compare_policies({"nothing": [], "a retry": [ls.Retry()], "a cache": [ls.Cache()]}, spike, replications=2)\\
     .dashboard()
+"""
+BEGIN = "import time\n\nbegun = time.monotonic()"
+FREE = "print('free after', time.monotonic() - begun)"
+#: Some seconds of work, or as much as one likes.
+SLOW = """\
+import llmsim as ls
+
+{name} = ls.lab.explore(
+    {{
+        "version": 1,
+        "clock": {{"duration": "{hours}h"}},
+        "traffic": {{"base_rate": "20/s"}},
+        "providers": {{"openai": {{"ttft": "300ms"}}}},
+    }},
+    {{"traffic.base_rate": None, "clock.duration": ["60s", "{hours}h"]}},
+)
+{name}
 """
 LONG = """\
 import llmsim as ls
@@ -73,7 +90,6 @@ def _menu(page: Any, menu: str, item: str) -> None:
 
 
 def _run_all(page: Any) -> None:
-    _until_connected(page)
     prompts = page.locator(".jp-CodeCell .jp-InputPrompt")
     for _ in range(10):  # a kernel that has just come up may not have listened
         _menu(page, "Run", "Run All Cells")
@@ -82,17 +98,6 @@ def _run_all(page: Any) -> None:
             if prompts.first.inner_text().strip("[]: "):
                 return
     raise AssertionError("the cells do not run")
-
-
-def _until_connected(page: Any) -> None:
-    """Until the page talks to a kernel: to run sooner opens "Select Kernel", and each answer to that starts another."""
-    sessions = f"{page.url.partition('/lab/')[0]}/api/sessions?token={TOKEN}"
-    for _ in range(300):
-        kernels = [one["kernel"] for one in page.request.get(sessions).json()]
-        if kernels and kernels[0]["connections"] and kernels[0]["execution_state"] == "idle":
-            return
-        time.sleep(0.2)
-    raise AssertionError("there is no kernel")
 
 
 class Shown:
@@ -288,6 +293,40 @@ def test_two_explorers_and_a_dashboard(tmp_path: Path, theme: str) -> None:
         assert dashboard.get_by_role("img", name=re.compile("^Outcomes over time")).count() == 1
         dashboard.evaluate("root => root.scrollIntoView({block: 'start'})")
         page.screenshot(path=tmp_path / f"{theme}-dashboard.png")
+    assert errors == []
+
+
+def test_the_controls_come_before_the_picture(tmp_path: Path) -> None:
+    """Nobody waits for a first run that takes long: the kernel is free, the run says how far it is, and is stopped."""
+    errors: list[str] = []
+    (tmp_path / "root").mkdir()
+    cells = [SLOW.format(name="slow", hours=0.5), SLOW.format(name="slower", hours=100)]
+    root = _notebook(tmp_path / "root", BEGIN, *cells, FREE)
+    with lab(root, tmp_path) as server, page_of(server.url("explorers.ipynb")) as page:
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        _run_all(page)
+        one, other = Shown(page, 0), Shown(page, 1)
+        free = page.locator(".jp-OutputArea-output", has_text=re.compile("^free after")).inner_text()
+        print(free)
+        assert float(free.split()[-1]) < 15  # it was 20 and more for the slower one alone
+        assert other.readout("traffic.base_rate") == "20/s"
+        assert "replication 1 of at most 1" in other.told("replication 1 of")
+        assert other.root.locator("progress").count() == 1
+        empty = other.root.get_by_role("img", name="no picture yet")
+        assert empty.evaluate("image => image.complete && image.naturalWidth") == 1  # no broken image
+        box = empty.bounding_box()
+        page.screenshot(path=tmp_path / "before-the-picture.png")
+        one.told("simulated in")  # and then it is there, without anybody's doing
+        one.root.get_by_role("img", name=re.compile("up to .* offered, errors")).wait_for()
+        other.press("Cancel")
+        other.told("stopped by Cancel")
+        source = other.source()
+        other.slider("clock.duration").get_by_role("combobox").select_option("60s")
+        other.until_new(source)
+        other.told("simulated in")
+        found = other.root.get_by_role("img").bounding_box()
+        assert (found["width"], found["height"]) == (box["width"], box["height"])  # its room was kept
+        page.screenshot(path=tmp_path / "after-it.png")
     assert errors == []
 
 

@@ -148,15 +148,19 @@ def test_as_it_is_committed_in_the_dark(project: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "code",
-    [LONG.format(policy="", use=""), LONG.format(policy=SPIN, use='{"spin": {}}')],
+    ("code", "kernel"),
+    [
+        (LONG.format(policy="", use=""), "python3"),
+        # The page asks for another one, as it does when starting one takes it too long.
+        (LONG.format(policy=SPIN, use='{"spin": {}}'), "of-another-machine"),
+    ],
     ids=["a run", "a policy that spins"],
 )
-def test_interrupt(project: Path, tmp_path: Path, code: str) -> None:
+def test_interrupt(project: Path, tmp_path: Path, code: str, kernel: str) -> None:
     import nbformat
 
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("6 * 7")])
-    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": kernel}
     nbformat.write(notebook, project / "long.ipynb")
     with lab(project, tmp_path) as server, page_of(server.url("long.ipynb")) as page:
         _run_cell(page, 0)

@@ -204,6 +204,22 @@ def test_what_it_shows_without_widgets(small: Explorer) -> None:
     assert "<style" not in page
 
 
+@pytest.mark.slow
+def test_who_looks_on_has_the_controls_before_there_is_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmsim.lab.explorer.attended", lambda: True)
+    explorer = explore({**SMALL, "clock": {"duration": "24h"}, "traffic": {"base_rate": "50/s"}}, PATHS)
+    bundle = explorer._repr_mimebundle_()
+    assert explorer._handle is not None and explorer._handle.state == "running"  # it was not waited for
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert "<code>50/s</code>" in bundle["text/html"]
+    assert "The first run had not ended when this was saved." in bundle["text/html"]
+    assert explorer._panel.image.tooltip == "no picture yet"
+    assert bytes(explorer._panel.image.value)[:4] == b"\x89PNG"  # of nothing, but no broken image
+    explorer.cancel()
+    assert explorer.wait(10)
+    explorer.close()
+
+
 def test_every_control_has_a_label(small: Explorer) -> None:
     for one in small._panel.turned.values():
         assert one.description

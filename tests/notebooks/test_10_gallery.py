@@ -9,6 +9,8 @@ import pytest
 from notebooks.stories import committed, facts, figure, fresh, with_parameters
 
 from llmsim.report.plots import Plots
+from llmsim.tuning.sweep_plots import SweepPlots
+from llmsim.tuning.tuned_plots import TunedPlots
 
 NAME = "10_gallery"
 
@@ -24,7 +26,9 @@ def test_its_story_holds() -> None:
 def test_no_picture_is_missing() -> None:
     source = "\n".join(cell.source for cell in committed(NAME).cells if cell.cell_type == "code")
     shown = set(re.findall(r"\.plot\.(\w+)\(", source)) | set(re.findall(r'"(outcomes|amplification)"', source))
-    assert {name for name in vars(Plots) if not name.startswith("_")} <= shown
+    for kind in (Plots, SweepPlots, TunedPlots):
+        assert {name for name in vars(kind) if not name.startswith("_")} <= shown
+    assert re.findall(r"^(\w+)\.plot\(\)$", source, re.MULTILINE) == ["settings", "tuned"]  # of both the first
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import llmsim as ls
 from llmsim.errors import LlmsimError
 from llmsim.lab import PolicyComparison, compare_policies
 from llmsim.report.paired import paired, values_by_metric
-from llmsim.report.plots.canvas import Picture
+from llmsim.report.plots.canvas import Picture, style
 from llmsim.report.plots.forest import differences, forest
 from llmsim.report.result import Result
 
@@ -68,6 +68,17 @@ def test_a_row_for_each_and_a_panel_for_each_metric() -> None:
     # 20 % of errors make p95 of nobody come: with a retry it comes, and that is infinitely better.
     assert any(text.get_text() == "was never" for text in panels[1].texts)
     assert "ttft p(95) was never (" in picture.alt
+
+
+def test_no_label_lies_on_the_line_at_0() -> None:
+    picture = forest(results(), ["error_rate", "goodput", "cost_per_ok"])
+    assert isinstance(picture, Picture)
+    with style():
+        picture.draw_without_rendering()
+    labels = [(panel.transData.transform((0, 0))[0], text.get_window_extent()) for panel in picture.axes
+              for text in panel.texts]  # fmt: skip
+    assert len(labels) == 6
+    assert all(not box.x0 <= zero <= box.x1 for zero, box in labels)
 
 
 def test_into_axes_and_against_another_base() -> None:

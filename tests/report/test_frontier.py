@@ -187,7 +187,7 @@ def test_it_shows_itself(found):
     text = repr(found)
     for part in ("0.750", "exact only", "of the bill", "95 % interval", found.headline, "Time to live 10s"):
         assert part in text
-    assert "3 replication(s): what differs from one to the next is not in the intervals" in text
+    assert "3 replications: what differs from one to the next is not in the intervals" in text
     assert found._repr_html_().startswith("<div") and "| threshold |" in found._repr_markdown_()
 
 

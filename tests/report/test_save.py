@@ -31,6 +31,20 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, kind):
     assert loaded.scenario == saved.scenario
 
 
+@pytest.mark.parametrize("partial", [False, True])
+def test_what_was_computed_is_not_computed_again(tmp_path, monkeypatch, partial):
+    saved = result(6, requested=20, partial=partial)
+    saved.save(tmp_path)
+    # Whoever needs it has it computed: so it would be seen if it were.
+    monkeypatch.setattr("llmsim.report.result.metrics", lambda samples: {"computed": "again"})
+    monkeypatch.setattr("llmsim.report.result.measure", lambda lines, sample: None)
+    loaded = load_result(tmp_path)
+    assert loaded._repr_html_() == saved._repr_html_()
+    assert loaded.samples  # for pictures, which need more
+    monkeypatch.setattr("llmsim.report.computed.version", lambda name: "another")
+    assert load_result(tmp_path).metrics == {"computed": "again"}
+
+
 def test_tables_are_plain_parquet(tmp_path):
     saved = result(1)
     saved.save(tmp_path)

@@ -3,8 +3,9 @@ from functools import cache
 
 import pytest
 from report.results import result, scenario, spike
-from telemetry.recorded import numbered, replication, request
+from telemetry.recorded import attempt, numbered, replication, request
 
+from llmsim.report.plots.bins import outcome_bins
 from llmsim.report.result import Result
 from llmsim.report.slo import Judge, overall
 
@@ -97,13 +98,27 @@ def test_interrupted_replications_decide_nothing():
 
 def test_what_the_interrupt_cut_off_is_no_failure_of_the_gateway():
     rows = numbered([request(arrival_s=1.0)] * 3 + [request(arrival_s=4.0, outcome="unfinished")] * 2)
-    cut = replication(rows, simulated_s=5.0, partial=True)
+    cut = replication(
+        rows,
+        [attempt(session=row["session"], arrival_s=row["arrival_s"]) for row in rows],
+        simulated_s=5.0,
+        partial=True,
+    )
     one = Result(scenario(), [cut])
     assert one.metrics["error_rate"] == 0.0
+    assert one.windows["error_rate"].to_list() == [0.0]
+    assert one.windows["requests"].sum() == one.metrics["requests"] == 3
+    for table in (one.requests, one.attempts):
+        assert table["window"].to_list() == ["measured"] * 3 + ["cut_off"] * 2
+    assert one.notes == ["2 requests had not ended when the run was interrupted: no failures, and in no rate"]
+    assert not [line for line in one.advice if "had not ended" in line]
+    assert list(outcome_bins(one).classes) == ["answered"]
     assert one.metrics["goodput_per_s"] == 3 / 5.0
     assert one.windows["end_s"].to_list() == [5.0]
     whole = Result(scenario(), [replication(rows)])
     assert whole.metrics["error_rate"] == 0.4
+    assert whole.notes == []
+    assert set(whole.requests["window"]) == {"measured"}
 
 
 class TestJudge:

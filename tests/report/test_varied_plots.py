@@ -4,25 +4,12 @@ import math
 
 import polars as pl
 import pytest
-
-from llmsim.report.varied import Across, Shown
-
-WAIT = Across("wait_s", "timeout.wait", "s", {1.0: "1s", 2.0: "2s", 8.0: "8s"}, log=True)
-KIND = Across("kind", "cache", "", {"off": "off", "{size: 5}": "{size: 5}"}, numeric=False)
-ERRORS = Shown("error_rate", "error_rate", "ratio")
-TTFT = Shown("ttft_p95_s", "ttft p(95)", "s")
+from report.plots.varied import ERRORS, KIND, TTFT, WAIT, varied
 
 
 @pytest.fixture
 def table():
-    rows = []
-    for kind, factor in (("off", 2.0), ("{size: 5}", 1.0)):
-        for wait, verdict in ((1.0, "FAIL"), (2.0, "UNDECIDED"), (8.0, "PASS")):
-            rate, slow = 0.04 * factor / wait, math.inf if (kind, wait) == ("off", 1.0) else wait / 2
-            rows.append({"wait_s": wait, "kind": kind, "verdict": verdict, "error_rate": rate,
-                         "error_rate_low": rate * 0.9, "error_rate_high": rate * 1.2, "ttft_p95_s": slow,
-                         "ttft_p95_s_low": None, "ttft_p95_s_high": None})  # fmt: skip
-    return pl.DataFrame(rows)
+    return varied()
 
 
 @pytest.mark.slow

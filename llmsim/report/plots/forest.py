@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from llmsim.errors import LlmsimError
 from llmsim.report.figures import figure
 from llmsim.report.paired import COMPARED, FEWEST_PAIRS, Difference, paired, values_by_metric
-from llmsim.report.plots.canvas import INK, MUTED, Picture, bare, style
+from llmsim.report.plots.canvas import INK, MUTED, Picture, bare, style, width_of
 from llmsim.scenario.keys import nearest
 from llmsim.telemetry.metrics import METRICS
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,12 @@ __all__ = ["FOREST", "differences", "forest"]
 #: Metrics that a forest shows if nobody says which.
 FOREST = ("error_rate", "ttft p(95)", "cost_per_ok")
 #: Colour and marker by verdict: shape tells them apart without colour (Paul Tol's "bright" scheme).
+_LETTER_IN = 0.075  # along text of 8 points, as in `heat`
+_GAP = 4  # points between the line at 0 and what stands beside it
 _MARKS = {"better": ("#228833", "o"), "worse": ("#cc3311", "X"), "changed": ("#4477aa", "D"), "same": (INK, "|")}
+
+
+Side = Literal["left", "center", "right"]
 
 
 def differences(results: Mapping[str, Result], base: str | None = None) -> dict[str, dict[str, Difference]]:
@@ -104,7 +110,7 @@ def forest(
             _panel(panel, metric, found, names=number == 0)
         pairs = min((one.pairs for by_metric in found.values() for one in by_metric.values()), default=0)
         few = "" if pairs >= FEWEST_PAIRS else f"; fewer than {FEWEST_PAIRS} pairs, so nothing is called changed"
-        picture.suptitle(f"difference from {first}, {pairs} pairs under the same luck, 95 % intervals{few}",
+        picture.suptitle(f"difference from {first}, {counted(pairs, 'pair')} under the same luck, 95 % intervals{few}",
                          fontsize=9, x=0.01, ha="left")  # fmt: skip
     picture.alt = _alt(first, wanted, found)
     return picture
@@ -152,8 +158,30 @@ def _row(ax: Axes, row: int, one: Difference, ends: tuple[float, float], unit: s
     if math.isfinite(one.change):
         ax.plot([at], [row], marker, color=colour, markersize=8 if marker != "|" else 11, markeredgewidth=1.2)
     text = _told(one.change, unit)
-    side = "left" if at < low + 0.25 * (high - low) else "right" if at > high - 0.25 * (high - low) else "center"
-    ax.annotate(text, (at, row), xytext=(0, 6), textcoords="offset points", ha=side, va="bottom", fontsize=8, color=INK)
+    inch = (high - low) / width_of(ax)
+    x, side, shift = _beside(at, ends, _LETTER_IN * len(text) * inch, _GAP / 72 * inch)
+    ax.annotate(
+        text, (x, row), xytext=(shift, 6), textcoords="offset points", ha=side, va="bottom", fontsize=8, color=INK
+    )
+
+
+def _beside(at: float, ends: tuple[float, float], wide: float, gap: float) -> tuple[float, Side, int]:
+    """Where a label that is so wide goes: above its mark, but neither out of the panel nor across the line at 0.
+
+    Examples
+    --------
+    >>> [_beside(at, (-0.2, 1.0), 0.4, 0.01) for at in (0.5, 0.1, -0.1, 0.95)]
+    [(0.5, 'center', 0), (0.0, 'left', 4), (0.0, 'left', 4), (0.95, 'right', 0)]
+    >>> _beside(-0.1, (-1.0, 1.0), 0.4, 0.01)
+    (0.0, 'right', -4)
+    """
+    low, high = ends
+    side: Side = "left" if at < low + 0.25 * (high - low) else "right" if at > high - 0.25 * (high - low) else "center"
+    begin = at - {"left": 0.0, "center": wide / 2, "right": wide}[side]
+    if not begin - gap < 0 < begin + wide + gap:
+        return at, side, 0
+    to_the_right = high > wide if at >= 0 else -low <= wide
+    return (0.0, "left", _GAP) if to_the_right else (0.0, "right", -_GAP)
 
 
 def _least(one: Difference) -> float:

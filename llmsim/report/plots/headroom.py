@@ -26,6 +26,7 @@ from llmsim.report.plots.canvas import (
 )
 from llmsim.report.plots.levels import Levels, levels_of, limited
 from llmsim.report.plots.panels import shade_faults
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,7 +116,7 @@ def _draw(ax: Axes, shown: dict[str, Levels], result: Result, end_s: float) -> N
     if refused.any():
         # A strip below the axis: full where calls were turned away.
         x, y = stairs(told.edges_s, refused.astype(float))
-        label = f"429: {count(float(told.refused.sum()))} calls"
+        label = f"429: {counted(int(told.refused.sum()), 'call')}"
         ax.fill_between(x, lowest - 0.11, lowest - 0.04, where=y > 0, facecolor=_REFUSED, edgecolor="white",
                         hatch="\\\\\\\\", linewidth=0, label=label)  # fmt: skip
     ax.axhline(0, color=MUTED, linewidth=0.8)

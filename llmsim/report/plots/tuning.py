@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from llmsim.report.figures import figure
 from llmsim.report.plots.canvas import INK, MUTED, Picture, bare, style
 from llmsim.report.plots.multiples import LOG_FROM, y_axis
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,8 +93,8 @@ def _told(table: pl.DataFrame, goal: Shown, now: float, low_is_good: bool, title
     broken = table.filter(pl.col("fate") == "breaks").height
     way = "down" if low_is_good else "up"
     return (
-        f"{title}: {goal.label} over {table.height} trials, {way} from {figure(now, goal.unit)} as it is; {found}; "
-        f"{broken} break a limit."
+        f"{title}: {goal.label} over {counted(table.height, 'trial')}, {way} from {figure(now, goal.unit)} as it is; "
+        f"{found}; {broken} {'breaks' if broken == 1 else 'break'} a limit."
     )
 
 
@@ -125,7 +126,7 @@ def front(table: pl.DataFrame, cloud: pl.DataFrame, x: Shown, y: Shown, *, title
                    markersize=4, color=MUTED, alpha=0.6, zorder=0)  # fmt: skip
         for axis, one in ((panel.xaxis, x), (panel.yaxis, y)):
             axis.set_major_formatter(FuncFormatter(lambda value, _, unit=one.unit: figure(value, unit)))
-            axis.set_major_locator(MaxNLocator(5))
+            axis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))  # fewer digits than 2.5 takes
         panel.set_xlabel(f"{x.label} ({'less' if x.low_is_good else 'more'} is better)")
         panel.set_ylabel(f"{y.label} ({'less' if y.low_is_good else 'more'} is better)")
         panel.grid(color=MUTED, alpha=0.25, linewidth=0.6)
@@ -206,7 +207,7 @@ def sensitivity(table: pl.DataFrame, goal: Shown, *, title: str = "") -> Picture
     """
     rows = table.rows(named=True)
     with style():
-        picture = bare(6.6, 1.25 + 0.3 * len(rows))
+        picture = bare(6.6, 1.4 + 0.3 * len(rows))
         panel = picture.subplots()
         ends = [0.0, *(row[end] for row in rows for end in ("change", "low", "high") if _finite(row[end]))]
         reach = (max(ends) - min(ends)) or 0.01
@@ -223,7 +224,8 @@ def sensitivity(table: pl.DataFrame, goal: Shown, *, title: str = "") -> Picture
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+,.4g} %" if value else "0"))
         panel.grid(axis="x", color=MUTED, alpha=0.25, linewidth=0.6)
         panel.set_xlabel(
-            f"{goal.label} against the tuned value, paired, 95 % ({'less' if goal.low_is_good else 'more'} is better)"
+            f"{goal.label} against the tuned value ({'less' if goal.low_is_good else 'more'} is better)\n"
+            "paired, with 95 % intervals"
         )
         keys = [panel.plot([], [], marker=marker, color=colour, linestyle="", label=label)[0]
                 for (colour, marker), label in _EFFECTS.values()]  # fmt: skip

@@ -37,6 +37,10 @@ __all__ = ["under_way", "utilisation"]
 _BINS = 80  #: a rate over less than some seconds is noise
 _MOST = 8  #: panels, in the order of the scenario; the title says of how many
 _SLOTS, _RATE = KEY_STYLE[0][0], KEY_STYLE[3][0]
+#: Of a rate limit: what is above 1 is the burst of a bucket that was full, over in seconds. One above `_READABLE` (13
+#: in ``rate-limit-storm``, where a fault cuts the limit) would press all the rest to the ground.
+_READABLE, _BURST = 5.0, 2.0
+_APART = 0.1  #: of the axis, between two of their numbers
 _AMOUNTS = ("requests", "tokens", "input_tokens", "output_tokens")
 
 
@@ -53,8 +57,8 @@ def utilisation(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     """Calls under way of the slots of each provider, and the rate limit that is used most, over time.
 
     Above 100 % of the slots calls wait in the provider's queue; above 100 % of a rate its bucket is being emptied. A
-    call counts while the gateway waits for it: what a provider goes on with after its caller has left
-    (``on_cancel: continue``) is in no table.
+    burst of more than 500 % is told by its number, and the axis ends at 200 %. A call counts while the gateway waits
+    for it: what a provider goes on with after its caller has left (``on_cancel: continue``) is in no table.
 
     Parameters
     ----------
@@ -173,17 +177,46 @@ def _draw(ax: Axes, name: str, one: _Busy, edges: Floats) -> None:
         if not place:
             ax.fill_between(x, 0, y, color=colour, alpha=0.18, linewidth=0)
         ax.plot(x, y, color=colour, linestyle=LINES[place], linewidth=1.5, label=label)
-    top = max((float(values.max(initial=0.0)) for _, values, _ in series), default=0.0)
+    top = _top(one)
     ax.set_ylabel(f"{name}:\n{'used' if _capped(one) else 'calls'}", fontsize=side_size(ax, name))
     if _capped(one):
         ax.axhline(1.0, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         ax.set_ylim(0, max(1.12, top * 1.08))
+        _beyond(ax, [one], edges)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
     else:
         ax.set_ylim(0, top * 1.1 or 1.0)
     if not one.calls.any():
         say(ax, "nothing was sent here")
     key(ax, handlelength=2.2)
+
+
+def _top(one: _Busy) -> float:
+    """How far up an axis goes."""
+    if not _capped(one):
+        return float(one.calls.max(initial=0.0))
+    used = 0.0 if one.slots is None else float(one.calls.max(initial=0.0)) / one.slots
+    rate = 0.0 if one.rate is None else float(one.rate.max(initial=0.0))
+    return max(used, rate if rate <= _READABLE else _BURST)
+
+
+def _beyond(ax: Axes, busy: list[_Busy], edges: Floats) -> None:
+    """How high bursts are that the axis cuts off, beside them; of several that are near each other, the highest."""
+    rates = [one.rate for one in busy if one.rate is not None]
+    highest = np.maximum.reduce(rates) if rates else np.zeros(0)
+    above = np.concatenate([[False], highest > ax.get_ylim()[1], [False]]).astype(int)
+    begins, ends = (np.flatnonzero(np.diff(above) == step) for step in (1, -1))
+    peaks = [(float(highest[begin:end].max()), begin, end) for begin, end in zip(begins, ends, strict=True)]
+    told: list[float] = []
+    for peak, begin, end in sorted(peaks, reverse=True):
+        left = edges[end] > (1 - _APART) * edges[-1]
+        at = float(edges[begin if left else end])
+        if all(abs(at - other) > _APART * edges[-1] for other in told):
+            told.append(at)
+            ax.annotate(
+                f"↑ {100 * peak:,.0f} %", (at, 0.99), xycoords=("data", "axes fraction"), xytext=(-3 if left else 3, 0),
+                textcoords="offset points", ha="right" if left else "left", va="top", fontsize=7,
+            )  # fmt: skip
 
 
 def _capped(one: _Busy) -> bool:
@@ -209,7 +242,8 @@ def _together(ax: Axes, busy: dict[str, _Busy], edges: Floats) -> None:
         say(ax, "no provider has slots or rate limits")
         return
     ax.axhline(1.0, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.08 * max(1.0, *map(_top, capped.values())))
+    _beyond(ax, [*capped.values()], edges)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
     ax.set_ylabel("used, of slots\nor rate limit")
     key(ax, handlelength=2.2)

@@ -23,6 +23,7 @@ from llmsim.report.reality.rows import MORE_IS_WORSE, TOLERANCES, Line, lines_of
 from llmsim.report.reality.shows import Shows
 from llmsim.report.reality.told import MARKS, Table, Told, error_told, interval_told
 from llmsim.report.reality.unpaired import Apart, apart_of, unpaired_lines
+from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.report.plots.reality import RealityPlots
@@ -207,7 +208,11 @@ class Drift(Shows):
         head = ("verdict", "metric", "then", "now", "change", "interval", "")
         table = Table("", head, [self._row(line) for line in self.lines])
         last, this = self.requests
-        how = f"{this} pairs of requests" if self.paired else f"{last} requests then and {this} now, not paired"
+        how = (
+            f"{counted(this, 'pair')} of requests"
+            if self.paired
+            else f"{counted(last, 'request')} then and {this} now, not paired"
+        )
         glance = (
             f"{how}. A metric changed if its interval (95 % over all metrics) leaves 0 out and it moved by at least "
             f"{share(self.least_effect)}, shares by {100 * _LEAST_POINTS:g} point. Percentiles count failures as never."

@@ -14,6 +14,7 @@ if __name__ == "__main__":  # as a script, what pytest's `pythonpath` gives is m
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from report.plots.days import ODD, STORY, busy
+from report.plots.varied import ERRORS, KIND, TTFT, WAIT, varied
 from report.results import result
 
 BASELINES = Path(__file__).parent / "baselines"
@@ -52,6 +53,10 @@ def grid():
 
 def drawn():
     """Every picture there is a baseline of, by name: something that draws it."""
+    from tuning.test_tuned_plots import tuned
+
+    from llmsim.report.plots.heat import heat
+    from llmsim.report.plots.multiples import multiples
     from llmsim.report.plots.reality import ecdf, qq
 
     spike = {"timeline", "outcomes", "ttft", "cost", "cache", "tokens", "delivery", "latency"}
@@ -60,6 +65,12 @@ def drawn():
     found["backlog"] = lambda: busy().plot.phase("backlog")
     found["ecdf"], found["qq"] = lambda: ecdf(sides()), lambda: qq(sides())
     found["small-multiples"] = grid
+    found["sweep"] = lambda: multiples(varied(), WAIT, [ERRORS, TTFT], by=KIND, title="story")
+    found["sweep-choices"] = lambda: multiples(varied(), KIND, [ERRORS], by=WAIT)
+    found["heat"] = lambda: heat(varied(), WAIT, KIND, TTFT, title="story")
+    found["heat-dots"] = lambda: heat(varied(), WAIT, KIND, ERRORS, cells=False)
+    found["trials"], found["front"], found["sensitivity"] = tuned().plot, tuned().plot.front, tuned().plot.sensitivity
+    found["trials-never"] = lambda: tuned().plot("error_rate")
     found["nothing-states"] = ODD["no policies, limits or faults"]().plot.states
     found["nothing-fallback"] = ODD["no attempts"]().plot.fallback
     found["nothing-timeline"] = ODD["no requests"]().plot.timeline
