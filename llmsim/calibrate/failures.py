@@ -7,15 +7,17 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmsim.calibrate.calls import Calls
+from llmsim.calibrate.queueing import waited
 from llmsim.calibrate.refusals import FEWEST_REFUSED, Limit, critical_rates, limits_of, refused
 from llmsim.calibrate.spread import Word, spread
 from llmsim.luck import Luck
 from llmsim.report.figures import count, share
 from llmsim.report.rates import Share, share_of
 
-__all__ = ["answer_time_word", "errors_word", "limit_words"]
+__all__ = ["answer_time_word", "errors_word", "limit_words", "queue_word"]
 
 #: What a provider calls it: outcomes that come whatever the caller does.
 _CHANCE = {
@@ -28,6 +30,8 @@ _CHANCE = {
 _REFUSED = ("rate_limited", "server_error", "overloaded", "content_filtered")
 #: Explanations whose shares (of two kinds of calls, added) differ by less are as good as each other (chosen).
 _AS_GOOD = 0.02
+#: A length of the queue has to be right about so many of the refused calls, and of those let in (chosen, as of limits).
+_FULL = 0.95
 #: Calls in a row that are taken together: failures come in clusters, and a cluster is one piece of news (chosen: enough
 #: blocks for a spread between them, and calls in each for a share).
 _BLOCKS, _IN_BLOCK = 20, 10
@@ -100,19 +104,50 @@ def _told_of_429(calls: Calls) -> str:
     return told
 
 
-def errors_word(calls: Calls, *, limited: bool) -> tuple[Word | None, str]:
+def queue_word(calls: Calls, workers: int) -> tuple[Word | None, str]:
+    """The room before so many workers, as calls tell that were refused for want of it; why it is not known."""
+    ok = calls.ok
+    wait_s = np.full(len(ok), math.nan)
+    wait_s[ok] = waited(calls.only(ok), workers)
+    # Ascending: a queue is left in the order in which it was joined.
+    begins_s = np.maximum.accumulate((calls.sent_s + wait_s)[ok])
+    came: NDArray[np.int64] = np.cumsum(ok) - ok
+    waiting = came - np.searchsorted(begins_s, calls.sent_s, side="right")
+    waiting = np.maximum(waiting, 0)
+    out = np.array([word == "overloaded" for word in calls.outcome], dtype=np.bool_)
+    most = int(waiting[ok].max(initial=0))
+    if out.sum() < FEWEST_REFUSED:
+        return None, f"no queue was full: up to {most + 1} calls waited at once" if most else ""
+    # Of each that got in, its own place counts; of a refused one, those before it.
+    limits = np.unique(waiting[out])
+    right = [min(float(np.mean(waiting[out] >= one)), float(np.mean(waiting[ok] < one))) for one in limits]
+    best = int(np.argmax(right))
+    if right[best] < _FULL or not limits[best]:
+        return None, f"no length of a queue explains which calls were refused: {share(max(right))} of them at best"
+    note = (
+        f"{int(out.sum())} calls were refused with so many before them; it is right about {share(right[best])} of "
+        "those refused and of those let in"
+    )
+    return Word({"limit": int(limits[best])}, "fitted", int(out.sum()), note), ""
+
+
+def errors_word(calls: Calls, *, limited: bool, full: bool = False) -> tuple[Word | None, str]:
     """Shares of calls that failed by chance; why there is none.
 
     Parameters
     ----------
     limited
         A limit explains the calls refused with 429, which are no chance then.
+    full
+        A queue that was full explains those refused as overloaded.
     """
     asked = calls.only(np.array([word != "cancelled" for word in calls.outcome], dtype=np.bool_))
     counts = Counter(word for word in sorted(asked.outcome) if word != "ok")
     n = len(asked.outcome)
     if limited:
         counts.pop("rate_limited", None)
+    if full:
+        counts.pop("overloaded", None)
     other = ", ".join(f"{many} {word}" for word, many in counts.items() if word not in _CHANCE)
     other = f"not among them, as providers have no word for it: {other}" if other else ""
     found = {word: counts[word] for word in counts if word in _CHANCE}

@@ -12,7 +12,7 @@ from llmsim.report.reality.told import signed, size
 __all__ = ["fit_grids", "fit_text"]
 
 _WIDTH = 110
-_TOLD = ("rate_limit", "errors")  #: words whose notes say how sure they are
+_TOLD = ("concurrency", "queue", "rate_limit", "errors")  #: words whose notes say how sure they are
 
 
 def fit_text(fitted: Fitted) -> str:

@@ -17,11 +17,14 @@ from llmsim.calibrate.models import (
     MODELS,
     Loaded,
     Prediction,
+    Queued,
     Served,
     fit_alone,
     fit_line,
+    own_calls,
 )
 from llmsim.calibrate.network import Network, network_of, without_network
+from llmsim.calibrate.queueing import waited
 from llmsim.calibrate.spread import Word
 from llmsim.calibrate.words import words_of
 from llmsim.errors import LlmsimError
@@ -265,6 +268,8 @@ def _intervals(timed: Calls, prediction: Prediction, network: Network, luck: Luc
     basis = timed
     if isinstance(prediction, Served):
         basis, figures = timed.only(timed.alone), partial(_engine_figures, prediction)
+    elif isinstance(prediction, Queued):
+        basis = own_calls(timed, timed.ok, waited(timed, prediction.workers.number))
     elif isinstance(prediction, Loaded):
         basis = timed.only(timed.busy <= np.quantile(timed.busy, 0.25))
     n = len(basis.sent_s)
