@@ -51,16 +51,16 @@ def limit_words(calls: Calls) -> tuple[Word | None, str]:
             reason = "no limit of requests or tokens per 60, 10 or 1 s explains which calls"
         return None, f"{told}; {reason}: they stand below errors as slow_down"
     best, others = found[0], _as_good(found)
-    value: dict[str, Any] = {best.what: best.per_s}
+    together = (best, *best.beside)
+    value: dict[str, Any] = {one.what: one.per_s for one in together}
     if best.window_s != 60.0:
         value["window"] = best.window_s
     if np.isposinf(calls.retry_after_s[out]).all():
         value["retry_after"] = False
     right = " and ".join(share(one) for one in best.explained)
-    note = (
-        f"{told}; it lies between {_per_min(best.low)} and {_per_min(best.high)} {_name(best)}, and is right about "
-        f"{right} of the calls refused and let in near them"
-    )
+    lies = " and ".join(f"between {_per_min(one.low)} and {_per_min(one.high)} {_name(one)}" for one in together)
+    what = "they lie" if best.beside else "it lies"
+    note = f"{told}; {what} {lies}, right about {right} of the calls refused and let in near them"
     if others:
         note += f"; as good an explanation: {', '.join(others)}. A probe with other lengths tells them apart"
     return Word(value, "fitted", int(out.sum()), note), ""
@@ -69,8 +69,15 @@ def limit_words(calls: Calls) -> tuple[Word | None, str]:
 def _as_good(found: list[Limit]) -> list[str]:
     """Other explanations that are right about as often as the first."""
     most = found[0].exact - _AS_GOOD
-    others = {one.what: one for one in reversed(found) if one.what != found[0].what and one.exact >= most}
-    return [f"{_per_min(one.per_s)} {_name(one)}" for one in reversed(others.values())]
+    others = {_what(one): one for one in reversed(found) if _what(one) != _what(found[0]) and one.exact >= most}
+    told = [
+        [f"{_per_min(each.per_s)} {_name(each)}" for each in (one, *one.beside)] for one in reversed(others.values())
+    ]
+    return [" with ".join(parts) for parts in told]
+
+
+def _what(limit: Limit) -> tuple[str, ...]:
+    return tuple(one.what for one in (limit, *limit.beside))
 
 
 def _name(limit: Limit) -> str:
