@@ -155,26 +155,26 @@ def test_what_the_server_says_it_took_itself() -> None:
 
 def test_what_it_says_is_in_the_tables_of_a_run_behind_faults_too_and_calibrate_reads_it(tmp_path: Path) -> None:
     def script(seen: Any) -> Answer:
-        said = {} if seen.number == 2 else {"openai-processing-ms": "20"}
+        said = {} if seen.number == 0 else {"openai-processing-ms": "20"}
         return stream("a", "b", ttft_s=0.03, usage=(40, 2), headers={"Content-Type": "text/event-stream", **said})
 
-    fault = {"name": "hiccup", "provider": "one", "at": "150ms", "duration": "10s"}
+    fault = {"name": "hiccup", "provider": "one", "at": "500ms", "duration": "10s"}
     scenario = {
         "version": 1,
         "seed": 3,
-        "clock": {"warm_up": "0s", "duration": "300ms", "drain": "5s"},
-        "traffic": {"base_rate": "40/s", "mix": [{"input_tokens": 40, "output_tokens": 2}]},
+        "clock": {"warm_up": "0s", "duration": "700ms", "drain": "5s"},
+        "traffic": {"base_rate": "20/s", "mix": [{"input_tokens": 40, "output_tokens": 2}]},
         "providers": {"one": {"model": "m", "price": {"input": "$1/Mtok", "output": "$1/Mtok"}}},
         "faults": [
             {**fault, "stall": {"after_tokens": 1, "time": "10ms"}},
-            {**fault, "name": "gone", "at": "295ms", "duration": "1ms", "outage": True},
+            {**fault, "name": "gone", "at": "695ms", "duration": "1ms", "outage": True},
         ],
     }
     with LoopbackServer(script) as server:
         live = {"version": 1, "providers": {"one": {"base_url": server.url}}}
         result = run_live(scenario, live, budget_usd=1.0)
     rows = result.attempts.sort("start_s")
-    stalled = rows.filter(pl.col("start_s") > 0.16)
+    stalled = rows.filter(pl.col("start_s") > 0.51)
     assert stalled.height > 0
     assert stalled["server_s"].drop_nulls().unique().to_list() == pytest.approx([0.02])
     answered = rows.filter(pl.col("outcome").cast(str) == "ok")
