@@ -29,6 +29,7 @@ from llmsim.calibrate.spread import Word
 from llmsim.calibrate.words import words_of
 from llmsim.errors import LlmsimError
 from llmsim.luck import Luck
+from llmsim.report.figures import share
 from llmsim.report.reality.distances import Apart, ks_band, ks_distance, per_request
 
 __all__ = ["Candidate", "Fitted", "HeldOut", "fit_upstream"]
@@ -208,7 +209,7 @@ def fit_upstream(
         words,
         missing,
         _intervals(inner, served, network, luck),
-        tuple(_notes(calls, candidates)),
+        (*_notes(calls, candidates), _steadiness(next(one.held_out for one in found if one.name == chosen), luck)),
         seed,
     )
 
@@ -260,6 +261,28 @@ def _notes(calls: Calls, candidates: list[Candidate]) -> list[str]:
     if gone:
         notes.append(f"{gone} calls were cancelled and are not counted, though the server was busy with them")
     return notes
+
+
+def _steadiness(held_out: HeldOut | None, luck: Luck) -> str:
+    """Whether the server became slower or faster meanwhile: what the halves of the calls differ by, in time."""
+    assert held_out is not None
+    off = np.log(held_out.e2e_s / held_out.predicted_e2e_s)
+    half = len(off) // 2
+
+    def apart(values: Floats) -> float:
+        return float(np.median(values[half:]) - np.median(values[:half]))
+
+    orders = (np.argsort(luck.series("steadiness", number).array(0, len(off))) for number in range(_RESAMPLES))
+    chance = math.expm1(float(np.quantile([abs(apart(off[order])) for order in orders], 0.95)))
+    moved = math.expm1(apart(off))
+    if abs(moved) <= chance:
+        return f"the later half of the calls took as long as the earlier one, to within the {share(chance)} of chance"
+    word = "longer" if moved > 0 else "less"
+    return (
+        f"the later half of the calls took {share(abs(moved))} {word} than the earlier one (measured over predicted, "
+        f"medians; chance: {share(chance)}). Two live runs may differ by as much: llmsim compare LAST THIS "
+        f"--run-to-run {100 * abs(moved):.2g}%"
+    )
 
 
 def _intervals(timed: Calls, prediction: Prediction, network: Network, luck: Luck) -> dict[str, tuple[float, float]]:

@@ -259,7 +259,7 @@ class Drift(Shows):
     def _needs(self, line: Line) -> str:
         if line.interval is None:
             return f"needs {line.fewest:,} requests"
-        if not line.interval[0] <= 0 <= line.interval[1]:
+        if self._within_reach(line):  # no number of requests helps
             return "runs differ by as much"
         # To leave 0 out, as if it were a tolerance of nothing.
         needed = pairs_needed(line.pairs, line.error, line.interval, 0.0)
