@@ -200,4 +200,5 @@ def _run(attempts: pl.DataFrame, begin_s: float) -> pl.DataFrame:
         outcome=word,
         cost_usd="cost_usd",
         status="status",
+        server_s="server_s",
     )

@@ -7,15 +7,17 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmsim.calibrate.calls import Calls
+from llmsim.calibrate.queueing import waited
 from llmsim.calibrate.refusals import FEWEST_REFUSED, Limit, critical_rates, limits_of, refused
 from llmsim.calibrate.spread import Word, spread
 from llmsim.luck import Luck
 from llmsim.report.figures import count, share
 from llmsim.report.rates import Share, share_of
 
-__all__ = ["answer_time_word", "errors_word", "limit_words"]
+__all__ = ["answer_time_word", "errors_word", "limit_words", "queue_word"]
 
 #: What a provider calls it: outcomes that come whatever the caller does.
 _CHANCE = {
@@ -28,6 +30,8 @@ _CHANCE = {
 _REFUSED = ("rate_limited", "server_error", "overloaded", "content_filtered")
 #: Explanations whose shares (of two kinds of calls, added) differ by less are as good as each other (chosen).
 _AS_GOOD = 0.02
+#: A length of the queue has to be right about so many of the refused calls, and of those let in (chosen, as of limits).
+_FULL = 0.95
 #: Calls in a row that are taken together: failures come in clusters, and a cluster is one piece of news (chosen: enough
 #: blocks for a spread between them, and calls in each for a share).
 _BLOCKS, _IN_BLOCK = 20, 10
@@ -47,16 +51,16 @@ def limit_words(calls: Calls) -> tuple[Word | None, str]:
             reason = "no limit of requests or tokens per 60, 10 or 1 s explains which calls"
         return None, f"{told}; {reason}: they stand below errors as slow_down"
     best, others = found[0], _as_good(found)
-    value: dict[str, Any] = {best.what: best.per_s}
+    together = (best, *best.beside)
+    value: dict[str, Any] = {one.what: one.per_s for one in together}
     if best.window_s != 60.0:
         value["window"] = best.window_s
     if np.isposinf(calls.retry_after_s[out]).all():
         value["retry_after"] = False
     right = " and ".join(share(one) for one in best.explained)
-    note = (
-        f"{told}; it lies between {_per_min(best.low)} and {_per_min(best.high)} {_name(best)}, and is right about "
-        f"{right} of the calls refused and let in near them"
-    )
+    lies = " and ".join(f"between {_per_min(one.low)} and {_per_min(one.high)} {_name(one)}" for one in together)
+    what = "they lie" if best.beside else "it lies"
+    note = f"{told}; {what} {lies}, right about {right} of the calls refused and let in near them"
     if others:
         note += f"; as good an explanation: {', '.join(others)}. A probe with other lengths tells them apart"
     return Word(value, "fitted", int(out.sum()), note), ""
@@ -65,8 +69,15 @@ def limit_words(calls: Calls) -> tuple[Word | None, str]:
 def _as_good(found: list[Limit]) -> list[str]:
     """Other explanations that are right about as often as the first."""
     most = found[0].exact - _AS_GOOD
-    others = {one.what: one for one in reversed(found) if one.what != found[0].what and one.exact >= most}
-    return [f"{_per_min(one.per_s)} {_name(one)}" for one in reversed(others.values())]
+    others = {_what(one): one for one in reversed(found) if _what(one) != _what(found[0]) and one.exact >= most}
+    told = [
+        [f"{_per_min(each.per_s)} {_name(each)}" for each in (one, *one.beside)] for one in reversed(others.values())
+    ]
+    return [" with ".join(parts) for parts in told]
+
+
+def _what(limit: Limit) -> tuple[str, ...]:
+    return tuple(one.what for one in (limit, *limit.beside))
 
 
 def _name(limit: Limit) -> str:
@@ -100,19 +111,50 @@ def _told_of_429(calls: Calls) -> str:
     return told
 
 
-def errors_word(calls: Calls, *, limited: bool) -> tuple[Word | None, str]:
+def queue_word(calls: Calls, workers: int) -> tuple[Word | None, str]:
+    """The room before so many workers, as calls tell that were refused for want of it; why it is not known."""
+    ok = calls.ok
+    wait_s = np.full(len(ok), math.nan)
+    wait_s[ok] = waited(calls.only(ok), workers)
+    # Ascending: a queue is left in the order in which it was joined.
+    begins_s = np.maximum.accumulate((calls.sent_s + wait_s)[ok])
+    came: NDArray[np.int64] = np.cumsum(ok) - ok
+    waiting = came - np.searchsorted(begins_s, calls.sent_s, side="right")
+    waiting = np.maximum(waiting, 0)
+    out = np.array([word == "overloaded" for word in calls.outcome], dtype=np.bool_)
+    most = int(waiting[ok].max(initial=0))
+    if out.sum() < FEWEST_REFUSED:
+        return None, f"no queue was full: up to {most + 1} calls waited at once" if most else ""
+    # Of each that got in, its own place counts; of a refused one, those before it.
+    limits = np.unique(waiting[out])
+    right = [min(float(np.mean(waiting[out] >= one)), float(np.mean(waiting[ok] < one))) for one in limits]
+    best = int(np.argmax(right))
+    if right[best] < _FULL or not limits[best]:
+        return None, f"no length of a queue explains which calls were refused: {share(max(right))} of them at best"
+    note = (
+        f"{int(out.sum())} calls were refused with so many before them; it is right about {share(right[best])} of "
+        "those refused and of those let in"
+    )
+    return Word({"limit": int(limits[best])}, "fitted", int(out.sum()), note), ""
+
+
+def errors_word(calls: Calls, *, limited: bool, full: bool = False) -> tuple[Word | None, str]:
     """Shares of calls that failed by chance; why there is none.
 
     Parameters
     ----------
     limited
         A limit explains the calls refused with 429, which are no chance then.
+    full
+        A queue that was full explains those refused as overloaded.
     """
     asked = calls.only(np.array([word != "cancelled" for word in calls.outcome], dtype=np.bool_))
     counts = Counter(word for word in sorted(asked.outcome) if word != "ok")
     n = len(asked.outcome)
     if limited:
         counts.pop("rate_limited", None)
+    if full:
+        counts.pop("overloaded", None)
     other = ", ".join(f"{many} {word}" for word, many in counts.items() if word not in _CHANCE)
     other = f"not among them, as providers have no word for it: {other}" if other else ""
     found = {word: counts[word] for word in counts if word in _CHANCE}

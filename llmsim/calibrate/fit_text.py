@@ -13,7 +13,7 @@ from llmsim.units import counted
 __all__ = ["fit_grids", "fit_text"]
 
 _WIDTH = 110
-_TOLD = ("rate_limit", "errors")  #: words whose notes say how sure they are
+_TOLD = ("concurrency", "queue", "rate_limit", "errors")  #: words whose notes say how sure they are
 
 
 def fit_text(fitted: Fitted) -> str:

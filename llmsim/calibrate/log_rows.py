@@ -42,6 +42,7 @@ OTLP = {
     "model": "model",
     "upstream": "upstream",
     "status": ATTRIBUTES["status"],
+    "server_s": ATTRIBUTES["server_s"],
     "run": "run",
 }
 #: ``attempts.parquet`` of a saved result, alone.
@@ -57,10 +58,11 @@ OWN_ATTEMPTS = {
     "model": "model",
     "upstream": "upstream",
     "status": "status",
+    "server_s": "server_s",
     "run": "replication",
 }
 #: What ``llmsim calibrate probe`` leaves behind.
-OWN_CALLS = {name: name for name in (*OWN_ATTEMPTS, "retry_after_s", "server_s", "connect_s") if name != "run"}
+OWN_CALLS = {name: name for name in (*OWN_ATTEMPTS, "retry_after_s", "connect_s") if name != "run"}
 
 _FIRST = (ATTRIBUTES["first_chunk_s"], "gen_ai.server.time_to_first_token")
 _INPUT = (ATTRIBUTES["input_tokens"], "gen_ai.usage.prompt_tokens")

@@ -1,8 +1,10 @@
 """Ways to predict what a call to an upstream takes, each fitted to some calls and held against others.
 
-``line``: a time to first token that grows with the prompt, and a pace; whatever else is going on. ``load``: the same,
-times a factor for how many calls are under way. ``serving``: the steps of an engine that prompts and answers share
-(`llmsim.calibrate.serving`). Which of them is right for a server is for held-out calls to say, not for us.
+``line``: a time to first token that grows with the prompt, and a pace; whatever else is going on. ``queue``: the same,
+behind a line of calls that wait for one of so many workers, which have nothing else in common
+(`llmsim.calibrate.queueing`). ``load``: the same as a line, times a factor for how many calls are under way.
+``serving``: the steps of an engine that prompts and answers share (`llmsim.calibrate.serving`). Which of them is right
+for a server is for held-out calls to say, not for us.
 
 All predict from what a caller knows at the time of sending: when, how long the prompt is, and how long the answer will
 be. How long the calls took in truth is not among it.
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 
 from llmsim.calibrate.calls import Calls
 from llmsim.calibrate.company import in_company
+from llmsim.calibrate.queueing import Workers, waited, waits, workers_of
 from llmsim.calibrate.serving import Measured, fit_serving, predict_serving
 from llmsim.errors import LlmsimError
 from llmsim.providers.sim.serving_spec import Serving
@@ -34,11 +37,14 @@ __all__ = [
     "Model",
     "Predicted",
     "Prediction",
+    "Queued",
     "Served",
     "fit_alone",
     "fit_line",
     "line_model",
     "load_model",
+    "own_calls",
+    "queue_model",
     "serving_model",
 ]
 
@@ -49,6 +55,9 @@ Bools = NDArray[np.bool_]
 FEWEST = 15
 #: Fewer calls that had the server for themselves do not determine an engine (chosen).
 FEWEST_ALONE = 10
+#: So many calls that did not wait make those that did superfluous: where a network lies between, the moments at which
+#: they got a worker are known to within the way there and back only (chosen).
+_FEWEST_AT_ONCE = 40
 _MOST_PAIRS = 200_000  #: for the median of slopes; more calls are thinned out evenly
 _GROUPS = 5  #: of calls by how busy it was
 
@@ -112,6 +121,59 @@ def fit_line(calls: Calls) -> Line:
 def line_model(calls: Calls, train: Bools, slots: int | None = None) -> Line:
     """Fitted to all calls, whatever the load."""
     return fit_line(calls.only(train))
+
+
+@dataclass(frozen=True)
+class Queued:
+    """Workers that take what a line says, and before them a queue, first come first served.
+
+    Attributes
+    ----------
+    line
+        Of a call that has its worker.
+    workers
+        How many there are.
+    held
+        Mean over what the line, of medians, says of how long a worker is held: waits are made of means.
+    """
+
+    line: Line
+    workers: Workers
+    held: float
+
+    def __call__(self, calls: Calls) -> Predicted:
+        own = self.line(calls)
+        wait_s = waits(calls.sent_s, self.held * own.e2e_s, self.workers.number)
+        return Predicted(wait_s + own.ttft_s, wait_s + own.e2e_s)
+
+
+def queue_model(calls: Calls, train: Bools, slots: int | None = None) -> Queued:
+    """The line of calls that did not wait, and as many workers as explain best how long the others did.
+
+    Raises
+    ------
+    LlmsimError
+        The number is not known, and too few calls waited to tell it.
+    """
+    which = calls.ok & train
+
+    def own_s(part: Calls, known: Bools, wait_s: Floats) -> Floats:
+        return fit_line(own_calls(part, known, wait_s))(part).ttft_s
+
+    workers = workers_of(calls, which, own_s) if slots is None else Workers(slots, slots, slots)
+    wait_s = waited(calls, workers.number)
+    line = fit_line(own_calls(calls, which, wait_s))
+    held = float(np.sum((calls.e2e_s - wait_s)[which]) / np.sum(line(calls.only(which)).e2e_s))
+    return Queued(line, workers, held)
+
+
+def own_calls(calls: Calls, known: Bools, wait_s: Floats) -> Calls:
+    """Calls as their workers saw them: those that got one at once; where these are few, all, without their waits."""
+    at_once = known & (wait_s == 0)
+    if at_once.sum() >= _FEWEST_AT_ONCE:
+        return calls.only(at_once)
+    own = calls._replace(ttft_s=np.maximum(calls.ttft_s - wait_s, 1e-6), e2e_s=calls.e2e_s - wait_s)
+    return own.only(known)
 
 
 @dataclass(frozen=True)
@@ -232,4 +294,9 @@ def fit_alone(alone: Calls) -> Serving:
 
 
 #: From the simplest on: of two that are about as good, the one that stands first is taken.
-MODELS: dict[str, Model] = {"line": line_model, "load": load_model, "serving": serving_model}
+MODELS: dict[str, Model] = {
+    "line": line_model,
+    "queue": queue_model,
+    "load": load_model,
+    "serving": serving_model,
+}

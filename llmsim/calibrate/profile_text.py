@@ -62,6 +62,8 @@ def written(key: str, value: Any) -> Any:
             for point in value["points"]
         ]
         return {**value, "points": points}
+    if key == "queue":
+        return dict(value)
     if key in ("input_tokens", "output_tokens"):
         return _tokens(value)
     assert isinstance(value, str | int), f"no text for {key}"

@@ -17,15 +17,19 @@ from llmsim.calibrate.models import (
     MODELS,
     Loaded,
     Prediction,
+    Queued,
     Served,
     fit_alone,
     fit_line,
+    own_calls,
 )
 from llmsim.calibrate.network import Network, network_of, without_network
+from llmsim.calibrate.queueing import waited
 from llmsim.calibrate.spread import Word
 from llmsim.calibrate.words import words_of
 from llmsim.errors import LlmsimError
 from llmsim.luck import Luck
+from llmsim.report.figures import share
 from llmsim.report.reality.distances import Apart, ks_band, ks_distance, per_request
 from llmsim.units import counted
 
@@ -206,7 +210,7 @@ def fit_upstream(
         words,
         missing,
         _intervals(inner, served, network, luck),
-        tuple(_notes(calls, candidates)),
+        (*_notes(calls, candidates), _steadiness(next(one.held_out for one in found if one.name == chosen), luck)),
         seed,
     )
 
@@ -264,12 +268,36 @@ def _notes(calls: Calls, candidates: list[Candidate]) -> list[str]:
     return notes
 
 
+def _steadiness(held_out: HeldOut | None, luck: Luck) -> str:
+    """Whether the server became slower or faster meanwhile: what the halves of the calls differ by, in time."""
+    assert held_out is not None
+    off = np.log(held_out.e2e_s / held_out.predicted_e2e_s)
+    half = len(off) // 2
+
+    def apart(values: Floats) -> float:
+        return float(np.median(values[half:]) - np.median(values[:half]))
+
+    orders = (np.argsort(luck.series("steadiness", number).array(0, len(off))) for number in range(_RESAMPLES))
+    chance = math.expm1(float(np.quantile([abs(apart(off[order])) for order in orders], 0.95)))
+    moved = math.expm1(apart(off))
+    if abs(moved) <= chance:
+        return f"the later half of the calls took as long as the earlier one, to within the {share(chance)} of chance"
+    word = "longer" if moved > 0 else "less"
+    return (
+        f"the later half of the calls took {share(abs(moved))} {word} than the earlier one (measured over predicted, "
+        f"medians; chance: {share(chance)}). Two live runs may differ by as much: llmsim compare LAST THIS "
+        f"--run-to-run {100 * abs(moved):.2g}%"
+    )
+
+
 def _intervals(timed: Calls, prediction: Prediction, network: Network, luck: Luck) -> dict[str, tuple[float, float]]:
     """Of the figures that the model was fitted to calls with, from resampling these."""
     figures: Callable[[Calls], dict[str, float]] = _line_figures
     basis = timed
     if isinstance(prediction, Served):
         basis, figures = timed.only(timed.alone), partial(_engine_figures, prediction)
+    elif isinstance(prediction, Queued):
+        basis = own_calls(timed, timed.ok, waited(timed, prediction.workers.number))
     elif isinstance(prediction, Loaded):
         basis = timed.only(timed.busy <= np.quantile(timed.busy, 0.25))
     n = len(basis.sent_s)

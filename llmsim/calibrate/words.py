@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.calibrate.calls import Calls
-from llmsim.calibrate.failures import answer_time_word, errors_word, limit_words
+from llmsim.calibrate.failures import answer_time_word, errors_word, limit_words, queue_word
 from llmsim.calibrate.fit import table_of
-from llmsim.calibrate.models import FEWEST, Line, Loaded, Prediction, Served
+from llmsim.calibrate.models import FEWEST, Line, Loaded, Prediction, Queued, Served, own_calls
 from llmsim.calibrate.network import Network, without_network
+from llmsim.calibrate.queueing import waited
 from llmsim.calibrate.spread import Word, spread
 from llmsim.distributions import values_of
 from llmsim.luck import Luck
-from llmsim.report.figures import share
+from llmsim.report.figures import figure, share
 from llmsim.units import counted
 
 __all__ = ["seen", "words_of"]
@@ -51,10 +52,12 @@ def words_of(calls: Calls, found: Prediction, network: Network, luck: Luck) -> t
         words["model"] = Word(calls.model, "measured", len(calls.sent_s), "the name that was asked for")
     words |= _engine(found, timed) if isinstance(found, Served) else _timing(found, timed, luck)
     limit = limit_words(calls)
+    room = queue_word(calls, found.workers.number) if isinstance(found, Queued) else (None, "")
     others = {
         "network": (network.word, network.why),
+        "queue": room,
         "rate_limit": limit,
-        "errors": errors_word(calls, limited=limit[0] is not None),
+        "errors": errors_word(calls, limited=limit[0] is not None, full=room[0] is not None),
         "answer_time": answer_time_word(calls, network.median_s, luck),
         "price": _price(calls),
     }
@@ -82,13 +85,18 @@ def _engine(found: Served, timed: Calls) -> dict[str, Word]:
 
 
 def _timing(found: Prediction, timed: Calls, luck: Luck) -> dict[str, Word]:
-    line = found.line if isinstance(found, Loaded) else found
+    line = found if isinstance(found, Line) else getattr(found, "line", None)
     assert isinstance(line, Line)
     slower, paced = np.ones(len(timed.sent_s)), np.ones(len(timed.sent_s))
     words: dict[str, Word] = {}
     if isinstance(found, Loaded):
         slower, paced = (np.interp(timed.busy, found.busy, factors) for factors in (found.ttft, found.gap))
         words |= _load(found, timed)
+    if isinstance(found, Queued):
+        wait_s = waited(timed, found.workers.number)
+        words |= _workers(found, wait_s)
+        timed = own_calls(timed, timed.ok, wait_s)
+        slower, paced = np.ones(len(timed.sent_s)), np.ones(len(timed.sent_s))
     fresh = (timed.input_tokens - timed.cached_tokens).astype(np.float64)
     base_s = timed.ttft_s / slower - line.token_s * fresh
     if line.token_s and (np.mean(base_s <= 0) > _BELOW or not line.base_s):
@@ -111,6 +119,20 @@ def _timing(found: Prediction, timed: Calls, luck: Luck) -> dict[str, Word]:
         pace = spread(timed.gap_s[told] / line.gap_s / paced[told], luck)
         words["pace"] = pace._replace(note=f"mean gap of an answer over the median; {pace.note}")
     return words
+
+
+def _workers(found: Queued, wait_s: Floats) -> dict[str, Word]:
+    """How many calls are served at once."""
+    count, low, high = found.workers
+    late = wait_s[wait_s > 0]
+    told = f"{len(late)} of {len(wait_s)} calls waited for another to end"
+    if len(late):
+        told += f", {figure(float(np.median(late)), 's')} (median; at most {figure(float(late.max()), 's')})"
+    if low == high == count:
+        told += f"; every resampling of the calls gives {count}"
+    else:
+        told += f"; 95 %: {low} to {high}"
+    return {"concurrency": Word(count, "fitted", len(wait_s), told)}
 
 
 def _load(found: Loaded, timed: Calls) -> dict[str, Word]:

@@ -42,7 +42,7 @@ Slots = Annotated[
     typer.Option(
         metavar="N",
         min=1,
-        help="It is a serving engine of your own, started with N slots (llama.cpp --parallel).",
+        help="It is a serving engine of your own, started with N slots (llama.cpp --parallel); or has N workers.",
     ),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Which calls are held out, and the order of a probe.")]
@@ -84,8 +84,9 @@ def log(
     numbers, from left to right; a name with other signs than letters, digits, _ and . stands in backquotes; a dot goes
     into a nested object.
 
-    Three models are tried: a line over the prompt's length, the same with factors by how many calls are under way, and
-    a serving engine with slots. Which one is used is for calls to say that the fit had not seen.
+    Four models are tried: a line over the prompt's length, the same behind a queue for so many workers, the same with
+    factors by how many calls are under way, and a serving engine with slots. Which one is used is for calls to say that
+    the fit had not seen.
 
     \b
     Exit codes:

@@ -42,6 +42,14 @@ def compare(
         list[str] | None,
         typer.Option("--tolerance", metavar="METRIC=SHARE", help="What a simulation may be off by: ttft p(50)=15%."),
     ] = None,
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option("--baseline", metavar="DIR", help="One more earlier live run: what runs differ by anyway."),
+    ] = None,
+    run_to_run: Annotated[
+        str | None,
+        typer.Option("--run-to-run", metavar="SHARE", help="What latencies of two live runs differ by anyway: 5%."),
+    ] = None,
     live: LiveFile = None,
     budget: BudgetUsd = None,
     time_scale: TimeScale = None,
@@ -67,7 +75,8 @@ def compare(
     sign test over the pairs says so (5 % over all metrics, by Holm) and its median moved by at least --least-effect.
     Of a simulation (first) and a live run it is told, request by request, how far the simulation was off. Of a scenario
     file and a live run the same: its providers and gateway are simulated under the traffic that ran live. Of two live
-    runs, last week's and this week's, what changed.
+    runs, last week's and this week's, what changed; more earlier runs, each with --baseline, tell what two runs differ
+    by when nothing changed, and a change is only what passes that.
 
     \b
     Exit codes:
@@ -82,13 +91,14 @@ def compare(
       llmsim compare before after
       llmsim compare simulated live --tolerance "ttft p(50)=15%" --html reality.html
       llmsim compare last-week this-week --least-effect 0.1
+      llmsim compare last-week this-week --baseline monday --baseline tuesday --baseline wednesday
       llmsim compare calibrated.yaml this-week
       llmsim compare calm.yaml --live live.yaml --budget 0.50 --repeat 2 --out reality
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
     from llmsim.cli.live import LiveOptions
     from llmsim.cli.outputs import check_file, write_json
-    from llmsim.cli.reality import both_worlds, exit_code, read_tolerances, saved, typed, write_page
+    from llmsim.cli.reality import both_worlds, exit_code, read_share, read_tolerances, saved, typed, write_page
     from llmsim.errors import LlmsimError
     from llmsim.report.comparison import Comparison
     from llmsim.report.reality.check import RealityCheck
@@ -96,21 +106,27 @@ def compare(
 
     found: Comparison | RealityCheck | Drift
     words = typed(before, after, overrides or (), live=live, budget=budget, repeat=repeat)
+    earlier = baseline or ()
     try:
         if html is not None:
             check_file("--html", html)
         allowed = read_tolerances(tolerance or ())
+        known = read_share("--run-to-run", run_to_run)
+        words = typed(before, after, overrides or (), live=live, budget=budget, repeat=repeat, baseline=earlier,
+                      run_to_run=known)  # fmt: skip
         for_money = LiveOptions.of(live, budget, time_scale, rate_scale, yes=yes, without_faults=without_faults)
         if for_money is not None:
             if after is not None:
                 raise LlmsimError("--live takes one scenario file, which it simulates and runs live")
+            if earlier or known is not None:
+                raise LlmsimError("--baseline and --run-to-run are about two live runs that were saved")
             found = both_worlds(
                 before, for_money, seed=seed, overrides=overrides or (), repeat=repeat, tolerances=allowed, out=out
             )
         elif after is None:
             raise LlmsimError("name two saved results, or one scenario file with --live live.yaml --budget 0.50")
         else:
-            found = saved(before, after, overrides or (), least_effect, allowed)
+            found = saved(before, after, overrides or (), least_effect, allowed, earlier, known)
         put(str(found), "stderr" if json == "-" else "stdout", painted=True)  # whatever becomes of the page
         if html is not None:
             write_page(found, html, words)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llmsim.report.reality.drift import Drift
     from llmsim.report.result import Result
 
-__all__ = ["against_saved", "both_worlds", "exit_code", "read_tolerances", "saved", "typed", "write_page"]
+__all__ = ["against_saved", "both_worlds", "exit_code", "read_share", "read_tolerances", "saved", "typed", "write_page"]
 
 _TOLERANCE = re.compile(r"\s*(.+?)\s*=\s*(\S+)\s*")
 
@@ -66,7 +66,13 @@ def both_worlds(
 
 
 def saved(
-    before: Path, after: Path, overrides: Sequence[str], least_effect: float, tolerances: dict[str, float]
+    before: Path,
+    after: Path,
+    overrides: Sequence[str],
+    least_effect: float,
+    tolerances: dict[str, float],
+    baseline: Sequence[Path] = (),
+    run_to_run: float | None = None,
 ) -> Comparison | RealityCheck | Drift:
     """Two saved results; or a scenario file and a live run that was saved."""
     from llmsim.report.compare import compare
@@ -78,8 +84,13 @@ def saved(
             raise LlmsimError(
                 f"{before} is a file and {after} was simulated; run the file with --out, or name a live run"
             )
+        if baseline or run_to_run is not None:
+            raise LlmsimError("--baseline and --run-to-run are about two live runs that were saved")
         return against_saved(before, other, overrides, tolerances)
-    return compare(load_result(before), other, least_effect=least_effect, tolerances=tolerances)
+    return compare(
+        load_result(before), other, least_effect=least_effect, tolerances=tolerances,
+        baseline=[load_result(one) for one in baseline], run_to_run=run_to_run,
+    )  # fmt: skip
 
 
 def against_saved(file: Path, live: Result, overrides: Sequence[str], tolerances: dict[str, float]) -> RealityCheck:
@@ -141,16 +152,51 @@ def write_page(found: Comparison | RealityCheck | Drift, place: Path, replay: st
 
 
 def typed(
-    before: Path, after: Path | None, overrides: Sequence[str], *, live: Path | None, budget: float | None, repeat: int
+    before: Path,
+    after: Path | None,
+    overrides: Sequence[str],
+    *,
+    live: Path | None,
+    budget: float | None,
+    repeat: int,
+    baseline: Sequence[Path] = (),
+    run_to_run: float | None = None,
 ) -> str:
     """The command that gives the same again, as it would be typed."""
     words = ["llmsim", "compare", str(before), *([] if after is None else [str(after)])]
     if live is not None:
         words += ["--live", str(live), "--budget", f"{budget:g}" if budget is not None else "USD"]
         words += ["--repeat", str(repeat)] if repeat > 1 else []
+    for earlier in baseline:
+        words += ["--baseline", str(earlier)]
+    words += [] if run_to_run is None else ["--run-to-run", f"{100 * run_to_run:g}%"]
     for one in overrides:
         words += ["--set", one]
     return shlex.join(words)
+
+
+def read_share(option: str, text: str | None) -> float | None:
+    """A share above 0.
+
+    Raises
+    ------
+    LlmsimError
+        It is none.
+
+    Examples
+    --------
+    >>> read_share("--run-to-run", "6%"), read_share("--run-to-run", None)
+    (0.06, None)
+    """
+    if text is None:
+        return None
+    try:
+        found = float(RATIO.parse(text))
+    except ValueError as error:
+        raise LlmsimError(f"{option} {text!r}: {error}") from None
+    if not found > 0:
+        raise LlmsimError(f"{option} {text!r}: write a share above 0, as in {option} 5%")
+    return found
 
 
 def read_tolerances(given: Sequence[str]) -> dict[str, float]:

@@ -226,9 +226,11 @@ class Watch:
         }
         if response is not None:
             finish = response.finish_reason
+            timings = response.timings
             told |= {
                 "response_model": response.model,
                 "queue_s": response.queue_s,
+                "server_s": None if timings is None else timings.server_s,
                 "finish_reasons": (finish,) if finish else None,
             }
         call.end(told, attempt.outcome, attempt.end_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from llmsim.errors import LlmsimError
@@ -23,6 +23,8 @@ def compare(
     again: Result | None = None,
     tolerances: Mapping[str, float] | None = None,
     least_effect: float = 0.05,
+    baseline: Sequence[Result] = (),
+    run_to_run: float | None = None,
 ) -> Comparison | RealityCheck | Drift:
     """Two results of one scenario.
 
@@ -40,12 +42,18 @@ def compare(
         What a simulation may be off by, by metric (`llmsim.report.reality.rows.TOLERANCES`).
     least_effect
         Of two simulations or two live runs: share by which a metric must have moved to be called worse or better.
+    baseline
+        Of two live runs: more earlier ones of the same, which tell what runs differ by when nothing changed.
+    run_to_run
+        Of two live runs, where there are no more: the share by which latencies of two runs are known to differ.
 
     Raises
     ------
     LlmsimError
         The two did not meet the same requests, or are of kinds that cannot be compared.
     """
+    if (baseline or run_to_run is not None) and not (one.live and other.live):
+        raise LlmsimError("baseline and run_to_run are about two live runs; leave them out")
     if not one.live and not other.live:
         return Comparison.of(one, other, least_effect=least_effect)
     if one.live and not other.live:
@@ -53,5 +61,5 @@ def compare(
     if one.live:
         if again is not None or tolerances:
             raise LlmsimError("again and tolerances are about a simulation; of two live runs give least_effect")
-        return Drift.of(one, other, least_effect=least_effect)
+        return Drift.of(one, other, least_effect=least_effect, baseline=baseline, run_to_run=run_to_run)
     return RealityCheck.of(one, other, again=again, tolerances_by_metric=tolerances)

@@ -78,7 +78,7 @@ def load_result(directory: str | Path) -> Result:
     from llmsim.report.describe import restore
     from llmsim.report.result import Result
     from llmsim.report.stream_folder import STREAMED, restored
-    from llmsim.report.tables import to_table
+    from llmsim.report.tables import complete, to_table
     from llmsim.telemetry.recorder import Replication
 
     place = Path(directory)
@@ -87,7 +87,7 @@ def load_result(directory: str | Path) -> Result:
         raise LlmsimError(f"{place / _RESULT}: format {page.get('format')!r}, this llmsim reads {FORMAT}; run it again")
     if STREAMED in page:
         return restored(place, page, restore(_read(place / _SCENARIO)))
-    frames = {name: _read_parquet(place / f"{name}.parquet") for name in _TABLES}
+    frames = {name: complete(_read_parquet(place / f"{name}.parquet"), name) for name in _TABLES}
     replications = []
     for run in page["runs"]:
         mine = {name: whole.filter(pl.col("replication") == run["number"]) for name, whole in frames.items()}

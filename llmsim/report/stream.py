@@ -20,8 +20,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from llmsim.errors import LlmsimError
-from llmsim.report.tables import frame, to_table
-from llmsim.telemetry.columns import TABLES
+from llmsim.report.tables import complete, frame, to_table
+from llmsim.telemetry.columns import ADDED, TABLES
 from llmsim.telemetry.packed import is_constant, joined, packed
 from llmsim.telemetry.recorder import ORDER, STREAMED_ROWS, ColumnData, Replication, TableData, rows_of
 
@@ -130,6 +130,10 @@ class FileTable(MutableMapping[str, ColumnData]):
 def _column_of(path: Path, table: str, name: str) -> ColumnData:
     try:
         column = pl.read_parquet(path, columns=[name])
+    except pl.exceptions.ColumnNotFoundError:
+        if name not in ADDED.get(table, ()):
+            raise LlmsimError(f"{path} has no column {name}; run it again") from None
+        column = complete(pl.read_parquet(path, columns=["attempt"]), table)
     except FileNotFoundError:
         raise LlmsimError(f"{path} is missing; the result is incomplete, run it again") from None
     except pl.exceptions.PolarsError as error:

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from llmsim.report.columns import COLUMNS, WINDOW_PERCENTILES
-from llmsim.telemetry.columns import TABLES, Column
+from llmsim.telemetry.columns import ADDED, TABLES, Column
 from llmsim.telemetry.metrics import WINDOW_S
 from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, CLASS_OF_WORD, CLASSES, HIT, SEMANTIC_HIT, UNTOLD_HIT
 from llmsim.telemetry.packed import constant, is_constant
@@ -22,7 +22,7 @@ from llmsim.telemetry.percentiles import samples_needed
 from llmsim.telemetry.recorder import ColumnData, Replication, TableData, rows_of
 from llmsim.telemetry.rows import Index
 
-__all__ = ["WINDOW", "cut_off", "dtype_of", "frame", "quantile", "to_table", "windows"]
+__all__ = ["WINDOW", "complete", "cut_off", "dtype_of", "frame", "quantile", "to_table", "windows"]
 
 _WINDOWS = ("warm_up", "measured", "drain", "cut_off")
 WINDOW = pl.Enum(_WINDOWS)
@@ -222,6 +222,12 @@ def _tpot() -> pl.Expr:
     # An answer that came whole (not streamed, from a cache) has no pace; 0 would look like a very good one.
     streamed = _OK & (pl.col("output_tokens") > 1) & (pl.col("e2e_s") > pl.col("ttft_s"))
     return pl.when(streamed).then((pl.col("e2e_s") - pl.col("ttft_s")) / (pl.col("output_tokens") - 1))
+
+
+def complete(whole: pl.DataFrame, table: str) -> pl.DataFrame:
+    """A saved table with the columns that there were not when it was saved."""
+    absent = [name for name in ADDED.get(table, ()) if name not in whole.columns]
+    return whole.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in absent) if absent else whole
 
 
 def to_table(whole: pl.DataFrame, table: str) -> TableData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,6 +77,7 @@ class LabRuntime:
             origin = (attempt.start_s, *(request_address(exchange.request.id) or (-1, 0, 0)))
         arrival_s, session, step, retry = origin
         response = attempt.response
+        timings = response.timings if response is not None else None  # of a live call
         if response is not None and _CONNECT in response.headers:  # a live call that had to connect
             connect_s = float(response.headers[_CONNECT])
             self.emit(
@@ -94,7 +96,8 @@ class LabRuntime:
             attempt.start_s,
             attempt.first_s,
             attempt.end_s,
-            response.queue_s if response is not None else float("nan"),
+            response.queue_s if response is not None else math.nan,
+            timings.server_s if timings is not None else math.nan,
             attempt.outcome,
             attempt.status,
             attempt.won,

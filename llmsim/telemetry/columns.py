@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["ATTEMPTS", "DTYPES", "EVENTS", "REQUESTS", "TABLES", "Column"]
+__all__ = ["ADDED", "ATTEMPTS", "DTYPES", "EVENTS", "REQUESTS", "TABLES", "Column"]
 
 Kind = Literal["i2", "i4", "i8", "f4", "f8", "bool", "maybe", "category", "text"]
 
@@ -97,6 +97,7 @@ ATTEMPTS: tuple[Column, ...] = (
     Column("first_s", "f8", "first chunk received"),
     Column("end_s", "f8", "ended"),
     Column("queue_s", "f8", "waited for a slot at the upstream, where known"),
+    Column("server_s", "f8", "of the time to the first chunk, what a live server says it took itself"),
     Column("outcome", "category", "ok, an error word, or cancelled (no longer wanted)"),
     Column("status", "i2", "HTTP status, 0 if none"),
     Column("won", "bool", "its answer, or part of it, went to the caller"),
@@ -120,5 +121,8 @@ EVENTS: tuple[Column, ...] = (
     Column("request_id", "text", "request it is about; empty if none"),
     Column("detail", "text", "its fields as JSON"),
 )
+
+#: Columns that results saved by earlier versions do not have: nothing was told there.
+ADDED: dict[str, tuple[str, ...]] = {"attempts": ("server_s",)}
 
 TABLES: dict[str, tuple[Column, ...]] = {"requests": REQUESTS, "attempts": ATTEMPTS, "events": EVENTS}

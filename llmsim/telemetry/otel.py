@@ -63,6 +63,7 @@ ATTRIBUTES: dict[str, str] = {
     "cause": "llmsim.attempt.cause",
     "won": "llmsim.attempt.won",
     "queue_s": "llmsim.attempt.queue_time",
+    "server_s": "llmsim.attempt.server_time",
     "cost_usd": "llmsim.cost",
     "saved_usd": "llmsim.saved",
     "event": "llmsim.event",

@@ -178,8 +178,8 @@ _OF_REQUEST = (
 #: Of a request that a cache was asked about; what is empty is left out.
 _OF_CACHE = ("cache_match", "similarity", "false_hit_reason", "made_for", "verified", "embedding_tokens")
 _OF_ATTEMPT = (
-    "upstream", "model", "attempt", "cause", "won", "replica", "queue_s", "input_tokens", "cached_input_tokens",
-    "output_tokens", "cost_usd",
+    "upstream", "model", "attempt", "cause", "won", "replica", "queue_s", "server_s", "input_tokens",
+    "cached_input_tokens", "output_tokens", "cost_usd",
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.telemetry.columns import ATTEMPTS, DTYPES, EVENTS, REQUESTS, TABLES, Column
+from llmsim.telemetry.columns import ADDED, ATTEMPTS, DTYPES, EVENTS, REQUESTS, TABLES, Column
 from llmsim.telemetry.packed import constant, is_constant, joined, packed
 
 __all__ = [
@@ -351,7 +351,8 @@ def event_hash(tables: list[dict[str, TableData]]) -> str:
     """SHA-256 over the canonical tables of all replications, in order: equal if and only if the runs were.
 
     Category codes are replaced by the categories' names in sorted order, so that the order in which names were
-    first seen does not count; nor does in how many bytes a column happens to be kept.
+    first seen does not count; nor does in how many bytes a column happens to be kept. A column in which only live
+    servers tell something counts where one did.
     """
     digest = hashlib.sha256()
     for replication in tables:
@@ -359,6 +360,8 @@ def event_hash(tables: list[dict[str, TableData]]) -> str:
             kinds = {column.name: column.kind for column in TABLES.get(table_name, ())}
             for column_name in sorted(replication[table_name]):
                 column = replication[table_name][column_name]
+                if column_name in ADDED.get(table_name, ()) and np.isnan(column.values).all():
+                    continue
                 digest.update(f"{table_name}.{column_name}:{len(column.values)}\n".encode())
                 kind = kinds.get(column_name, "")
                 for part in _canonical(column, DTYPES.get(kind, kind)):

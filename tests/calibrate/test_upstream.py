@@ -92,6 +92,17 @@ def test_the_seed_decides_the_folds_and_nothing_else():
     assert one.settings["inter_token"] == other.settings["inter_token"]
 
 
+def test_a_server_that_got_slower_meanwhile_is_told_of():
+    assert "took as long as the earlier one, to within the" in _fitted().notes[-1]
+    calls = hosted(60, 1, noise=0.1)
+    slower = np.where(np.arange(60) < 30, 1.0, 1.3)
+    note = fit_upstream(calls._replace(ttft_s=calls.ttft_s * slower, e2e_s=calls.e2e_s * slower)).notes[-1]
+    moved = float(note.partition("took ")[2].partition(" %")[0])
+    assert 20 <= moved <= 40
+    assert "longer than the earlier one" in note
+    assert f"--run-to-run {moved:.2g}%" in note
+
+
 def test_too_few_or_not_streamed():
     with pytest.raises(LlmsimError, match="14 answered calls are too few to fit local to; it takes 15"):
         fit_upstream(hosted(14, 1))

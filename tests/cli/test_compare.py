@@ -106,6 +106,26 @@ def test_last_weeks_live_run_against_this_weeks(saved: Any, ask: Any, tmp_path: 
 
 
 @pytest.mark.slow
+def test_earlier_runs_say_what_is_no_change(saved: Any, ask: Any, tmp_path: Path) -> None:
+    saved("last")
+    for name, milliseconds in (("this", 400), ("monday", 360), ("tuesday", 260)):
+        saved(name, f"providers.one.ttft={{lognormal: {{p50: {milliseconds}ms, p99: {milliseconds * 10 // 3}ms}}}}")
+    ran = ask("compare", "last", "this", "--baseline", "monday", "--baseline", "tuesday", "--html", "drift.html")
+    assert ran.exit_code == 3, ran.output
+    assert "runs differ by as much" in ran.stdout
+    assert "--baseline monday --baseline tuesday" in (tmp_path / "drift.html").read_text(encoding="utf-8")
+    assert ask("compare", "last", "this", "--run-to-run", "40%").exit_code == 3
+    for words, told in (
+        (("--run-to-run", "0"), "write a share above 0"),
+        (("--run-to-run", "5%", "--baseline", "monday"), "leave run_to_run out"),
+        (("--baseline", "sunday"), "holds no saved result"),
+    ):
+        ran = ask("compare", "last", "this", *words)
+        assert ran.exit_code == 2
+        assert told in ran.stderr
+
+
+@pytest.mark.slow
 def test_a_page_of_two_simulations_there_is_not(scenario: Any, ask: Any) -> None:
     scenario("one")
     ask("run", "one.yaml", "--out", "a", "--quiet")

@@ -54,6 +54,16 @@ def test_tables_are_plain_parquet(tmp_path):
     assert_frame_equal(pl.read_parquet(tmp_path / "requests.parquet"), saved.requests)
 
 
+def test_results_of_earlier_versions_have_fewer_columns(tmp_path):
+    saved = result(1)
+    saved.save(tmp_path)
+    pl.read_parquet(tmp_path / "attempts.parquet").drop("server_s").write_parquet(tmp_path / "attempts.parquet")
+    loaded = load_result(tmp_path)
+    assert loaded.event_hash == saved.event_hash
+    assert_frame_equal(loaded.attempts, saved.attempts)
+    assert loaded.attempts["server_s"].null_count() == loaded.attempts.height
+
+
 @pytest.mark.slow
 def test_saving_again_replaces(tmp_path):
     result(2).save(tmp_path)

@@ -77,6 +77,15 @@ def test_a_second_run_keeps_what_the_first_had_finished(kept, tmp_path):
 
 
 @pytest.mark.slow
+def test_streams_of_earlier_versions_have_fewer_columns(kept, tmp_path):
+    ls.run(SPIKE, stream=tmp_path)
+    for part in tmp_path.glob("replication-*/attempts/*.parquet"):
+        pl.read_parquet(part).drop("server_s").write_parquet(part)
+    stream._kept.forget(tmp_path)
+    assert_same(ls.load_result(tmp_path), kept)
+
+
+@pytest.mark.slow
 def test_another_run_does_not_go_on_here(tmp_path):
     ls.run(SPIKE, replications=1, stream=tmp_path / "run")
     with pytest.raises(LlmsimError, match="another run"):

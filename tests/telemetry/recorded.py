@@ -25,8 +25,9 @@ _REQUEST = {
 }  # fmt: skip
 _ATTEMPT = {
     "session": 0, "step": 0, "user_retry": 0, "arrival_s": 0.0, "attempt": 1, "cause": "first", "upstream": "openai",
-    "model": "m", "replica": 0, "start_s": 0.0, "first_s": 0.5, "end_s": 1.5, "queue_s": 0.0, "outcome": "ok",
-    "status": 200, "won": True, "input_tokens": 100, "cached_input_tokens": 0, "output_tokens": 11, "cost_usd": 0.0,
+    "model": "m", "replica": 0, "start_s": 0.0, "first_s": 0.5, "end_s": 1.5, "queue_s": 0.0,
+    "server_s": math.nan, "outcome": "ok", "status": 200, "won": True,
+    "input_tokens": 100, "cached_input_tokens": 0, "output_tokens": 11, "cost_usd": 0.0,
 }  # fmt: skip
 _FAILED = {
     "finish_reason": "",

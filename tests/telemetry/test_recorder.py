@@ -1,5 +1,7 @@
 """The recorder: blocks, order, and what a request cost."""
 
+import math
+
 from telemetry.recorded import ATTEMPTS, REQUESTS, attempt, request
 
 from llmsim.telemetry.recorder import Recorder, event_hash
@@ -46,3 +48,11 @@ def test_rows_that_finished_in_another_order_hash_the_same():
     assert event_hash([recorded(requests, [])]) == event_hash([recorded(requests[::-1], [])])
     changed = [*requests[:-1], requests[-1] | {"ttft_s": 0.25}]
     assert event_hash([recorded(requests, [])]) != event_hash([recorded(changed, [])])
+
+
+def test_what_only_live_servers_tell_counts_where_one_told_it():
+    silent, telling = ([attempt(session=n, server_s=told) for n in range(3)] for told in (math.nan, 0.2))
+    quiet, told = recorded([], silent), recorded([], telling)
+    before = {**quiet, "attempts": {name: one for name, one in quiet["attempts"].items() if name != "server_s"}}
+    assert event_hash([quiet]) == event_hash([before])
+    assert event_hash([told]) != event_hash([quiet])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ from llmsim.report.reality.curves import Sides
 from llmsim.report.reality.intervals import pairs_needed
 from llmsim.report.reality.pairs import Pairs, pairs_of
 from llmsim.report.reality.rows import MORE_IS_WORSE, TOLERANCES, Line, lines_of
+from llmsim.report.reality.run_to_run import SHARES, check_baseline, reach_of_runs, reach_told
 from llmsim.report.reality.shows import Shows
 from llmsim.report.reality.told import MARKS, Table, Told, error_told, interval_told
 from llmsim.report.reality.unpaired import Apart, apart_of, unpaired_lines
@@ -47,24 +48,45 @@ class Drift(Shows):
         The earlier and the later one.
     least_effect
         Share by which a metric must have moved; shares must by a point.
+    baseline
+        More earlier runs of the same: what they and `last` differ by is no change.
+    run_to_run
+        Where there are none: what latencies of two runs are known to differ by.
     """
 
     last: Result
     this: Result
     least_effect: float = 0.05
+    baseline: tuple[Result, ...] = ()
+    run_to_run: float | None = None
 
     @classmethod
-    def of(cls, last: Result, this: Result, *, least_effect: float = 0.05) -> Drift:
+    def of(
+        cls,
+        last: Result,
+        this: Result,
+        *,
+        least_effect: float = 0.05,
+        baseline: Sequence[Result] = (),
+        run_to_run: float | None = None,
+    ) -> Drift:
         """Compare two live runs: request by request where they had the same ones, else as two samples.
 
         Raises
         ------
         LlmsimError
-            Nothing was measured in one of them, or the effect is not above 0.
+            Nothing was measured in one of them, the effect is not above 0, or the baseline is of something else.
         """
         if not least_effect > 0:
             raise LlmsimError(f"the least effect is {least_effect!r}; use a share above 0, such as 0.05")
-        found = cls(last, this, least_effect)
+        if run_to_run is not None and (baseline or not run_to_run > 0):
+            raise LlmsimError(
+                "several earlier runs tell themselves what runs differ by; leave run_to_run out"
+                if baseline
+                else f"run_to_run is {run_to_run!r}; use a share above 0, such as 0.05"
+            )
+        check_baseline(last, baseline)
+        found = cls(last, this, least_effect, tuple(baseline), run_to_run)
         if not found.requests[0] or not found.requests[1]:
             raise LlmsimError("one of the two live runs has no measured request; did it end during warm-up?")
         return found
@@ -105,16 +127,29 @@ class Drift(Shows):
             return lines_of(self.pairs, allowed, miss=miss)
         return unpaired_lines(*self._apart, allowed, miss=miss)
 
+    @cached_property
+    def reach(self) -> dict[str, float]:
+        """By metric, what two runs differ by when nothing changed; empty: nobody knows."""
+        return reach_of_runs([self.last, *self.baseline], TOLERANCES, self.run_to_run)
+
+    def _within_reach(self, line: Line) -> bool:
+        """Whether runs differ by as much when nothing changed."""
+        name = line.name.removesuffix(" a request")
+        reach = self.reach.get(name, 0.0)
+        if not line.relative or not reach or line.error <= -1:
+            return abs(line.error) <= reach
+        return abs(math.log1p(line.error)) <= math.log1p(reach)
+
     def _effect(self, name: str) -> float:
-        return _LEAST_POINTS if name in ("error_rate", "cache_hit_rate", "fallback_rate") else self.least_effect
+        return _LEAST_POINTS if name in SHARES else self.least_effect
 
     @cached_property
     def changes(self) -> dict[str, Change]:
         """By metric, what became of it.
 
-        ``worse`` and ``better`` (``changed`` where neither is): significant, and no smaller than the least effect;
-        ``unsure``: as large, but it may be chance; ``same``: the whole interval is smaller; ``not seen``: it is
-        smaller, and that may be chance.
+        ``worse`` and ``better`` (``changed`` where neither is): significant, beyond what runs differ by as far as that
+        is known, and no smaller than the least effect; ``unsure``: as large, but it may be chance, or what runs differ
+        by; ``same``: the whole interval is smaller; ``not seen``: it is smaller, and that may be chance.
         """
         return {line.name: self._change(line) for line in self.lines}
 
@@ -124,7 +159,7 @@ class Drift(Shows):
         if not abs(line.error) >= self._effect(line.name):
             inside = line.interval is not None and max(map(abs, line.interval)) < self._effect(line.name)
             return "same" if inside else "not seen"
-        if line.interval is None or line.interval[0] <= 0 <= line.interval[1]:
+        if line.interval is None or line.interval[0] <= 0 <= line.interval[1] or self._within_reach(line):
             return "unsure"
         more_is_worse = MORE_IS_WORSE.get(line.name.removesuffix(" a request"), True)
         if more_is_worse is None:
@@ -147,10 +182,7 @@ class Drift(Shows):
             found += _times_told(self.pairs)
             found += notes.left_out(self.pairs, self.last, names)
         found += notes.errors_told(self.last, self.this, ("then", "now"))
-        found.append(
-            "Intervals are of the requests of two runs: that the machine or the provider was in another mood for an "
-            "hour shows as a change. Run it again before acting on one."
-        )
+        found.append(reach_told(1 + len(self.baseline), self.reach))
         return found
 
     def _differing(self) -> list[str]:
@@ -205,7 +237,8 @@ class Drift(Shows):
     @property
     def told(self) -> Told:
         """Everything that it says."""
-        head = ("verdict", "metric", "then", "now", "change", "interval", "")
+        runs = ("runs differ by",) if self.reach else ()
+        head = ("verdict", "metric", "then", "now", "change", "interval", *runs, "")
         table = Table("", head, [self._row(line) for line in self.lines])
         last, this = self.requests
         how = (
@@ -222,12 +255,17 @@ class Drift(Shows):
     def _row(self, line: Line) -> tuple[str, ...]:
         change = self.changes[line.name]
         values = (figure(line.live, line.unit), figure(line.sim, line.unit))
-        told = (error_told(line, line.error), interval_told(line))
+        told: tuple[str, ...] = (error_told(line, line.error), interval_told(line))
+        if self.reach:
+            reach = self.reach.get(line.name.removesuffix(" a request"))
+            told += ("–" if reach is None or math.isinf(reach) else error_told(line, reach).lstrip("+"),)
         return (change, line.name, *values, *told, self._needs(line) if change == "unsure" else "")
 
     def _needs(self, line: Line) -> str:
         if line.interval is None:
             return f"needs {line.fewest:,} requests"
+        if self._within_reach(line):  # no number of requests helps
+            return "runs differ by as much"
         # To leave 0 out, as if it were a tolerance of nothing.
         needed = pairs_needed(line.pairs, line.error, line.interval, 0.0)
         return "too near to be told" if needed is None else f"needs about {needed:,} requests"
@@ -241,6 +279,8 @@ class Drift(Shows):
             "requests": {"then": last, "now": this},
             "verdict": self.verdict,
             "least_effect": self.least_effect,
+            "earlier_runs": 1 + len(self.baseline),
+            "runs_differ_by": {name: jsonable(value) for name, value in self.reach.items()},
             "metrics": [_line(line, self.changes[line.name]) for line in self.lines],
             "notes": self.notes,
         }

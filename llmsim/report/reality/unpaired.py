@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,8 +17,9 @@ from llmsim.report.reality.rows import Line, errors_of, judged, mean, percentile
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["Apart", "apart_of", "unpaired_lines"]
+__all__ = ["Apart", "apart_of", "unpaired_lines", "values_of"]
 
+_MEANS = ("input_tokens", "output_tokens", "cost")  #: a request
 Floats = NDArray[np.float64]
 
 
@@ -59,7 +60,7 @@ def _line(one: Apart, other: Apart, name: str, tolerance: float, miss: float) ->
         a, b = (side.values(measure.removesuffix("_ok"), failures=not measure.endswith("_ok")) for side in (one, other))
         found = errors_of(a, b, lambda values: percentile(values, percent))
         return judged(name, "s", a, b, tolerance, found, miss=miss, fewest=fewest_of(percent), paired=False)
-    if measure in ("input_tokens", "output_tokens", "cost"):
+    if measure in _MEANS:
         unit = "usd" if measure == "cost" else "count"
         a, b = (side.values(measure) for side in (one, other))
         return judged(f"{name} a request", unit, a, b, tolerance, errors_of(a, b, mean), miss=miss, paired=False)
@@ -75,6 +76,21 @@ def _line(one: Apart, other: Apart, name: str, tolerance: float, miss: float) ->
     ends = interval_of_independent_shares(a, b, miss=miss)
     ours, theirs = float(mean(a)), float(mean(b))
     return Line(name, "ratio", ours, theirs, ours - theirs, ends, tolerance, False, min(len(a), len(b)))
+
+
+def values_of(side: Apart, names: Iterable[str]) -> dict[str, float]:
+    """Every metric of one run; NaN: nobody knows it."""
+    found = {}
+    for name in names:
+        measure, _, aggregate = name.partition(" ")
+        if aggregate:
+            values = side.values(measure.removesuffix("_ok"), failures=not measure.endswith("_ok"))
+            percent = float(aggregate[2:-1])
+            found[name] = float(percentile(values, percent)) if len(values) >= fewest_of(percent) else math.nan
+            continue
+        values = side.values(measure) if measure in _MEANS else _told(side, measure)
+        found[name] = float(mean(values)) if len(values) else math.nan
+    return found
 
 
 def _told(side: Apart, measure: str) -> Floats:

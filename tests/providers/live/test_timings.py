@@ -7,14 +7,17 @@ import itertools
 import json
 import math
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from loopback import Answer, LoopbackServer, Script, Wait, completion, event, failure, stream
 from vendor_answers import VENDORS
 
 from llmsim import errors as e
+from llmsim.calibrate import calls_of, read_log
 from llmsim.live_run import run_live
 from llmsim.providers.live.upstream import LiveUpstream
 from llmsim.types import Message, Request, Response
@@ -148,3 +151,40 @@ def test_what_the_server_says_it_took_itself() -> None:
         stream("a", headers={"openai-processing-ms": "soon", **kind}),
     ]
     assert call(script, use) == pytest.approx([0.0315, 0.125, math.nan, math.nan], nan_ok=True)
+
+
+def test_what_it_says_is_in_the_tables_of_a_run_behind_faults_too_and_calibrate_reads_it(tmp_path: Path) -> None:
+    def script(seen: Any) -> Answer:
+        said = {} if seen.number == 0 else {"openai-processing-ms": "20"}
+        return stream("a", "b", ttft_s=0.03, usage=(40, 2), headers={"Content-Type": "text/event-stream", **said})
+
+    fault = {"name": "hiccup", "provider": "one", "at": "500ms", "duration": "10s"}
+    scenario = {
+        "version": 1,
+        "seed": 3,
+        "clock": {"warm_up": "0s", "duration": "700ms", "drain": "5s"},
+        "traffic": {"base_rate": "20/s", "mix": [{"input_tokens": 40, "output_tokens": 2}]},
+        "providers": {"one": {"model": "m", "price": {"input": "$1/Mtok", "output": "$1/Mtok"}}},
+        "faults": [
+            {**fault, "stall": {"after_tokens": 1, "time": "10ms"}},
+            {**fault, "name": "gone", "at": "695ms", "duration": "1ms", "outage": True},
+        ],
+    }
+    with LoopbackServer(script) as server:
+        live = {"version": 1, "providers": {"one": {"base_url": server.url}}}
+        result = run_live(scenario, live, budget_usd=1.0)
+    rows = result.attempts.sort("start_s")
+    stalled = rows.filter(pl.col("start_s") > 0.51)
+    assert stalled.height > 0
+    assert stalled["server_s"].drop_nulls().unique().to_list() == pytest.approx([0.02])
+    answered = rows.filter(pl.col("outcome").cast(str) == "ok")
+    assert answered["server_s"].null_count() == 1
+    before = calls_of([result], "one")
+    assert 0 < len(before.sent_s) < rows.height  # without those under faults
+    assert np.nanmax(before.server_s) == pytest.approx(0.02)
+    assert np.isnan(before.server_s).sum() == 1
+    result.save(tmp_path)
+    for place in (tmp_path, tmp_path / "attempts.parquet"):
+        read = read_log(place).calls
+        assert np.nanmedian(read.server_s) == pytest.approx(0.02), place
+        assert np.isnan(read.only(read.ok).server_s).sum() == 1, place

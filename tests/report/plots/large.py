@@ -73,6 +73,7 @@ def _attempts(given, tries, luck):
         "session": mine, "arrival_s": given["arrival_s"][mine], "attempt": number,
         "cause": (np.minimum(number - 1, 1), ("first", "retry")), "start_s": start, "first_s": first,
         "end_s": np.where(outcome == 0, start + 2.0, start + 0.05), "queue_s": np.zeros(count),
+        "server_s": np.full(count, np.nan),
         "upstream": (luck.choice(2, count, p=[0.8, 0.2]), _UPSTREAMS), "outcome": (outcome, _OUTCOMES),
         "status": np.array([200, 429, 0, 0])[outcome], "won": outcome == 0,
         "input_tokens": np.where(outcome == 0, given["input_tokens"][mine], 0),

@@ -141,6 +141,19 @@ def test_failures_in_bursts_have_wider_intervals(length: float, at_least: float)
     assert np.mean(as_independent) < 0.78
 
 
+def test_one_burst_may_be_one_of_none_or_of_several_and_many_failures_apart_may_not() -> None:
+    """Of one event, five may have been to be expected, or none (exact interval of Poisson: 0.03 to 5.6)."""
+    none, burst, apart = np.zeros(300), np.zeros(300), np.zeros(300)
+    burst[100:120] = apart[::15] = 1.0
+    for interval in (interval_of_shares, interval_of_independent_shares):
+        together, single = interval(burst, none), interval(apart, none)
+        assert together is not None and single is not None
+        assert together[0] < 0.0 < 5 * 20 / 300 < together[1] + 0.05
+        assert 0.0 < single[0] < single[1] < 2 * 20 / 300
+    every = interval_of_shares(np.repeat([1.0, 0.0], 150), none)
+    assert every == (-1.0, 1.0)
+
+
 @pytest.mark.slow
 def test_as_many_pairs_as_it_says_decide() -> None:
     """An interval that straddles its tolerance, with as many pairs as are said to be needed, does so no more."""
