@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from llmsim.report.figures import share
+from llmsim.tuning.held_out import decided
 from llmsim.tuning.settings_runs import told
 from llmsim.tuning.space import shown
 
@@ -69,6 +70,8 @@ def notes(found: Tuned) -> list[str]:
             lines.append(f"What binds: {', '.join(binds)}. Without it a neighbour would do better.")
         elif found.best.limits and found.sensitivity and found.best.holds != "FAIL":
             lines.append("No limit binds: no neighbour that breaks one would do better.")
+    if found.best is not None and found.current is not None:
+        lines.append(_held_out(found, found.best, found.current))
     account = found.account
     spent = f"{account.tuning} replications for {account.trials} trials"
     if account.grid:
@@ -101,6 +104,24 @@ def _optimism(found: Tuned, best: Held, current: Held) -> str:
     return f"{text}: the gain holds up ({share(max(0.0, kept / promised))} of what was promised)."
 
 
+def _held_out(found: Tuned, best: Held, current: Held) -> str:
+    """What ended the looks at held-out luck."""
+    several = len(found.scenarios) > 1
+    left = []
+    for whose, one in (("", best), ("what you have: ", current)):
+        for limit in one.limits:
+            if limit.verdict == "UNDECIDED":
+                where = f" in {limit.scenario}" if several else ""
+                more = f" (about {limit.likely_needed} would probably tell)" if limit.likely_needed else ""
+                left.append(f"{whose}whether {limit.line.key} {limit.line.text} holds{where}{more}")
+    unsure = [goal.name for goal, one in zip(found.goals, best.changes, strict=True) if one.verdict == "unsure"]
+    left += [f"whether {name} is better than what you have" for name in unsure if best.settings]
+    looked = f"{best.replications} of at most {best.most} replications"
+    if decided(best, current):
+        return f"Held-out luck decides it after {looked}."
+    return f"Held-out luck leaves open, after {looked}: {'; '.join(left)}. A larger --held-out may tell."
+
+
 def _held(found: Tuned, one: Held) -> dict[str, Any]:
     goals = found.goals
     return {
@@ -118,10 +139,12 @@ def _held(found: Tuned, one: Held) -> dict[str, Any]:
                 "expression": limit.line.text,
                 "measured": limit.measured,
                 "verdict": limit.verdict,
+                "likely_needed": limit.likely_needed,
             }
             for limit in one.limits
         ],
         "holds": one.holds,
+        "replications": one.replications,
     }
 
 
