@@ -12,6 +12,7 @@ from llmsim.luck import Luck as Chance
 from llmsim.report.verdict import MINIMUM, Word, looks, median
 from llmsim.scenario.objectives import Objective
 from llmsim.tuning.confirming import confirm
+from llmsim.tuning.edges import Edge, edges
 from llmsim.tuning.held_out import around, decided, differences, held, sensitive
 from llmsim.tuning.objective import Goal
 from llmsim.tuning.proposing import Answer, proposer
@@ -27,7 +28,7 @@ Stage = Literal["baseline", "trials", "last race", "limits", "held-out luck", "s
 
 BATCH = 8  # settings that are asked for at once, whatever the number of processes
 _FINALISTS = 4  # at most, that had been halved away, and get another chance in the end
-_TRIALS_A_FINALIST = 20  # so that the last race takes a twentieth of the plain grid at most
+_BUDGET = 0.35  # of the plain grid: the last race is as large as that allows
 _MOST_FRONT = 8  # settings of a front that are held out
 _FRONT_BUDGET = 2  # of held-out luck: each of a front gets as much divided by this, as they may be many
 _AROUND = 10  # replications of a neighbour: enough for an interval (6), and no verdict hangs on it
@@ -93,6 +94,7 @@ class Stages:
         self.front: list[Entry] = []
         self.held: dict[int, Held] = {}
         self.sensitivity: list[Sensitive] = []
+        self.edges: list[Edge] = []
         self._started = perf_counter()
         self._spent = (0, 0)  # replications of held-out luck, and of the neighbourhood
         self._tuning_made = 0  # replications of trials, once they are over
@@ -160,8 +162,10 @@ class Stages:
         idle = list(self.runs.space.dimensions)
         entries = {one.path: [self.tuning.entry({one.path: value}) for value in one.ends] for one in idle}
         for upto in range(1, _PROBES + 1):
-            self.tuning.ensure([entry for one in idle for entry in entries[one.path]], upto)
-            idle = [one for one in idle if len({repr(entry.rows) for entry in entries[one.path]}) == 1]
+            for some in (_both_ends, list):  # the others only where both ends are alike
+                probed = {one.path: some(entries[one.path]) for one in idle}
+                self.tuning.ensure([entry for chosen in probed.values() for entry in chosen], upto)
+                idle = [one for one in idle if len({repr(entry.rows) for entry in probed[one.path]}) == 1]
         if idle:
             problems = [
                 Problem(
@@ -227,8 +231,13 @@ class Stages:
         """Those that were halved away while others looked better, once more and to the end."""
         halved = [entry for entry in self.tuning.entries if entry.stopped == "halved"]
         halved.sort(key=lambda entry: (sum(max(0.0, one) for one in self.question.outside(entry)), self.costs(entry)))
-        few = max(1, self.plan.trials // _TRIALS_A_FINALIST)
-        self.race.run(halved[: min(few, _FINALISTS)], halve=False)
+        account, chosen = self.account(), []
+        left = _BUDGET * account.grid - account.tuning
+        for entry in halved[:_FINALISTS]:
+            left -= (self.plan.most - entry.done) * len(self.runs.scenarios)
+            if left >= 0:
+                chosen.append(entry)
+        self.race.run(chosen, halve=False)
 
     def _confirm(self) -> None:
         """Whether the limits of what would win hold, and so what wins."""
@@ -277,6 +286,7 @@ class Stages:
         self.fresh.ensure([entry for *_, entry in beside], upto)
         for path, value, entry in beside:
             self.sensitivity.append(sensitive(self.question, best, entry, path, value))
+        self.edges = edges(self.runs.space, self.runs.scenarios[0], settings, self.sensitivity)
         self._spent = (self._spent[0], self.fresh.made - self._spent[0])
 
     # -- what is told ------------------------------------------------------------------------------------------
@@ -345,6 +355,10 @@ class Stages:
         held_out = 2 * looks(plan.held_out)[0].replications * count  # the first look decides, as a rule
         after = max(0.0, held_out + ends - self.fresh.made)
         return wall_s / fresh * (to_try + after)
+
+
+def _both_ends(entries: list[Entry]) -> list[Entry]:
+    return [entries[0], entries[-1]]
 
 
 def _seeds(seed: int, count: int) -> list[int]:

@@ -233,6 +233,7 @@ class _Tune:
             front=tuple(stages.held[id(one)] for one in stages.front if id(one) in stages.held),
             differences=tuple(stages.compared()),
             sensitivity=tuple(stages.sensitivity),
+            edges=tuple(stages.edges),
             account=stages.account(),
             most=plan.most,
             held_out=plan.held_out,

@@ -16,6 +16,7 @@ from llmsim.tuning.objective import Goal
 from llmsim.tuning.settings_runs import Stop
 
 if TYPE_CHECKING:
+    from llmsim.tuning.edges import Edge
     from llmsim.tuning.tuned_plots import TunedPlots
 
 __all__ = ["Account", "Change", "Held", "LimitHeld", "Sensitive", "Trial", "Tuned", "Verdict"]
@@ -157,6 +158,7 @@ class Tuned:
     held_out: int
     seed: int
     held_seed: int
+    edges: tuple[Edge, ...] = ()  #: where the best is at an end of its range, and would go further if it could
     given: Any = None  #: the space as it was asked for
     recipe: str = ""
     so_far: dict[str, Any] | None = None  #: the best when it was interrupted

@@ -11,6 +11,7 @@ from llmsim.tuning.settings_runs import told
 from llmsim.tuning.space import shown
 
 if TYPE_CHECKING:
+    from llmsim.tuning.edges import Edge
     from llmsim.tuning.objective import Goal
     from llmsim.tuning.tuned import Change, Held, Tuned
 
@@ -70,6 +71,7 @@ def notes(found: Tuned) -> list[str]:
             lines.append(f"What binds: {', '.join(binds)}. Without it a neighbour would do better.")
         elif found.best.limits and found.sensitivity and found.best.holds != "FAIL":
             lines.append("No limit binds: no neighbour that breaks one would do better.")
+    lines += [_edge(found, edge) for edge in found.edges]
     if found.best is not None and found.current is not None:
         lines.append(_held_out(found, found.best, found.current))
     account = found.account
@@ -102,6 +104,12 @@ def _optimism(found: Tuned, best: Held, current: Held) -> str:
     if lost > _OPTIMISTIC:
         return f"{text}: of the gain that tuning promised, {share(min(1.0, lost))} was luck."
     return f"{text}: the gain holds up ({share(max(0.0, kept / promised))} of what was promised)."
+
+
+def _edge(found: Tuned, edge: Edge) -> str:
+    tried = next(text.partition(": ")[2] for text in found.space if text.partition(": ")[0] == edge.path)
+    where = "upwards" if edge.upper else "downwards"
+    return f"The best is at the edge of the range: {edge.path} is {shown(edge.value)} of {tried}; widen it {where}."
 
 
 def _held_out(found: Tuned, best: Held, current: Held) -> str:
@@ -181,6 +189,7 @@ def as_dict(found: Tuned) -> dict[str, Any]:
             for one in found.sensitivity
         ],
         "binds": found.binds,
+        "edges": [{"path": one.path, "value": shown(one.value), "upper": one.upper} for one in found.edges],
         "account": {**found.account._asdict(), "share": found.account.share},
         "trials": [
             {
