@@ -53,7 +53,11 @@ Replications = Annotated[
     int | None, typer.Option(metavar="N", min=2, help="Of a setting at most, in place of the scenario's.")
 ]
 HeldOut = Annotated[
-    int | None, typer.Option(metavar="N", help="Replications of luck that plays no part in choosing. [as many]")
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Most replications of luck that plays no part in choosing; they end once it is decided. [40]",
+    ),
 ]
 Study = Annotated[
     Path | None,

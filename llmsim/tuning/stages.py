@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 from llmsim.errors import LlmsimError, Problem, ScenarioError
 from llmsim.luck import Luck as Chance
-from llmsim.report.verdict import Word, median
+from llmsim.report.verdict import MINIMUM, Word, looks, median
 from llmsim.scenario.objectives import Objective
 from llmsim.tuning.confirming import confirm
-from llmsim.tuning.held_out import around, differences, held, sensitive
+from llmsim.tuning.edges import Edge, edges
+from llmsim.tuning.held_out import around, decided, differences, held, sensitive
 from llmsim.tuning.objective import Goal
 from llmsim.tuning.proposing import Answer, proposer
 from llmsim.tuning.question import Question
@@ -27,8 +28,9 @@ Stage = Literal["baseline", "trials", "last race", "limits", "held-out luck", "s
 
 BATCH = 8  # settings that are asked for at once, whatever the number of processes
 _FINALISTS = 4  # at most, that had been halved away, and get another chance in the end
-_TRIALS_A_FINALIST = 20  # so that the last race takes a twentieth of the plain grid at most
+_BUDGET = 0.35  # of the plain grid: the last race is as large as that allows
 _MOST_FRONT = 8  # settings of a front that are held out
+_FRONT_BUDGET = 2  # of held-out luck: each of a front gets as much divided by this, as they may be many
 _AROUND = 10  # replications of a neighbour: enough for an interval (6), and no verdict hangs on it
 _PROBES = 2  # replications in which nothing may happen otherwise for a parameter to have no effect
 _MISFITS = 5  # settings that do not fit, for each trial: then the space is as good as empty
@@ -92,6 +94,7 @@ class Stages:
         self.front: list[Entry] = []
         self.held: dict[int, Held] = {}
         self.sensitivity: list[Sensitive] = []
+        self.edges: list[Edge] = []
         self._started = perf_counter()
         self._spent = (0, 0)  # replications of held-out luck, and of the neighbourhood
         self._tuning_made = 0  # replications of trials, once they are over
@@ -159,8 +162,10 @@ class Stages:
         idle = list(self.runs.space.dimensions)
         entries = {one.path: [self.tuning.entry({one.path: value}) for value in one.ends] for one in idle}
         for upto in range(1, _PROBES + 1):
-            self.tuning.ensure([entry for one in idle for entry in entries[one.path]], upto)
-            idle = [one for one in idle if len({repr(entry.rows) for entry in entries[one.path]}) == 1]
+            for some in (_both_ends, list):  # the others only where both ends are alike
+                probed = {one.path: some(entries[one.path]) for one in idle}
+                self.tuning.ensure([entry for chosen in probed.values() for entry in chosen], upto)
+                idle = [one for one in idle if len({repr(entry.rows) for entry in probed[one.path]}) == 1]
         if idle:
             problems = [
                 Problem(
@@ -226,8 +231,13 @@ class Stages:
         """Those that were halved away while others looked better, once more and to the end."""
         halved = [entry for entry in self.tuning.entries if entry.stopped == "halved"]
         halved.sort(key=lambda entry: (sum(max(0.0, one) for one in self.question.outside(entry)), self.costs(entry)))
-        few = max(1, self.plan.trials // _TRIALS_A_FINALIST)
-        self.race.run(halved[: min(few, _FINALISTS)], halve=False)
+        account, chosen = self.account(), []
+        left = _BUDGET * account.grid - account.tuning
+        for entry in halved[:_FINALISTS]:
+            left -= (self.plan.most - entry.done) * len(self.runs.scenarios)
+            if left >= 0:
+                chosen.append(entry)
+        self.race.run(chosen, halve=False)
 
     def _confirm(self) -> None:
         """Whether the limits of what would win hold, and so what wins."""
@@ -244,14 +254,26 @@ class Stages:
 
     def _hold_out(self) -> None:
         assert self.winner is not None
-        front = self.front[:_MOST_FRONT]
-        chosen = list(dict.fromkeys([self.current, self.winner, *front]))
-        fresh = [self.fresh.entry(entry.settings) for entry in chosen]
-        self.fresh.ensure(fresh, self.plan.held_out)
-        names = [one.name for one in self.runs.scenarios]
-        for entry, mine in zip(chosen, fresh, strict=True):
-            self.held[id(entry)] = held(self.question, entry, mine, fresh[0], names)
+        self._until_decided([self.winner], self.plan.held_out)
+        front = [one for one in self.front[:_MOST_FRONT] if one not in (self.winner, self.current)]
+        self._until_decided(front, max(MINIMUM, self.plan.held_out // _FRONT_BUDGET))
         self._spent = (self.fresh.made, 0)
+
+    def _until_decided(self, chosen: Sequence[Entry], most: int) -> None:
+        """Look at settings on held-out luck, and at what there is beside them, as long as more of it would tell."""
+        names = [one.name for one in self.runs.scenarios]
+        now, unsure = self.fresh.entry({}), list(chosen)
+        for look in looks(most) if unsure else ():
+            fresh = [self.fresh.entry(one.settings) for one in unsure]
+            self.fresh.ensure(list(dict.fromkeys([now, *fresh])), look.replications)
+            current = held(self.question, self.current, now, now, names, most)
+            if self.winner in chosen:
+                self.held[id(self.current)] = current
+            for entry, mine in zip(unsure, fresh, strict=True):
+                self.held[id(entry)] = held(self.question, entry, mine, now, names, most)
+            unsure = [entry for entry in unsure if not decided(self.held[id(entry)], current)]
+            if not unsure:
+                return
 
     def _look_around(self) -> None:
         assert self.winner is not None
@@ -264,6 +286,7 @@ class Stages:
         self.fresh.ensure([entry for *_, entry in beside], upto)
         for path, value, entry in beside:
             self.sensitivity.append(sensitive(self.question, best, entry, path, value))
+        self.edges = edges(self.runs.space, self.runs.scenarios[0], settings, self.sensitivity)
         self._spent = (self._spent[0], self.fresh.made - self._spent[0])
 
     # -- what is told ------------------------------------------------------------------------------------------
@@ -329,8 +352,13 @@ class Stages:
         per_trial = self.tuning.made / max(1, len(self.tried)) if self.tried else count * plan.most * 0.3
         to_try = (plan.trials - len(self.tried)) * per_trial if self.stage in ("baseline", "trials") else 0.0
         ends = 2 * len(self.runs.space.dimensions) * min(_AROUND, plan.held_out) * count
-        after = max(0.0, 2 * plan.held_out * count + ends - self.fresh.made)
+        held_out = 2 * looks(plan.held_out)[0].replications * count  # the first look decides, as a rule
+        after = max(0.0, held_out + ends - self.fresh.made)
         return wall_s / fresh * (to_try + after)
+
+
+def _both_ends(entries: list[Entry]) -> list[Entry]:
+    return [entries[0], entries[-1]]
 
 
 def _seeds(seed: int, count: int) -> list[int]:

@@ -17,6 +17,7 @@ from llmsim.scenario.given import ScenarioLike, load
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.values import to_values
+from llmsim.tuning.held_out import HELD_OUT
 from llmsim.tuning.journal import Journal
 from llmsim.tuning.objective import goals_of, limits_of
 from llmsim.tuning.recipes import recipe as ready
@@ -81,7 +82,9 @@ def tune(
     replications
         Of a setting at most; None: the scenario's.
     held_out
-        Replications of held-out luck; None: as many as `replications`, and 10 at least.
+        Replications of held-out luck at most, for the winner and for what there is; a front's others get half of it.
+        They are looked at after 10, 20, 40, …, and end when it is decided whether the limits hold and which is better.
+        None: 40, or as many as `replications`.
     study
         A file (JSON lines) in which finished replications are kept: with it, what was killed goes on where it was.
     jobs
@@ -134,7 +137,7 @@ def _plan(
     goals = goals_of(bases[0], minimize, maximize)
     limits = tuple(limits_of(base, subject_to) for base in bases)
     most = replications if replications is not None else bases[0].replications
-    fresh = held_out if held_out is not None else max(most, 10)
+    fresh = held_out if held_out is not None else max(most, HELD_OUT)
     if trials < 1:
         raise ScenarioError(f"trials is {trials}; use 1 or more", "tune")
     if most < 2:
@@ -232,6 +235,7 @@ class _Tune:
             front=tuple(stages.held[id(one)] for one in stages.front if id(one) in stages.held),
             differences=tuple(stages.compared()),
             sensitivity=tuple(stages.sensitivity),
+            edges=tuple(stages.edges),
             account=stages.account(),
             most=plan.most,
             held_out=plan.held_out,

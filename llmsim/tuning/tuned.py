@@ -16,6 +16,7 @@ from llmsim.tuning.objective import Goal
 from llmsim.tuning.settings_runs import Stop
 
 if TYPE_CHECKING:
+    from llmsim.tuning.edges import Edge
     from llmsim.tuning.tuned_plots import TunedPlots
 
 __all__ = ["Account", "Change", "Held", "LimitHeld", "Sensitive", "Trial", "Tuned", "Verdict"]
@@ -41,6 +42,7 @@ class LimitHeld(NamedTuple):
     scenario: str
     measured: float
     verdict: Word
+    likely_needed: int | None = None  #: replications that would probably decide it, where it is UNDECIDED
 
 
 class Change(NamedTuple):
@@ -49,14 +51,17 @@ class Change(NamedTuple):
     change: float  #: median of the differences
     interval: tuple[float, float] | None  #: of it, 95 %; None: too few pairs
     relative: float  #: as a share of what it was
+    least: float = 0.0  #: what lies within so much of 0 does not matter
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the whole interval lies to one side of 0."""
+        """Whether the whole interval lies to one side of 0, or so near to 0 that it does not matter."""
         if self.interval is None:
             return "unsure"
         low, high = self.interval
-        return "better" if high < 0 else "worse" if low > 0 else "same" if low == high == 0 else "unsure"
+        if high < 0 or low > 0:
+            return "better" if high < 0 else "worse"
+        return "same" if -self.least <= low and high <= self.least else "unsure"
 
 
 class Held(NamedTuple):
@@ -67,6 +72,8 @@ class Held(NamedTuple):
     held_out: tuple[float, ...]  #: costs on the other
     changes: tuple[Change, ...]  #: by goal, against the settings as they are, on held-out luck
     limits: tuple[LimitHeld, ...]
+    replications: int  #: of held-out luck that it got
+    most: int  #: that it could have
 
     @property
     def holds(self) -> Word:
@@ -127,7 +134,7 @@ class Tuned:
     account
         What it took.
     most, held_out
-        Replications of a setting, and of held-out luck.
+        Replications of a setting, and of held-out luck, at most.
     seed, held_seed
         Of the luck it was tuned on, and of the other: ``llmsim run --seed`` shows it again.
     recipe
@@ -151,6 +158,7 @@ class Tuned:
     held_out: int
     seed: int
     held_seed: int
+    edges: tuple[Edge, ...] = ()  #: where the best is at an end of its range, and would go further if it could
     given: Any = None  #: the space as it was asked for
     recipe: str = ""
     so_far: dict[str, Any] | None = None  #: the best when it was interrupted

@@ -81,9 +81,7 @@ class TunedPlots:
         cloud = pl.DataFrame(pairs, ["x", "y"], orient="row", schema_overrides={"x": pl.Float64, "y": pl.Float64})
         table = pl.DataFrame(rows, infer_schema_length=None)
         axes = [self._shown(n)._replace(column=column) for n, column in ((first, "x"), (second, "y"))]
-        return front(
-            table, cloud, *axes, title=self._title(f"{counted(found.held_out, 'replication')} of held-out luck")
-        )
+        return front(table, cloud, *axes, title=self._title("held-out luck"))
 
     def sensitivity(self) -> Picture:
         """What each parameter alone does to the first objective, around the tuned settings, on held-out luck."""

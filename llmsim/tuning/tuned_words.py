@@ -6,11 +6,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from llmsim.report.figures import share
+from llmsim.tuning.held_out import decided
 from llmsim.tuning.settings_runs import told
 from llmsim.tuning.space import shown
 from llmsim.units import counted
 
 if TYPE_CHECKING:
+    from llmsim.tuning.edges import Edge
     from llmsim.tuning.objective import Goal
     from llmsim.tuning.tuned import Change, Held, Tuned
 
@@ -70,6 +72,9 @@ def notes(found: Tuned) -> list[str]:
             lines.append(f"What binds: {', '.join(binds)}. Without it a neighbour would do better.")
         elif found.best.limits and found.sensitivity and found.best.holds != "FAIL":
             lines.append("No limit binds: no neighbour that breaks one would do better.")
+    lines += [_edge(found, edge) for edge in found.edges]
+    if found.best is not None and found.current is not None:
+        lines.append(_held_out(found, found.best, found.current))
     account = found.account
     spent = f"{counted(account.tuning, 'replication')} for {counted(account.trials, 'trial')}"
     if account.grid:
@@ -102,6 +107,30 @@ def _optimism(found: Tuned, best: Held, current: Held) -> str:
     return f"{text}: the gain holds up ({share(max(0.0, kept / promised))} of what was promised)."
 
 
+def _edge(found: Tuned, edge: Edge) -> str:
+    tried = next(text.partition(": ")[2] for text in found.space if text.partition(": ")[0] == edge.path)
+    where = "upwards" if edge.upper else "downwards"
+    return f"The best is at the edge of the range: {edge.path} is {shown(edge.value)} of {tried}; widen it {where}."
+
+
+def _held_out(found: Tuned, best: Held, current: Held) -> str:
+    """What ended the looks at held-out luck."""
+    several = len(found.scenarios) > 1
+    left = []
+    for whose, one in (("", best), ("what you have: ", current)):
+        for limit in one.limits:
+            if limit.verdict == "UNDECIDED":
+                where = f" in {limit.scenario}" if several else ""
+                more = f" (about {limit.likely_needed} would probably tell)" if limit.likely_needed else ""
+                left.append(f"{whose}whether {limit.line.key} {limit.line.text} holds{where}{more}")
+    unsure = [goal.name for goal, one in zip(found.goals, best.changes, strict=True) if one.verdict == "unsure"]
+    left += [f"whether {name} is better than what you have" for name in unsure if best.settings]
+    looked = f"{best.replications} of at most {best.most} replications"
+    if decided(best, current):
+        return f"Held-out luck decides it after {looked}."
+    return f"Held-out luck leaves open, after {looked}: {'; '.join(left)}. A larger --held-out may tell."
+
+
 def _held(found: Tuned, one: Held) -> dict[str, Any]:
     goals = found.goals
     return {
@@ -119,10 +148,12 @@ def _held(found: Tuned, one: Held) -> dict[str, Any]:
                 "expression": limit.line.text,
                 "measured": limit.measured,
                 "verdict": limit.verdict,
+                "likely_needed": limit.likely_needed,
             }
             for limit in one.limits
         ],
         "holds": one.holds,
+        "replications": one.replications,
     }
 
 
@@ -159,6 +190,7 @@ def as_dict(found: Tuned) -> dict[str, Any]:
             for one in found.sensitivity
         ],
         "binds": found.binds,
+        "edges": [{"path": one.path, "value": shown(one.value), "upper": one.upper} for one in found.edges],
         "account": {**found.account._asdict(), "share": found.account.share},
         "trials": [
             {

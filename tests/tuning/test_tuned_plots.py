@@ -15,7 +15,7 @@ DIAL, OTHER = "gateway.retry.max_attempts", "upstream.circuit_breaker.failure_ra
 
 def held(settings, tuning, held_out, changes, verdict="PASS"):
     (line,) = limits_of(SHOP, None)
-    return Held(settings, tuning, held_out, changes, (LimitHeld(line, "shop", 0.1, verdict),))
+    return Held(settings, tuning, held_out, changes, (LimitHeld(line, "shop", 0.1, verdict),), 10, 10)
 
 
 NOTHING = Change(0.0, (0.0, 0.0), 0.0)
