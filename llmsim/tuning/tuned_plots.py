@@ -11,7 +11,6 @@ from llmsim.errors import LlmsimError
 from llmsim.report.varied import Shown
 from llmsim.tuning.settings_runs import told
 from llmsim.tuning.space import shown
-from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.report.plots.canvas import Picture
