@@ -38,6 +38,7 @@ __all__ = ["Candidate", "Fitted", "HeldOut", "fit_upstream"]
 Floats = NDArray[np.float64]
 
 _FOLDS = 5
+_LEAST_MOVED = 1e-3  #: by which halves of calls must differ to be spoken of (chosen: clocks tell milliseconds)
 _RESAMPLES = 200  #: of calls, for the intervals of figures
 #: A model with more to it has to be better by so much to be taken: a line is easier to believe (chosen).
 _BETTER_BY = 0.9
@@ -280,8 +281,9 @@ def _steadiness(held_out: HeldOut | None, luck: Luck) -> str:
     orders = (np.argsort(luck.series("steadiness", number).array(0, len(off))) for number in range(_RESAMPLES))
     chance = math.expm1(float(np.quantile([abs(apart(off[order])) for order in orders], 0.95)))
     moved = math.expm1(apart(off))
-    if abs(moved) <= chance:
-        return f"the later half of the calls took as long as the earlier one, to within the {share(chance)} of chance"
+    if abs(moved) <= max(chance, _LEAST_MOVED):
+        least = share(max(chance, _LEAST_MOVED))
+        return f"the later half of the calls took as long as the earlier one, to within the {least} of chance"
     word = "longer" if moved > 0 else "less"
     return (
         f"the later half of the calls took {share(abs(moved))} {word} than the earlier one (measured over predicted, "

@@ -25,6 +25,23 @@ from llmsim.cli.terminal import put, steady_streams
 
 __all__ = ["compare"]
 
+Tolerance = Annotated[
+    list[str] | None,
+    typer.Option("--tolerance", metavar="METRIC=SHARE", help="What a simulation may be off by: ttft p(50)=15%."),
+]
+Baseline = Annotated[
+    list[Path] | None,
+    typer.Option("--baseline", metavar="DIR", help="One more earlier live run: what runs differ by anyway."),
+]
+RunToRun = Annotated[
+    str | None,
+    typer.Option("--run-to-run", metavar="SHARE", help="What latencies of two live runs differ by anyway: 5%."),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a page, with pictures; of comparisons with a live run."),
+]
+
 
 def compare(
     before: Annotated[
@@ -38,18 +55,9 @@ def compare(
     least_effect: Annotated[
         float, typer.Option("--least-effect", metavar="SHARE", min=0.0, help="By how much a metric must have moved.")
     ] = 0.05,
-    tolerance: Annotated[
-        list[str] | None,
-        typer.Option("--tolerance", metavar="METRIC=SHARE", help="What a simulation may be off by: ttft p(50)=15%."),
-    ] = None,
-    baseline: Annotated[
-        list[Path] | None,
-        typer.Option("--baseline", metavar="DIR", help="One more earlier live run: what runs differ by anyway."),
-    ] = None,
-    run_to_run: Annotated[
-        str | None,
-        typer.Option("--run-to-run", metavar="SHARE", help="What latencies of two live runs differ by anyway: 5%."),
-    ] = None,
+    tolerance: Tolerance = None,
+    baseline: Baseline = None,
+    run_to_run: RunToRun = None,
     live: LiveFile = None,
     budget: BudgetUsd = None,
     time_scale: TimeScale = None,
@@ -63,10 +71,7 @@ def compare(
     overrides: Overrides = None,
     out: Out = None,
     json: Json = None,
-    html: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a page, with pictures; of comparisons with a live run."),
-    ] = None,
+    html: Html = None,
     traceback: Traceback = False,
 ) -> None:
     """Compare two results of one scenario: two gateways, two commits; a simulation and a live run; two live runs.
@@ -105,15 +110,14 @@ def compare(
     from llmsim.report.reality.drift import Drift
 
     found: Comparison | RealityCheck | Drift
-    words = typed(before, after, overrides or (), live=live, budget=budget, repeat=repeat)
     earlier = baseline or ()
+    words = typed(before, after, overrides or (), live=live, budget=budget, repeat=repeat, baseline=earlier,
+                  run_to_run=run_to_run)  # fmt: skip
     try:
         if html is not None:
             check_file("--html", html)
         allowed = read_tolerances(tolerance or ())
         known = read_share("--run-to-run", run_to_run)
-        words = typed(before, after, overrides or (), live=live, budget=budget, repeat=repeat, baseline=earlier,
-                      run_to_run=known)  # fmt: skip
         for_money = LiveOptions.of(live, budget, time_scale, rate_scale, yes=yes, without_faults=without_faults)
         if for_money is not None:
             if after is not None:

@@ -160,7 +160,7 @@ def typed(
     budget: float | None,
     repeat: int,
     baseline: Sequence[Path] = (),
-    run_to_run: float | None = None,
+    run_to_run: str | None = None,
 ) -> str:
     """The command that gives the same again, as it would be typed."""
     words = ["llmsim", "compare", str(before), *([] if after is None else [str(after)])]
@@ -169,7 +169,7 @@ def typed(
         words += ["--repeat", str(repeat)] if repeat > 1 else []
     for earlier in baseline:
         words += ["--baseline", str(earlier)]
-    words += [] if run_to_run is None else ["--run-to-run", f"{100 * run_to_run:g}%"]
+    words += [] if run_to_run is None else ["--run-to-run", run_to_run]
     for one in overrides:
         words += ["--set", one]
     return shlex.join(words)

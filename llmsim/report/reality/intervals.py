@@ -262,7 +262,8 @@ def burst_sums(values: Floats) -> Floats:
     usual = found[counts.argmax()]
     at = np.flatnonzero(values != usual)
     begins = np.diff(at, prepend=-_IN_BURST - 1) > _IN_BURST
-    return np.bincount(np.cumsum(begins) - 1, weights=(values - usual)[at])
+    sums: Floats = np.bincount(np.cumsum(begins) - 1, weights=(values - usual)[at]).astype(np.float64)
+    return sums
 
 
 def _normal(miss: float) -> float:

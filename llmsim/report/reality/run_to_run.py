@@ -59,23 +59,22 @@ def reach_of_runs(earlier: Sequence[Result], names: Iterable[str], told: float |
     Returns
     -------
     dict
-        Shares, or differences of shares; empty if nothing is known.
+        Shares, or differences of shares; without those of which no run tells anything.
     """
     from scipy.special import stdtrit
 
     if len(earlier) < 2:
-        return (
-            {}
-            if told is None
-            else {name: told for name in names if name.partition(" ")[0].removesuffix("_ok") in _TIMES}
-        )
+        times = (name for name in names if name.partition(" ")[0].removesuffix("_ok") in _TIMES)
+        return {} if told is None else dict.fromkeys(times, told)
     sides = [values_of(apart_of(one), names) for one in earlier]
     t = float(stdtrit(len(earlier) - 1, 0.975))
     found = {}
     for name in sides[0]:
         values = np.array([side[name] for side in sides])
+        if np.isnan(values).all():  # none of them has it, or enough of it
+            continue
         if not np.isfinite(values).all():
-            found[name] = 0.0 if np.isnan(values).all() else math.inf
+            found[name] = math.inf
         elif name in SHARES:
             found[name] = t * math.sqrt(2) * float(np.std(values, ddof=1))
         elif (values > 0).all():
