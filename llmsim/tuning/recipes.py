@@ -55,7 +55,7 @@ RECIPES: dict[str, Recipe] = {
             "How alike two questions must be to get one answer. Lower saves more and is wrong more often: bound the "
             'false hits, --subject-to "false_hit_rate < 0.5%".',
             "Ranges span cosines of langchain-redis and khazad (.80), RedisVL (.90) and Mistral's example (.95), and "
-            "go down to where a tenth of all answers was wrong (.70: banking77, MiniLM); ttl: 5 min of Bifrost's to 24 h.",
+            "go down to where a tenth of all answers was wrong (.70: banking77, MiniLM); ttl from Bifrost's 5 min up.",
             ("semantic_cache",),
             {"semantic_cache": {"threshold": (0.70, 0.99), "ttl": ("5m", "24h", "log")}},
             frozenset({"ttl"}),
@@ -65,7 +65,7 @@ RECIPES: dict[str, Recipe] = {
             "How long to wait before somebody else is asked. Short ones pay twice for answers that were under way; "
             "long ones let users wait for an upstream that is gone.",
             "Ranges go from a typical time to the first token (300 to 500 ms in fixie-ai/thefastest.ai, 2024) to "
-            "several times its p99 (1.3 to 2.5 s); in total up to stamina's 45 s and beyond. SDKs wait 600 s (openai-python).",
+            "several times its p99 (1.3 to 2.5 s); in total beyond stamina's 45 s. openai-python waits 600 s.",
             ("timeout", "deadline"),
             {
                 "timeout": {

@@ -58,7 +58,7 @@ def test_what_is_held_out_is_what_run_says_with_that_seed(found):
     assert values["error_rate"] == found.best.held_out[0]
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # the command says so in any case
 def test_nothing_better_is_said_as_plainly():
     best = shop(**TINY).with_values({"gateway.retry.max_attempts": 4})
     found = tune(best, {"gateway.retry.max_attempts": [1, 2, 4]}, **ASKED)
@@ -139,7 +139,7 @@ def test_a_front_of_two_goals():
         assert not any(a[0] <= one[0] and a[1] <= one[1] and a != one for a in costs)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # pages with pictures; the command writes one in any case
 def test_files(found, tmp_path):
     with pytest.raises(LlmsimError, match="did not come from a file"):
         found.write(tmp_path / "tuned.yaml")
