@@ -27,7 +27,7 @@ SpaceOption = Annotated[
     typer.Option(
         "--space",
         metavar="PATH=VALUES",
-        help="What may be changed: LOW..HIGH, LOW..HIGH log, A|B|C, on|off for a whole policy. Repeatable.",
+        help="What may be changed: LOW..HIGH, LOW..HIGH log, A,B,C, on,off for a whole policy. Repeatable.",
     ),
 ]
 Minimize = Annotated[
@@ -109,7 +109,7 @@ def tune(
     \b
     Examples:
       llmsim tune checkout.yaml --recipe backoff --minimize cost_per_ok
-      llmsim tune checkout.yaml --space "gateway.retry.max_attempts=1|2|3|4" \\
+      llmsim tune checkout.yaml --space gateway.retry.max_attempts=1,2,3,4 \\
           --space "gateway.retry.backoff.initial=50ms..2s log" --minimize "ttft p(95)" --subject-to "error_rate < 1%"
       llmsim tune spike.yaml outage.yaml --recipe timeouts --minimize "ttft p(95)" --study timeouts.jsonl
       llmsim tune checkout.yaml --recipe breaker --minimize cost_per_ok --write tuned.yaml --report tuned.html
@@ -221,7 +221,7 @@ def _space(given: _Texts) -> dict[str, str]:
         path, equals, values = text.partition("=")
         path, values = path.strip(), values.strip()
         if not equals or not path or not values:
-            raise LlmsimError(f"--space {text!r} is not PATH=VALUES; write it like gateway.retry.max_attempts=1|2|3")
+            raise LlmsimError(f"--space {text!r} is not PATH=VALUES; write it like gateway.retry.max_attempts=1,2,3")
         if path in space:
             raise LlmsimError(f"--space {path} stands twice")
         space[path] = values

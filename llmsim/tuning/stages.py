@@ -18,7 +18,7 @@ from llmsim.tuning.proposing import Answer, proposer
 from llmsim.tuning.question import Question
 from llmsim.tuning.racing import Race
 from llmsim.tuning.settings_runs import Entry, Runs, told
-from llmsim.tuning.space import SOURCE
+from llmsim.tuning.space import SOURCE, shown
 from llmsim.tuning.tuned import Account, Held, Sensitive, Trial
 
 __all__ = ["Plan", "Stage", "Stages", "TuneProgress"]
@@ -165,7 +165,7 @@ class Stages:
             problems = [
                 Problem(
                     f"has no effect: nothing that happens in {_PROBES} replications depends on it, be it "
-                    f"{' or '.join(str(one).partition(': ')[2].replace('..', '|').split('|'))}",
+                    f"{' or '.join(map(shown, one.ends))}",
                     one.path,
                     hint="Leave it out, or look whether something else hides it.",
                 )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -16,7 +14,7 @@ from llmsim.report.verdict import MINIMUM
 from llmsim.scenario.given import ScenarioLike, load
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Scenario
-from llmsim.scenario.values import to_values
+from llmsim.tuning.asked import asked
 from llmsim.tuning.journal import Journal
 from llmsim.tuning.objective import goals_of, limits_of
 from llmsim.tuning.recipes import recipe as ready
@@ -164,21 +162,9 @@ def _jobs(bases: Sequence[Scenario], plan: Plan, jobs: int | None) -> int:
 
 def _asked(bases: Sequence[Scenario], space: Space, plan: Plan) -> dict[str, Any]:
     """What a study is of. More trials of the same are the same study, gone on with."""
-    told = json.dumps([to_values(base) for base in bases], default=_named, sort_keys=True)
-    return {
-        "scenarios": [base.name for base in bases],
-        "content": hashlib.sha256(told.encode()).hexdigest()[:16],
-        "space": [str(one) for one in space.dimensions],
-        "goals": [f"{goal.verb} {goal.name}" for goal in plan.goals],
-        "limits": [[f"{line.key} {line.text}" for line in lines] for lines in plan.limits],
-        "seed": plan.seed,
-    }
-
-
-def _named(thing: Any) -> str:
-    """What was written in Python, without the address at which it happens to be."""
-    own = getattr(thing, "__qualname__", None)
-    return f"{thing.__module__}.{own}" if own is not None else repr(thing).partition(" at 0x")[0]
+    goals = [f"{goal.verb} {goal.name}" for goal in plan.goals]
+    limits = [f"{line.key} {line.text}" for lines in plan.limits for line in lines]
+    return asked(bases, [str(one) for one in space.dimensions], [*goals, *limits])
 
 
 class _Tune:
@@ -194,7 +180,7 @@ class _Tune:
         progress: Callable[[TuneProgress], object] | None,
     ) -> None:
         self._started = perf_counter()
-        self.journal = Journal(Path(study) if study is not None else None, _asked(bases, space, plan))
+        self.journal = Journal(Path(study) if study is not None else None, "study", _asked(bases, space, plan))
         self.runs = Runs(bases, space, self.journal, jobs=jobs, tick=self._tick)
         self.stages = Stages(plan, self.runs, progress)
 
