@@ -59,6 +59,10 @@ Study = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Keep finished replications there; with it, what was stopped or killed goes on."),
 ]
+OptunaFile = Annotated[
+    Path | None,
+    typer.Option("--optuna", metavar="FILE", help="Write the trials for optuna.load_study and optuna-dashboard."),
+]
 Write = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write the scenario with the tuned values, if they are better; comments stay."),
@@ -80,6 +84,7 @@ def tune(
     replications: Replications = None,
     held_out: HeldOut = None,
     study: Study = None,
+    optuna: OptunaFile = None,
     write: Write = None,
     report: Report = None,
     jobs: Jobs = None,
@@ -119,7 +124,7 @@ def tune(
     again = f"llmsim tune {' '.join(map(str, files))}"
     code, abandoned = 0, False
     try:
-        _check(files, write, report, study, json)
+        _check(files, write, report, study, optuna, json)
         found, abandoned = _found(
             files,
             shown=not (no_progress or quiet),
@@ -134,6 +139,7 @@ def tune(
             replications=replications,
             held_out=held_out,
             study=study,
+            optuna=optuna,
             jobs=jobs,
             backend=backend,
             scheduler=scheduler,
@@ -156,7 +162,14 @@ def tune(
     raise typer.Exit(code)
 
 
-def _check(files: list[Path], write: Path | None, report: Path | None, study: Path | None, json: str | None) -> None:
+def _check(
+    files: list[Path],
+    write: Path | None,
+    report: Path | None,
+    study: Path | None,
+    optuna: Path | None,
+    json: str | None,
+) -> None:
     """That everything can be read and written, before hours are spent."""
     from llmsim.cli.files import missing_file
     from llmsim.cli.outputs import check_file
@@ -166,7 +179,7 @@ def _check(files: list[Path], write: Path | None, report: Path | None, study: Pa
         missing = missing_file(file)
         if missing is not None:
             raise missing
-    named = {"--write": write, "--report": report, "--study": study}
+    named = {"--write": write, "--report": report, "--study": study, "--optuna": optuna}
     for option, place in named.items():
         if place is not None:
             check_file(option, place)

@@ -209,6 +209,8 @@ def capacity(
     overrides: Sequence[str] = (),
     progress: Callable[[CapacityProgress], object] | None = None,
     probed: Callable[[Probe], object] | None = None,
+    backend: str | None = None,
+    scheduler: str | None = None,
 ) -> Capacity:
     """The highest load at which a scenario still meets its SLOs, by bisection with the verdict's own statistics.
 
@@ -233,6 +235,8 @@ def capacity(
         Called about ten times a second. None: a notebook gets a line under the cell, everything else nothing.
     probed
         Called after each load.
+    backend, scheduler
+        ``"dask"`` and its scheduler's address, in place of processes here; see `llmsim.run`.
 
     Raises
     ------
@@ -241,11 +245,12 @@ def capacity(
     SimulationInterrupted
         With what is known so far in ``.partial``.
     """
+    cluster = workers_of(backend, scheduler, jobs)
     base = load(scenario, overrides)
     given = {name: value for name, value in {"seed": seed, "replications": replications}.items() if value is not None}
     base = dataclasses.replace(base, **given)  # type: ignore[arg-type]
     _check(base, tolerance, start)
-    return _Search(base, tolerance, start, jobs, progress, probed).all()
+    return _Search(base, tolerance, start, cluster or jobs, progress, probed).all()
 
 
 def _check(scenario: Scenario, tolerance: float, start: float | None) -> None:
@@ -279,7 +284,7 @@ class _Search:
         scenario: Scenario,
         tolerance: float,
         start: float | None,
-        jobs: int | None,
+        jobs: Workers | None,
         progress: Callable[[CapacityProgress], object] | None,
         probed: Callable[[Probe], object] | None,
     ) -> None:
@@ -317,9 +322,15 @@ class _Search:
         done = tuple(self.probes)
         report = self._progress
         loaded = self.scenario.with_values({self.path: int(at) if self.unit == "users" else at})
+        on = self.jobs
+        where: dict[str, Any] = (
+            {"backend": on.backend, "scheduler": on.scheduler}
+            if isinstance(on, Cluster)
+            else {"jobs": on or _jobs(loaded)}
+        )
         result = run(
             loaded,
-            jobs=self.jobs or _jobs(loaded),
+            **where,
             progress=None if report is None else lambda where: report(CapacityProgress(done, at, where)),
         )
         verdict = result.verdict

@@ -287,11 +287,15 @@ class Stages:
         return [
             Trial(
                 dict(one.settings), self.costs(one), tuple(self.question.outside(one)), one.done, one.stopped,
-                _WORDS[self.question.standing(one).doubt],
+                self.limits(one),
             )
             for one in self.tried
             if one.done
         ]  # fmt: skip
+
+    def limits(self, entry: Entry) -> Word:
+        """How the limits of a setting stand."""
+        return _WORDS[self.question.standing(entry).doubt]
 
     def account(self) -> Account:
         """What it took."""

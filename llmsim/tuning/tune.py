@@ -17,6 +17,7 @@ from llmsim.scenario.spec import Scenario
 from llmsim.tuning.asked import asked
 from llmsim.tuning.journal import Journal
 from llmsim.tuning.objective import goals_of, limits_of
+from llmsim.tuning.optuna_study import check_place, write_study
 from llmsim.tuning.recipes import recipe as ready
 from llmsim.tuning.settings_runs import Runs
 from llmsim.tuning.space import Space
@@ -43,6 +44,7 @@ def tune(
     replications: int | None = None,
     held_out: int | None = None,
     study: str | Path | None = None,
+    optuna: str | Path | None = None,
     jobs: int | None = None,
     progress: Callable[[TuneProgress], object] | None = None,
     backend: str | None = None,
@@ -81,6 +83,9 @@ def tune(
         Replications of held-out luck; None: as many as `replications`, and 10 at least.
     study
         A file (JSON lines) in which finished replications are kept: with it, what was killed goes on where it was.
+    optuna
+        A file that ``optuna.load_study`` and optuna-dashboard read: the trials, written at the end or when interrupted
+        (`llmsim.tuning.optuna_study` says what is in it).
     jobs
         Processes; None: one per core if it is worth it. The answer does not depend on it.
     progress
@@ -114,7 +119,11 @@ def tune(
         parsed.check(base)
     plan = _plan(bases, minimize, maximize, subject_to, weights, trials, replications, held_out)
     source = Path(given[0]) if isinstance(given[0], str | Path) else None
+    written = Path(optuna) if optuna is not None else None
+    if written is not None:
+        check_place(written)
     one = _Tune(bases, parsed, plan, cluster or _jobs(bases, plan, jobs), study, progress)
+    one.written = written
     return one.all(source, wanted, about)
 
 
@@ -183,6 +192,7 @@ class _Tune:
         self.journal = Journal(Path(study) if study is not None else None, "study", _asked(bases, space, plan))
         self.runs = Runs(bases, space, self.journal, jobs=jobs, tick=self._tick)
         self.stages = Stages(plan, self.runs, progress)
+        self.written: Path | None = None  #: as an Optuna study
 
     def _tick(self) -> None:
         self.stages.moved()
@@ -203,6 +213,8 @@ class _Tune:
 
     def _found(self, source: Path | None, given: Mapping[str, Any], about: str, *, partial: bool) -> Tuned:
         stages, plan, space = self.stages, self.stages.plan, self.runs.space
+        if self.written is not None:
+            write_study(self.written, stages)
         best, so_far = stages.best(), stages.best_so_far()
         chosen = so_far.settings if so_far is not None else {}
         return Tuned(

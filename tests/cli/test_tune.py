@@ -38,7 +38,8 @@ def file(tmp_path: Path) -> Path:
 
 def test_it_tells_writes_and_can_be_seen_again(file: Path, ask: Any) -> None:
     tuned, page = file.with_name("tuned.yaml"), file.with_name("tuned.html")
-    ran = ask("tune", file, *BETTER, "--json", "-", "--write", tuned, "--report", page, "--study", "shop.jsonl")
+    ran = ask("tune", file, *BETTER, "--json", "-", "--write", tuned, "--report", page, "--study", "shop.jsonl",
+              "--optuna", file.with_name("trials.log"))  # fmt: skip
     assert ran.exit_code == 0, ran.output
     told = json.loads(ran.stdout)
     assert told["settings"] == {"gateway.retry.max_attempts": 4}
@@ -48,6 +49,7 @@ def test_it_tells_writes_and_can_be_seen_again(file: Path, ask: Any) -> None:
     assert f"llmsim run {tuned} --seed {told['held_out_seed']}" in ran.stderr
     assert "luck it has not seen" in ran.stderr
     assert "<table" in page.read_text()
+    assert '"study_name":"llmsim tune shop"' in file.with_name("trials.log").read_text().partition("\n")[0]
 
 
 def test_nothing_better_is_1_and_writes_nothing(file: Path, ask: Any) -> None:
