@@ -104,7 +104,7 @@ def search(
     progress
         Called about ten times a second with a `SearchProgress`.
     backend, scheduler
-        ``"dask"`` and its scheduler's address, in place of processes here; see `llmsim.run`.
+        ``"dask"`` or ``"ray"``, and an address, in place of processes here; see `llmsim.run`.
 
     Raises
     ------
@@ -150,9 +150,7 @@ class _Search:
     ) -> None:
         self._base, self._space = base, space
         self._report, self._started = progress, perf_counter()
-        self.runs = Runs(
-            base, space, lines, budget=budget, replications=replications, jobs=jobs, tick=self._moved
-        )
+        self.runs = Runs(base, space, lines, budget=budget, replications=replications, jobs=jobs, tick=self._moved)
         self.searching = Searching(self.runs, base.seed, base.replications, self._moved)
         self._left_out: tuple[str, ...] = ()
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from llmsim.api import RunProgress, load, run
 from llmsim.errors import ScenarioError, SimulationInterrupted
+from llmsim.parallel import Cluster, workers_of
 from llmsim.report.figures import figure, share
 from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
@@ -236,7 +237,7 @@ def capacity(
     probed
         Called after each load.
     backend, scheduler
-        ``"dask"`` and its scheduler's address, in place of processes here; see `llmsim.run`.
+        ``"dask"`` or ``"ray"``, and an address, in place of processes here; see `llmsim.run`.
 
     Raises
     ------
@@ -250,7 +251,7 @@ def capacity(
     given = {name: value for name, value in {"seed": seed, "replications": replications}.items() if value is not None}
     base = dataclasses.replace(base, **given)  # type: ignore[arg-type]
     _check(base, tolerance, start)
-    return _Search(base, tolerance, start, cluster or jobs, progress, probed).all()
+    return _Search(base, tolerance, start, jobs, cluster, progress, probed).all()
 
 
 def _check(scenario: Scenario, tolerance: float, start: float | None) -> None:
@@ -284,11 +285,12 @@ class _Search:
         scenario: Scenario,
         tolerance: float,
         start: float | None,
-        jobs: Workers | None,
+        jobs: int | None,
+        on: Cluster | None,
         progress: Callable[[CapacityProgress], object] | None,
         probed: Callable[[Probe], object] | None,
     ) -> None:
-        self.scenario, self.jobs, self._progress, self._probed = scenario, jobs, progress, probed
+        self.scenario, self.jobs, self._on, self._progress, self._probed = scenario, jobs, on, progress, probed
         closed = scenario.traffic.executor == "constant-vus"
         self.path = "traffic.vus" if closed else "traffic.base_rate"
         self.unit = "users" if closed else "/s"
@@ -322,15 +324,11 @@ class _Search:
         done = tuple(self.probes)
         report = self._progress
         loaded = self.scenario.with_values({self.path: int(at) if self.unit == "users" else at})
-        on = self.jobs
-        where: dict[str, Any] = (
-            {"backend": on.backend, "scheduler": on.scheduler}
-            if isinstance(on, Cluster)
-            else {"jobs": on or _jobs(loaded)}
-        )
         result = run(
             loaded,
-            **where,
+            jobs=1 if self._on else self.jobs or _jobs(loaded),
+            backend=self._on.backend if self._on else None,
+            scheduler=self._on.scheduler if self._on else None,
             progress=None if report is None else lambda where: report(CapacityProgress(done, at, where)),
         )
         verdict = result.verdict
