@@ -86,7 +86,8 @@ def run(
         (coroutines cannot be saved). `load_result` reads the directory.
     backend, scheduler
         ``"dask"`` and the address of its scheduler, ``"tcp://127.0.0.1:8786"``, or ``"ray"`` and the one of its head,
-        ``"127.0.0.1:6379"``: replications run on that cluster, in place of processes here. The result is the same, bit for bit; what is sent says `llmsim.parallel`.
+        ``"127.0.0.1:6379"``: replications run on that cluster, in place of processes here. The result is the same, bit
+        for bit; what is sent says `llmsim.parallel`.
 
     Raises
     ------

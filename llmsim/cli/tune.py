@@ -118,6 +118,7 @@ def tune(
           --space "gateway.retry.backoff.initial=50ms..2s log" --minimize "ttft p(95)" --subject-to "error_rate < 1%"
       llmsim tune spike.yaml outage.yaml --recipe timeouts --minimize "ttft p(95)" --study timeouts.jsonl
       llmsim tune checkout.yaml --recipe breaker --minimize cost_per_ok --write tuned.yaml --report tuned.html
+      llmsim tune checkout.yaml --recipe backoff --minimize cost_per_ok --optuna trials.log
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
     where: Any = "stderr" if json == "-" else "stdout"

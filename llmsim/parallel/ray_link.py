@@ -35,6 +35,8 @@ class RayLink(Link):
         try:
             if not ray.is_initialized():
                 ray.init(address=scheduler, log_to_driver=False, logging_level=logging.ERROR)
+            elif ray.get_runtime_context().gcs_address != scheduler:
+                raise LlmsimError(f"this process is connected to another Ray cluster than {scheduler}; ray.shutdown()")
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             hint = "start one (ray start --head), or correct the address"
             raise LlmsimError(f"no Ray cluster answers at {scheduler} ({type(error).__name__}); {hint}") from None

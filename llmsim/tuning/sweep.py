@@ -164,7 +164,9 @@ def sweep(
     ]
     plain = Sweep(base, parameters, chosen, scenarios, design, count, measured, shown, (), alike=alike)
     vectors_of(base)
-    wanted = asked([base], digest([one.settings for one in chosen]), [one.name for one in measured]) if out else {}
+    wanted = (
+        {} if out is None else asked([base], digest([one.settings for one in chosen]), [one.name for one in measured])
+    )
     with Kept(out, wanted, columns) as kept:
         session = _Session(kept, tasks, progress, keep=keep)
         plain = dataclasses.replace(plain, out=kept.out)
