@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,13 +22,13 @@ pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'llmsim[ray]')")
 
 
-#: A process that has the cluster as long as nobody closes its input.
-_HEAD = """
-import ray
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
-print("at", ray.get_runtime_context().gcs_address, flush=True)
-input()
-"""
+def _free(count: int) -> list[str]:
+    """Ports: a raylet that its agents have to tell theirs gives up after half a minute, on a busy machine too early."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    found = [str(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +36,27 @@ def head() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")  # it would keep a token at home; this is loopback
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_raylet_start_wait_time_s", "300")  # on a busy machine
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _HEAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        patch.setenv("RAY_raylet_start_wait_time_s", "300")
+        port, grpc, listen, environment, export = _free(5)
+        command = [
+            str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus", "2",
+            "--node-ip-address", "127.0.0.1", "--port", port, "--include-dashboard", "false",
+            "--dashboard-agent-grpc-port", grpc, "--dashboard-agent-listen-port", listen,
+            "--runtime-env-agent-port", environment, "--metrics-export-port", export,
+            "--object-store-memory", str(80 * 2**20),
+        ]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        seen: list[str] = []
         try:
-            said = next((line for line in iter(process.stdout.readline, "") if line.startswith("at ")), "")
-            assert said, f"it ended with {process.wait()}"
-            yield said.removeprefix("at ").strip()
+            for line in iter(process.stdout.readline, ""):
+                seen.append(line)
+                if "Ray runtime started" in line:
+                    break
+            assert process.poll() is None, "".join(seen)
+            yield f"127.0.0.1:{port}"
         finally:
             ray.shutdown()
-            process.stdin.close()
+            process.terminate()
             process.wait(60)
             process.stdout.close()
 
