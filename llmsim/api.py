@@ -85,9 +85,8 @@ def run(
         replications that were finished. The one that was not is simulated from its seed again, to the same bytes
         (coroutines cannot be saved). `load_result` reads the directory.
     backend, scheduler
-        ``"dask"`` and the address of its scheduler, ``"tcp://127.0.0.1:8786"``, or ``"ray"`` and the one of its head,
-        ``"127.0.0.1:6379"``: replications run on that cluster, in place of processes here. The result is the same, bit
-        for bit; what is sent says `llmsim.parallel`.
+        ``"dask"`` and the address of its scheduler, ``"tcp://127.0.0.1:8786"``: replications run on that cluster, in
+        place of processes here. The result is the same, bit for bit; what is sent says `llmsim.parallel`.
 
     Raises
     ------

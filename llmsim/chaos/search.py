@@ -104,7 +104,7 @@ def search(
     progress
         Called about ten times a second with a `SearchProgress`.
     backend, scheduler
-        ``"dask"`` or ``"ray"``, and an address, in place of processes here; see `llmsim.run`.
+        ``"dask"`` and its scheduler's address, in place of processes here; see `llmsim.run`.
 
     Raises
     ------

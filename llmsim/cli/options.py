@@ -53,16 +53,12 @@ Jobs = Annotated[
 Backend = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="processes; dask or ray, with --scheduler. The result is the same.", show_default=False
+        metavar="NAME", help="processes, or dask with --scheduler; the result is the same.", show_default=False
     ),
 ]
 Scheduler = Annotated[
     str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        help="Run on this cluster: tcp://127.0.0.1:8786 (Dask), 127.0.0.1:6379 (Ray).",
-        show_default=False,
-    ),
+    typer.Option(metavar="ADDRESS", help="Run on this Dask cluster: tcp://127.0.0.1:8786.", show_default=False),
 ]
 Overrides = Annotated[
     list[str] | None,

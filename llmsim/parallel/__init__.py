@@ -1,4 +1,4 @@
-"""Pieces of work in parallel, in one place: processes of this machine, or the workers of a cluster (Dask, Ray).
+"""Pieces of work in parallel, in one place: processes of this machine, or the workers of a Dask cluster.
 
 What comes back does not depend on where it was made, nor on who was killed meanwhile. `in_order` and `as_they_come` are
 what everything that runs many replications calls; `Workers` is what they are told: a number of processes, or a
@@ -13,6 +13,9 @@ password is not sent. What a gateway reads besides (a file of its own, a library
 
 **Bit for bit.** A worker says which versions it has, and which instructions numpy uses there; where they differ from
 those here, nothing runs.
+
+**Not Ray.** Its backend for joblib (2.60) hands back all results at the end, so that nothing could be kept, shown or
+stopped on the way.
 """
 
 from llmsim.parallel.work import as_they_come, in_order

@@ -56,7 +56,7 @@ def as_they_come(
         if isinstance(workers, Cluster):
             from llmsim.parallel.cluster import on_cluster
 
-            results = on_cluster(call, tasks, workers, tick)
+            results = on_cluster(call, tasks, workers.scheduler, tick)
         else:
             results = processes.in_processes(call, tasks, workers)
         for numbered in results:

@@ -9,17 +9,14 @@ from llmsim.errors import LlmsimError
 __all__ = ["BACKENDS", "Cluster", "Workers", "alone", "workers_of"]
 
 #: What can be asked for.
-BACKENDS = ("processes", "dask", "ray")
-#: What an address of each kind of cluster looks like.
-_ADDRESSES = {"dask": "tcp://127.0.0.1:8786", "ray": "127.0.0.1:6379"}
+BACKENDS = ("processes", "dask")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers of a cluster, however many there are at the time."""
+    """The workers of a Dask cluster, however many there are at the time."""
 
-    scheduler: str  #: its address, ``tcp://host:8786``; of a Ray cluster ``host:6379``
-    backend: str = "dask"
+    scheduler: str  #: its address, ``tcp://host:8786``
 
 
 #: A number of processes on this machine (1: this one), or a cluster.
@@ -37,9 +34,9 @@ def workers_of(backend: str | None, scheduler: str | None, jobs: int | None = No
     Parameters
     ----------
     backend
-        ``processes``, ``dask`` or ``ray``; None: Dask where a scheduler is named.
+        ``processes`` or ``dask``; None: the latter where a scheduler is named.
     scheduler
-        ``tcp://host:port``; of a Ray cluster ``host:port``.
+        ``tcp://host:port``.
     jobs
         What was said about processes: nothing (None or 1) with a cluster.
 
@@ -51,19 +48,18 @@ def workers_of(backend: str | None, scheduler: str | None, jobs: int | None = No
     Examples
     --------
     >>> workers_of(None, None), workers_of("dask", "tcp://127.0.0.1:8786")
-    (None, Cluster(scheduler='tcp://127.0.0.1:8786', backend='dask'))
+    (None, Cluster(scheduler='tcp://127.0.0.1:8786'))
     """
     if backend is not None and backend not in BACKENDS:
-        raise LlmsimError(f"backend is {backend!r}; use {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}")
+        raise LlmsimError(f"backend is {backend!r}; use {' or '.join(BACKENDS)}")
     if backend == "processes" and scheduler:
         raise LlmsimError(f"backend is processes and scheduler is {scheduler}; use backend dask, or no scheduler")
     if not scheduler:
-        if backend in _ADDRESSES:
-            raise LlmsimError(f"backend {backend} needs the address of a scheduler: --scheduler {_ADDRESSES[backend]}")
+        if backend == "dask":
+            raise LlmsimError("backend dask needs the address of a scheduler: --scheduler tcp://127.0.0.1:8786")
         return None
-    backend = backend or "dask"
-    if backend == "dask" and "://" not in scheduler:
-        raise LlmsimError(f"scheduler is {scheduler!r}; write it like {_ADDRESSES[backend]}")
+    if "://" not in scheduler:
+        raise LlmsimError(f"scheduler is {scheduler!r}; write it like tcp://127.0.0.1:8786")
     if jobs not in (None, 1):
         raise LlmsimError(f"jobs is {jobs}, and that is about this machine; a cluster has the workers it has")
-    return Cluster(scheduler, backend)
+    return Cluster(scheduler)

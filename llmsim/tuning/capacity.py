@@ -237,7 +237,7 @@ def capacity(
     probed
         Called after each load.
     backend, scheduler
-        ``"dask"`` or ``"ray"``, and an address, in place of processes here; see `llmsim.run`.
+        ``"dask"`` and its scheduler's address, in place of processes here; see `llmsim.run`.
 
     Raises
     ------
@@ -327,7 +327,7 @@ class _Search:
         result = run(
             loaded,
             jobs=1 if self._on else self.jobs or _jobs(loaded),
-            backend=self._on.backend if self._on else None,
+            backend="dask" if self._on else None,
             scheduler=self._on.scheduler if self._on else None,
             progress=None if report is None else lambda where: report(CapacityProgress(done, at, where)),
         )

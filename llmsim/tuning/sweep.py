@@ -114,7 +114,7 @@ def sweep(
     progress
         Called with a `SweepProgress` about ten times a second. None: a notebook gets a line under the cell.
     backend, scheduler
-        ``"dask"`` or ``"ray"``, and an address, in place of processes here; see `llmsim.run`.
+        ``"dask"`` and its scheduler's address, in place of processes here; see `llmsim.run`.
 
     Raises
     ------

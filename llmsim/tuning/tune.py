@@ -91,7 +91,7 @@ def tune(
     progress
         Called about ten times a second with a `TuneProgress`.
     backend, scheduler
-        ``"dask"`` or ``"ray"``, and an address, in place of processes here; see `llmsim.run`.
+        ``"dask"`` and its scheduler's address, in place of processes here; see `llmsim.run`.
 
     Raises
     ------

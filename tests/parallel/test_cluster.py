@@ -158,9 +158,9 @@ def test_a_search_and_a_capacity_from_the_command_line(dask: Cluster, tmp_path: 
 
 def test_errors_come_in_the_order_of_the_tasks(dask: Cluster) -> None:
     good = ("processes", None)
-    found = in_order(workers_of, [good, (None, dask.address), ("snail", None), *[good] * 9], On(dask.address))
+    found = in_order(workers_of, [good, (None, dask.address), ("ray", None), *[good] * 9], On(dask.address))
     assert [next(found), next(found)] == [None, On(dask.address)]
-    with pytest.raises(ls.LlmsimError, match="backend is 'snail'"):
+    with pytest.raises(ls.LlmsimError, match="backend is 'ray'"):
         next(found)
 
 
