@@ -276,10 +276,7 @@ class Response:
 
     @property
     def timings(self) -> Any:
-        """When what happened at the socket (`llmsim.providers.live.timings.Timings`); None for what is not live.
-
-        Of a response that was made from a single one (a fault stands before the provider): that one's.
-        """
+        """When what happened at the socket (`llmsim.providers.live.timings.Timings`), of this or the one it is made of."""
         own = getattr(self._stream, "timings", None)
         return self.parents[0].timings if own is None and len(self.parents) == 1 else own
 

@@ -95,7 +95,7 @@ def pytest_collect_file(file_path: Path) -> Generator[None, list[pytest.Collecto
 
 @pytest.hookimpl(tryfirst=True)  # before what -m says is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a matrix most cases are slow; tests that watch a wall clock come first.
+    """Of a matrix most cases are slow, and what is long is slow; tests that watch a wall clock come first.
 
     ``--dist worksteal`` gives each worker a stretch of the list and lets others take from its far end: unless they are
     more than such a stretch they run one after the other in one process, and no two of them disturb each other.
@@ -107,6 +107,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if cases[function] % MATRIX:
                 item.add_marker("slow")
             cases[function] += 1
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
     items.sort(key=lambda item: item.get_closest_marker("clock") is None)
 
 

@@ -40,7 +40,7 @@ HOMES = {
     "distributed": {"parallel.cluster"},
     "cloudpickle": {"parallel"},
     "hypothesis": {"chaos.drawing"},
-    "optuna": {"tuning.proposing"},
+    "optuna": {"tuning.proposing", "tuning.optuna_study"},
     "redis": {"stores.redis_link"},
     "opentelemetry": {"production"},
 }

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from llmsim.chaos.drawing import Halt
 from llmsim.chaos.schedules import Schedule, Space
 from llmsim.chaos.workers import Measured, Task, Whole, in_order
+from llmsim.parallel import Workers
 from llmsim.report.result import Result
 from llmsim.report.samples import last_fault_end_s, samples
 from llmsim.report.slo import Judge, SloResult, measure
@@ -73,7 +74,7 @@ class Runs:
     replications
         Runs a schedule gets at most in `probe`.
     jobs
-        Processes.
+        Processes, or a cluster.
     tick
         Called about ten times a second.
     """
@@ -86,7 +87,7 @@ class Runs:
         *,
         budget: int,
         replications: int,
-        jobs: int,
+        jobs: Workers,
         tick: Callable[[], None],
     ) -> None:
         self.base, self.space, self.lines = base, space, tuple(lines)

@@ -18,6 +18,7 @@ from llmsim.chaos.schedules import Space
 from llmsim.chaos.searching import Searching, Stage
 from llmsim.chaos.workers import Broke, Interrupted
 from llmsim.errors import EngineError, LlmsimError, PolicyError, ScenarioError, SimulationInterrupted
+from llmsim.parallel import Workers, workers_of
 from llmsim.report.result import Result
 from llmsim.report.verdict import MINIMUM
 from llmsim.scenario.given import ScenarioLike, load
@@ -67,6 +68,8 @@ def search(
     gateway: str = "",
     jobs: int | None = None,
     progress: Callable[[SearchProgress], object] | None = None,
+    backend: str | None = None,
+    scheduler: str | None = None,
 ) -> Searched:
     """Search for faults that break an SLO, make them as few, short and weak as they can be, and judge what is left.
 
@@ -102,6 +105,8 @@ def search(
         Processes; None: one per core if it is worth it. The answer does not depend on it.
     progress
         Called about ten times a second with a `SearchProgress`.
+    backend, scheduler
+        ``"dask"`` and its scheduler's address, in place of processes here; see `llmsim.run`.
 
     Raises
     ------
@@ -114,6 +119,7 @@ def search(
     SimulationInterrupted
         With what is known so far in ``.partial``.
     """
+    cluster = workers_of(backend, scheduler, jobs)
     base = with_named_gateway(load(scenario), gateway)
     faults = () if instead else base.faults
     base = dataclasses.replace(
@@ -125,7 +131,7 @@ def search(
     spots = _spots(base, kinds, providers)
     taken = [fault.name for fault in faults]
     space = Space(spots, base.clock, most=max_faults, time_share=max_fault_time, taken=taken)
-    one = _Search(base, space, lines, budget, replications, jobs, progress)
+    one = _Search(base, space, lines, budget, replications, cluster or _workers(base, budget, jobs), progress)
     asked = _asked(budget, seed, max_faults, max_fault_time, kinds, providers, slo, replications, gateway, instead)
     source = Path(scenario) if isinstance(scenario, str | Path) else None
     return one.all(source, asked, instead=instead)
@@ -141,15 +147,12 @@ class _Search:
         lines: Sequence[Objective],
         budget: int,
         replications: int,
-        jobs: int | None,
+        jobs: Workers,
         progress: Callable[[SearchProgress], object] | None,
     ) -> None:
         self._base, self._space = base, space
         self._report, self._started = progress, perf_counter()
-        self.runs = Runs(
-            base, space, lines, budget=budget, replications=replications, jobs=_workers(base, budget, jobs),
-            tick=self._moved,
-        )  # fmt: skip
+        self.runs = Runs(base, space, lines, budget=budget, replications=replications, jobs=jobs, tick=self._moved)
         self.searching = Searching(self.runs, base.seed, base.replications, self._moved)
         self._left_out: tuple[str, ...] = ()
         self._hearing = Hearing()

@@ -10,6 +10,7 @@ from llmsim.chaos.drawing import Halt
 from llmsim.chaos.schedules import Schedule
 from llmsim.engine.driver import in_worker_thread
 from llmsim.errors import SimulationInterrupted
+from llmsim.parallel import Workers
 from llmsim.report.samples import samples
 from llmsim.report.slo import measure
 from llmsim.scenario.objectives import Objective
@@ -71,7 +72,7 @@ class Whole(NamedTuple):
         return replicate(scenario, number, progress)
 
 
-def in_order(work: Work[T], tasks: Sequence[Task], *, jobs: int, tick: Callable[[], None]) -> Iterator[T]:
+def in_order(work: Work[T], tasks: Sequence[Task], *, jobs: Workers, tick: Callable[[], None]) -> Iterator[T]:
     """What becomes of the tasks.
 
     Parameters
@@ -81,7 +82,7 @@ def in_order(work: Work[T], tasks: Sequence[Task], *, jobs: int, tick: Callable[
     tasks
         The runs.
     jobs
-        Processes; 1: this one.
+        Processes, or a cluster; 1: this one.
     tick
         Called now and then.
 
@@ -92,8 +93,8 @@ def in_order(work: Work[T], tasks: Sequence[Task], *, jobs: int, tick: Callable[
     Broke
         By the first task that could not be done.
     """
-    if jobs > 1 and len(tasks) > 1:
-        yield from _in_processes(work, tasks, jobs, tick)
+    if not parallel.alone(jobs) and len(tasks) > 1:
+        yield from _elsewhere(work, tasks, jobs, tick)
         return
     for task in tasks:
         yield _here(work, task, tick)
@@ -113,7 +114,7 @@ def _here(work: Work[T], task: Task, tick: Callable[[], None]) -> T:
         raise Broke(error, task.schedule) from error
 
 
-def _in_processes(work: Work[T], tasks: Sequence[Task], jobs: int, tick: Callable[[], None]) -> Iterator[T]:
+def _elsewhere(work: Work[T], tasks: Sequence[Task], jobs: Workers, tick: Callable[[], None]) -> Iterator[T]:
     done = 0
     try:
         for result in parallel.in_order(work, [(task.scenario, task.number) for task in tasks], jobs, tick):

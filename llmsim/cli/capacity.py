@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmsim.cli.failures import INTERRUPTED, block, code_of, page_of
-from llmsim.cli.options import Jobs, Json, NoProgress, Overrides, Replications, Seed, Traceback
+from llmsim.cli.options import Backend, Jobs, Json, NoProgress, Overrides, Replications, Scheduler, Seed, Traceback
 from llmsim.cli.terminal import put, steady_streams
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def capacity(
     seed: Seed = None,
     replications: Replications = None,
     jobs: Jobs = None,
+    backend: Backend = None,
+    scheduler: Scheduler = None,
     overrides: Overrides = None,
     json: Json = None,
     no_progress: NoProgress = False,
@@ -65,7 +67,16 @@ def capacity(
     where: Any = "stderr" if to_stdout else "stdout"
     try:
         found, interrupted = _found(
-            file, at_least, tolerance, seed, replications, jobs, overrides, shown=not (no_progress or quiet)
+            file,
+            at_least,
+            tolerance,
+            overrides,
+            shown=not (no_progress or quiet),
+            seed=seed,
+            replications=replications,
+            jobs=jobs,
+            backend=backend,
+            scheduler=scheduler,
         )
         code = INTERRUPTED if interrupted else _code(found, _wanted(found, at_least), allow_undecided=allow_undecided)
         page = {"file": str(file), "exit_code": code, **found.to_dict()}
@@ -84,12 +95,10 @@ def _found(
     file: Path,
     at_least: str | None,
     tolerance: str,
-    seed: int | None,
-    replications: int | None,
-    jobs: int | None,
     overrides: list[str] | None,
     *,
     shown: bool,
+    **options: Any,
 ) -> tuple[Capacity, bool]:
     """The answer, or as much of it as there was when it was interrupted."""
     from llmsim.api import load
@@ -114,9 +123,7 @@ def _found(
                 scenario,
                 tolerance=share,
                 start=start,
-                seed=seed,
-                replications=replications,
-                jobs=jobs,
+                **options,
                 progress=(lambda at: report(at.run)) if report is not None else None,
                 probed=_tell if shown else None,
             )

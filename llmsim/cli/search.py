@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmsim.cli.failures import INTERRUPTED, block, code_of, page_of, worst
-from llmsim.cli.options import Gateway, Jobs, Json, NoProgress, Quiet, Seed, Traceback
+from llmsim.cli.options import Backend, Gateway, Jobs, Json, NoProgress, Quiet, Scheduler, Seed, Traceback
 from llmsim.cli.terminal import put, steady_streams
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def search(
     instead: Instead = False,
     gateway: Gateway = "",
     jobs: Jobs = None,
+    backend: Backend = None,
+    scheduler: Scheduler = None,
     json: Json = None,
     no_progress: NoProgress = False,
     quiet: Quiet = False,
@@ -66,7 +68,7 @@ def search(
     what does not hold up is not reported. The file that is written fails until the gateway is mended: commit it.
 
     Kinds: latency, rate_limit, capacity, throttle (429), abort (503), stall, break, outage; of stores: delay, abort,
-    lose_state, outage. The same seed and budget give the same file, whatever --jobs.
+    lose_state, outage. The same seed and budget give the same file, whatever --jobs and --backend.
 
     \b
     Exit codes:
@@ -103,6 +105,8 @@ def search(
             instead=instead,
             gateway=gateway,
             jobs=jobs,
+            backend=backend,
+            scheduler=scheduler,
         )
         code = INTERRUPTED if found.partial else 1 if found.found else 0
         page = {"file": str(file), "exit_code": code, **found.to_dict(), "written": None}

@@ -27,7 +27,7 @@ SpaceOption = Annotated[
     typer.Option(
         "--space",
         metavar="PATH=VALUES",
-        help="What may be changed: LOW..HIGH, LOW..HIGH log, A|B|C, on|off for a whole policy. Repeatable.",
+        help="What may be changed: LOW..HIGH, LOW..HIGH log, A,B,C, on,off for a whole policy. Repeatable.",
     ),
 ]
 Minimize = Annotated[
@@ -63,6 +63,10 @@ Study = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Keep finished replications there; with it, what was stopped or killed goes on."),
 ]
+OptunaFile = Annotated[
+    Path | None,
+    typer.Option("--optuna", metavar="FILE", help="Write the trials for optuna.load_study and optuna-dashboard."),
+]
 Write = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write the scenario with the tuned values, if they are better; comments stay."),
@@ -84,6 +88,7 @@ def tune(
     replications: Replications = None,
     held_out: HeldOut = None,
     study: Study = None,
+    optuna: OptunaFile = None,
     write: Write = None,
     report: Report = None,
     jobs: Jobs = None,
@@ -113,17 +118,18 @@ def tune(
     \b
     Examples:
       llmsim tune checkout.yaml --recipe backoff --minimize cost_per_ok
-      llmsim tune checkout.yaml --space "gateway.retry.max_attempts=1|2|3|4" \\
+      llmsim tune checkout.yaml --space gateway.retry.max_attempts=1,2,3,4 \\
           --space "gateway.retry.backoff.initial=50ms..2s log" --minimize "ttft p(95)" --subject-to "error_rate < 1%"
       llmsim tune spike.yaml outage.yaml --recipe timeouts --minimize "ttft p(95)" --study timeouts.jsonl
       llmsim tune checkout.yaml --recipe breaker --minimize cost_per_ok --write tuned.yaml --report tuned.html
+      llmsim tune checkout.yaml --recipe backoff --minimize cost_per_ok --optuna trials.log
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
     where: Any = "stderr" if json == "-" else "stdout"
     again = f"llmsim tune {' '.join(map(str, files))}"
     code, abandoned = 0, False
     try:
-        _check(files, write, report, study, json)
+        _check(files, write, report, study, optuna, json)
         found, abandoned = _found(
             files,
             shown=not (no_progress or quiet),
@@ -138,6 +144,7 @@ def tune(
             replications=replications,
             held_out=held_out,
             study=study,
+            optuna=optuna,
             jobs=jobs,
             backend=backend,
             scheduler=scheduler,
@@ -160,7 +167,14 @@ def tune(
     raise typer.Exit(code)
 
 
-def _check(files: list[Path], write: Path | None, report: Path | None, study: Path | None, json: str | None) -> None:
+def _check(
+    files: list[Path],
+    write: Path | None,
+    report: Path | None,
+    study: Path | None,
+    optuna: Path | None,
+    json: str | None,
+) -> None:
     """That everything can be read and written, before hours are spent."""
     from llmsim.cli.files import missing_file
     from llmsim.cli.outputs import check_file
@@ -170,7 +184,7 @@ def _check(files: list[Path], write: Path | None, report: Path | None, study: Pa
         missing = missing_file(file)
         if missing is not None:
             raise missing
-    named = {"--write": write, "--report": report, "--study": study}
+    named = {"--write": write, "--report": report, "--study": study, "--optuna": optuna}
     for option, place in named.items():
         if place is not None:
             check_file(option, place)
@@ -225,7 +239,7 @@ def _space(given: _Texts) -> dict[str, str]:
         path, equals, values = text.partition("=")
         path, values = path.strip(), values.strip()
         if not equals or not path or not values:
-            raise LlmsimError(f"--space {text!r} is not PATH=VALUES; write it like gateway.retry.max_attempts=1|2|3")
+            raise LlmsimError(f"--space {text!r} is not PATH=VALUES; write it like gateway.retry.max_attempts=1,2,3")
         if path in space:
             raise LlmsimError(f"--space {path} stands twice")
         space[path] = values

@@ -30,10 +30,11 @@ def in_processes(call: Callable[..., T], tasks: Sequence[tuple[Any, ...]], count
             delayed(_numbered)(here, call, number, task) for number, task in enumerate(tasks)
         )
     try:
-        yield from results
+        for one in results:  # noqa: UP028 - which would close them before the warning is caught
+            yield one
     except GeneratorExit:  # nobody wants the rest
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "[0-9]+ tasks which were still being processed", UserWarning)
+            warnings.filterwarnings("ignore", "[0-9]+ tasks (which were|have been)", UserWarning)
             results.close()
             del results
         raise

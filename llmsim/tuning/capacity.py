@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from llmsim.api import RunProgress, load, run
 from llmsim.errors import ScenarioError, SimulationInterrupted
+from llmsim.parallel import Cluster, workers_of
 from llmsim.report.figures import figure, share
 from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
@@ -209,6 +210,8 @@ def capacity(
     overrides: Sequence[str] = (),
     progress: Callable[[CapacityProgress], object] | None = None,
     probed: Callable[[Probe], object] | None = None,
+    backend: str | None = None,
+    scheduler: str | None = None,
 ) -> Capacity:
     """The highest load at which a scenario still meets its SLOs, by bisection with the verdict's own statistics.
 
@@ -233,6 +236,8 @@ def capacity(
         Called about ten times a second. None: a notebook gets a line under the cell, everything else nothing.
     probed
         Called after each load.
+    backend, scheduler
+        ``"dask"`` and its scheduler's address, in place of processes here; see `llmsim.run`.
 
     Raises
     ------
@@ -241,11 +246,12 @@ def capacity(
     SimulationInterrupted
         With what is known so far in ``.partial``.
     """
+    cluster = workers_of(backend, scheduler, jobs)
     base = load(scenario, overrides)
     given = {name: value for name, value in {"seed": seed, "replications": replications}.items() if value is not None}
     base = dataclasses.replace(base, **given)  # type: ignore[arg-type]
     _check(base, tolerance, start)
-    return _Search(base, tolerance, start, jobs, progress, probed).all()
+    return _Search(base, tolerance, start, jobs, cluster, progress, probed).all()
 
 
 def _check(scenario: Scenario, tolerance: float, start: float | None) -> None:
@@ -280,10 +286,11 @@ class _Search:
         tolerance: float,
         start: float | None,
         jobs: int | None,
+        on: Cluster | None,
         progress: Callable[[CapacityProgress], object] | None,
         probed: Callable[[Probe], object] | None,
     ) -> None:
-        self.scenario, self.jobs, self._progress, self._probed = scenario, jobs, progress, probed
+        self.scenario, self.jobs, self._on, self._progress, self._probed = scenario, jobs, on, progress, probed
         closed = scenario.traffic.executor == "constant-vus"
         self.path = "traffic.vus" if closed else "traffic.base_rate"
         self.unit = "users" if closed else "/s"
@@ -319,7 +326,9 @@ class _Search:
         loaded = self.scenario.with_values({self.path: int(at) if self.unit == "users" else at})
         result = run(
             loaded,
-            jobs=self.jobs or _jobs(loaded),
+            jobs=1 if self._on else self.jobs or _jobs(loaded),
+            backend="dask" if self._on else None,
+            scheduler=self._on.scheduler if self._on else None,
             progress=None if report is None else lambda where: report(CapacityProgress(done, at, where)),
         )
         verdict = result.verdict

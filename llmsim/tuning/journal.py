@@ -1,8 +1,9 @@
 """Finished replications in a file, one a line: what was killed goes on where it was.
 
-A study is a pure function of what is asked and of what its replications say. So nothing else is kept: to resume is to
-ask the same again and to find most of the answers here. Lines are written in the order of the tasks, whatever the
-number of processes, so a study that was killed and resumed ends with the same bytes as one that was not.
+A tuning and a sweep are pure functions of what is asked and of what their replications say. So nothing else is kept: to
+resume is to ask the same again and to find most of the answers here. A line is JSON, ``[checksum, key, answer]``, and
+on the disk before the next one begins; one that was cut off, or does not check, is not there. The first says what is
+asked.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from __future__ import annotations
 import json
 import math
 import os
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from llmsim.errors import LlmsimError
+from llmsim.tuning.asked import differing
 
 __all__ = ["Journal"]
 
 _FORMAT = 1
-_BEGIN = b'{"llmsim_study"'
 
 
 class Journal:
@@ -28,78 +31,77 @@ class Journal:
     ----------
     place
         The file; None: memory only.
+    what
+        It is a journal of: ``study``, ``sweep``. A file of anything else is refused.
     asked
-        What the study is of, for people and for equality: a file of another one is refused.
+        As `llmsim.tuning.asked.asked` gives it: a file of another one is refused.
+
+    Raises
+    ------
+    LlmsimError
+        There is something else in that place, another process writes to it, or it cannot be written.
     """
 
-    def __init__(self, place: Path | None, asked: dict[str, Any]) -> None:
-        self.known: dict[str, list[Any]] = {}
+    def __init__(self, place: Path | None, what: str, asked: Mapping[str, Any]) -> None:
+        self.known: dict[str, Any] = {}
         self.resumed = 0  #: answers that were in the file
         self.fresh = 0  #: answers that were added
+        self._place, self._what = place, what
         self._file: IO[bytes] | None = None
         if place is not None:
-            self._open(place, {"llmsim_study": _FORMAT, **asked})
-
-    def _open(self, place: Path, head: dict[str, Any]) -> None:
-        try:
-            file = place.open("a+b")
-        except OSError as error:
-            raise LlmsimError(f"{place} cannot be written: {error.strerror or error}") from None
-        try:
-            _lock(file, place)
-            self._file = file
-            self._begin(file, place, head)
-        except LlmsimError:
-            self._file = None
-            file.close()
-            raise
+            self._file = _locked(place)
+            try:
+                self._begin(self._file, place, {"format": _FORMAT, **asked})
+            except BaseException:
+                self.close()
+                raise
 
     def _begin(self, file: IO[bytes], place: Path, head: dict[str, Any]) -> None:
+        first = _line(f"llmsim {self._what}", head)
         file.seek(0)
         content = file.read()
-        whole = content[: content.rfind(b"\n") + 1]  # a line that a kill cut off was not finished
-        lines = whole.splitlines()
+        lines = content.split(b"\n")[:-1]
         if lines:
-            self._read(lines, head, place)
-            file.truncate(len(whole))
-            return
-        if not (content.startswith(_BEGIN) or _BEGIN.startswith(content)):
-            raise LlmsimError(f"{place} is no study; name another file")
-        file.truncate(0)
-        self._write(head)
+            self._read(lines, _read(json.loads(first)[2]), place)
+            file.truncate(sum(len(line) + 1 for line in lines))  # a line that a kill cut off was not finished
+        elif first.startswith(content):  # nothing yet, or a first line that was cut off
+            file.truncate(0)
+            self._write(first)
+        else:
+            raise LlmsimError(self._other(place))
 
-    def _read(self, lines: list[bytes], head: dict[str, Any], place: Path) -> None:
-        try:
-            first, *rows = [json.loads(line) for line in lines]
-            was = first.pop("llmsim_study")
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise LlmsimError(f"{place} is no study; name another file") from None
-        now = json.loads(_text({key: value for key, value in head.items() if key != "llmsim_study"}))
-        if was != _FORMAT or first != now:
-            differ = sorted(key for key in {*first, *now} if first.get(key) != now.get(key))
+    def _read(self, lines: list[bytes], head: Any, place: Path) -> None:
+        was, *answers = map(_checked, lines)
+        if was is None or was[0] != f"llmsim {self._what}":
+            raise LlmsimError(self._other(place))
+        if was[1] != head:
+            differ = differing(was[1], head) or "the format differs"
             raise LlmsimError(
-                f"{place} is a study of something else ({', '.join(differ) or 'another version'} differ): ask the same "
-                "as then, or name another file"
+                f"{place} is of another {self._what}: {differ}; name another file, or begin anew with: rm -f {place}"
             )
-        for key, values in rows:
-            self.known[key] = [_read(value) for value in values]
+        for answer in answers:
+            if answer is not None:
+                self.known[answer[0]] = answer[1]
         self.resumed = len(self.known)
+
+    def _other(self, place: Path) -> str:
+        return f"{place} is no {self._what} of llmsim; name another file"
 
     @property
     def kept(self) -> bool:
         """Whether answers outlive this process."""
         return self._file is not None
 
-    def add(self, key: str, values: list[Any]) -> None:
+    def add(self, key: str, answer: Any) -> None:
         """Keep an answer, on the disk too before this returns."""
-        self.known[key] = values
+        self.known[key] = answer
         self.fresh += 1
         if self._file is not None:
-            self._write([key, values])
+            self._write(_line(key, answer))
 
-    def _write(self, value: Any) -> None:
+    def _write(self, line: bytes) -> None:
         assert self._file is not None
-        self._file.write(_text(value).encode() + b"\n")
+        self._file.write(line)
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -109,9 +111,25 @@ class Journal:
             self._file.close()
             self._file = None
 
+    def remove(self) -> None:
+        """The same, and take it away: something else has all of it."""
+        if self._file is not None and self._place is not None:
+            self._place.unlink(missing_ok=True)  # before it can be another's
+        self.close()
 
-def _text(value: Any) -> str:
-    return json.dumps(_told(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+def _line(key: str, answer: Any) -> bytes:
+    told = json.dumps([key, _told(answer)], ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return b'["%08x",%s\n' % (zlib.crc32(told), told[1:])
+
+
+def _checked(line: bytes) -> tuple[str, Any] | None:
+    """Key and answer of a line; None if it is not as it was written."""
+    told = b"[" + line[12:]
+    if not line.startswith(b'["%08x",' % zlib.crc32(told)):
+        return None
+    key, answer = json.loads(told)
+    return key, _read(answer)
 
 
 def _told(value: Any) -> Any:
@@ -123,15 +141,25 @@ def _told(value: Any) -> Any:
 
 
 def _read(value: Any) -> Any:
-    return float(value["float"]) if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return float(value["float"]) if value.keys() == {"float"} else {key: _read(one) for key, one in value.items()}
+    return [_read(one) for one in value] if isinstance(value, list) else value
 
 
-def _lock(file: IO[bytes], place: Path) -> None:
-    """One process at a time: two would write into each other's lines."""
+def _locked(place: Path) -> IO[bytes]:
+    """The file, for one process at a time: two would write into each other's lines."""
     import fcntl
 
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise LlmsimError(f"{place} is in use by another process; wait for it, or name another file") from None
+    while True:
+        try:
+            file = place.open("a+b")
+        except OSError as error:
+            raise LlmsimError(f"{place} cannot be written: {error.strerror or error}") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise LlmsimError(f"{place} is in use by another process; wait for it, or name another file") from None
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # whoever had it has just come to its end, and taken it away

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llmsim.errors import Problem, ScenarioError
-from llmsim.scenario.document import Document, Path
-from llmsim.scenario.overrides import change, resolve
 from llmsim.scenario.spec import Scenario
-from llmsim.scenario.validate import validated
-from llmsim.scenario.values import to_values
+from llmsim.tuning.settled import with_settings
 from llmsim.tuning.standing import Absent, standing
+from llmsim.tuning.written import plain_text
 from llmsim.units import DURATION
 
 __all__ = ["SOURCE", "Dimension", "Settings", "Space", "settings_key", "shown"]
@@ -122,6 +120,13 @@ class Dimension:
         beside = [self.value(n) for n in found]
         return [one for one in dict.fromkeys(beside) if one != value]
 
+    def spread(self, count: int) -> list[Any]:
+        """So many values of a range, from end to end."""
+        steps = [n / (count - 1) for n in range(count)]
+        if self.log:
+            return [self.value(self.low * (self.high / self.low) ** step) for step in steps]
+        return [self.value(self.low + (self.high - self.low) * step) for step in steps]
+
     @property
     def ends(self) -> list[Any]:
         """The values that are furthest apart: both ends, or all choices."""
@@ -131,7 +136,7 @@ class Dimension:
         if self.kind == "range":
             what = " log" * self.log
             return f"{self.path}: {self.value(self.low)}..{self.value(self.high)}{what}"
-        return f"{self.path}: {'|'.join(shown(choice) for choice in self.choices)}"
+        return f"{self.path}: {','.join(shown(choice) for choice in self.choices)}"
 
 
 def shown(value: Any) -> str:
@@ -140,11 +145,11 @@ def shown(value: Any) -> str:
     Examples
     --------
     >>> shown("250ms"), shown(0.92), shown(True), shown({"limit": 3})
-    ('250ms', '0.92', 'on', '{"limit": 3}')
+    ('250ms', '0.92', 'on', '{limit: 3}')
     """
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+    return f"{value:g}" if isinstance(value, float) else plain_text(value)
 
 
 @dataclass(frozen=True)
@@ -176,31 +181,8 @@ class Space:
         """
         if not settings:
             return scenario
-        kinds = {one.path: one for one in self.dimensions}
-        origin = scenario.source
-        document = Document(to_values(scenario), origin.source if origin is not None else "scenario")
-        gone = [path for path, value in settings.items() if kinds[path].off(value)]
-        policies = {
-            path: value for path, value in settings.items() if kinds[path].kind == "policy" and isinstance(value, dict)
-        }
-        values = {
-            path: value
-            for path, value in settings.items()
-            if kinds[path].kind != "policy" and not any(path.startswith(off + ".") for off in gone)
-        }
-        try:
-            changed = change(document, {**policies, **values})
-            places = [resolve(changed.document, path) for path in gone]
-        except ScenarioError as error:
-            raise ScenarioError(error.problems, SOURCE) from None
-        data = changed.document.data
-        for place in sorted(places, key=lambda place: -_index(place)):
-            del data[place[0]][place[1]][_index(place)]
-        try:
-            result = validated(changed.document.with_data(data), si=True)
-        except ScenarioError as error:
-            raise changed.explain(error, SOURCE) from None
-        return dataclasses.replace(result, source=origin)
+        switches = {one.path for one in self.dimensions if one.kind == "policy"}
+        return with_settings(scenario, settings, switches, SOURCE)
 
     def check(self, scenario: Scenario) -> None:
         """That every end and every choice fits the schema, and that it changes the scenario at all.
@@ -274,12 +256,6 @@ class Space:
 def settings_key(settings: Settings) -> str:
     """One text for one setting, whatever the order of its paths."""
     return json.dumps(dict(sorted(settings.items())), ensure_ascii=False, separators=(",", ":"))
-
-
-def _index(place: Path) -> int:
-    index = place[2]
-    assert isinstance(index, int)
-    return index
 
 
 def plain(value: Any, unit: tuple[str, str] | None = None) -> float | None:

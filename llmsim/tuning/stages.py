@@ -19,7 +19,7 @@ from llmsim.tuning.proposing import Answer, proposer
 from llmsim.tuning.question import Question
 from llmsim.tuning.racing import Race
 from llmsim.tuning.settings_runs import Entry, Runs, told
-from llmsim.tuning.space import SOURCE
+from llmsim.tuning.space import SOURCE, shown
 from llmsim.tuning.tuned import Account, Held, Sensitive, Trial
 
 __all__ = ["Plan", "Stage", "Stages", "TuneProgress"]
@@ -170,7 +170,7 @@ class Stages:
             problems = [
                 Problem(
                     f"has no effect: nothing that happens in {_PROBES} replications depends on it, be it "
-                    f"{' or '.join(str(one).partition(': ')[2].replace('..', '|').split('|'))}",
+                    f"{' or '.join(map(shown, one.ends))}",
                     one.path,
                     hint="Leave it out, or look whether something else hides it.",
                 )
@@ -310,11 +310,15 @@ class Stages:
         return [
             Trial(
                 dict(one.settings), self.costs(one), tuple(self.question.outside(one)), one.done, one.stopped,
-                _WORDS[self.question.standing(one).doubt],
+                self.limits(one),
             )
             for one in self.tried
             if one.done
         ]  # fmt: skip
+
+    def limits(self, entry: Entry) -> Word:
+        """How the limits of a setting stand."""
+        return _WORDS[self.question.standing(entry).doubt]
 
     def account(self) -> Account:
         """What it took."""

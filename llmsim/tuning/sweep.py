@@ -21,7 +21,8 @@ from llmsim.scenario.replicate import Progress
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.vectors import vectors_of
 from llmsim.telemetry.recorder import Replication
-from llmsim.tuning.sweep_journal import Journal, header_of
+from llmsim.tuning.asked import asked, digest
+from llmsim.tuning.sweep_kept import Kept
 from llmsim.tuning.sweep_metrics import measured_of
 from llmsim.tuning.sweep_points import Design, points_of, scenarios_of
 from llmsim.tuning.sweep_runs import Done, Task, as_they_come
@@ -156,28 +157,27 @@ def sweep(
     shown = tuple(one for one in measured if metrics is not None or one.name in SHOWN)
     scenarios = tuple(scenarios_of(base, parameters, chosen))
     columns = [one.column for one in measured]
-    journal = Journal(out, header_of(base, chosen, measured) if out is not None else {}, columns)
     tasks = [
         Task(one.number, number, scenarios[one.number], ", ".join(one.settings))
         for number in range(count)  # all points once, then all twice: what is there after an interrupt is comparable
         for one in chosen
     ]
-    session = _Session(journal, tasks, progress, keep=keep)
-    plain = Sweep(base, parameters, chosen, scenarios, design, count, measured, shown, (), alike=alike, out=journal.out)
-
-    def so_far(*, partial: bool) -> Sweep:
-        return session.fill(plain, partial=partial)
-
+    plain = Sweep(base, parameters, chosen, scenarios, design, count, measured, shown, (), alike=alike)
     vectors_of(base)
-    try:
-        with journal.open():
+    wanted = (
+        {} if out is None else asked([base], digest([one.settings for one in chosen]), [one.name for one in measured])
+    )
+    with Kept(out, wanted, columns) as kept:
+        session = _Session(kept, tasks, progress, keep=keep)
+        plain = dataclasses.replace(plain, out=kept.out)
+        try:
             session.run(cluster or _workers(jobs, base, session.missing), plain)
-            journal.finish(so_far(partial=False).table)
-    except SimulationInterrupted as stop:
-        raise SimulationInterrupted(
-            session.farewell(), abandoned=stop.abandoned, partial=so_far(partial=True)
-        ) from None
-    return so_far(partial=False)
+            kept.finish(session.fill(plain, partial=False).table)
+        except SimulationInterrupted as stop:
+            raise SimulationInterrupted(
+                session.farewell(), abandoned=stop.abandoned, partial=session.fill(plain, partial=True)
+            ) from None
+        return session.fill(plain, partial=False)
 
 
 def _workers(jobs: int | None, scenario: Scenario, runs: int) -> int:
@@ -197,18 +197,18 @@ class _Session:
 
     def __init__(
         self,
-        journal: Journal,
+        kept: Kept,
         tasks: Sequence[Task],
         report: Callable[[SweepProgress], object] | None,
         *,
         keep: bool,
     ) -> None:
-        self._journal, self._tasks, self._keep = journal, tasks, keep
-        self._todo = [task for task in tasks if (task.point, task.replication) not in journal.rows]
+        self._kept, self._tasks, self._keep = kept, tasks, keep
+        self._todo = [task for task in tasks if (task.point, task.replication) not in kept.rows]
         self._resumed = len(tasks) - len(self._todo)
         self._display = notebook_progress(str) if report is None else None
         self._report = report or self._display
-        self._kept: dict[int, list[Replication]] = {}
+        self._whole: dict[int, list[Replication]] = {}
         self._done = self._resumed
         self._started = perf_counter()
 
@@ -233,9 +233,9 @@ class _Session:
 
     def _take(self, runs: Generator[Done]) -> None:
         for done in runs:
-            self._journal.add(done.row)
+            self._kept.add(done.row)
             if done.kept is not None:
-                self._kept.setdefault(done.row.point, []).append(done.kept)
+                self._whole.setdefault(done.row.point, []).append(done.kept)
             self._done += 1
             self._tick(None)
 
@@ -248,13 +248,13 @@ class _Session:
     def fill(self, plain: Sweep, *, partial: bool) -> Sweep:
         """The sweep with what there is."""
         wanted = {(task.point, task.replication) for task in self._tasks}
-        rows = tuple(self._journal.rows[key] for key in sorted(wanted & self._journal.rows.keys()))
+        rows = tuple(self._kept.rows[key] for key in sorted(wanted & self._kept.rows.keys()))
         wall_s = perf_counter() - self._started
         results = {
             point: Result(
                 plain.scenarios[point], sorted(kept, key=lambda one: one.number), requested=plain.replications
             )
-            for point, kept in sorted(self._kept.items())
+            for point, kept in sorted(self._whole.items())
         }
         return dataclasses.replace(
             plain, rows=rows, partial=partial, wall_s=wall_s, resumed=self._resumed, results=results
@@ -265,6 +265,6 @@ class _Session:
         text = (
             f"stopped after {self._done:,} of {len(self._tasks):,} runs; the sweep so far is in .partial of this error"
         )
-        if self._journal.out is None:
+        if self._kept.out is None:
             return f'{text}. With out="sweep.parquet" the same call could go on from there'
         return f"{text}, and on disk: the same call goes on from there"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -13,13 +12,9 @@ from numpy.typing import NDArray
 
 from llmsim.errors import LlmsimError, Problem, ScenarioError
 from llmsim.luck import Luck
-from llmsim.scenario.document import Document, Path
-from llmsim.scenario.overrides import change, copied, resolve
 from llmsim.scenario.spec import Scenario
-from llmsim.scenario.validate import validated
-from llmsim.scenario.values import to_values
+from llmsim.tuning.settled import document_of, with_settings
 from llmsim.tuning.sweep_space import SOURCE, Parameter
-from llmsim.tuning.sweep_words import is_off, is_on
 
 __all__ = ["DESIGNS", "Design", "Point", "points_of", "scenarios_of"]
 
@@ -138,12 +133,13 @@ def scenarios_of(scenario: Scenario, parameters: Sequence[Parameter], points: Se
     ScenarioError
         With all that is wrong at any of them, each problem once.
     """
-    base = Document(to_values(scenario), scenario.name)
+    base = document_of(scenario)
+    paths, switches = [one.path for one in parameters], {one.path for one in parameters if one.switch}
     found: list[Scenario] = []
     problems: dict[tuple[str, str], Problem] = {}
     for point in points:
         try:
-            found.append(_at(scenario, base, parameters, point))
+            found.append(with_settings(scenario, dict(zip(paths, point.values, strict=True)), switches, SOURCE, base))
         except ScenarioError as error:
             for problem in error.problems:
                 where = f" (at {', '.join(point.settings)})" if len(parameters) > 1 else ""
@@ -153,35 +149,3 @@ def scenarios_of(scenario: Scenario, parameters: Sequence[Parameter], points: Se
     if problems:
         raise ScenarioError(list(problems.values())[:_SHOWN_PROBLEMS], SOURCE)
     return found
-
-
-def _at(scenario: Scenario, base: Document, parameters: Sequence[Parameter], point: Point) -> Scenario:
-    values, away = {}, []
-    for one, value in zip(parameters, point.values, strict=True):
-        if one.switch and is_off(value):
-            away.append(one.path)
-        elif not (one.switch and is_on(value)):
-            values[one.path] = value
-    changed = change(base, values)
-    data: Any = copied(changed.document.data)
-    _take_away(data, [resolve(changed.document, path) for path in away])
-    try:
-        result = validated(Document(data, scenario.name), si=True)
-    except ScenarioError as error:
-        if not away:
-            raise changed.explain(error, SOURCE) from None
-        # What stands behind a policy that is gone has moved up, and its problems would be told of its neighbour.
-        raise ScenarioError(error.problems, SOURCE) from None
-    return dataclasses.replace(result, source=scenario.source)
-
-
-def _take_away(data: Any, places: Sequence[Path]) -> None:
-    """Remove these entries of lists, all of them named by the indices they have now."""
-    lists: dict[Path, list[int]] = {}
-    for place in places:
-        length = 1 if place[0] == "faults" else 2
-        lists.setdefault(place[:length], []).append(int(place[length]))
-    for within, indices in lists.items():
-        entries = data[within[0]] if len(within) == 1 else data[within[0]][within[1]]
-        for index in sorted(indices, reverse=True):
-            del entries[index]

@@ -18,7 +18,7 @@ from llmsim.scenario.replicate import Progress, replicate
 from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.metrics import evaluate_condition
 from llmsim.telemetry.recorder import Replication
-from llmsim.tuning.sweep_journal import Row
+from llmsim.tuning.sweep_kept import Row
 from llmsim.tuning.sweep_metrics import Measured
 
 __all__ = ["Done", "Task", "as_they_come"]

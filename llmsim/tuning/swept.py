@@ -21,7 +21,7 @@ from llmsim.report.verdict import median
 from llmsim.scenario.objectives import rehearsed
 from llmsim.scenario.spec import Scenario
 from llmsim.tuning.sweep_best import Best, best_of
-from llmsim.tuning.sweep_journal import Row
+from llmsim.tuning.sweep_kept import Row
 from llmsim.tuning.sweep_metrics import Measured, measured_of
 from llmsim.tuning.sweep_points import Point
 from llmsim.tuning.sweep_space import Parameter

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -16,10 +14,11 @@ from llmsim.report.verdict import MINIMUM
 from llmsim.scenario.given import ScenarioLike, load
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Scenario
-from llmsim.scenario.values import to_values
+from llmsim.tuning.asked import asked
 from llmsim.tuning.held_out import HELD_OUT
 from llmsim.tuning.journal import Journal
 from llmsim.tuning.objective import goals_of, limits_of
+from llmsim.tuning.optuna_study import check_place, write_study
 from llmsim.tuning.recipes import recipe as ready
 from llmsim.tuning.settings_runs import Runs
 from llmsim.tuning.space import Space
@@ -47,6 +46,7 @@ def tune(
     replications: int | None = None,
     held_out: int | None = None,
     study: str | Path | None = None,
+    optuna: str | Path | None = None,
     jobs: int | None = None,
     progress: Callable[[TuneProgress], object] | None = None,
     backend: str | None = None,
@@ -87,6 +87,9 @@ def tune(
         None: 40, or as many as `replications`.
     study
         A file (JSON lines) in which finished replications are kept: with it, what was killed goes on where it was.
+    optuna
+        A file that ``optuna.load_study`` and optuna-dashboard read: the trials, written at the end or when interrupted
+        (`llmsim.tuning.optuna_study` says what is in it).
     jobs
         Processes; None: one per core if it is worth it. The answer does not depend on it.
     progress
@@ -120,7 +123,11 @@ def tune(
         parsed.check(base)
     plan = _plan(bases, minimize, maximize, subject_to, weights, trials, replications, held_out)
     source = Path(given[0]) if isinstance(given[0], str | Path) else None
+    written = Path(optuna) if optuna is not None else None
+    if written is not None:
+        check_place(written)
     one = _Tune(bases, parsed, plan, cluster or _jobs(bases, plan, jobs), study, progress)
+    one.written = written
     return one.all(source, wanted, about)
 
 
@@ -168,21 +175,9 @@ def _jobs(bases: Sequence[Scenario], plan: Plan, jobs: int | None) -> int:
 
 def _asked(bases: Sequence[Scenario], space: Space, plan: Plan) -> dict[str, Any]:
     """What a study is of. More trials of the same are the same study, gone on with."""
-    told = json.dumps([to_values(base) for base in bases], default=_named, sort_keys=True)
-    return {
-        "scenarios": [base.name for base in bases],
-        "content": hashlib.sha256(told.encode()).hexdigest()[:16],
-        "space": [str(one) for one in space.dimensions],
-        "goals": [f"{goal.verb} {goal.name}" for goal in plan.goals],
-        "limits": [[f"{line.key} {line.text}" for line in lines] for lines in plan.limits],
-        "seed": plan.seed,
-    }
-
-
-def _named(thing: Any) -> str:
-    """What was written in Python, without the address at which it happens to be."""
-    own = getattr(thing, "__qualname__", None)
-    return f"{thing.__module__}.{own}" if own is not None else repr(thing).partition(" at 0x")[0]
+    goals = [f"{goal.verb} {goal.name}" for goal in plan.goals]
+    limits = [f"{line.key} {line.text}" for lines in plan.limits for line in lines]
+    return asked(bases, [str(one) for one in space.dimensions], [*goals, *limits])
 
 
 class _Tune:
@@ -198,9 +193,10 @@ class _Tune:
         progress: Callable[[TuneProgress], object] | None,
     ) -> None:
         self._started = perf_counter()
-        self.journal = Journal(Path(study) if study is not None else None, _asked(bases, space, plan))
+        self.journal = Journal(Path(study) if study is not None else None, "study", _asked(bases, space, plan))
         self.runs = Runs(bases, space, self.journal, jobs=jobs, tick=self._tick)
         self.stages = Stages(plan, self.runs, progress)
+        self.written: Path | None = None  #: as an Optuna study
 
     def _tick(self) -> None:
         self.stages.moved()
@@ -222,6 +218,8 @@ class _Tune:
 
     def _found(self, source: Path | None, given: Mapping[str, Any], about: str, *, partial: bool) -> Tuned:
         stages, plan, space = self.stages, self.stages.plan, self.runs.space
+        if self.written is not None:
+            write_study(self.written, stages)
         best, so_far = stages.best(), stages.best_so_far()
         chosen = so_far.settings if so_far is not None else {}
         return Tuned(

@@ -62,7 +62,7 @@ def _held_out(found: Tuned, best: Held, current: Held) -> Grid:
     head = ("", "now, tuning luck", "now, held out", "tuned, tuning luck", "tuned, held out", "change (95 %)")
     about = (
         f"Held out: {counted(best.replications, 'replication')} on seed {found.held_seed}, which played no part in "
-        "choosing. Changes are medians of paired differences there; intervals and verdicts allow for every look at them."
+        "choosing. Changes are medians of paired differences there; intervals and verdicts allow for every look."
     )
     return Grid("On luck it was chosen on, and on luck it has not seen", head, rows, 1, (about,))
 

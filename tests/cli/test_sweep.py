@@ -12,7 +12,7 @@ from tuning.sweeping import SMALL
 
 from llmsim.errors import SimulationInterrupted
 from llmsim.tuning import sweep_runs
-from llmsim.tuning.sweep_journal import Row
+from llmsim.tuning.sweep_kept import Row
 
 
 @pytest.fixture

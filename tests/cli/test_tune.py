@@ -26,7 +26,7 @@ gateway:
         backoff: {initial: 100ms}
 slo: {error_rate: ["value < 30%"]}
 """
-BETTER = ("--space", "gateway.retry.max_attempts=1|2|4", "--minimize", "error_rate", "--held-out", "6")
+BETTER = ("--space", "gateway.retry.max_attempts=1,2,4", "--minimize", "error_rate", "--held-out", "6")
 
 
 @pytest.fixture
@@ -39,7 +39,8 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_it_tells_writes_and_can_be_seen_again(file: Path, ask: Any) -> None:
     tuned, page = file.with_name("tuned.yaml"), file.with_name("tuned.html")
-    ran = ask("tune", file, *BETTER, "--json", "-", "--write", tuned, "--report", page, "--study", "shop.jsonl")
+    ran = ask("tune", file, *BETTER, "--json", "-", "--write", tuned, "--report", page, "--study", "shop.jsonl",
+              "--optuna", file.with_name("trials.log"))  # fmt: skip
     assert ran.exit_code == 0, ran.output
     told = json.loads(ran.stdout)
     assert told["settings"] == {"gateway.retry.max_attempts": 4}
@@ -49,11 +50,12 @@ def test_it_tells_writes_and_can_be_seen_again(file: Path, ask: Any) -> None:
     assert f"llmsim run {tuned} --seed {told['held_out_seed']}" in ran.stderr
     assert "luck it has not seen" in ran.stderr
     assert "<table" in page.read_text()
+    assert '"study_name":"llmsim tune shop"' in file.with_name("trials.log").read_text().partition("\n")[0]
 
 
 def test_nothing_better_is_1_and_writes_nothing(file: Path, ask: Any) -> None:
     tuned = file.with_name("tuned.yaml")
-    worst = ("--space", "gateway.retry.max_attempts=1|2", "--maximize", "error_rate", *BETTER[4:])
+    worst = ("--space", "gateway.retry.max_attempts=1,2", "--maximize", "error_rate", *BETTER[4:])
     ran = ask("tune", file, *worst, "--write", tuned, "--quiet")
     assert ran.exit_code == 1
     assert "what you have is the best" in ran.stdout
@@ -65,9 +67,9 @@ def test_nothing_better_is_1_and_writes_nothing(file: Path, ask: Any) -> None:
     [
         (("--minimize", "error_rate"), "the space is empty"),
         (("--space", "gateway.retry.max_attempts", "--minimize", "error_rate"), "is not PATH=VALUES"),
-        (("--space", "gateway.retry.max_attempts=1|2"), "nothing is asked for"),
+        (("--space", "gateway.retry.max_attempts=1,2"), "nothing is asked for"),
         (("--recipe", "breaker", "--minimize", "error_rate"), "nothing of the kind"),
-        (("--space", "gateway.retry.max_atempts=1|2", "--minimize", "error_rate"), "max_attempts"),
+        (("--space", "gateway.retry.max_atempts=1,2", "--minimize", "error_rate"), "max_attempts"),
         ((*BETTER, "--weights", "a"), "--weights 'a' are no numbers"),
         ((*BETTER, "--report", "nowhere/page.html"), "there is no directory"),
     ],

@@ -132,6 +132,30 @@ def test_a_check_and_a_run_from_the_command_line(dask: Cluster, tmp_path: Path) 
     assert len(pages[0]) == 2 and pages[0] == pages[1]
 
 
+def test_a_search_and_a_capacity_from_the_command_line(dask: Cluster, tmp_path: Path) -> None:
+    shop = {
+        "version": 1, "name": "shop", "replications": 6, "clock": {"duration": "40s", "drain": "5s"},
+        "traffic": {"base_rate": "2/s", "arrivals": "constant", "mix": [{"input_tokens": 50, "output_tokens": 5}]},
+        "providers": {"a": {"ttft": "100ms", "inter_token": "1ms", "concurrency": 1}},
+        "slo": {"error_rate": ["value < 5%"], "ttft": ["p(90) < 20s"]},
+    }  # fmt: skip
+    text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in shop.items())
+    (tmp_path / "shop.yaml").write_text(text, encoding="utf-8")
+    found, loads = [], []
+    for on in (["--jobs", "1"], ["--backend", "dask", "--scheduler", dask.address]):
+        written, out = tmp_path / "found.yaml", tmp_path / "out.json"
+        asked = ["search", str(tmp_path / "shop.yaml"), "--budget", "50", "--kinds", "abort", "--max-faults", "1"]
+        ran = CliRunner().invoke(app, [*asked, *on, "--output", str(written)])
+        assert ran.exit_code == 1, ran.output
+        found.append(written.read_bytes())
+        asked = ["capacity", str(tmp_path / "shop.yaml"), "--tolerance", "50%", *on, "--json", str(out)]
+        ran = CliRunner().invoke(app, asked)
+        assert ran.exit_code in (0, 3), ran.output
+        loads.append(json.loads(out.read_text(encoding="utf-8"))["probes"])
+    assert found[0] == found[1] and b"abort" in found[0]
+    assert len(loads[0]) > 2 and loads[0] == loads[1]
+
+
 def test_errors_come_in_the_order_of_the_tasks(dask: Cluster) -> None:
     good = ("processes", None)
     found = in_order(workers_of, [good, (None, dask.address), ("ray", None), *[good] * 9], On(dask.address))

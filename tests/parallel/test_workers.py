@@ -41,6 +41,7 @@ def test_in_order_up_to_the_first_that_fails() -> None:
         seen.extend(in_order(workers_of, [good, good, ("ray", None), good, ("snail", None)], 2))
     found = in_order(workers_of, [(None, TCP), good, ("ray", None)], 2)
     assert (next(found), next(found)) == (Cluster(TCP), None)
+    found.close()  # without a word, though there is one result more
     assert "in workers_of" in str(caught.value.__cause__)
 
 

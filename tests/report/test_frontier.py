@@ -15,14 +15,10 @@ from llmsim.report.frontier_runs import Tally
 from llmsim.report.frontier_words import Tolerance, read_thresholds, read_tolerance, read_ttls
 from llmsim.stores.frontier import Cache
 
-INF = float("inf")
-SLOW = pytest.mark.slow
+INF, SLOW = math.inf, pytest.mark.slow
 
 SCENARIO = {
-    "version": 1,
-    "name": "bot",
-    "seed": 2,
-    "replications": 3,
+    **{"version": 1, "name": "bot", "seed": 2, "replications": 3},
     "clock": {"warm_up": "20s", "duration": "60s", "drain": "30s"},
     "traffic": {
         "base_rate": "8/s",

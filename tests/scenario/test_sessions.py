@@ -26,9 +26,7 @@ QUICK = SimProvider(ttft=Constant(0.5), inter_token=Constant(0.1), price=TokenPr
 TALK = Session(turns=Constant(3), think_time=Constant(2.0))
 CHAT = Route(route="chat", input_tokens=Constant(100), output_tokens=Constant(10), session=TALK)
 AGENT = Route(
-    route="agent", input_tokens=Constant(100),
-    output_tokens=Constant(10),
-    agent=Agent(steps=Constant(4), growth=Constant(50), between=Constant(1.0)),
+    route="agent", input_tokens=Constant(100), output_tokens=Constant(10), agent=Agent(steps=Constant(4), growth=Constant(50), between=Constant(1.0)),
 )  # fmt: skip
 
 

@@ -62,6 +62,11 @@ def pretended(scenario, space, true, *, noise, own=0.3, limit=None, subject_to=(
         plan.pop("held_out", 10),
     )
     runs = Runs(
-        [scenario], parsed, plan.pop("journal", None) or Journal(None, {}), jobs=1, tick=lambda: None, work=work
+        [scenario],
+        parsed,
+        plan.pop("journal", None) or Journal(None, "study", {}),
+        jobs=1,
+        tick=lambda: None,
+        work=work,
     )
     return Stages(wanted, runs, plan.pop("report", None))

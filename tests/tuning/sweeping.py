@@ -9,8 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-from llmsim.tuning.sweep_journal import _read_journal
-
 #: 100 requests a run, a failure in five, and a policy of each scope.
 SMALL = {
     "version": 1,
@@ -53,10 +51,10 @@ def start(out, jobs, replications):
 
 
 def kept(out):
-    """(point, replication) of every good line in the journal, in order."""
+    """(point, replication) of every whole line in the journal after the first, in order."""
     journal = Path(f"{out}.journal")
-    found = _read_journal(journal) if journal.exists() else None
-    return [] if found is None else [(row.point, row.replication) for row in found[1]]
+    lines = journal.read_bytes().split(b"\n")[1:-1] if journal.exists() else []
+    return [tuple(map(int, json.loads(line)[1].split("|"))) for line in lines]
 
 
 def killed(out, *, kills, jobs, replications, seed, within_s=0.05):

@@ -7,16 +7,16 @@ import pytest
 from llmsim.errors import LlmsimError
 from llmsim.tuning.journal import Journal
 
-ASKED = {"space": ["a: 1..2"], "seed": 3}
+ASKED = {"varies": ["a: 1..2"], "seed": 3}
 
 
 def test_answers_come_back_whatever_they_are(tmp_path):
     place = tmp_path / "study.jsonl"
-    one = Journal(place, ASKED)
+    one = Journal(place, "study", ASKED)
     one.add("x", [1.5, math.inf, math.nan, "hash"])
     one.add("y", [-math.inf, 2.0])
     one.close()
-    two = Journal(place, ASKED)
+    two = Journal(place, "study", ASKED)
     assert two.resumed == 2
     assert two.known["x"][:2] == [1.5, math.inf]
     assert math.isnan(two.known["x"][2])
@@ -29,7 +29,7 @@ def test_every_cut_leaves_whole_answers_and_the_same_bytes_in_the_end(tmp_path):
     answers = {"x": [1.5], "y": [math.inf], "z": [0.25]}
 
     def go_on():
-        journal = Journal(place, ASKED)
+        journal = Journal(place, "study", ASKED)
         found = journal.resumed
         for key, values in answers.items():
             if key not in journal.known:
@@ -48,20 +48,48 @@ def test_every_cut_leaves_whole_answers_and_the_same_bytes_in_the_end(tmp_path):
 
 def test_another_study_and_another_file_are_refused(tmp_path):
     place = tmp_path / "study.jsonl"
-    Journal(place, ASKED).close()
-    with pytest.raises(LlmsimError, match=r"a study of something else \(seed differ\)"):
-        Journal(place, {**ASKED, "seed": 4})
-    for other in ("version: 1\n", "[1, 2]\n", "no line end"):
+    Journal(place, "study", ASKED).close()
+    with pytest.raises(LlmsimError, match=r"is of another study: the seed differs; name another file"):
+        Journal(place, "study", {**ASKED, "seed": 4})
+    for other in ("version: 1\n", "[1, 2]\n", "no line end", '["a", "b"]'):
         place.write_text(other)
         with pytest.raises(LlmsimError, match="is no study"):
-            Journal(place, ASKED)
+            Journal(place, "study", ASKED)
         assert place.read_text() == other
     with pytest.raises(LlmsimError, match="cannot be written"):
-        Journal(tmp_path / "nowhere" / "study.jsonl", ASKED)
+        Journal(tmp_path / "nowhere" / "study.jsonl", "study", ASKED)
 
 
 def test_two_at_once_are_refused(tmp_path):
-    one = Journal(tmp_path / "study.jsonl", ASKED)
+    one = Journal(tmp_path / "study.jsonl", "study", ASKED)
     with pytest.raises(LlmsimError, match="in use"):
-        Journal(tmp_path / "study.jsonl", ASKED)
+        Journal(tmp_path / "study.jsonl", "study", ASKED)
     one.close()
+
+
+def test_a_line_that_does_not_check_is_not_there(tmp_path):
+    place = tmp_path / "study.jsonl"
+    one = Journal(place, "study", ASKED)
+    one.add("x", [1.5])
+    one.add("y", [2.5])
+    one.close()
+    place.write_bytes(place.read_bytes().replace(b"1.5", b"1.7"))
+    two = Journal(place, "study", ASKED)
+    assert two.known == {"y": [2.5]}
+    two.close()
+    with pytest.raises(LlmsimError, match="is no sweep of llmsim"):
+        Journal(place, "sweep", ASKED)
+    place.write_bytes(place.read_bytes().replace(b'"seed":3', b'"seed":4'))
+    with pytest.raises(LlmsimError, match="is no study of llmsim"):
+        Journal(place, "study", {**ASKED, "seed": 4})
+
+
+def test_one_that_was_taken_away_is_begun_anew(tmp_path):
+    place = tmp_path / "study.jsonl"
+    one = Journal(place, "study", ASKED)
+    one.add("x", [1.5])
+    one.remove()
+    assert not place.exists()
+    two = Journal(place, "study", ASKED)
+    assert (two.resumed, place.exists()) == (0, True)
+    two.close()

@@ -34,6 +34,20 @@ def test_a_range_of_durations(given, number, value):
     assert one.value(1e9) == one.ends[1]
 
 
+def test_some_values_of_a_range_are_choices_in_its_unit():
+    assert only("100ms..10s in 3 log").choices == ("100ms", "1000ms", "10000ms")
+    assert only("1..9 in 3", "gateway.retry.max_attempts").choices == (1, 5, 9)
+    assert only("1..3 in 9", "gateway.retry.max_attempts").choices == (1, 2, 3)
+
+
+def test_a_fault_is_on_or_off():
+    blip = {"name": "blip", "provider": "a", "at": "2s", "duration": "5s", "latency": {"multiplier": "3x"}}
+    scenario = shop(faults=[blip])
+    space = parse_space({"faults.blip": "on,off"}, scenario)
+    assert [len(space.settled(scenario, one).faults) for one in space.all()] == [1, 0]
+    assert space.current(scenario) == {"faults.blip": True}
+
+
 def test_two_units_find_a_common_one():
     one = only(("1s", "2m"), "upstream.timeout.ttft")
     assert one.value(61.26) == "61s"
@@ -44,7 +58,8 @@ def test_whole_numbers_shares_and_choices():
     assert only((1, 8), "gateway.retry.max_attempts").value(3.4) == 3
     assert only("1..8", "gateway.retry.max_attempts").whole
     assert only("10%..80%", "gateway.retry.budget").value(33.333) == "33.3%"
-    assert only("1|2|4", "gateway.retry.max_attempts").choices == (1, 2, 4)
+    assert only("1,2,4", "gateway.retry.max_attempts").choices == (1, 2, 4)
+    assert only("1|2|4", "gateway.retry.max_attempts") == only("1,2,4", "gateway.retry.max_attempts")
     assert only([1, 2, 4], "gateway.retry.max_attempts").ordered
     assert not only(["none", "full"], "gateway.retry.backoff.jitter").ordered
     assert only(["100ms", "1s"]).ordered
@@ -124,12 +139,14 @@ def test_neighbours_are_beside():
         ({"gateway.retry.max_attempts": (3, 1)}, "lower end first"),
         ({"gateway.retry.max_attempts": [2]}, "one choice only"),
         ({"gateway.retry.max_attempts": [2, 2]}, "stands twice"),
-        ({"gateway.retry.max_attempts": 2}, "is no set of values"),
-        ({"gateway.retry.backoff.initial": ("50ms", "2x")}, "not in one unit"),
+        ({"gateway.retry.max_attempts": 2}, "one choice only"),
+        ({"gateway.retry.backoff.initial": ("50ms", "2x")}, "'2x' is not a duration"),
+        ({"traffic.base_rate": ("60/min", "5/s")}, "not in one unit"),
         ({"gateway.retry.backoff.initial": (0.0, 2.0, "log")}, "begins above 0"),
         ({"gateway.retry.backoff.initial": (0.1, 2.0, "lg")}, "is no range"),
         ({"gateway.retry.budget": ("10%", "200%")}, "out of range"),
         ({"gateway.retry": [True, 3]}, "on, off, or a mapping"),
+        ({"seed": [1, 2]}, "the same for all settings"),
         ({"upstream.timeout.ttft": ["1s", "1000ms"]}, "every value means the same scenario"),
         ({"traffic.base_rate": ["a", "b"]}, "is not a rate"),
     ],

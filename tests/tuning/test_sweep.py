@@ -10,8 +10,9 @@ from tuning.sweeping import OVER, SMALL, kept, killed
 
 import llmsim
 from llmsim.errors import LlmsimError, PolicyError, ScenarioError, SimulationInterrupted
-from llmsim.tuning import sweep_journal, sweep_runs
-from llmsim.tuning.sweep_journal import Row
+from llmsim.tuning import sweep_runs
+from llmsim.tuning.asked import asked
+from llmsim.tuning.sweep_kept import Row
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_it_goes_on_where_it_was_and_ends_with_the_same_bytes(tmp_path, arithmet
     assert before == arithmetic
     # A line that was cut off, as by a kill in the middle of a write.
     journal = tmp_path / "part.parquet.journal"
-    journal.write_bytes(journal.read_bytes() + b"deadbeef [3,3,[0.1")
+    journal.write_bytes(journal.read_bytes() + b'["deadbeef","3|3",[[0.1')
     found = llmsim.sweep(SMALL, OVER, out=part)
     assert found.resumed == 17
     assert len(arithmetic) == len(set(arithmetic)) == 36, "nothing twice"
@@ -162,9 +163,8 @@ def test_a_line_that_does_not_check_is_not_there(tmp_path, arithmetic):
         llmsim.sweep(SMALL, OVER, out=out, progress=stop)
     journal = tmp_path / "a.parquet.journal"
     lines = journal.read_bytes().splitlines(keepends=True)
-    lines[3] = lines[3].replace(b"[", b"(", 1)
+    lines[3] = lines[3].replace(b"0.", b"1.", 1)
     journal.write_bytes(b"".join(lines))
-    assert len(kept(out)) == 4
     assert llmsim.sweep(SMALL, OVER, out=out).resumed == 4
 
 
@@ -207,7 +207,7 @@ def test_two_at_once_do_not_share_a_file(tmp_path, arithmetic):
 
     def another(at):
         if at.done == 3:
-            with pytest.raises(LlmsimError, match="in use by another sweep"):
+            with pytest.raises(LlmsimError, match="in use by another process"):
                 llmsim.sweep(SMALL, OVER, out=out)
 
     assert llmsim.sweep(SMALL, OVER, out=out, progress=another).table.height == 36
@@ -224,10 +224,10 @@ def test_code_of_ones_own_is_known_by_its_text(tmp_path):
     digests = set()
     for handle in (one, two):
         gateway = llmsim.Gateway(policies=(llmsim.policy(handle),))
-        digests.add(sweep_journal.header_of(base.with_gateway(gateway), (), ())["scenario"])
+        digests.add(asked([base.with_gateway(gateway)], "", ())["scenario"])
     assert len(digests) == 2
     twice = [base.with_gateway(llmsim.Gateway(policies=(Refuses(),))) for _ in range(2)]
-    assert sweep_journal.header_of(twice[0], (), ()) == sweep_journal.header_of(twice[1], (), ())
+    assert asked(twice[:1], "", ()) == asked(twice[1:], "", ())
 
 
 def test_values_that_go_by_the_same_text_are_told(arithmetic):
@@ -242,12 +242,12 @@ def test_values_that_go_by_the_same_text_are_told(arithmetic):
         ({"gateway.retry.max_attemps": [1]}, "Did you mean 'max_attempts'"),
         ({"gateway.hedge.after": ["1s"]}, "no policy 'hedge'"),
         ({"upstream.timeout.ttft": "500,1000"}, "500 is not a duration"),
-        ({"upstream.timeout.ttft": "5s..1s in 3"}, "smaller one first"),
+        ({"upstream.timeout.ttft": "5s..1s in 3"}, "lower end first"),
         ({"upstream.timeout.ttft": ("1s", "5s")}, "needs values, not a range"),
-        ({"upstream.timeout.ttft": "1x..5x"}, "1x is not a duration"),
-        ({"seed": [1, 2]}, "same for all points"),
+        ({"upstream.timeout.ttft": "1x..5x"}, "'1x' is not a duration"),
+        ({"seed": [1, 2]}, "same for all settings"),
         ({"gateway.retry.max_attempts": []}, "there is no value"),
-        ({"gateway.retry.max_attempts": (1, 2, 3)}, "a tuple is a range"),
+        ({"gateway.retry.max_attempts": (1, 2, 3)}, "is no range"),
         ({}, "nothing varies"),
     ],
 )

@@ -49,7 +49,7 @@ def tuned(**changes):
         Sensitive(OTHER, 0.4, Change(math.inf, None, math.inf), ()),
     ]
     return Tuned(**{
-        "scenarios": (SHOP,), "space": (f"{DIAL}: 1|2|3|4", f"{OTHER}: 0.1..0.9"), "now": {DIAL: "2", OTHER: "0.5"},
+        "scenarios": (SHOP,), "space": (f"{DIAL}: 1,2,3,4", f"{OTHER}: 0.1..0.9"), "now": {DIAL: "2", OTHER: "0.5"},
         "goals": goals_of(SHOP, ["cost_per_ok", "error_rate"], ()), "trials": tuple(trial), "best": BEST,
         "current": NOW, "front": (CHEAP, BEST), "differences": (), "sensitivity": tuple(around),
         "account": Account(5, 22, 40, 0, 20, 20), "most": 8, "held_out": 10, "seed": 3, "held_seed": 4,

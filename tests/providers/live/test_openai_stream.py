@@ -391,17 +391,3 @@ def test_read_gives_the_rest_of_a_half_read_answer(live: Any) -> None:
         return (await anext(response)).text, await response.read()
 
     assert live(stream("a", "b", "c"), use) == ("a", "bc")
-
-
-def test_the_server_can_be_told_how_much_is_left_of_a_deadline(live):
-    header = "x-envoy-expected-rq-timeout-ms"
-
-    async def use(server, provider):
-        now = asyncio.get_running_loop().time()
-        for left_s in (None, 20.0, -1.0):
-            await (await provider.send(ASK._replace(deadline_s=None if left_s is None else now + left_s))).read()
-        return [request.headers.get(header) for request in server.seen]
-
-    none, some, over = live([stream("x")], use, deadline_header=header)
-    assert (none, over, 15_000 < int(some) <= 20_000) == (None, "1", True)
-    assert live([stream("x")], use) == [None] * 3

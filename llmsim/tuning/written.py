@@ -1,49 +1,65 @@
-"""How what varies is written, in ``--over`` and in Python: values, whole policies, ``on`` and ``off``, ranges."""
+"""How what varies is written, in ``--over``, ``--space`` and in Python: values, whole policies, on and off, ranges."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["is_off", "is_on", "plain_text", "read_over", "split_over"]
+__all__ = ["Written", "is_off", "is_on", "plain_text", "read_written", "split_values"]
 
 _RANGE = re.compile(r"(?P<low>[^\s{\[].*?)\.\.(?P<high>\S+?)(?:\s+in\s+(?P<count>\d+))?(?P<log>\s+log)?")
 
 
-def read_over(given: Any) -> tuple[list[Any], tuple[Any, Any, bool, int | None] | None]:
-    """Values, or the ends of a range with whether it is logarithmic and how many values of it are wanted.
+class Written(NamedTuple):
+    """What was written for one path."""
+
+    values: tuple[Any, ...] = ()  #: or
+    ends: tuple[Any, Any] | None = None  #: of a range
+    log: bool = False  #: whether the range is even in ratios
+    many: int | None = None  #: how many values of the range are meant; None: all
+
+
+def read_written(given: Any) -> Written:
+    """Values, or a range.
+
+    Raises
+    ------
+    ValueError
+        A tuple that is none.
 
     Examples
     --------
-    >>> read_over("1,full,{max: 2s}"), read_over("300ms..2s in 5 log"), read_over((1, 8))
-    (([1, 'full', {'max': '2s'}], None), ([], ('300ms', '2s', True, 5)), ([], (1, 8, False, None)))
+    >>> read_written("1,full,{max: 2s}").values, read_written("1|2").values, read_written([1, 2]).values
+    ((1, 'full', {'max': '2s'}), (1, 2), (1, 2))
+    >>> read_written("300ms..2s in 5 log")[1:], read_written((1, 8)).ends
+    ((('300ms', '2s'), True, 5), (1, 8))
     """
     if isinstance(given, str):
         from llmsim.scenario.load import read_value
 
         found = _RANGE.fullmatch(given.strip())
         if found:
-            count = int(found["count"]) if found["count"] else None
-            return [], (read_value(found["low"]), read_value(found["high"]), bool(found["log"]), count)
-        return [read_value(piece) for piece in split_over(given)], None
+            ends = (read_value(found["low"]), read_value(found["high"]))
+            return Written((), ends, bool(found["log"]), int(found["count"]) if found["count"] else None)
+        return Written(tuple(read_value(piece) for piece in split_values(given)))
     if isinstance(given, tuple):
-        if len(given) == 2 or (len(given) == 3 and given[2] == "log"):
-            return [], (given[0], given[1], len(given) == 3, None)
-        raise ValueError('a tuple is a range, (low, high) or (low, high, "log"); write values as a list')
-    if isinstance(given, range):
-        return list(given), None
+        if len(given) == 2 or (len(given) == 3 and given[2] in ("log", "linear")):
+            return Written((), (given[0], given[1]), given[2:] == ("log",))
+        raise ValueError(
+            f'{given!r} is no range; a tuple is (low, high) or (low, high, "log"), and values are a list: [1, 2, 3]'
+        )
     if isinstance(given, Sequence) or hasattr(given, "tolist"):
-        return list(given.tolist() if hasattr(given, "tolist") else given), None
-    return [given], None
+        return Written(tuple(given.tolist() if hasattr(given, "tolist") else given))
+    return Written((given,))
 
 
-def split_over(text: str) -> Iterator[str]:
-    """The values of ``1,2,{a: [3, 4]}``: commas inside brackets and quotes separate nothing.
+def split_values(text: str) -> Iterator[str]:
+    """The values of ``1,2,{a: [3, 4]}`` (or ``1|2|3``): inside brackets and quotes nothing separates.
 
     Examples
     --------
-    >>> list(split_over('1, {jitter: full, max: 2s}, [a, b],"x,y"'))
+    >>> list(split_values('1, {jitter: full, max: 2s}, [a, b],"x,y"'))
     ['1', '{jitter: full, max: 2s}', '[a, b]', '"x,y"']
     """
     depth, quote, start = 0, "", 0
@@ -56,7 +72,7 @@ def split_over(text: str) -> Iterator[str]:
             depth += 1
         elif sign in ")}]":
             depth -= 1
-        elif sign == "," and depth == 0:
+        elif sign in ",|" and depth == 0:
             yield text[start:place].strip()
             start = place + 1
     if text[start:].strip():
