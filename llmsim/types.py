@@ -276,7 +276,7 @@ class Response:
 
     @property
     def timings(self) -> Any:
-        """When what happened at the socket (`llmsim.providers.live.timings.Timings`), of this or the one it is made of."""
+        """When what happened at the socket (`llmsim.providers.live.timings.Timings`), of it or what it is made of."""
         own = getattr(self._stream, "timings", None)
         return self.parents[0].timings if own is None and len(self.parents) == 1 else own
 

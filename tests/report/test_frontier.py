@@ -18,7 +18,10 @@ from llmsim.stores.frontier import Cache
 INF, SLOW = math.inf, pytest.mark.slow
 
 SCENARIO = {
-    **{"version": 1, "name": "bot", "seed": 2, "replications": 3},
+    "version": 1,
+    "name": "bot",
+    "seed": 2,
+    "replications": 3,
     "clock": {"warm_up": "20s", "duration": "60s", "drain": "30s"},
     "traffic": {
         "base_rate": "8/s",
@@ -42,7 +45,7 @@ def found(bot):
     return frontier(bot, thresholds=FEW, tolerance="wrong < 5%", ttls=(10.0, INF))
 
 
-@pytest.mark.slow
+@SLOW
 def test_numbers_are_those_of_whole_runs(bot, found):
     point = found.points[1]
     # Writes end after the request has: `vector_writes` of its row does not have them yet, so they are left out here.
@@ -60,7 +63,7 @@ def test_numbers_are_those_of_whole_runs(bot, found):
     assert point.mean("store_usd") - written * 20e-6 == pytest.approx(parts["vector_store"])
 
 
-@pytest.mark.slow
+@SLOW
 def test_lower_thresholds_hit_more_and_are_wrong_more(found):
     hits = [point.hit_rate.value for point in found.points]
     wrong = [point.wrong.value for point in found.points]
@@ -105,7 +108,7 @@ def changing(ttl, tolerance="wrong < 0.5%"):
     return frontier(scenario.with_values({"gateway.semantic_cache.ttl": ttl}), thresholds=(0.95,), tolerance=tolerance)
 
 
-@pytest.mark.slow
+@SLOW
 def test_lives_that_a_run_can_tell_apart():
     assert [point.ttl_s for point in changing(3600.0).ttls] == [4.0, 8.0, 20.0, 40.0, 3600.0]
     found = changing(40.0)
@@ -238,7 +241,7 @@ def test_the_claim(bot):
     assert text.count("✓") >= 1
 
 
-@pytest.mark.slow
+@SLOW
 def test_what_nobody_can_tell_is_unknown_and_at_worst_wrong(bot):
     found = made(bot, [40, 3, 0, 0])
     low, high, *strict = found.points
@@ -281,7 +284,7 @@ def test_trouble_of_the_store_is_left_out_and_said(bot):
     assert "store.embedding.failures, store.loss, the fault 'gone'" in told
 
 
-@pytest.mark.slow
+@SLOW
 def test_room_bytes_and_delays_are_those_of_the_store(bot):
     slow = bot.with_values({
         "store.embedding.latency": "80ms", "store.lookup": "15ms", "store.round_trip": "5ms",
@@ -355,11 +358,8 @@ def test_thresholds_as_written():
         read_ttls("5m,soon")
 
 
-# -- pictures -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("ttls", [(10.0, 60.0, INF), pytest.param((), marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("ttls", [(10.0, 60.0, INF), ()])
 def test_the_picture(bot, ttls):
     picture = frontier(bot, thresholds=FEW, replications=1, ttls=ttls).plot()
     data, meta = picture._repr_mimebundle_()

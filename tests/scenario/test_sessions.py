@@ -25,9 +25,8 @@ from llmsim.traffic.spec import Client, Clients, Route, Stage, Topics, Traffic, 
 QUICK = SimProvider(ttft=Constant(0.5), inter_token=Constant(0.1), price=TokenPrice(input=1e-6, output=2e-6))
 TALK = Session(turns=Constant(3), think_time=Constant(2.0))
 CHAT = Route(route="chat", input_tokens=Constant(100), output_tokens=Constant(10), session=TALK)
-AGENT = Route(
-    route="agent", input_tokens=Constant(100), output_tokens=Constant(10), agent=Agent(steps=Constant(4), growth=Constant(50), between=Constant(1.0)),
-)  # fmt: skip
+STEPS = Agent(steps=Constant(4), growth=Constant(50), between=Constant(1.0))
+AGENT = Route(route="agent", input_tokens=Constant(100), output_tokens=Constant(10), agent=STEPS)
 
 
 def run(*routes, gateway=(), providers=None, faults=(), clock=None, replications=1, **traffic):
