@@ -101,8 +101,8 @@ def workers_of(calls: Calls, train: Bools, own_s: Callable[[Calls, Bools, Floats
     best = min(tried, key=lambda count: float(tried[count].mean()))
     if best >= most or (waited(calls, best)[train] > 0).sum() < _FEWEST:
         raise LlmsimError(
-            f"up to {counted(most, 'call')} at once, and too few of them waited for another to end: how many are served "
-            "at once is not known"
+            f"up to {counted(most, 'call')} at once, and too few of them waited for another to end: how many are "
+            "served at once is not known"
         )
     return Workers(best, *_interval(tried))
 

@@ -3,8 +3,8 @@
 Two minutes, and alone on the machine (CI gives it a step of its own): what is judged is judged against what the machine
 itself repeats, printed beside. A shared machine can be a third slower for half a minute, which a probe before and one
 after may both have missed. So times are judged at the speed that the machine had, one factor for all of them, and the
-factor apart: a wrong model is not mended by it. The factor is the one with which times to the end have no bias, so their
-bias is judged with it.
+factor apart: a wrong model is not mended by it. It is the factor with which times to the end have no bias: judged with
+it, theirs could not fail.
 """
 
 from __future__ import annotations
