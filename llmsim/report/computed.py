@@ -49,7 +49,7 @@ def recall(result: Result, page: dict[str, Any], **frames: pl.DataFrame) -> None
 
 
 def _this() -> str:
-    """This llmsim; between two releases, by the code that counts: the version is the same."""
+    """Which llmsim; between two releases, by the code that counts: the version is the same."""
     return f"{version('llmsim')} {_code()}"
 
 
