@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from llmsim.calibrate.calls import Calls
 from llmsim.errors import LlmsimError
 from llmsim.luck import Luck
+from llmsim.units import counted
 
 __all__ = ["Workers", "busiest", "waited", "waits", "workers_of"]
 
@@ -100,7 +101,7 @@ def workers_of(calls: Calls, train: Bools, own_s: Callable[[Calls, Bools, Floats
     best = min(tried, key=lambda count: float(tried[count].mean()))
     if best >= most or (waited(calls, best)[train] > 0).sum() < _FEWEST:
         raise LlmsimError(
-            f"up to {most} calls were under way at once, and too few of them waited for another to end: how many are "
+            f"up to {counted(most, 'call')} at once, and too few of them waited for another to end: how many are "
             "served at once is not known"
         )
     return Workers(best, *_interval(tried))

@@ -285,10 +285,12 @@ def _steadiness(held_out: HeldOut | None, luck: Luck) -> str:
         least = share(max(chance, _LEAST_MOVED))
         return f"the later half of the calls took as long as the earlier one, to within the {least} of chance"
     word = "longer" if moved > 0 else "less"
+    # As much either way, and not less than it was.
+    apart_percent = math.ceil(100 * math.expm1(abs(math.log1p(moved))))
     return (
         f"the later half of the calls took {share(abs(moved))} {word} than the earlier one (measured over predicted, "
         f"medians; chance: {share(chance)}). Two live runs may differ by as much: llmsim compare LAST THIS "
-        f"--run-to-run {100 * abs(moved):.2g}%"
+        f"--run-to-run {apart_percent}%"
     )
 
 

@@ -93,7 +93,7 @@ class Background(Generic[T]):
         try:
             return self._ended.wait(timeout_s)
         except KeyboardInterrupt:
-            self.cancel()
+            self.interrupt()
             raise
 
     @property

@@ -253,8 +253,9 @@ def _awaited(handle: Background[dict[str, Result]]) -> dict[str, Result]:
         while not handle.wait(_EVERY_S):
             if handle.progress is not None:
                 line(handle.progress)
-    except KeyboardInterrupt:
-        handle.wait()  # it was told to stop, and says with what
+    except KeyboardInterrupt:  # in the wait, or while the line was drawn
+        handle.interrupt()
+        handle.wait()
     finally:
         line.close()
     return handle.get()

@@ -63,7 +63,7 @@ def _write(path: Path, content: Any) -> None:
 def load_result(directory: str | Path) -> Result:
     """Read what `save` wrote, or a run with ``stream``.
 
-    The numbers are those that were computed when it was written, if that was by this version of llmsim. Rows of a
+    The numbers are those that were computed when it was written, if that was by this very llmsim. Rows of a
     streamed run are read when somebody asks for them.
 
     The scenario comes back as it was, but for code: a policy or gateway of one's own stands there by name, and the

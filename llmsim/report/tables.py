@@ -40,6 +40,7 @@ _TYPES: dict[str, type[pl.DataType]] = {
 }
 
 _OK = pl.col("outcome") == "ok"
+_CUT_OFF = pl.col("window") == "cut_off"
 _KEY = ("session", "step", "user_retry")
 
 
@@ -81,7 +82,8 @@ def frame(
     wanted = [column.name for column in COLUMNS[table]] if names is None else [*names]
     made_of = {name: _MADE_OF[name] for name in wanted if name in _MADE_OF and not _recorded(table, name)}
     needed = {*wanted, *(source for sources in made_of.values() for source in sources)}
-    needed |= {*_KEY} if "window" in made_of and any(one.partial for one in replications) else set()
+    if "window" in made_of and any(one.partial for one in replications):
+        needed |= {"outcome"} if table == "requests" else {*_KEY}
     data = [(one.tables[table], rows) if rows is None else cut(one.tables[table], rows) for one in replications]
     heights = [_chosen(one, some) for one, some in data]
     numbers = np.repeat(np.array([replication.number for replication in replications], dtype=np.int32), heights)
@@ -102,7 +104,7 @@ def frame(
     # All at once, and nothing in parallel: asking polars for a column takes longer than making it.
     whole = pl.DataFrame(raw).with_columns_seq(made)
     if "window" in made_of:
-        later.append(_window(whole, numbers, replications, duration_s).alias("window"))
+        later.append(_window(whole, table, numbers, replications, duration_s).alias("window"))
     if "tpot_s" in made_of:
         later.append(_tpot().alias("tpot_s"))
     return whole.with_columns_seq(later).select_seq(wanted)
@@ -199,21 +201,24 @@ def cut_off(replication: Replication, duration_s: float) -> pl.DataFrame:
     """
     if not replication.partial:
         return pl.DataFrame(schema=dict.fromkeys(_KEY, pl.Int64))
-    as_whole = replication._replace(partial=False)
-    rows = frame([as_whole], "requests", duration_s, (*_KEY, "outcome", "window"))
-    return rows.filter((pl.col("window") == "measured") & (pl.col("outcome") == "unfinished")).select(_KEY)
+    return frame([replication], "requests", duration_s, (*_KEY, "window")).filter(_CUT_OFF).select(_KEY)
 
 
 def _window(
-    whole: pl.DataFrame, numbers: NDArray[np.int32], replications: Sequence[Replication], duration_s: float
+    whole: pl.DataFrame, table: str, numbers: NDArray[np.int32], replications: Sequence[Replication], duration_s: float
 ) -> pl.Expr:
     arrival_s = whole["arrival_s"].to_numpy()
     number = (arrival_s >= 0).astype(np.uint32) + (arrival_s >= duration_s)
-    for one in replications:
-        gone = cut_off(one, duration_s)
-        if gone.height:  # a request and all its attempts
-            gone = gone.with_columns(gone=pl.lit(value=True))
-            found = whole.select(_KEY).join(gone, on=_KEY, how="left", maintain_order="left")["gone"]
+    partial = [one for one in replications if one.partial]
+    if partial and table == "requests":  # of large tables these are a few rows: they tell it themselves
+        gone = (whole["outcome"] == "unfinished").to_numpy() & (number == _WINDOWS.index("measured"))
+        number[gone & np.isin(numbers, [one.number for one in partial])] = _WINDOWS.index("cut_off")
+        partial = []
+    for one in partial:
+        lost = cut_off(one, duration_s)
+        if lost.height:  # and all attempts of such a request
+            lost = lost.with_columns(lost=pl.lit(value=True))
+            found = whole.select(_KEY).join(lost, on=_KEY, how="left", maintain_order="left")["lost"]
             number[(numbers == one.number) & found.is_not_null().to_numpy()] = _WINDOWS.index("cut_off")
     return pl.lit(pl.Series(WINDOW.categories, dtype=WINDOW)).gather(pl.Series(number, dtype=pl.UInt32))
 

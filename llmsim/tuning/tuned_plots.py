@@ -83,7 +83,7 @@ class TunedPlots:
         return front(table, cloud, *axes, title=self._title("held-out luck"))
 
     def sensitivity(self) -> Picture:
-        """What each parameter alone does to the first objective, around the tuned settings, on held-out luck."""
+        """What each parameter alone does to the first objective, around what won, on held-out luck."""
         from llmsim.report.plots.tuning import sensitivity
 
         found = self._found
@@ -104,7 +104,8 @@ class TunedPlots:
                 "low": ends[0] if ends else None, "high": ends[1] if ends else None, "breaks": ", ".join(one.breaks),
             })  # fmt: skip
         table = pl.DataFrame(rows, infer_schema_length=None)
-        return sensitivity(table, self._shown(0), title=self._title("one parameter at a time"))
+        base = "the tuned value" if found.settings else "what it is now"  # of a front nothing may be better in all
+        return sensitivity(table, self._shown(0), base=base, title=self._title("one parameter at a time"))
 
     # -- their parts -------------------------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ def test_who_never_waited_tells_no_number():
         queue_model(calls, every(calls))
     assert queue_model(calls, every(calls), 90).workers.number == 90
     alone = hosted(30, 6)
-    with pytest.raises(LlmsimError, match="up to 1 calls were under way"):
+    with pytest.raises(LlmsimError, match="up to 1 call at once"):
         queue_model(alone, every(alone))
 
 

@@ -1,5 +1,6 @@
 """Which model is chosen, what it says in a provider's words, and that a scenario with these words behaves alike."""
 
+import math
 from functools import cache
 
 import numpy as np
@@ -100,7 +101,17 @@ def test_a_server_that_got_slower_meanwhile_is_told_of():
     moved = float(note.partition("took ")[2].partition(" %")[0])
     assert 20 <= moved <= 40
     assert "longer than the earlier one" in note
-    assert f"--run-to-run {moved:.2g}%" in note
+    assert f"--run-to-run {math.ceil(moved)}%" in note
+
+
+def test_what_two_runs_may_differ_by_holds_either_way():
+    """A server that took 40 % less takes 67 % more when it is slow again."""
+    calls = hosted(60, 1, noise=0.1)
+    faster = np.where(np.arange(60) < 30, 1.0, 0.6)
+    note = fit_upstream(calls._replace(ttft_s=calls.ttft_s * faster, e2e_s=calls.e2e_s * faster)).notes[-1]
+    less = float(note.partition("took ")[2].partition(" % less")[0]) / 100
+    percent = int(note.partition("--run-to-run ")[2].removesuffix("%"))
+    assert percent == pytest.approx(100 * (1 / (1 - less) - 1), abs=1.5)
 
 
 def test_too_few_or_not_streamed():

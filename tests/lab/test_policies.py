@@ -69,6 +69,21 @@ def test_runs_that_take_long_are_watched_and_stopped() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("looked_at")
+def test_an_interrupt_while_the_line_is_drawn_stops_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    found = compare_policies(GATEWAYS, {**LONG, "clock": {"duration": "1h"}}, replications=1)
+    monkeypatch.setattr("llmsim.lab.policies.NotebookProgress.__call__", pressed)
+    with pytest.raises(SimulationInterrupted):
+        _ = found.results
+    assert found._handle is not None
+    assert (found._handle.state, found._handle.interrupted) == ("cancelled", True)
+    found.close()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("looked_at")
 def test_a_dashboard_is_filled_when_there_is_something() -> None:
     from ipywidgets import Widget
 

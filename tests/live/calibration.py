@@ -43,6 +43,8 @@ from llmsim.report.reality.distances import ks_band, ks_distance, per_request
 from llmsim.scenario.live_file import load_live
 
 SLOTS = 2  #: of that server
+#: Speeds of the machine that are tried, in steps of 2.5 %. A run that would need another stands at an end.
+SPEEDS = np.geomspace(0.5, 2.0, 57)
 TEMPLATE_TOKENS = 31
 BUDGET_USD = 1.0  #: of a server that costs nothing; the prices below are made up, to have costs to compare
 PRICE = {"input": "$0.10/Mtok", "output": "$0.40/Mtok"}
@@ -191,7 +193,7 @@ def at_its_speed(what: dict[str, Any], fitted: Fitted, live: Any) -> tuple[float
     times = {name: value for name, value in fitted.settings["serving"].items() if isinstance(value, float)}
     scenario = llmsim.load(what)
     found = []
-    for factor in np.geomspace(0.7, 1.4, 29):  # steps of 2.5 %
+    for factor in SPEEDS:
         values = {f"providers.local.serving.{name}": value * float(factor) for name, value in times.items()}
         apart = side_by_side(llmsim.run(scenario.with_values(values), replications=1), live)
         found.append((abs(apart["e2e_s"][0].bias), float(factor), apart))

@@ -3,7 +3,8 @@
 Two minutes, and alone on the machine (CI gives it a step of its own): what is judged is judged against what the machine
 itself repeats, printed beside. A shared machine can be a third slower for half a minute, which a probe before and one
 after may both have missed. So times are judged at the speed that the machine had, one factor for all of them, and the
-factor apart: a wrong model is not mended by it.
+factor apart: a wrong model is not mended by it. It is the factor with which times to the end have no bias: judged with
+it, theirs could not fail.
 """
 
 from __future__ import annotations
@@ -40,6 +41,5 @@ def test_a_calibrated_simulation_predicts_a_real_model(tmp_path: Path) -> None:
         assert found.sim[what][0].mdape <= 0.02
     assert 1 / SPEED <= found.speed <= SPEED
     for what in ("ttft_s", "e2e_s"):
-        repeats = FACTOR * found.again[what][0].mdape
-        assert found.at_speed[what][0].mdape <= max(repeats, KNOWABLE), what
-        assert abs(found.at_speed[what][0].bias) <= max(repeats, BIAS), what
+        assert found.at_speed[what][0].mdape <= max(FACTOR * found.again[what][0].mdape, KNOWABLE), what
+    assert abs(found.at_speed["ttft_s"][0].bias) <= max(FACTOR * found.again["ttft_s"][0].mdape, BIAS)

@@ -6,6 +6,7 @@ from report.results import result, scenario, spike
 from telemetry.recorded import attempt, numbered, replication, request
 
 from llmsim.report.plots.bins import outcome_bins
+from llmsim.report.recorded import Recorded
 from llmsim.report.result import Result
 from llmsim.report.slo import Judge, overall
 
@@ -119,6 +120,17 @@ def test_what_the_interrupt_cut_off_is_no_failure_of_the_gateway():
     assert whole.metrics["error_rate"] == 0.4
     assert whole.notes == []
     assert set(whole.requests["window"]) == {"measured"}
+
+
+def test_rows_of_a_large_interrupted_run_do_not_have_all_of_it_read_for_each_piece(monkeypatch):
+    rows = numbered([request(arrival_s=1.0), request(arrival_s=4.0, outcome="unfinished")] * 3)
+    cut = Recorded(replication(rows, simulated_s=5.0, partial=True), "requests", 10.0)
+
+    def all_of_it(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("llmsim.report.tables.cut_off", all_of_it)
+    assert cut.slice(1, 3).frame(["window"])["window"].to_list() == ["cut_off", "measured"]
 
 
 class TestJudge:

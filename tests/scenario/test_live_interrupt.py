@@ -197,5 +197,5 @@ def test_a_run_with_a_policy_that_will_not_stop_ends_all_the_same() -> None:
         file = {"version": 1, "providers": {"one": {"base_url": server.url, "model": "m"}}}
         result = run_live(scenario, file, budget_usd=1.0)
     assert result.wall_s < 3
-    assert any("did not stop when they were cancelled" in note for note in result.notes)
+    assert any("1 request did not stop when it was cancelled" in note for note in result.notes)
     assert not result.partial

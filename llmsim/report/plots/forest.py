@@ -25,9 +25,9 @@ __all__ = ["FOREST", "differences", "forest"]
 
 #: Metrics that a forest shows if nobody says which.
 FOREST = ("error_rate", "ttft p(95)", "cost_per_ok")
-#: Colour and marker by verdict: shape tells them apart without colour (Paul Tol's "bright" scheme).
 _LETTER_IN = 0.075  # along text of 8 points, as in `heat`
 _GAP = 4  # points between the line at 0 and what stands beside it
+#: Colour and marker by verdict: shape tells them apart without colour (Paul Tol's "bright" scheme).
 _MARKS = {"better": ("#228833", "o"), "worse": ("#cc3311", "X"), "changed": ("#4477aa", "D"), "same": (INK, "|")}
 
 

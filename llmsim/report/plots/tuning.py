@@ -192,8 +192,8 @@ def _front_key(panel: Axes, rows: Sequence[dict[str, Any]], *, hidden: int) -> l
     return keys
 
 
-def sensitivity(table: pl.DataFrame, goal: Shown, *, title: str = "") -> Picture:
-    """What each parameter alone does around the tuned settings.
+def sensitivity(table: pl.DataFrame, goal: Shown, *, base: str = "the tuned value", title: str = "") -> Picture:
+    """What each parameter alone does around the tuned settings, or around those as they are.
 
     Parameters
     ----------
@@ -202,6 +202,8 @@ def sensitivity(table: pl.DataFrame, goal: Shown, *, title: str = "") -> Picture
         objective, as shares of what it is), and ``breaks``: limits that this value breaks, empty: none.
     goal
         The objective.
+    base
+        What all are compared with.
     title
         Of the picture.
     """
@@ -224,7 +226,7 @@ def sensitivity(table: pl.DataFrame, goal: Shown, *, title: str = "") -> Picture
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+,.4g} %" if value else "0"))
         panel.grid(axis="x", color=MUTED, alpha=0.25, linewidth=0.6)
         panel.set_xlabel(
-            f"{goal.label} against the tuned value ({'less' if goal.low_is_good else 'more'} is better)\n"
+            f"{goal.label} against {base} ({'less' if goal.low_is_good else 'more'} is better)\n"
             "paired, with 95 % intervals"
         )
         keys = [panel.plot([], [], marker=marker, color=colour, linestyle="", label=label)[0]

@@ -85,7 +85,7 @@ class Drift(Shows):
                 if baseline
                 else f"run_to_run is {run_to_run!r}; use a share above 0, such as 0.05"
             )
-        check_baseline(last, baseline)
+        check_baseline(last, this, baseline)
         found = cls(last, this, least_effect, tuple(baseline), run_to_run)
         if not found.requests[0] or not found.requests[1]:
             raise LlmsimError("one of the two live runs has no measured request; did it end during warm-up?")

@@ -21,17 +21,23 @@ SHARES = ("error_rate", "cache_hit_rate", "fallback_rate")
 _TIMES = ("ttft", "tpot", "max_inter_token", "e2e")
 
 
-def check_baseline(last: Result, baseline: Sequence[Result]) -> None:
+def check_baseline(last: Result, this: Result, baseline: Sequence[Result]) -> None:
     """Refuse earlier runs of something else: what differs between those is no run-to-run variation.
+
+    And a run that is there already: from itself none differs.
 
     Raises
     ------
     LlmsimError
-        One was simulated, or of other traffic, gateway or faults.
+        One was simulated, is there twice, or of other traffic, gateway or faults.
     """
+    seen = {this.event_hash: "the later run", last.event_hash: "the earlier run"} if baseline else {}
     for number, one in enumerate(baseline, 1):
         if not one.live:
             raise LlmsimError(f"baseline {number} was simulated; give live runs of the same scenario")
+        known = seen.setdefault(one.event_hash, f"baseline {number}")
+        if known != f"baseline {number}":
+            raise LlmsimError(f"baseline {number} is {known} itself, which tells nothing of what runs differ by")
         for what in ("traffic", "clock", "gateway", "faults"):
             if getattr(one.scenario, what) != getattr(last.scenario, what):
                 raise LlmsimError(

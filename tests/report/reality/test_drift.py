@@ -122,6 +122,11 @@ def test_what_cannot_be_told(as_if_live: Any, sim: ls.Result) -> None:
         ls.compare(sim, as_if_live(), run_to_run=0.1)
     with pytest.raises(LlmsimError, match="use a share above 0"):
         ls.compare(as_if_live(), as_if_live(), run_to_run=0.0)
+    one, two = as_if_live(_mood(310)), as_if_live(_mood(320))
+    for baseline, told in (([as_if_live()], "baseline 1 is the earlier run itself"), ([two, one], "2 is the later run"),
+                           ([two, two], "baseline 2 is baseline 1 itself")):  # fmt: skip
+        with pytest.raises(LlmsimError, match=told):
+            ls.compare(as_if_live(), one, baseline=baseline)
     other = as_if_live(traffic__base_rate="6/s")
     with pytest.raises(LlmsimError, match="differs from the earlier run in traffic"):
         ls.compare(as_if_live(), as_if_live(), baseline=[other])
