@@ -28,7 +28,8 @@ def rare_collections() -> Iterator[None]:
     with _lock:
         if not _running:
             _thresholds = gc.get_threshold()
-            gc.set_threshold(_COLLECT_EVERY, 20, 1000)
+            if 0 < _thresholds[0] < _COLLECT_EVERY:  # 0: never, as whoever started this process wants it
+                gc.set_threshold(_COLLECT_EVERY, 20, 1000)
         _running += 1
     try:
         yield
