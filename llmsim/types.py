@@ -81,7 +81,7 @@ class Request(NamedTuple):
 
     def to(self, upstream: str, *, model: str | None = None) -> Request:
         """The same request addressed to another upstream (and its own default model, unless one is named)."""
-        # At most a fifth of what _replace costs, and every request is re-addressed at least once.
+        # A third of what _replace costs, and every request is re-addressed at least once.
         return tuple.__new__(Request, self[:8] + (upstream, model) + self[10:])  # noqa: RUF005 - a quarter faster
 
 

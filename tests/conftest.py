@@ -4,13 +4,13 @@ import gc
 import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
+from matrices import is_slow_case
 
 # A process started in the background, as some CI runners do, inherits an ignored SIGINT: then tests of Ctrl-C, ours and
 # CPython's own, would wait for ever for an interrupt that cannot come, and so would the programs they start.
@@ -51,9 +51,6 @@ ROOT = Path(__file__).parents[1]
 
 #: Each worker imports everything and collects every test, which takes seconds: more workers gain little.
 WORKERS = 2
-
-#: Of the cases of a matrix every so manyth is among the default tests.
-MATRIX = 5
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -100,14 +97,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ``--dist worksteal`` gives each worker a stretch of the list and lets others take from its far end: unless they are
     more than such a stretch they run one after the other in one process, and no two of them disturb each other.
     """
-    cases = Counter[str]()
     for item in items:
-        if item.get_closest_marker("matrix"):
-            function = item.nodeid.partition("[")[0]
-            if cases[function] % MATRIX:
-                item.add_marker("slow")
-            cases[function] += 1
-        if item.get_closest_marker("long"):
+        if is_slow_case(item) or item.get_closest_marker("long"):
             item.add_marker("slow")
     items.sort(key=lambda item: item.get_closest_marker("clock") is None)
 

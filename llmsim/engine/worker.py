@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Any, Generic, NoReturn, TypeVar
 
 from llmsim.engine import frames
+from llmsim.engine.collector import as_before
 from llmsim.engine.handles import StopRun
 from llmsim.engine.loop import SimLoop
 from llmsim.engine.session import Session, begin
@@ -73,6 +74,8 @@ def in_worker_thread(
     except BaseException:
         worker.stop(loops, grace_s)  # a tick that failed must not leave the simulation running
         raise
+    finally:
+        as_before(worker.thread.ident or 0)
     if worker.error is not None:
         raise worker.error
     result: T = worker.result

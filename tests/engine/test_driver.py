@@ -119,3 +119,17 @@ def test_the_cyclic_collector_looks_rarely_during_a_run_and_as_before_after_the_
         simulate(outer)
     assert gc.get_threshold() == before
     assert [threshold[0] > before[0] for threshold in seen] == [True, True], "the inner run ended within another"
+
+
+@pytest.mark.parametrize("wanted", [0, 10_000_000])
+def test_the_cyclic_collector_looks_no_more_often_than_it_would_without_a_run(wanted):
+    before = gc.get_threshold()
+
+    async def main(loop):
+        return gc.get_threshold()
+
+    gc.set_threshold(wanted, 10, 10)
+    try:
+        assert simulate(main) == gc.get_threshold() == (wanted, 10, 10)
+    finally:
+        gc.set_threshold(*before)

@@ -3,6 +3,7 @@
 import _thread
 import asyncio
 import contextvars
+import gc
 import os
 import random
 import signal
@@ -187,11 +188,12 @@ def test_a_spin_that_catches_everything_is_abandoned_and_said():
         await asyncio.sleep(1)
         spin()
 
-    state = random.getstate()
+    state, thresholds = random.getstate(), gc.get_threshold()
     lab = Lab()
     stop = lab.interrupt(lambda: lab.simulate(main))
     try:
         assert lab.took_s < SECONDS
+        assert gc.get_threshold() == thresholds
         assert f"a thread goes on at {__file__}:" in stop.abandoned
         assert " in spin" in stop.abandoned
         assert random.getstate() == state
@@ -199,6 +201,7 @@ def test_a_spin_that_catches_everything_is_abandoned_and_said():
     finally:
         go_on[0] = False
     join()
+    assert gc.get_threshold() == thresholds
 
 
 async def one_second(loop):

@@ -6,6 +6,7 @@ import gc
 import time
 
 import pytest
+from stolen import Stolen
 
 from llmsim.engine import SimLoop, simulate
 
@@ -22,14 +23,14 @@ def run(main):
 
 
 def test_a_day_takes_no_time():
-    began = time.process_time()
-
     async def main():
         await asyncio.sleep(86_400)
         return await asyncio.sleep(0.5, "result")
 
-    assert run(main) == ("result", 86_400.5)
-    assert time.process_time() - began < 1
+    with Stolen() as stolen:
+        began = time.perf_counter()
+        assert run(main) == ("result", 86_400.5)
+        assert time.perf_counter() - began < 1 + stolen.s
 
 
 def test_the_clock_is_a_float_from_the_start():
@@ -192,7 +193,6 @@ def test_cancelled_timers_are_forgotten():
     assert run(main)[0] < 10_000
 
 
-@pytest.mark.slow
 def test_asynchronous_generators_are_closed():
     closed = []
 
@@ -211,7 +211,7 @@ def test_asynchronous_generators_are_closed():
         async for i in numbers("dropped"):
             if i == 2:
                 break
-        gc.collect()
+        gc.collect(0)  # the youngest objects: all others take as long as the rest of this file
         await asyncio.sleep(1)
         assert closed == ["dropped"]
         kept.append(numbers("left open"))

@@ -33,9 +33,10 @@ class GapPool:
         self.constant = distribution.value if isinstance(distribution, Constant) else None
         if self.constant is None:
             shuffled = np.argsort(Luck("gap pool").series("order").array(0, _POOL))
-            self.gaps = distribution.quantile((np.arange(_POOL) + 0.5) / _POOL)[shuffled]
+            gaps = distribution.quantile((np.arange(_POOL) + 0.5) / _POOL)
+            self.gaps = np.asarray(gaps, dtype=np.float64)[shuffled]  # somebody's own may give whole numbers
         else:
-            self.gaps = np.full(1, self.constant)
+            self.gaps = np.full(1, self.constant, dtype=np.float64)
         self.longest = float(self.gaps.max())
         # Windows go round, so that every gap is as likely as any other in answers of any length: all of it twice.
         self._twice = np.tile(self.gaps, 2)

@@ -53,7 +53,7 @@ STEPS = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(accounts(), STEPS)
 def test_no_level_is_ever_above_its_capacity_and_only_actual_use_leaves_a_debt(account, steps):
     now, flying = 0.0, []

@@ -116,6 +116,21 @@ def test_a_distribution_that_cannot_be_hashed_has_a_pool_too():
     assert GapPool.of(Gamma(mean=0.03, cv=0.4)) is GapPool.of(Gamma(mean=0.03, cv=0.4))
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.float32])
+def test_a_distribution_of_other_numbers_than_doubles_has_the_pool_it_means(kind):
+    class Whole:
+        mean = 2.0
+
+        def quantile(self, u):
+            return np.floor(1 + 3 * u).astype(kind)
+
+    pool = GapPool(Whole())
+    place, total, longest = pool.stretch(0.3, 40)
+    window = pool.window(place, 40)
+    assert (total, longest) == (window.sum(), window.max())
+    assert set(window) == {1.0, 2.0, 3.0}
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 40, 384, 1023, 1024, 1025, _POOL - 1, _POOL, _POOL + 1, 3 * _POOL + 7])
 def test_sum_and_longest_gap_of_a_stretch_are_those_of_its_window(count):
     pool = GapPool(Exponential(1.0))
