@@ -195,11 +195,17 @@ def _address(process: subprocess.Popen[str], log: Path) -> str:
     until = time.monotonic() + 60
     while True:
         said = log.read_text(encoding="utf-8")
-        if found := re.search(r"http://127\.0\.0\.1:\d+/lab\S*token=\w+", said):
+        if (found := re.search(r"http://127\.0\.0\.1:(\d+)/lab\S*token=\w+", said)) and _listens(int(found[1])):
             return found[0]
         assert process.poll() is None, said
         assert time.monotonic() < until, said
         time.sleep(0.1)
+
+
+def _listens(port: int) -> bool:
+    """An address may be told a moment before it is open."""
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _get(url: str) -> tuple[int, bytes]:
