@@ -60,6 +60,18 @@ def test_another_study_and_another_file_are_refused(tmp_path):
         Journal(tmp_path / "nowhere" / "study.jsonl", "study", ASKED)
 
 
+@pytest.mark.parametrize(
+    ("what", "first"),
+    [("study", '{"llmsim_study":1,"seed":3}\n["x",[1.5]]\n'), ("sweep", '0a1b2c3d {"format":1,"version":"0.1.0"}\n')],
+)
+def test_an_earlier_form_is_told_from_a_file_of_something_else(tmp_path, what, first):
+    place = tmp_path / "kept"
+    place.write_text(first)
+    with pytest.raises(LlmsimError, match=r"was written by an earlier llmsim.* begin anew with: rm -f .*kept"):
+        Journal(place, what, ASKED)
+    assert place.read_text() == first
+
+
 def test_two_at_once_are_refused(tmp_path):
     one = Journal(tmp_path / "study.jsonl", "study", ASKED)
     with pytest.raises(LlmsimError, match="in use"):
