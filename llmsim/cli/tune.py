@@ -192,6 +192,12 @@ def _check(
                 raise LlmsimError(f"{option} {place} is the scenario itself; name another file")
     if json is not None and json != "-":
         check_file("--json", Path(json), "name a file, or - for standard output")
+        named["--json"] = Path(json)
+    taken: dict[Path, str] = {}
+    for option, place in named.items():
+        other = taken.setdefault(place.resolve(), option) if place is not None else option
+        if other != option:
+            raise LlmsimError(f"{other} and {option} both name {place}; name two files")
 
 
 def _found(files: list[Path], *, shown: bool, **options: Any) -> tuple[Tuned, bool]:

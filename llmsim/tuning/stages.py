@@ -28,6 +28,7 @@ Stage = Literal["baseline", "trials", "last race", "limits", "held-out luck", "s
 
 BATCH = 8  # settings that are asked for at once, whatever the number of processes
 _FINALISTS = 4  # at most, that had been halved away, and get another chance in the end
+_SPARE = 6  # at most, that get all replications because nothing passes
 _BUDGET = 0.35  # of the plain grid: the last race is as large as that allows
 _MOST_FRONT = 8  # settings of a front that are held out
 _FRONT_BUDGET = 2  # of held-out luck: each of a front gets as much divided by this, as they may be many
@@ -241,10 +242,28 @@ class Stages:
 
     def _confirm(self) -> None:
         """Whether the limits of what would win hold, and so what wins."""
+        confirm(self.question, self.tuning, [entry for entry in self.race.finished if self._whole(entry)])
+        self._rescue()
         finished = [entry for entry in self.race.finished if self._whole(entry)]
-        confirm(self.question, self.tuning, finished)
         self.front = self.question.front(finished) if len(self.plan.goals) > 1 else []
         self.winner = self.question.best(finished)
+
+    def _rescue(self) -> None:
+        """Where nothing passes: what was given up for its cost, if its limits held in every replication so far.
+
+        The cheapest to the end, one after another until one passes: what holds is preferred to what is cheap.
+        """
+        spare = [
+            entry
+            for entry in self.tried
+            if 0 < entry.done < self.plan.most and all(one <= 0 for of in self.question.violations(entry) for one in of)
+        ]
+        spare.sort(key=self.costs)
+        for entry in spare[:_SPARE]:
+            if any(self.question.standing(one).doubt == 0 for one in self.race.finished if self._whole(one)):
+                return
+            self.tuning.ensure([entry], self.plan.most)
+            entry.stopped = ""
 
     def _whole(self, entry: Entry) -> bool:
         """Whether it is a setting of all dimensions, or the one that is there."""

@@ -125,7 +125,7 @@ def tune(
     source = Path(given[0]) if isinstance(given[0], str | Path) else None
     written = Path(optuna) if optuna is not None else None
     if written is not None:
-        check_place(written)
+        check_place(written, Path(study) if study is not None else None)
     one = _Tune(bases, parsed, plan, cluster or _jobs(bases, plan, jobs), study, progress)
     one.written = written
     return one.all(source, wanted, about)

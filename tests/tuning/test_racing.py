@@ -139,6 +139,18 @@ def test_a_better_setting_whose_limit_is_undecided_is_looked_at_longer(monkeypat
     assert all(rate >= other for rate, other in zip(rates, few, strict=True))
 
 
+@pytest.mark.slow
+def test_where_nothing_passes_what_was_given_up_for_its_cost_does():
+    """Few trials near a bound: all that raced to the end are too cheap to hold, and dearer ones were halved away."""
+    many = 8
+    noisy = {"noise": 0.1, "limit": errors, "subject_to": ["error_rate < 10%"], "trials": 12, "most": 6}
+    found = [pretended(SHOP, RATE, slope, **noisy, seed=seed) for seed in range(many)]
+    for stages in found:
+        stages.all()
+    assert [stages.question.standing(stages.winner).doubt for stages in found] == [0] * many
+    assert sum(stages.account().confirming > 0 for stages in found) >= 2
+
+
 def outcome(seed):
     """Regret, and the share of the plain grid's replications, over an objective that is known."""
     stages = pretended(SHOP, DIALS, bowl, noise=0.15, seed=seed, trials=80)
