@@ -55,7 +55,8 @@ def tune(
     """Search settings that make a number small (or large) while limits hold, and say how sure that is.
 
     Optuna proposes settings; all of them meet the same luck, and most stop after two replications: what is clearly
-    worse, and of each eight all but the two that look best. The winner is then run on *held-out* luck and compared with the settings as they are, pair by pair.
+    worse, and of each eight all but the two that look best. The winner is then run on *held-out* luck and compared with
+    the settings as they are, pair by pair.
     The answer is a pure function of what is asked (and of the version of Optuna): neither the number of processes nor
     being killed and resumed changes it.
 

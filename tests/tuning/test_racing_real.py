@@ -1,9 +1,9 @@
 """Racing on real simulations: at most 35 % of the plain grid's replications, and a winner as good as the grid's.
 
 Each asks twenty tunings, each with luck of its own, for the best of a finite space. What the best is worth is known,
-for all settings were run on all luck. How much a winner loses against the best there depends on the question, too: where
-luck is wide, or the best is near a bound, ten replications of everything mistake the best as well. So what is judged is
-what racing loses beyond the plain grid under the same luck; what both lose is told.
+for all settings were run on all luck. How much a winner loses against the best there depends on the question, too:
+where luck is wide, or the best is near a bound, ten replications of everything mistake the best as well. So what is
+judged is what racing loses beyond the plain grid under the same luck; what both lose is told.
 """
 
 from pathlib import Path
