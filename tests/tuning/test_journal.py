@@ -2,10 +2,12 @@
 
 import math
 
+import polars as pl
 import pytest
 
 from llmsim.errors import LlmsimError
 from llmsim.tuning.journal import Journal
+from llmsim.tuning.sweep_kept import Kept
 
 ASKED = {"varies": ["a: 1..2"], "seed": 3}
 
@@ -70,6 +72,15 @@ def test_an_earlier_form_is_told_from_a_file_of_something_else(tmp_path, what, f
     with pytest.raises(LlmsimError, match=r"was written by an earlier llmsim.* begin anew with: rm -f .*kept"):
         Journal(place, what, ASKED)
     assert place.read_text() == first
+
+
+def test_so_is_a_table_of_an_earlier_form(tmp_path):
+    out = tmp_path / "a.parquet"
+    was = {"llmsim.sweep": '{"format":1,"version":"0.1.0","scenario":"0","seed":3,"points":"1","metrics":["x"]}'}
+    pl.DataFrame({"point": [0], "replication": [0]}).write_parquet(out, metadata=was)
+    with pytest.raises(LlmsimError, match=r"a.parquet was written by an earlier llmsim.*begin anew with: rm -f"):
+        Kept(out, ASKED)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.parquet"]
 
 
 def test_two_at_once_are_refused(tmp_path):
