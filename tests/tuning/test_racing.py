@@ -116,6 +116,7 @@ def test_what_breaks_a_bound_too_often_to_pass_stops_once_there_is_one_that_pass
 def confirmed(seed, monkeypatch=None):
     if monkeypatch is not None:
         monkeypatch.setattr("llmsim.tuning.stages.confirm", lambda *_: None)
+        monkeypatch.setattr("llmsim.tuning.stages.Stages._rescue", lambda _: None)
     noisy = {"noise": 0.15, "own": 3.0, "limit": errors, "subject_to": ["error_rate < 10%"]}
     stages = pretended(SHOP, RATE, slope, **noisy, seed=seed, trials=40, most=10)
     stages.all()
