@@ -101,8 +101,9 @@ def tune(
 ) -> None:
     """Search settings that make a number small (or large) while limits hold, and say how sure that is.
 
-    All settings meet the same luck; one that is clearly worse stops after two replications. The winner is run again on
-    luck that played no part in choosing it, and compared there with what you have. Nothing to improve is an answer too.
+    All settings meet the same luck; what is clearly worse stops after two replications, and so do of each eight all
+    but the two that look best. The winner is run again on luck that played no part in choosing it, and compared there
+    with what you have. Nothing to improve is an answer too.
 
     Recipes, each for the policies the scenario has: backoff (retry), cache-threshold (semantic_cache), timeouts
     (timeout, deadline), breaker (circuit_breaker), limits (concurrency_limit, bulkhead, adaptive_admission).
@@ -192,6 +193,12 @@ def _check(
                 raise LlmsimError(f"{option} {place} is the scenario itself; name another file")
     if json is not None and json != "-":
         check_file("--json", Path(json), "name a file, or - for standard output")
+        named["--json"] = Path(json)
+    taken: dict[Path, str] = {}
+    for option, place in named.items():
+        other = taken.setdefault(place.resolve(), option) if place is not None else option
+        if other != option:
+            raise LlmsimError(f"{other} and {option} both name {place}; name two files")
 
 
 def _found(files: list[Path], *, shown: bool, **options: Any) -> tuple[Tuned, bool]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from llmsim.tuning.asked import differing
 __all__ = ["Journal"]
 
 _FORMAT = 1
+#: How studies and journals of sweeps began before they had one form.
+_EARLIER = re.compile(rb'\{"llmsim_study":|[0-9a-f]{8} \{"format":')
 
 
 class Journal:
@@ -68,12 +71,12 @@ class Journal:
             file.truncate(0)
             self._write(first)
         else:
-            raise LlmsimError(self._other(place))
+            raise LlmsimError(self._other(place, content))
 
     def _read(self, lines: list[bytes], head: Any, place: Path) -> None:
         was, *answers = map(_checked, lines)
         if was is None or was[0] != f"llmsim {self._what}":
-            raise LlmsimError(self._other(place))
+            raise LlmsimError(self._other(place, lines[0]))
         if was[1] != head:
             differ = differing(was[1], head) or "the format differs"
             raise LlmsimError(
@@ -84,7 +87,12 @@ class Journal:
                 self.known[answer[0]] = answer[1]
         self.resumed = len(self.known)
 
-    def _other(self, place: Path) -> str:
+    def _other(self, place: Path, first: bytes) -> str:
+        if _EARLIER.match(first):
+            return (
+                f"{place} was written by an earlier llmsim, in a form that this one does not read; name another file, "
+                f"or begin anew with: rm -f {place}"
+            )
         return f"{place} is no {self._what} of llmsim; name another file"
 
     @property

@@ -3,8 +3,7 @@
 It is written when a tuning ends or is interrupted, in one go, from what its replications said; what must survive a kill
 are these, and they are in the journal (`llmsim.tuning.journal`). The study that proposes settings is another one: its
 samplers need finite costs and an order of choices. This one has what people ask about. Its format is Optuna's journal
-and not SQLite, which takes 1.6 s of CPU to load and to lay
-out, and would say no more.
+and not SQLite, which takes 1.6 s of CPU to load and to lay out, and would say no more.
 """
 
 from __future__ import annotations
@@ -29,14 +28,25 @@ __all__ = ["check_place", "write_study"]
 _NAME = "llmsim tune "
 
 
-def check_place(place: Path) -> None:
-    """That nothing else than such a study is written over.
+def check_place(place: Path, study: Path | None = None) -> None:
+    """That it can be written there in the end, and nothing else than such a study is written over.
+
+    Parameters
+    ----------
+    place
+        The file.
+    study
+        Where replications are kept meanwhile.
 
     Raises
     ------
     LlmsimError
-        There is something else.
+        There is something else, or will be, or there is no such folder.
     """
+    if not place.absolute().parent.is_dir():
+        raise LlmsimError(f"{place}: there is no folder {place.parent}; make it first, or name another file")
+    if study is not None and place.resolve() == study.resolve():
+        raise LlmsimError(f"{place} is where finished replications are kept; name another file for Optuna")
     if not place.exists():
         return
     try:
@@ -52,9 +62,10 @@ def write_study(place: Path, stages: Stages) -> None:
     """Write it, in place of an earlier one.
 
     Every setting that was tried is a trial, in order, the settings as they are first if the space has them: ``PRUNED``
-    if it got fewer replications than others, for the reason in its attribute ``stopped``. A constraint is at most 0 if
-    and only if its limit has the verdict PASS. The attribute ``winner`` marks what won: the best trial, unless no trial
-    passes. ``interval`` is that of the median over replications, 95 %.
+    if it got fewer replications than others, for the reason in its attribute ``stopped``. Where it got as many as a
+    verdict needs, a constraint is at most 0 if and only if its limit has the verdict PASS; with fewer, if it holds in
+    the median (``limits`` says which). The attribute ``winner`` marks what won: the best trial, unless no trial passes.
+    ``interval`` is that of the median over replications, 95 %.
 
     Parameters
     ----------

@@ -28,6 +28,7 @@ Stage = Literal["baseline", "trials", "last race", "limits", "held-out luck", "s
 
 BATCH = 8  # settings that are asked for at once, whatever the number of processes
 _FINALISTS = 4  # at most, that had been halved away, and get another chance in the end
+_SPARE = 6  # at most, that get all replications because what was cheaper does not pass
 _BUDGET = 0.35  # of the plain grid: the last race is as large as that allows
 _MOST_FRONT = 8  # settings of a front that are held out
 _FRONT_BUDGET = 2  # of held-out luck: each of a front gets as much divided by this, as they may be many
@@ -241,10 +242,28 @@ class Stages:
 
     def _confirm(self) -> None:
         """Whether the limits of what would win hold, and so what wins."""
+        confirm(self.question, self.tuning, [entry for entry in self.race.finished if self._whole(entry)])
+        self._rescue()
         finished = [entry for entry in self.race.finished if self._whole(entry)]
-        confirm(self.question, self.tuning, finished)
         self.front = self.question.front(finished) if len(self.plan.goals) > 1 else []
         self.winner = self.question.best(finished)
+
+    def _rescue(self) -> None:
+        """What was given up for something cheaper that does not hold after all, if its own limits held so far.
+
+        The cheapest to the end, one after another, as long as nothing that passes is as cheap.
+        """
+        held = [
+            entry for entry in self.tried if 0 < entry.done < self.plan.most and self.question.standing(entry).doubt < 2
+        ]
+        for entry in sorted(held, key=self.costs)[:_SPARE]:
+            finished = [one for one in self.race.finished if self._whole(one)]
+            passed = [self.costs(one) for one in finished if self.question.standing(one).doubt == 0]
+            if any(all(a <= b for a, b in zip(one, self.costs(entry), strict=True)) for one in passed):
+                continue
+            self.tuning.ensure([entry], self.plan.most)
+            entry.stopped = ""
+            confirm(self.question, self.tuning, [one for one in self.race.finished if self._whole(one)])
 
     def _whole(self, entry: Entry) -> bool:
         """Whether it is a setting of all dimensions, or the one that is there."""

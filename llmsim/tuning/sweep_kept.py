@@ -118,6 +118,8 @@ class Kept:
         asked = _asked_in(self.out)
         if asked is None:
             raise LlmsimError(f"{self.out} is no sweep of llmsim; {begin_anew}")
+        if not asked.keys() >= self._asked.keys():
+            raise LlmsimError(f"{self.out} was written by an earlier llmsim, in another form; {begin_anew}")
         if differ := differing(asked, self._asked):
             raise LlmsimError(f"{self.out} is of another sweep: {differ}; {begin_anew}")
         table = pl.read_parquet(self.out)

@@ -54,8 +54,9 @@ def tune(
 ) -> Tuned:
     """Search settings that make a number small (or large) while limits hold, and say how sure that is.
 
-    Optuna proposes settings; all of them meet the same luck, and one that is clearly worse stops after two
-    replications. The winner is then run on *held-out* luck and compared with the settings as they are, pair by pair.
+    Optuna proposes settings; all of them meet the same luck, and most stop after two replications: what is clearly
+    worse, and of each eight all but the two that look best. The winner is then run on *held-out* luck and compared with
+    the settings as they are, pair by pair.
     The answer is a pure function of what is asked (and of the version of Optuna): neither the number of processes nor
     being killed and resumed changes it.
 
@@ -125,7 +126,7 @@ def tune(
     source = Path(given[0]) if isinstance(given[0], str | Path) else None
     written = Path(optuna) if optuna is not None else None
     if written is not None:
-        check_place(written)
+        check_place(written, Path(study) if study is not None else None)
     one = _Tune(bases, parsed, plan, cluster or _jobs(bases, plan, jobs), study, progress)
     one.written = written
     return one.all(source, wanted, about)

@@ -71,6 +71,8 @@ def test_nothing_better_is_1_and_writes_nothing(file: Path, ask: Any) -> None:
         (("--recipe", "breaker", "--minimize", "error_rate"), "nothing of the kind"),
         (("--space", "gateway.retry.max_atempts=1,2", "--minimize", "error_rate"), "max_attempts"),
         ((*BETTER, "--weights", "a"), "--weights 'a' are no numbers"),
+        ((*BETTER, "--study", "a.log", "--optuna", "./a.log"), "--study and --optuna both name a.log; name two files"),
+        ((*BETTER, "--report", "a.html", "--json", "a.html"), "--report and --json both name a.html"),
         ((*BETTER, "--report", "nowhere/page.html"), "there is no directory"),
     ],
 )

@@ -2,10 +2,12 @@
 
 import math
 
+import polars as pl
 import pytest
 
 from llmsim.errors import LlmsimError
 from llmsim.tuning.journal import Journal
+from llmsim.tuning.sweep_kept import Kept
 
 ASKED = {"varies": ["a: 1..2"], "seed": 3}
 
@@ -58,6 +60,27 @@ def test_another_study_and_another_file_are_refused(tmp_path):
         assert place.read_text() == other
     with pytest.raises(LlmsimError, match="cannot be written"):
         Journal(tmp_path / "nowhere" / "study.jsonl", "study", ASKED)
+
+
+@pytest.mark.parametrize(
+    ("what", "first"),
+    [("study", '{"llmsim_study":1,"seed":3}\n["x",[1.5]]\n'), ("sweep", '0a1b2c3d {"format":1,"version":"0.1.0"}\n')],
+)
+def test_an_earlier_form_is_told_from_a_file_of_something_else(tmp_path, what, first):
+    place = tmp_path / "kept"
+    place.write_text(first)
+    with pytest.raises(LlmsimError, match=r"was written by an earlier llmsim.* begin anew with: rm -f .*kept"):
+        Journal(place, what, ASKED)
+    assert place.read_text() == first
+
+
+def test_so_is_a_table_of_an_earlier_form(tmp_path):
+    out = tmp_path / "a.parquet"
+    was = {"llmsim.sweep": '{"format":1,"version":"0.1.0","scenario":"0","seed":3,"points":"1","metrics":["x"]}'}
+    pl.DataFrame({"point": [0], "replication": [0]}).write_parquet(out, metadata=was)
+    with pytest.raises(LlmsimError, match=r"a.parquet was written by an earlier llmsim.*begin anew with: rm -f"):
+        Kept(out, ASKED)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.parquet"]
 
 
 def test_two_at_once_are_refused(tmp_path):

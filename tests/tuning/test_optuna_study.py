@@ -113,6 +113,15 @@ def test_something_else_is_not_written_over(tmp_path):
     assert place.read_text() == "version: 1\n"
 
 
+@pytest.mark.parametrize(
+    ("optuna", "said"), [("kept.log", "finished replications are kept"), ("nowhere/trials.log", "there is no folder")]
+)
+def test_what_could_not_be_written_in_the_end_is_told_in_the_beginning(tmp_path, optuna, said):
+    with pytest.raises(LlmsimError, match=said):
+        tune(shop(), DIALS, minimize="error_rate", study=tmp_path / "kept.log", optuna=tmp_path / optuna)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_an_interrupt_leaves_what_there_is(tmp_path):
     def interrupt(at):

@@ -116,6 +116,7 @@ def test_what_breaks_a_bound_too_often_to_pass_stops_once_there_is_one_that_pass
 def confirmed(seed, monkeypatch=None):
     if monkeypatch is not None:
         monkeypatch.setattr("llmsim.tuning.stages.confirm", lambda *_: None)
+        monkeypatch.setattr("llmsim.tuning.stages.Stages._rescue", lambda _: None)
     noisy = {"noise": 0.15, "own": 3.0, "limit": errors, "subject_to": ["error_rate < 10%"]}
     stages = pretended(SHOP, RATE, slope, **noisy, seed=seed, trials=40, most=10)
     stages.all()
@@ -137,6 +138,18 @@ def test_a_better_setting_whose_limit_is_undecided_is_looked_at_longer(monkeypat
     rates = [rate for rate, _ in more]
     assert sum(abs(rate - 0.5) for rate in rates) < sum(abs(rate - 0.5) for rate in few)
     assert all(rate >= other for rate, other in zip(rates, few, strict=True))
+
+
+@pytest.mark.slow
+def test_where_nothing_passes_what_was_given_up_for_its_cost_does():
+    """Few trials near a bound: all that raced to the end are too cheap to hold, and dearer ones were halved away."""
+    many = 8
+    noisy = {"noise": 0.1, "limit": errors, "subject_to": ["error_rate < 10%"], "trials": 12, "most": 6}
+    found = [pretended(SHOP, RATE, slope, **noisy, seed=seed) for seed in range(many)]
+    for stages in found:
+        stages.all()
+    assert [stages.question.standing(stages.winner).doubt for stages in found] == [0] * many
+    assert sum(stages.account().confirming > 0 for stages in found) >= 2
 
 
 def outcome(seed):
