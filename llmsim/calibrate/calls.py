@@ -109,6 +109,20 @@ class Calls(NamedTuple):
         hour_s = 3600.0 + float(np.nanmax(self.e2e_s, initial=0.0))
         return self._replace(sent_s=self.sent_s + hour_s * period)
 
+    def busiest(self, most: int) -> NDArray[np.bool_]:
+        """At most so many in a row, with the most company; from the beginning of a busy period if it can be."""
+        n = len(self.sent_s)
+        chosen = np.zeros(n, dtype=np.bool_)
+        if n <= most:
+            return ~chosen
+        company = np.convolve(self.busy > 1, np.ones(most), mode="valid")
+        first = int(np.argmax(company))
+        period = self.period
+        begin = int(np.searchsorted(period, period[first], side="left"))
+        begin = begin if first - begin < most else first
+        chosen[begin : begin + most] = True
+        return chosen
+
     def only(self, which: NDArray[np.bool_]) -> Calls:
         """Some of them."""
         return self.rows(np.flatnonzero(which))

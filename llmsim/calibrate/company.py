@@ -44,7 +44,7 @@ def in_company(spec: Serving, calls: Calls, train: NDArray[np.bool_], slots: int
     LlmsimError
         `slots` is not known, and too few calls were ever in company.
     """
-    part = _busiest(calls)
+    part = calls.busiest(_MOST)
     calls, train = calls.only(part), train[part]
     judged = train & ~calls.alone
     if judged.sum() < _FEWEST:
@@ -108,20 +108,6 @@ def _with(spec: Serving, slots: int, share: float) -> Serving:
         decode_sequence=(1 - share) * gap_s,
         batch_tokens=max(spec.batch_tokens, 2 * slots),
     )
-
-
-def _busiest(calls: Calls) -> NDArray[np.bool_]:
-    """The stretch of at most `_MOST` calls with the most company, from the beginning of a busy period if it can be."""
-    n = len(calls.sent_s)
-    chosen = np.zeros(n, dtype=np.bool_)
-    if n <= _MOST:
-        return ~chosen
-    company = np.convolve(calls.busy > 1, np.ones(_MOST), mode="valid")
-    first = int(np.argmax(company))
-    period = calls.period
-    begin = int(np.searchsorted(period, period[first], side="left"))
-    chosen[begin if first - begin < _MOST else first : first + _MOST] = True
-    return chosen
 
 
 def _error(spec: Serving, calls: Calls, judged: NDArray[np.bool_]) -> float:

@@ -20,7 +20,7 @@ from llmsim.errors import LlmsimError
 from llmsim.luck import Luck
 from llmsim.units import counted
 
-__all__ = ["Workers", "busiest", "waited", "waits", "workers_of"]
+__all__ = ["Workers", "waited", "waits", "workers_of"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -85,7 +85,7 @@ def workers_of(calls: Calls, train: Bools, own_s: Callable[[Calls, Bools, Floats
     LlmsimError
         Too few calls waited, whatever the number.
     """
-    part = busiest(calls, _MOST)
+    part = calls.busiest(_MOST)
     calls, train = calls.only(part), train[part]
     most = int(calls.busy.max(initial=1))
 
@@ -126,18 +126,3 @@ def _interval(tried: dict[int, Floats]) -> tuple[int, int]:
         found.append(counts[int(off[:, rows].mean(axis=1).argmin())])
     low, high = np.quantile(found, [0.025, 0.975], method="inverted_cdf").tolist()
     return int(low), int(high)
-
-
-def busiest(calls: Calls, most: int) -> Bools:
-    """The stretch of at most so many calls with the most company, from the beginning of a busy period if it can be."""
-    n = len(calls.sent_s)
-    chosen = np.zeros(n, dtype=np.bool_)
-    if n <= most:
-        return ~chosen
-    company = np.convolve(calls.busy > 1, np.ones(most), mode="valid")
-    first = int(np.argmax(company))
-    period = calls.period
-    begin = int(np.searchsorted(period, period[first], side="left"))
-    begin = begin if first - begin < most else first
-    chosen[begin : begin + most] = True
-    return chosen

@@ -184,6 +184,7 @@ class Found(NamedTuple):
     fitted: Fitted
     sim: dict[str, Any]  #: the simulation from the live run
     again: dict[str, Any]  #: a second live run from the first: what the machine itself repeats
+    changed: float  #: how much the speed of the machine changed meanwhile: between the probes, or between the runs
     speed: float  #: by which all times of the profile must be multiplied to meet the live run's median
     at_speed: dict[str, Any]  #: the simulation with that one change
 
@@ -214,7 +215,9 @@ def rehearsed(url: str, form: Form, name: str, folder: Path, keep: Path | None =
     if keep is not None:
         for side, result in (("sim", sim), ("live", live), ("again", again)):
             result.save(keep / f"{side}-{name.replace(' ', '-')}")
-    return Found(name, fitted, side_by_side(sim, live), side_by_side(again, live), *at_its_speed(what, fitted, live))
+    apart = side_by_side(again, live)
+    changed = max(abs(alone_s(form, after) / alone_s(form, before) - 1), abs(apart["e2e_s"][0].bias))
+    return Found(name, fitted, side_by_side(sim, live), apart, changed, *at_its_speed(what, fitted, live))
 
 
 def told(found: Found) -> Iterator[str]:
@@ -232,6 +235,7 @@ def told(found: Found) -> Iterator[str]:
         for what, (apart, ks, _) in found.at_speed.items()
         if what.endswith("_s")
     )
+    yield f"  the machine's speed changed by {found.changed:.1%} between the probes or the runs"
     yield f"  at the speed it had ({found.speed:.2f} of the probe's times): {left}"
 
 

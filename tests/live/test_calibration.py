@@ -2,9 +2,9 @@
 
 Two minutes, and alone on the machine (CI gives it a step of its own): what is judged is judged against what the machine
 itself repeats, printed beside. A shared machine can be a third slower for half a minute, which a probe before and one
-after may both have missed. So times are judged at the speed that the machine had, one factor for all of them, and the
-factor apart: a wrong model is not mended by it. It is the factor with which times to the end have no bias: judged with
-it, theirs could not fail.
+after may both have missed. So times are judged as they are where neither the probes nor the runs say that its speed
+changed, and else at the speed that it had: one factor for all of them, and the factor apart. A wrong model is not
+mended by it. It is the factor with which times to the end have no bias: judged with it, theirs could not fail.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ pytestmark = [
 #: a probe of 20 calls can know: the recorded calls of live-smollm2 lie 9 to 12 % off their own best line.
 FACTOR, KNOWABLE = 1.5, 0.15
 BIAS = 0.10  #: of the medians
-#: Between the probes and the run: a quiet machine keeps its speed within a tenth in ten minutes, and the same machine
-#: among other jobs was 1.15 and 1.4 times slower for a run of two minutes (measured by the long form).
+#: Between the probes and the run. The same machine among other jobs was 1.12 to 1.18 times slower for a run of some
+#: minutes, and 1.5 times for half a minute (the long form, and the calls of its probes).
 SPEED = 1.5
+STEADY = 0.05  #: the most that its speed may have changed to be judged as it is; half of the bias that is asked for
 
 
 def test_a_calibrated_simulation_predicts_a_real_model(tmp_path: Path) -> None:
@@ -39,6 +40,11 @@ def test_a_calibrated_simulation_predicts_a_real_model(tmp_path: Path) -> None:
     for what in ("input_tokens", "output_tokens", "cost_usd"):
         assert abs(found.sim[what][0].bias) <= 0.02
         assert found.sim[what][0].mdape <= 0.02
+    if found.changed <= STEADY:
+        for what in ("ttft_s", "e2e_s"):
+            repeats = FACTOR * found.again[what][0].mdape
+            assert found.sim[what][0].mdape <= max(repeats, KNOWABLE), what
+            assert abs(found.sim[what][0].bias) <= max(repeats, BIAS), what
     assert 1 / SPEED <= found.speed <= SPEED
     for what in ("ttft_s", "e2e_s"):
         assert found.at_speed[what][0].mdape <= max(FACTOR * found.again[what][0].mdape, KNOWABLE), what
