@@ -12,7 +12,7 @@ from llmsim.calibrate.serving import predict_serving
 from llmsim.errors import LlmsimError
 from llmsim.providers.sim.serving_spec import Serving
 
-__all__ = ["in_company"]
+__all__ = ["in_company", "predict_calls"]
 
 _FEWEST = 8  #: calls in company; fewer do not tell one engine from another (chosen)
 _MOST = 400  #: calls that are looked at: an engine is run over them for every candidate
@@ -77,7 +77,7 @@ def _share(spec: Serving, slots: int, calls: Calls, judged: NDArray[np.bool_]) -
         return 0.0
 
     def errors(share: float) -> NDArray[np.float64]:
-        ttft_s, e2e_s = _predicted(_with(spec, slots, share), calls)
+        ttft_s, e2e_s = predict_calls(_with(spec, slots, share), calls)
         true_s = (calls.e2e_s - calls.ttft_s)[judged]
         return np.asarray(np.abs((e2e_s - ttft_s)[judged] - true_s) / true_s)
 
@@ -111,12 +111,13 @@ def _with(spec: Serving, slots: int, share: float) -> Serving:
 
 
 def _error(spec: Serving, calls: Calls, judged: NDArray[np.bool_]) -> float:
-    ttft_s, e2e_s = _predicted(spec, calls)
+    ttft_s, e2e_s = predict_calls(spec, calls)
     first = np.abs(ttft_s - calls.ttft_s)[judged] / calls.ttft_s[judged]
     whole = np.abs(e2e_s - calls.e2e_s)[judged] / calls.e2e_s[judged]
     return float(np.median(first) + np.median(whole)) / 2
 
 
-def _predicted(spec: Serving, calls: Calls) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    fresh = calls.input_tokens - calls.cached_tokens
-    return predict_serving(spec, calls.sent_s.tolist(), fresh.tolist(), calls.output_tokens.tolist())
+def predict_calls(spec: Serving, calls: Calls) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """TTFT and total time of these calls by this engine, seconds, shape ``(calls,)`` each."""
+    fresh, cached = calls.input_tokens - calls.cached_tokens, calls.cached_tokens
+    return predict_serving(spec, calls.sent_s.tolist(), fresh.tolist(), calls.output_tokens.tolist(), cached.tolist())

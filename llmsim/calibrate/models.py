@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.calibrate.calls import Calls
-from llmsim.calibrate.company import in_company
+from llmsim.calibrate.company import in_company, predict_calls
 from llmsim.calibrate.queueing import Workers, waited, waits, workers_of
-from llmsim.calibrate.serving import Measured, fit_serving, predict_serving
+from llmsim.calibrate.serving import Measured, fit_serving
 from llmsim.errors import LlmsimError
 from llmsim.providers.sim.serving_spec import Serving
 from llmsim.units import counted
@@ -247,10 +247,7 @@ class Served:
     spec: Serving
 
     def __call__(self, calls: Calls) -> Predicted:
-        fresh = calls.input_tokens - calls.cached_tokens
-        return Predicted(
-            *predict_serving(self.spec, calls.sent_s.tolist(), fresh.tolist(), calls.output_tokens.tolist())
-        )
+        return Predicted(*predict_calls(self.spec, calls))
 
 
 def serving_model(calls: Calls, train: Bools, slots: int | None = None) -> Served:
@@ -287,6 +284,7 @@ def fit_alone(alone: Calls) -> Serving:
             int(alone.output_tokens[row]),
             float(alone.ttft_s[row]),
             float(alone.e2e_s[row]),
+            int(alone.cached_tokens[row]),
         )
         for row in thin
     ]

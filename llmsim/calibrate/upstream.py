@@ -330,4 +330,5 @@ def _engine_figures(prediction: Served, calls: Calls) -> dict[str, float]:
         "serving.prefill_token": spec.prefill_token,
         **({"serving.decode_step": (1 - share) * spec.decode_sequence} if share < 1 else {}),
         "serving.decode_sequence": share * spec.decode_sequence,
+        **({"serving.decode_context": spec.decode_context} if whole.decode_context else {}),
     }

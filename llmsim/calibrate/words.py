@@ -78,6 +78,7 @@ def _engine(found: Served, timed: Calls) -> dict[str, Word]:
         "prefill_token": spec.prefill_token,
         "decode_step": spec.decode_step,
         "decode_sequence": spec.decode_sequence,
+        "decode_context": spec.decode_context,
         "batch_tokens": spec.batch_tokens,
     }
     note = "steps from calls that had the server for themselves, slots and batching from the others or as told"

@@ -129,13 +129,24 @@ def in_bursts(form: Form, profile: Path, call_s: float, folder: Path) -> dict[st
     }
 
 
-def side_by_side(one: Any, other: Any) -> dict[str, tuple[Any, float, float]]:
-    """By quantity, errors of `one` against `other`, request by request, the KS distance, and its band."""
+class Compared(NamedTuple):
+    """One quantity of two results."""
+
+    by_request: Any  #: errors, request by request
+    ks: float
+    ks_band: float
+    medians: float  #: of all requests: by what share that of the one is above that of the other
+
+
+def side_by_side(one: Any, other: Any) -> dict[str, Compared]:
+    """By quantity, how far `one` is from `other`."""
     both = _billed(one).join(_billed(other), on="session", suffix="_live")
     found = {}
     for what in ("ttft_s", "e2e_s", "input_tokens", "output_tokens", "cost_usd"):
         ours, theirs = (both[name].to_numpy().astype(float) for name in (what, f"{what}_live"))
-        found[what] = (per_request(ours, theirs), ks_distance(ours, theirs), ks_band(len(ours), len(theirs)))
+        medians = float(np.median(ours) / np.median(theirs)) - 1
+        band = ks_band(len(ours), len(theirs))
+        found[what] = Compared(per_request(ours, theirs), ks_distance(ours, theirs), band, medians)
     return found
 
 
@@ -182,14 +193,14 @@ class Found(NamedTuple):
 
     name: str
     fitted: Fitted
-    sim: dict[str, Any]  #: the simulation from the live run
-    again: dict[str, Any]  #: a second live run from the first: what the machine itself repeats
+    sim: dict[str, Compared]  #: the simulation from the live run
+    again: dict[str, Compared]  #: a second live run from the first: what the machine itself repeats
     changed: float  #: how much the speed of the machine changed meanwhile: between the probes, or between the runs
     speed: float  #: by which all times of the profile must be multiplied to meet the live run's median
-    at_speed: dict[str, Any]  #: the simulation with that one change
+    at_speed: dict[str, Compared]  #: the simulation with that one change
 
 
-def at_its_speed(what: dict[str, Any], fitted: Fitted, live: Any) -> tuple[float, dict[str, Any]]:
+def at_its_speed(what: dict[str, Any], fitted: Fitted, live: Any) -> tuple[float, dict[str, Compared]]:
     """One factor for all times of the server, fitted to the run itself, and what it leaves unexplained."""
     times = {name: value for name, value in fitted.settings["serving"].items() if isinstance(value, float)}
     scenario = llmsim.load(what)
@@ -197,7 +208,7 @@ def at_its_speed(what: dict[str, Any], fitted: Fitted, live: Any) -> tuple[float
     for factor in SPEEDS:
         values = {f"providers.local.serving.{name}": value * float(factor) for name, value in times.items()}
         apart = side_by_side(llmsim.run(scenario.with_values(values), replications=1), live)
-        found.append((abs(apart["e2e_s"][0].bias), float(factor), apart))
+        found.append((abs(apart["e2e_s"].by_request.bias), float(factor), apart))
     _, factor, apart = min(found, key=lambda one: one[0])
     return factor, apart
 
@@ -213,26 +224,31 @@ def rehearsed(url: str, form: Form, name: str, folder: Path, keep: Path | None =
     written(fitted, folder)  # in place of the first
     sim = llmsim.run(what, replications=1)
     if keep is not None:
+        run = name.replace(" ", "-")
         for side, result in (("sim", sim), ("live", live), ("again", again)):
-            result.save(keep / f"{side}-{name.replace(' ', '-')}")
+            result.save(keep / f"{side}-{run}")
+        for when, calls in (("before", before), ("after", after)):
+            pl.DataFrame(calls._asdict()).write_csv(keep / f"{when}-{run}.calls.csv")
     apart = side_by_side(again, live)
-    changed = max(abs(alone_s(form, after) / alone_s(form, before) - 1), abs(apart["e2e_s"][0].bias))
+    changed = max(abs(alone_s(form, after) / alone_s(form, before) - 1), abs(apart["e2e_s"].by_request.bias))
     return Found(name, fitted, side_by_side(sim, live), apart, changed, *at_its_speed(what, fitted, live))
 
 
 def told(found: Found) -> Iterator[str]:
     """Lines for a person."""
-    yield f"{found.name}, {found.sim['ttft_s'][0].pairs} requests"
-    for what, (apart, ks, band) in found.sim.items():
-        machine = found.again[what][0]
+    yield f"{found.name}, {found.sim['ttft_s'].by_request.pairs} requests"
+    for what, sim in found.sim.items():
+        apart, again = sim.by_request, found.again[what]
+        machine = again.by_request
         ratio = apart.mdape / machine.mdape if machine.mdape else float("nan")
         yield (
-            f"  {what:<14} off {apart.mdape:6.1%}  bias {apart.bias:+6.1%}  KS {ks:.2f} (chance {band:.2f})   "
-            f"the machine itself: {machine.mdape:6.1%}, bias {machine.bias:+6.1%}   ratio {ratio:.2f}"
+            f"  {what:<14} off {apart.mdape:6.1%}  bias {apart.bias:+6.1%}  medians {sim.medians:+6.1%}  "
+            f"KS {sim.ks:.2f} (chance {sim.ks_band:.2f})   the machine itself: {machine.mdape:6.1%}, "
+            f"bias {machine.bias:+6.1%}, medians {again.medians:+6.1%}   ratio {ratio:.2f}"
         )
     left = "; ".join(
-        f"{what} off {apart.mdape:.1%}, bias {apart.bias:+.1%}, KS {ks:.2f}"
-        for what, (apart, ks, _) in found.at_speed.items()
+        f"{what} off {apart.by_request.mdape:.1%}, bias {apart.by_request.bias:+.1%}, KS {apart.ks:.2f}"
+        for what, apart in found.at_speed.items()
         if what.endswith("_s")
     )
     yield f"  the machine's speed changed by {found.changed:.1%} between the probes or the runs"
@@ -249,6 +265,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="keep the profile and all results there")
     options = parser.parse_args()
     form = SHORT if options.short else LONG
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
     with served() as url, tempfile.TemporaryDirectory() as folder:
         for name in names(form):
             if options.only in name:

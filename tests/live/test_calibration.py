@@ -36,16 +36,16 @@ def test_a_calibrated_simulation_predicts_a_real_model(tmp_path: Path) -> None:
         found = long_form.rehearsed(url, long_form.SHORT, name, tmp_path)
     print("\n".join(long_form.told(found)))
     assert found.fitted.chosen == "serving"
-    assert found.sim["ttft_s"][0].pairs >= 5
+    assert found.sim["ttft_s"].by_request.pairs >= 5
     for what in ("input_tokens", "output_tokens", "cost_usd"):
-        assert abs(found.sim[what][0].bias) <= 0.02
-        assert found.sim[what][0].mdape <= 0.02
+        assert abs(found.sim[what].by_request.bias) <= 0.02
+        assert found.sim[what].by_request.mdape <= 0.02
     if found.changed <= STEADY:
         for what in ("ttft_s", "e2e_s"):
-            repeats = FACTOR * found.again[what][0].mdape
-            assert found.sim[what][0].mdape <= max(repeats, KNOWABLE), what
-            assert abs(found.sim[what][0].bias) <= max(repeats, BIAS), what
+            repeats = FACTOR * found.again[what].by_request.mdape
+            assert found.sim[what].by_request.mdape <= max(repeats, KNOWABLE), what
+            assert abs(found.sim[what].by_request.bias) <= max(repeats, BIAS), what
     assert 1 / SPEED <= found.speed <= SPEED
     for what in ("ttft_s", "e2e_s"):
-        assert found.at_speed[what][0].mdape <= max(FACTOR * found.again[what][0].mdape, KNOWABLE), what
-    assert abs(found.at_speed["ttft_s"][0].bias) <= max(FACTOR * found.again["ttft_s"][0].mdape, BIAS)
+        assert found.at_speed[what].by_request.mdape <= max(FACTOR * found.again[what].by_request.mdape, KNOWABLE), what
+    assert abs(found.at_speed["ttft_s"].by_request.bias) <= max(FACTOR * found.again["ttft_s"].by_request.mdape, BIAS)

@@ -57,7 +57,7 @@ class EngineCall(Call):
         tokens = plan.tokens if plan.fails_after is None else max(plan.fails_after, 1)
         self.arrived_s = provider.loop.time()
         self.waiter = waiter
-        self.job: Job = server.arrive(self, input_tokens - cached_tokens, tokens)
+        self.job: Job = server.arrive(self, input_tokens - cached_tokens, tokens, cached_tokens=cached_tokens)
 
     # -- the server's side -------------------------------------------------------------------------------------
 

@@ -62,10 +62,10 @@ class EngineServer:
         """Usable now."""
         return self._engine.slots
 
-    def arrive(self, call: ServedCall, input_tokens: int, output_tokens: int) -> Job:
+    def arrive(self, call: ServedCall, input_tokens: int, output_tokens: int, *, cached_tokens: int = 0) -> Job:
         """Queue a call with so many prompt tokens to compute (cached ones not counted)."""
         now = self._loop.time()
-        job = self._engine.arrive(call, input_tokens, output_tokens, now)
+        job = self._engine.arrive(call, input_tokens, output_tokens, now, cached_tokens=cached_tokens)
         # A step that begins now may have become a long one; but nothing is told before the caller has its job.
         self._wake_at(now if self._engine.runs != self._run else self._engine.next_event_s)
         return job

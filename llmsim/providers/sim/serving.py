@@ -61,6 +61,7 @@ class ServingEngine:
         self._prefilling: list[Job] = []
         self._to_prefill = 0  # tokens of all of these
         self._decoding = 0
+        self._context = 0  # tokens of all of these
         self._leaving: list[Job] = []  # cancelled; out at the end of the step
         self._jobs: dict[Job, None] = {}
         self._ends: list[tuple[int, int, Job]] = []  # heap: step of the last token
@@ -101,7 +102,7 @@ class ServingEngine:
         due, self._due = self._due, []
         return due
 
-    def arrive(self, call: Any, input_tokens: int, output_tokens: int, now: float) -> Job:
+    def arrive(self, call: Any, input_tokens: int, output_tokens: int, now: float, *, cached_tokens: int = 0) -> Job:
         """Queue a call.
 
         Parameters
@@ -113,9 +114,11 @@ class ServingEngine:
             the first token is drawn from.
         output_tokens
             Length of the answer, at least 1.
+        cached_tokens
+            Further prompt tokens, which are not computed again.
         """
         self._catch_up(now)
-        job = Job(call, max(input_tokens, 1), max(output_tokens, 1), now)
+        job = Job(call, max(input_tokens, 1), max(output_tokens, 1), cached_tokens, now)
         self._jobs[job] = None
         self._queue.append(job)
         self.waiting += 1
@@ -190,7 +193,7 @@ class ServingEngine:
             self._gone(job, now)
             if job.wanted:
                 lost.append(job)
-        self._count = self.busy = self.waiting = self._decoding = self._to_prefill = 0
+        self._count = self.busy = self.waiting = self._decoding = self._context = self._to_prefill = 0
         for held in (self._queue, self._prefilling, self._leaving, self._ends, self._watches, self._longest):
             held.clear()
         return lost
@@ -273,6 +276,7 @@ class ServingEngine:
             job = heappop(ends)[2]
             if job.state == DECODING:
                 self._decoding -= 1
+                self._context -= job.context_tokens
                 self._done(job, end_s)
 
     def _prefilled(self, tokens: int, now: float) -> None:
@@ -303,6 +307,7 @@ class ServingEngine:
             self._done(job, now)
         else:
             self._decoding += 1
+            self._context += job.context_tokens
             self._numbers += 1
             heappush(self._ends, (self._steps + job.output_tokens - 1, self._numbers, job))
 
@@ -348,7 +353,9 @@ class ServingEngine:
         if not total and not decoding:
             self._longest.clear()
             return
-        cost_s = spec.decode_step + spec.decode_sequence * decoding if decoding else 0.0
+        cost_s = 0.0
+        if decoding:
+            cost_s = spec.decode_step + spec.decode_sequence * decoding + spec.decode_context * self._context
         count = self._ends[0][0] - self._steps if decoding else 1
         self._prefill = 0
         if total:
@@ -370,4 +377,5 @@ class ServingEngine:
             self._to_prefill -= job.to_prefill
         else:
             self._decoding -= 1
+            self._context -= job.context_tokens
         self._gone(job, now)

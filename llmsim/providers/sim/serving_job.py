@@ -45,6 +45,7 @@ class Job:
     __slots__ = (
         "arrived_s",
         "call",
+        "context_tokens",
         "end_s",
         "first_s",
         "first_step",
@@ -59,10 +60,11 @@ class Job:
         "watched_step",
     )
 
-    def __init__(self, call: Any, input_tokens: int, output_tokens: int, now: float) -> None:
+    def __init__(self, call: Any, input_tokens: int, output_tokens: int, cached_tokens: int, now: float) -> None:
         self.call = call
         self.input_tokens = input_tokens
         self.output_tokens = output_tokens
+        self.context_tokens = cached_tokens + input_tokens + output_tokens // 2  # while it decodes, on average
         self.arrived_s = now
         self.slot_s = self.first_s = self.end_s = math.nan
         self.state = QUEUED

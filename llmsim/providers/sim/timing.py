@@ -286,7 +286,8 @@ def mean_service_s(spec: SimProvider, input_tokens: float, output_tokens: float,
         # Calls in company share the decode steps, and wait for the prompts of all others.
         company = engine.slots if full else 1
         prefill_s = engine.prefill_step + engine.prefill_token * input_tokens
-        return company * prefill_s + gaps * (engine.decode_step + company * engine.decode_sequence)
+        sequence_s = engine.decode_sequence + engine.decode_context * (input_tokens + gaps / 2)
+        return company * prefill_s + gaps * (engine.decode_step + company * sequence_s)
     timing = Timing(spec)
     pace = 1.0 if timing.pace is None else timing.pace.mean
     stall = timing.silence.mean if timing.silence is not None else 0.0

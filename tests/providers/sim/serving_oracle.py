@@ -97,7 +97,9 @@ class Oracle:
                 part = min(call.remaining, room)
                 room -= part
                 plan.append((call, part))
-        cost = (spec.decode_step + spec.decode_sequence * len(decoding)) if decoding else 0.0
+        context = sum(max(call.input_tokens, 1) + call.output_tokens // 2 for call in decoding)
+        cost = spec.decode_sequence * len(decoding) + spec.decode_context * context
+        cost += spec.decode_step if decoding else 0.0
         if plan:
             cost += spec.prefill_step + spec.prefill_token * sum(part for _, part in plan)
         end = now + cost * self.scale

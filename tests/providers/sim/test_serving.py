@@ -28,6 +28,7 @@ def specs(draw):
         prefill_token=draw(st.integers(1, 20)) * _TICK,
         decode_step=draw(ticks) * _TICK,
         decode_sequence=draw(st.integers(1, 40)) * _TICK,
+        decode_context=draw(st.integers(0, 3)) * _TICK,
         batch_tokens=draw(st.integers(slots + 1, 40)),
     )
 
@@ -229,6 +230,16 @@ def test_a_prompt_stalls_every_running_stream():
     assert [(e.job, e.kind) for e in engine.advance(2.6)][-1] == (long, "first")
     assert engine.longest_gap_s(one, 2.6) == pytest.approx(1.52)
     assert engine.longest_gap_s(long, 2.6) == pytest.approx(0.03)
+
+
+def test_a_long_context_slows_every_step_and_a_cached_prompt_is_context_too():
+    spec = Serving(slots=2, prefill_token=0.01, decode_sequence=0.01, decode_context=1e-4)
+    engine = ServingEngine(spec)
+    short, long = engine.arrive("a", 10, 100, 0.0), engine.arrive("b", 10, 100, 0.0, cached_tokens=1000)
+    engine.advance(math.inf)
+    # As if every step were counted: each token has the prompt and all earlier tokens behind it.
+    steps = [0.02 + 1e-4 * (10 + 10 + 1000 + 2 * made) for made in range(1, 100)]
+    assert short.end_s == long.end_s == pytest.approx(0.2 + sum(steps))
 
 
 @pytest.mark.parametrize("gap_s", [0.1, 1 / 3, 0.0168, 1e-3])
