@@ -13,8 +13,9 @@ independent lognormal TTFT and gaps, as if unloaded  66.4 / 45.7  73.4 / 71.0  8
 
 How much of that is the estimator: with ordinary least squares the engine misses 12 % at 0.5/s (15.4 % of TTFT), with
 relative least squares by 0.4 points. With the 15 requests measured *after* the runs added, when the machine was 6 %
-faster, it is 11.6 / 8.5, 12.4 / 9.4 and 12.6 / 8.3; 30 requests show what context costs (9.2 us a token), 15 do not. The sequential requests themselves lie 8.9 % (median) off their
-own line, so there is little left for any model to explain.
+faster, it is 11.6 / 8.5, 12.4 / 9.4 and 12.6 / 8.3; 30 requests show what context costs (9.2 us a token), 15 do not.
+The sequential requests themselves lie 8.9 % (median) off their own line, so there is little left for any model to
+explain.
 """
 
 import csv
