@@ -73,6 +73,7 @@ def saved(
     tolerances: dict[str, float],
     baseline: Sequence[Path] = (),
     run_to_run: float | None = None,
+    metrics: Sequence[str] = (),
 ) -> Comparison | RealityCheck | Drift:
     """Two saved results; or a scenario file and a live run that was saved."""
     from llmsim.report.compare import compare
@@ -86,10 +87,12 @@ def saved(
             )
         if baseline or run_to_run is not None:
             raise LlmsimError("--baseline and --run-to-run are about two live runs that were saved")
+        if metrics:
+            raise LlmsimError("--metric is about two simulations that were saved")
         return against_saved(before, other, overrides, tolerances)
     return compare(
         load_result(before), other, least_effect=least_effect, tolerances=tolerances,
-        baseline=[load_result(one) for one in baseline], run_to_run=run_to_run,
+        baseline=[load_result(one) for one in baseline], run_to_run=run_to_run, metrics=metrics,
     )  # fmt: skip
 
 
@@ -161,6 +164,7 @@ def typed(
     repeat: int,
     baseline: Sequence[Path] = (),
     run_to_run: str | None = None,
+    metrics: Sequence[str] = (),
 ) -> str:
     """The command that gives the same again, as it would be typed."""
     words = ["llmsim", "compare", str(before), *([] if after is None else [str(after)])]
@@ -170,6 +174,8 @@ def typed(
     for earlier in baseline:
         words += ["--baseline", str(earlier)]
     words += [] if run_to_run is None else ["--run-to-run", run_to_run]
+    for metric in metrics:
+        words += ["--metric", metric]
     for one in overrides:
         words += ["--set", one]
     return shlex.join(words)

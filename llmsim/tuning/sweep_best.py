@@ -61,7 +61,7 @@ def best_of(sweep: Sweep, metric: Measured, goal: str | None) -> Best:
     """See `Sweep.best`."""
     if goal not in (None, "min", "max"):
         raise LlmsimError(f"goal is {goal!r}; use min or max")
-    low_is_good = metric.compared.low_is_good is not False if goal is None else goal == "min"
+    low_is_good = metric.sum.low_is_good is not False if goal is None else goal == "min"
     medians = {one.number: median(sweep.values(one.number, metric)) for one in sweep.points}
     told = {number: value for number, value in medians.items() if not math.isnan(value)}
     if not told:
