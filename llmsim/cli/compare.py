@@ -113,7 +113,16 @@ def compare(
     steady_streams()
     from llmsim.cli.live import LiveOptions
     from llmsim.cli.outputs import check_file, write_json
-    from llmsim.cli.reality import both_worlds, exit_code, read_share, read_tolerances, saved, typed, write_page
+    from llmsim.cli.reality import (
+        both_worlds,
+        exit_code,
+        not_of_one_file,
+        read_share,
+        read_tolerances,
+        saved,
+        typed,
+        write_page,
+    )  # fmt: skip
     from llmsim.errors import LlmsimError
     from llmsim.report.comparison import Comparison
     from llmsim.report.reality.check import RealityCheck
@@ -132,10 +141,7 @@ def compare(
         if for_money is not None:
             if after is not None:
                 raise LlmsimError("--live takes one scenario file, which it simulates and runs live")
-            if earlier or known is not None:
-                raise LlmsimError("--baseline and --run-to-run are about two live runs that were saved")
-            if metric:
-                raise LlmsimError("--metric is about two simulations that were saved")
+            not_of_one_file(earlier, known, metric or ())
             found = both_worlds(
                 before, for_money, seed=seed, overrides=overrides or (), repeat=repeat, tolerances=allowed, out=out
             )
