@@ -111,18 +111,9 @@ def compare(
       llmsim compare calm.yaml --live live.yaml --budget 0.50 --repeat 2 --out reality
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
+    from llmsim.cli import reality
     from llmsim.cli.live import LiveOptions
     from llmsim.cli.outputs import check_file, write_json
-    from llmsim.cli.reality import (
-        both_worlds,
-        exit_code,
-        not_of_one_file,
-        read_share,
-        read_tolerances,
-        saved,
-        typed,
-        write_page,
-    )  # fmt: skip
     from llmsim.errors import LlmsimError
     from llmsim.report.comparison import Comparison
     from llmsim.report.reality.check import RealityCheck
@@ -130,30 +121,30 @@ def compare(
 
     found: Comparison | RealityCheck | Drift
     earlier = baseline or ()
-    words = typed(before, after, overrides or (), live=live, budget=budget, repeat=repeat, baseline=earlier,
+    words = reality.typed(before, after, overrides or (), live=live, budget=budget, repeat=repeat, baseline=earlier,
                   run_to_run=run_to_run, metrics=metric or ())  # fmt: skip
     try:
         if html is not None:
             check_file("--html", html)
-        allowed = read_tolerances(tolerance or ())
-        known = read_share("--run-to-run", run_to_run)
+        allowed = reality.read_tolerances(tolerance or ())
+        known = reality.read_share("--run-to-run", run_to_run)
         for_money = LiveOptions.of(live, budget, time_scale, rate_scale, yes=yes, without_faults=without_faults)
         if for_money is not None:
             if after is not None:
                 raise LlmsimError("--live takes one scenario file, which it simulates and runs live")
-            not_of_one_file(earlier, known, metric or ())
-            found = both_worlds(
+            reality.not_of_one_file(earlier, known, metric or ())
+            found = reality.both_worlds(
                 before, for_money, seed=seed, overrides=overrides or (), repeat=repeat, tolerances=allowed, out=out
             )
         elif after is None:
             raise LlmsimError("name two saved results, or one scenario file with --live live.yaml --budget 0.50")
         else:
-            found = saved(before, after, overrides or (), least_effect, allowed, earlier, known, metric or ())
+            found = reality.saved(before, after, overrides or (), least_effect, allowed, earlier, known, metric or ())
         put(str(found), "stderr" if json == "-" else "stdout", painted=True)  # whatever becomes of the page
         if html is not None:
-            write_page(found, html, words)
+            reality.write_page(found, html, words)
     except Exception as error:
         put(block(error, str(before), words, whole=traceback), "stderr")
         raise typer.Exit(code_of(error)) from None
-    code = exit_code(found)
+    code = reality.exit_code(found)
     raise typer.Exit(code if json is None else write_json(json, found.to_dict(), code))

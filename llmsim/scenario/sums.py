@@ -68,6 +68,19 @@ class Sum:
         found = {_direction(term) for term in self.terms} - {0}
         return None if len(found) != 1 else {1: True, -1: False}.get(found.pop())
 
+    @property
+    def meaning(self) -> str:
+        """What its figures mean, in a sentence; empty for a metric alone."""
+        if not self.parts:
+            return ""
+        if not self.unit:
+            return f"{self.name} is a number without a unit: every metric in it has a weight."
+        bare = next(term.metrics[0] for term in self.terms if term.bare)
+        return (
+            f"{self.name} is shown in the unit of {metric_name(bare)}; a weight is what its metric counts for in that "
+            "unit when it is 1: 1 s, or a share of 100 %."
+        )
+
     def of(self, sample: Sample) -> float:
         """The number of one replication; NaN where a metric that counts in it cannot be told."""
         return self.value([evaluate_condition(sample, metric) for metric in self.metrics])

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from llmsim.report.figures import share
-from llmsim.scenario.sums import metric_name
 from llmsim.tuning.held_out import decided
 from llmsim.tuning.settings_runs import told
 from llmsim.tuning.space import shown
@@ -16,7 +15,6 @@ from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.tuning.edges import Edge
-    from llmsim.tuning.objective import Goal
     from llmsim.tuning.tuned import Held, Tuned
 
 __all__ = ["as_dict", "headline", "notes"]
@@ -75,7 +73,7 @@ def notes(found: Tuned) -> list[str]:
     if found.best is not None and found.best.settings and not found.improves:
         lines.append("Keep what you have: nothing here says that the other is better.")
     if len(found.scenarios) == 1:
-        lines += [_unit(goal) for goal in found.goals if goal.sum.parts]
+        lines += [goal.sum.meaning for goal in found.goals if goal.sum.meaning]
     if found.recipe:
         lines.append(found.recipe)
     return lines
@@ -96,17 +94,6 @@ def _optimism(found: Tuned, best: Held, current: Held) -> str:
     if lost > _OPTIMISTIC:
         return f"{text}: of the gain that tuning promised, {share(min(1.0, lost))} was luck."
     return f"{text}: the gain holds up ({share(max(0.0, kept / promised))} of what was promised)."
-
-
-def _unit(goal: Goal) -> str:
-    """What the figures of a sum mean."""
-    if not goal.unit:
-        return f"{goal.name} is a number without a unit: every metric in it has a weight."
-    bare = next(term.metrics[0] for term in goal.sum.terms if term.bare)
-    return (
-        f"{goal.name} is shown in the unit of {metric_name(bare)}; a weight is what its metric counts for in that unit "
-        "when it is 1: 1 s, or a share of 100 %."
-    )
 
 
 def _edge(found: Tuned, edge: Edge) -> str:
