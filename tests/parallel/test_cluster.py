@@ -100,6 +100,8 @@ def test_gateways_side_by_side(dask: Cluster) -> None:
     hashes = [[one.event_hash for one in found.results.values()] for found in (here, there)]
     assert hashes[0] == hashes[1] and hashes[0][0] != hashes[0][1]
     assert str(here) == str(there)
+    with pytest.raises(ls.LlmsimError, match="no scheduler answers"):  # it is asked at all
+        ls.lab.compare_policies(gateways, SCENARIO, scheduler="tcp://127.0.0.1:1")
 
 
 def _module(name: str, path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
