@@ -114,6 +114,15 @@ def test_the_end_of_a_range_that_was_run_for_its_effect_can_win(tmp_path):
     assert study.user_attrs["winner"]["settings"] == {dial: shown(found.winner.settings[dial])}
 
 
+def test_what_there_is_is_no_trial_where_it_differs_between_scenarios(stages, tmp_path, monkeypatch):
+    other = shop(name="other").with_values({"gateway.retry.max_attempts": 4})
+    monkeypatch.setattr(stages.runs, "scenarios", (*stages.runs.scenarios, other))
+    write_study(tmp_path / "trials.log", stages)
+    study = loaded(tmp_path / "trials.log")
+    assert study.user_attrs["as_it_is"]["trial"] is None
+    assert not any("as_it_is" in one.user_attrs for one in study.trials)
+
+
 def test_two_goals_one_of_them_to_be_large(tmp_path):
     found = pretended(shop(), DIALS, cost, noise=0.1, trials=4, most=2, goals=("cost_per_ok", "error_rate"))
     found.plan = found.plan._replace(goals=(found.plan.goals[0], found.plan.goals[1]._replace(low_is_good=False)))
