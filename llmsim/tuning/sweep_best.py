@@ -67,6 +67,10 @@ def best_of(sweep: Sweep, metric: Measured, goal: str | None) -> Best:
     if not told:
         raise LlmsimError(f"{metric.name} could not be told at any point")
     warnings: list[str] = []
+    if goal is None and metric.sum.parts and metric.sum.low_is_good is None:
+        warnings.append(
+            "Its metrics do not agree whether less is better; it is taken so. Otherwise write a minus before."
+        )
     allowed = dict(told)
     if any(word != "NONE" for word in sweep.verdicts):
         for wanted, text in (

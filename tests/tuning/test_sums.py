@@ -38,27 +38,31 @@ def wrong_if_careless(scenario):
 
 def searched(goals):
     found = pretended(
-        shop(), {RATE: [0.1, 0.3, 0.5, 0.7, 0.9]}, cheap_if_careless, limit=wrong_if_careless, goals=goals, noise=0.02,
-        own=0.1, most=2,
+        shop(), {RATE: [0.1, 0.5, 0.9]}, cheap_if_careless, limit=wrong_if_careless, goals=goals, noise=0.02,
+        own=0.1, most=2, held_out=6,
     )  # fmt: skip
     found.all()
     return found
 
 
-def test_a_price_moves_the_best_setting():
+@pytest.fixture(scope="module")
+def dear():
+    return searched((PRICED,))
+
+
+def test_a_price_moves_the_best_setting(dear):
     """1 + rate + price * (1 - rate): a price above 1 turns it round."""
-    dear, free = searched((PRICED,)), searched(("cost_per_ok + 0.1*error_rate",))
+    free = searched(("cost_per_ok + 0.1*error_rate",))
     assert (dear.winner.settings[RATE], free.winner.settings[RATE]) == (0.9, 0.1)
     assert dear.best().held_out[0] == pytest.approx(1 + 0.9 + 2 * 0.1, rel=0.05)
 
 
-def test_the_file_for_optuna_and_the_tables_name_the_sum_and_its_parts(tmp_path):
-    found = searched((PRICED,))
-    write_study(tmp_path / "trials.log", found)
+def test_the_file_for_optuna_names_the_sum(dear, tmp_path):
+    write_study(tmp_path / "trials.log", dear)
     study = load_study(study_name=None, storage=JournalStorage(JournalFileBackend(str(tmp_path / "trials.log"))))
     assert study.metric_names == [PRICED]
     assert study.best_trial.user_attrs["winner"] and PRICED in study.best_trial.user_attrs["interval"]
-    assert study.best_trial.value == pytest.approx(found.question.centres(found.winner)[0])
+    assert study.best_trial.value == pytest.approx(dear.question.centres(dear.winner)[0])
 
 
 def test_parts_that_nothing_else_shows_are_compared():
@@ -72,7 +76,10 @@ def test_parts_that_nothing_else_shows_are_compared():
 def test_in_a_sweep_a_sum_is_a_column_with_the_unit_last():
     found = llmsim.sweep(
         CACHED, {THRESHOLD: [0.8, 0.95]}, replications=2,
-        metrics=["cost_per_ok", "false_hit_rate", "cost_per_ok + 0.02*false_hit_rate", "2*false_hit_rate"],
+        metrics=[
+            "cost_per_ok", "false_hit_rate", "cost_per_ok + 0.02*false_hit_rate", "2*false_hit_rate",
+            "goodput + 2*error_rate",
+        ],
     )  # fmt: skip
     table = found.table
     priced = table["(cost_per_ok + 0.02*false_hit_rate)_usd"]
@@ -81,6 +88,8 @@ def test_in_a_sweep_a_sum_is_a_column_with_the_unit_last():
     assert table["false_hit_rate"].sum() > 0, "else the price plays no part"
     assert "cost_per_ok + 0.02*false_hit_rate" in str(found)
     best = found.best("cost_per_ok+0.02*false_hit_rate")
+    assert not any("do not agree" in text for text in best.warnings)
+    assert "do not agree whether less is better" in repr(found.best("goodput + 2*error_rate"))
     assert (best.metric, best.unit) == ("cost_per_ok + 0.02*false_hit_rate", "usd")
     assert found.compared[1][2].name == "cost_per_ok + 0.02*false_hit_rate"
     assert "wrong" not in str(found)
