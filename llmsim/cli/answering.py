@@ -63,11 +63,13 @@ def answering(file: Path, again: str, *, json: str | None, traceback: bool) -> I
     """
     steady_streams()
     answer = Answer("stderr" if json == "-" else "stdout")
+    to = json if json == "-" else None
     try:
         if json is not None and json != "-":
             from llmsim.cli.outputs import check_file
 
             check_file("--json", Path(json), "name a file, or - for standard output")
+            to = json
         yield answer
     except Exception as error:
         put(block(error, str(file), again, whole=traceback), "stderr")
@@ -75,10 +77,10 @@ def answering(file: Path, again: str, *, json: str | None, traceback: bool) -> I
             put(f"  {'at':<12}{note.removeprefix('at ')}", "stderr")
         answer.code = worst([answer.code, code_of(error)])
         answer.page = page_of(error, str(file)) | {"exit_code": answer.code}
-    if json is not None:
+    if to is not None:
         from llmsim.cli.outputs import write_json
 
-        answer.code = write_json(json, answer.page, answer.code)
+        answer.code = write_json(to, answer.page, answer.code)
     if answer.abandoned:
         os._exit(INTERRUPTED)  # the interpreter's own way out would wait for the policy that spins in its thread
     raise typer.Exit(answer.code)

@@ -263,9 +263,9 @@ class _Reader:
 
     def _odd(self, what: str, *, weight: bool = False) -> ObjectiveError:
         before = self._text[: self._at].strip()
-        where = f" after {before!r}" if before else ""
+        where = f"after {before!r} " if before else ""
         hint = "A weight is a plain number in the unit of the sum: 0.02*false_hit_rate." if weight else _FORM
-        return ObjectiveError(f"{self._text.strip()!r} cannot be read{where}: {what}", hint)
+        return ObjectiveError(where + what, hint)
 
 
 def _signed(sign: str, terms: list[Term]) -> list[Term]:

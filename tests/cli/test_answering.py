@@ -47,7 +47,7 @@ def test_a_place_that_is_none_is_said_before_the_work(capsys: pytest.CaptureFixt
     with pytest.raises(typer.Exit) as ended, answering(FILE, "again", json="nowhere/a.json", traceback=False):
         worked.append(1)
     assert (ended.value.exit_code, worked) == (2, [])
-    assert "--json nowhere/a.json: there is no directory" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("nowhere/a.json") == 1, "once is enough"
 
 
 def test_an_interrupt_leaves_what_there_is_and_a_thread_that_spins_is_not_waited_for(

@@ -46,8 +46,8 @@ def test_what_is_asked_and_in_which_unit_it_is(text, name, unit):
     ("text", "says"),
     [
         ("", "the text ends where a metric or a number belongs"),
-        ("cost_per_ok +", r"'cost_per_ok \+' cannot be read after 'cost_per_ok \+': the text ends"),
-        ("cost_per_ok false_hit_rate", r"after 'cost_per_ok': there is no \+, - or \* before 'false_hit_rate'"),
+        ("cost_per_ok +", r"^after 'cost_per_ok \+' the text ends"),
+        ("cost_per_ok false_hit_rate", r"after 'cost_per_ok' there is no \+, - or \* before 'false_hit_rate'"),
         ("ttft p(95) error_rate", r"there is no \+, - or \* before 'error_rate'"),
         ("(cost_per_ok", r"a \( is not closed"),
         ("cost_per_ok)", "closes nothing"),
