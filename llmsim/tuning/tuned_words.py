@@ -71,7 +71,12 @@ def notes(found: Tuned) -> list[str]:
     rest = f"; {account.held_out} on held-out luck, {account.sensitivity} around the winner"
     lines.append(spent + (rest if found.best is not None else "") + ".")
     if found.best is not None and found.best.settings and not found.improves:
-        lines.append("Keep what you have: nothing here says that the other is better.")
+        better = found.best.holds != "FAIL" and any(change.verdict == "better" for change in found.best.changes)
+        lines.append(
+            "Better in one goal and not in another: which of them counts is for you to say."
+            if better
+            else "Keep what you have: nothing here says that the other is better."
+        )
     if len(found.scenarios) == 1:
         lines += [goal.sum.meaning for goal in found.goals if goal.sum.meaning]
     if found.recipe:

@@ -68,6 +68,11 @@ def test_a_winner_is_told_in_every_goal_and_what_there_is_beside_it():
     assert any("What you have is beaten by 1 of the 2 settings on the front" in note for note in found.notes)
     first_worse = tuned(best=BEST._replace(changes=(WORSE, BETTER)), current=HERE)
     assert "no better than what you have in cost_per_ok, but in another goal" in first_worse.headline
+    assert any(note.startswith("Better in one goal and not in another") for note in first_worse.notes)
+    fails = BEST._replace(limits=(BEST.limits[0]._replace(verdict="FAIL"),))
+    assert any(note.startswith("Keep what you have") for note in tuned(best=fails, current=HERE).notes)
+    both_worse = tuned(best=BEST._replace(changes=(WORSE, WORSE)), current=HERE)
+    assert any(note.startswith("Keep what you have") for note in both_worse.notes)
 
 
 def test_one_goal_has_a_best():
