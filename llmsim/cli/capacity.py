@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmsim.cli.failures import INTERRUPTED, block, code_of, page_of
+from llmsim.cli.answering import Answer, answering, or_partial
+from llmsim.cli.failures import INTERRUPTED
 from llmsim.cli.options import Backend, Jobs, Json, NoProgress, Overrides, Replications, Scheduler, Seed, Traceback
-from llmsim.cli.terminal import put, steady_streams
+from llmsim.cli.terminal import put
 
 if TYPE_CHECKING:
     from llmsim.tuning.capacity import Capacity, Probe
@@ -62,11 +63,9 @@ def capacity(
       llmsim capacity spike.yaml --at-least 6/s --replications 40 --json -
       llmsim capacity spike.yaml --set gateway.retry.max_attempts=1 --tolerance 10%
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
-    steady_streams()
-    to_stdout = json == "-"
-    where: Any = "stderr" if to_stdout else "stdout"
-    try:
-        found, interrupted = _found(
+    with answering(file, _again(file), json=json, traceback=traceback) as answer:
+        found = _found(
+            answer,
             file,
             at_least,
             tolerance,
@@ -78,20 +77,14 @@ def capacity(
             backend=backend,
             scheduler=scheduler,
         )
-        code = INTERRUPTED if interrupted else _code(found, _wanted(found, at_least), allow_undecided=allow_undecided)
-        page = {"file": str(file), "exit_code": code, **found.to_dict()}
-        put(found.headline if quiet else f"{found!r}\n", where, painted=True)
-    except Exception as error:
-        put(block(error, str(file), _again(file), whole=traceback), "stderr")
-        code, page = code_of(error), page_of(error, str(file))
-    if json is not None:
-        from llmsim.cli.outputs import write_json
-
-        code = write_json(json, page, code)
-    raise typer.Exit(code)
+        wanted = _wanted(found, at_least)
+        answer.code = INTERRUPTED if found.partial else _code(found, wanted, allow_undecided=allow_undecided)
+        answer.page = {"file": str(file), "exit_code": answer.code, **found.to_dict()}
+        put(found.headline if quiet else f"{found!r}\n", answer.to, painted=True)
 
 
 def _found(
+    answer: Answer,
     file: Path,
     at_least: str | None,
     tolerance: str,
@@ -99,12 +92,11 @@ def _found(
     *,
     shown: bool,
     **options: Any,
-) -> tuple[Capacity, bool]:
-    """The answer, or as much of it as there was when it was interrupted."""
+) -> Capacity:
     from llmsim.api import load
     from llmsim.cli.files import missing_file
     from llmsim.cli.progress import progress
-    from llmsim.errors import LlmsimError, SimulationInterrupted
+    from llmsim.errors import LlmsimError
     from llmsim.tuning.capacity import capacity as search
     from llmsim.units import RATIO
 
@@ -117,19 +109,11 @@ def _found(
     except ValueError as error:
         raise LlmsimError(f"--tolerance: {error}") from None
     start = _load(at_least, closed=scenario.traffic.executor == "constant-vus")
-    try:
-        with progress(scenario.name, wanted=shown) as report:
-            found = search(
-                scenario,
-                tolerance=share,
-                start=start,
-                **options,
-                progress=(lambda at: report(at.run)) if report is not None else None,
-                probed=_tell if shown else None,
-            )
-    except SimulationInterrupted as stop:
-        return stop.partial, True
-    return found, False
+    with progress(scenario.name, wanted=shown) as report:
+        run = (lambda at: report(at.run)) if report is not None else None
+        probed = _tell if shown else None
+        options |= {"tolerance": share, "start": start, "progress": run, "probed": probed}
+        return or_partial(answer, lambda: search(scenario, **options))
 
 
 def _load(text: str | None, *, closed: bool) -> float | None:

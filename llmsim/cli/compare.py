@@ -37,6 +37,14 @@ RunToRun = Annotated[
     str | None,
     typer.Option("--run-to-run", metavar="SHARE", help="What latencies of two live runs differ by anyway: 5%."),
 ]
+Metric = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="METRIC",
+        help="Of two simulations: compare this, too; 'ttft p(90)', a sum as in llmsim tune.",
+    ),
+]
 Html = Annotated[
     Path | None,
     typer.Option("--html", metavar="FILE", help="Write a page, with pictures; of comparisons with a live run."),
@@ -55,6 +63,7 @@ def compare(
     least_effect: Annotated[
         float, typer.Option("--least-effect", metavar="SHARE", min=0.0, help="By how much a metric must have moved.")
     ] = 0.05,
+    metric: Metric = None,
     tolerance: Tolerance = None,
     baseline: Baseline = None,
     run_to_run: RunToRun = None,
@@ -94,6 +103,7 @@ def compare(
       llmsim run spike.yaml --out before
       llmsim run spike.yaml --set gateway.retry.max_attempts=4 --out after
       llmsim compare before after
+      llmsim compare before after --metric "cost_per_ok + 0.02*false_hit_rate"
       llmsim compare simulated live --tolerance "ttft p(50)=15%" --html reality.html
       llmsim compare last-week this-week --least-effect 0.1
       llmsim compare last-week this-week --baseline monday --baseline tuesday --baseline wednesday
@@ -101,9 +111,9 @@ def compare(
       llmsim compare calm.yaml --live live.yaml --budget 0.50 --repeat 2 --out reality
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     steady_streams()
+    from llmsim.cli import reality
     from llmsim.cli.live import LiveOptions
     from llmsim.cli.outputs import check_file, write_json
-    from llmsim.cli.reality import both_worlds, exit_code, read_share, read_tolerances, saved, typed, write_page
     from llmsim.errors import LlmsimError
     from llmsim.report.comparison import Comparison
     from llmsim.report.reality.check import RealityCheck
@@ -111,31 +121,30 @@ def compare(
 
     found: Comparison | RealityCheck | Drift
     earlier = baseline or ()
-    words = typed(before, after, overrides or (), live=live, budget=budget, repeat=repeat, baseline=earlier,
-                  run_to_run=run_to_run)  # fmt: skip
+    words = reality.typed(before, after, overrides or (), live=live, budget=budget, repeat=repeat, baseline=earlier,
+                  run_to_run=run_to_run, metrics=metric or ())  # fmt: skip
     try:
         if html is not None:
             check_file("--html", html)
-        allowed = read_tolerances(tolerance or ())
-        known = read_share("--run-to-run", run_to_run)
+        allowed = reality.read_tolerances(tolerance or ())
+        known = reality.read_share("--run-to-run", run_to_run)
         for_money = LiveOptions.of(live, budget, time_scale, rate_scale, yes=yes, without_faults=without_faults)
         if for_money is not None:
             if after is not None:
                 raise LlmsimError("--live takes one scenario file, which it simulates and runs live")
-            if earlier or known is not None:
-                raise LlmsimError("--baseline and --run-to-run are about two live runs that were saved")
-            found = both_worlds(
+            reality.not_of_one_file(earlier, known, metric or ())
+            found = reality.both_worlds(
                 before, for_money, seed=seed, overrides=overrides or (), repeat=repeat, tolerances=allowed, out=out
             )
         elif after is None:
             raise LlmsimError("name two saved results, or one scenario file with --live live.yaml --budget 0.50")
         else:
-            found = saved(before, after, overrides or (), least_effect, allowed, earlier, known)
+            found = reality.saved(before, after, overrides or (), least_effect, allowed, earlier, known, metric or ())
         put(str(found), "stderr" if json == "-" else "stdout", painted=True)  # whatever becomes of the page
         if html is not None:
-            write_page(found, html, words)
+            reality.write_page(found, html, words)
     except Exception as error:
         put(block(error, str(before), words, whole=traceback), "stderr")
         raise typer.Exit(code_of(error)) from None
-    code = exit_code(found)
+    code = reality.exit_code(found)
     raise typer.Exit(code if json is None else write_json(json, found.to_dict(), code))

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from llmsim.report.reality.drift import Drift
     from llmsim.report.result import Result
 
-__all__ = ["against_saved", "both_worlds", "exit_code", "read_share", "read_tolerances", "saved", "typed", "write_page"]
+__all__ = [
+    "against_saved",
+    "both_worlds",
+    "exit_code",
+    "not_of_one_file",
+    "read_share",
+    "read_tolerances",
+    "saved",
+    "typed",
+    "write_page",
+]
 
 _TOLERANCE = re.compile(r"\s*(.+?)\s*=\s*(\S+)\s*")
 
@@ -73,6 +83,7 @@ def saved(
     tolerances: dict[str, float],
     baseline: Sequence[Path] = (),
     run_to_run: float | None = None,
+    metrics: Sequence[str] = (),
 ) -> Comparison | RealityCheck | Drift:
     """Two saved results; or a scenario file and a live run that was saved."""
     from llmsim.report.compare import compare
@@ -84,13 +95,26 @@ def saved(
             raise LlmsimError(
                 f"{before} is a file and {after} was simulated; run the file with --out, or name a live run"
             )
-        if baseline or run_to_run is not None:
-            raise LlmsimError("--baseline and --run-to-run are about two live runs that were saved")
+        not_of_one_file(baseline, run_to_run, metrics)
         return against_saved(before, other, overrides, tolerances)
     return compare(
         load_result(before), other, least_effect=least_effect, tolerances=tolerances,
-        baseline=[load_result(one) for one in baseline], run_to_run=run_to_run,
+        baseline=[load_result(one) for one in baseline], run_to_run=run_to_run, metrics=metrics,
     )  # fmt: skip
+
+
+def not_of_one_file(baseline: Sequence[Path], run_to_run: float | None, metrics: Sequence[str]) -> None:
+    """Refuse what is about two results, where there is a scenario file and a live run.
+
+    Raises
+    ------
+    LlmsimError
+        With what it is about.
+    """
+    if baseline or run_to_run is not None:
+        raise LlmsimError("--baseline and --run-to-run are about two live runs that were saved")
+    if metrics:
+        raise LlmsimError("--metric is about two simulations that were saved")
 
 
 def against_saved(file: Path, live: Result, overrides: Sequence[str], tolerances: dict[str, float]) -> RealityCheck:
@@ -161,6 +185,7 @@ def typed(
     repeat: int,
     baseline: Sequence[Path] = (),
     run_to_run: str | None = None,
+    metrics: Sequence[str] = (),
 ) -> str:
     """The command that gives the same again, as it would be typed."""
     words = ["llmsim", "compare", str(before), *([] if after is None else [str(after)])]
@@ -170,6 +195,8 @@ def typed(
     for earlier in baseline:
         words += ["--baseline", str(earlier)]
     words += [] if run_to_run is None else ["--run-to-run", run_to_run]
+    for metric in metrics:
+        words += ["--metric", metric]
     for one in overrides:
         words += ["--set", one]
     return shlex.join(words)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmsim.cli.failures import INTERRUPTED, block, code_of, page_of, worst
+from llmsim.cli.answering import Answer, answering, or_partial
+from llmsim.cli.failures import INTERRUPTED
 from llmsim.cli.options import Backend, Gateway, Jobs, Json, NoProgress, Quiet, Scheduler, Seed, Traceback
-from llmsim.cli.terminal import put, steady_streams
+from llmsim.cli.terminal import put
 
 if TYPE_CHECKING:
     from llmsim.chaos.found import Searched
@@ -84,14 +84,11 @@ def search(
       llmsim search checkout.yaml --slo error_rate --providers openai --kinds stall,abort
       llmsim search checkout.yaml --instead --max-faults 1 -o scenarios/checkout-regression.yaml
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
-    steady_streams()
-    to_stdout = json == "-"
-    where: Any = "stderr" if to_stdout else "stdout"
     place = output if output is not None else file.with_name(f"{file.name.partition('.')[0]}-found.yaml")
-    code, abandoned = 0, False
-    try:
-        _check(place, json)
-        found, abandoned = _found(
+    with answering(file, f"llmsim search {file}", json=json, traceback=traceback) as answer:
+        _check(place)
+        found = _found(
+            answer,
             file,
             shown=not (no_progress or quiet),
             budget=budget,
@@ -108,53 +105,36 @@ def search(
             backend=backend,
             scheduler=scheduler,
         )
-        code = INTERRUPTED if found.partial else 1 if found.found else 0
-        page = {"file": str(file), "exit_code": code, **found.to_dict(), "written": None}
-        put(found.headline if quiet else repr(found), where, painted=True)
+        answer.code = INTERRUPTED if found.partial else 1 if found.found else 0
+        told = {"file": str(file), "exit_code": answer.code, **found.to_dict(), "written": None}
+        answer.page = told
+        put(found.headline if quiet else repr(found), answer.to, painted=True)
         if found.schedule:
-            page["written"] = str(found.save(place))
-            put(f"Written: {place}\nSee it again: {_again(place, gateway)}", where)
-    except Exception as error:
-        put(block(error, str(file), f"llmsim search {file}", whole=traceback), "stderr")
-        code = worst([code, code_of(error)])
-        page = page_of(error, str(file)) | {"exit_code": code}
-    if json is not None:
-        from llmsim.cli.outputs import write_json
-
-        code = write_json(json, page, code)
-    if abandoned:
-        os._exit(INTERRUPTED)  # the interpreter's own way out would wait for the policy that spins in its thread
-    raise typer.Exit(code)
+            told["written"] = str(found.save(place))
+            put(f"Written: {place}\nSee it again: {_again(place, gateway)}", answer.to)
 
 
-def _check(place: Path, json: str | None) -> None:
+def _check(place: Path) -> None:
     """That what is found can be written, and takes the place of nothing that was written by hand."""
     from llmsim.chaos.regression import FOUND_BY
     from llmsim.cli.outputs import check_file
     from llmsim.errors import LlmsimError
 
     check_file("--output", place)
-    if json is not None and json != "-":
-        check_file("--json", Path(json), "name a file, or - for standard output")
     if place.exists() and not place.read_text(encoding="utf-8", errors="replace").startswith(FOUND_BY):
         raise LlmsimError(f"--output {place}: there is a file already, and not one of a search; name another")
 
 
-def _found(file: Path, *, shown: bool, **options: Any) -> tuple[Searched, bool]:
-    """The answer, or as much of it as there was when it was interrupted; and whether a thread was left behind."""
+def _found(answer: Answer, file: Path, *, shown: bool, **options: Any) -> Searched:
     from llmsim.chaos.search import search as look
     from llmsim.cli.files import missing_file
     from llmsim.cli.search_progress import progress
-    from llmsim.errors import SimulationInterrupted
 
     missing = missing_file(file)
     if missing is not None:
         raise missing
-    try:
-        with progress(wanted=shown) as report:
-            return look(file, progress=report, **options), False
-    except SimulationInterrupted as stop:
-        return stop.partial, bool(stop.abandoned)
+    with progress(wanted=shown) as report:
+        return or_partial(answer, lambda: look(file, progress=report, **options))
 
 
 def _words(given: _Words) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmsim.cli.failures import INTERRUPTED, block, code_of, page_of
+from llmsim.cli.answering import Answer, answering, or_partial
+from llmsim.cli.failures import INTERRUPTED
 from llmsim.cli.options import Backend, Gateway, Jobs, Json, NoProgress, Overrides, Scheduler, Seed, Traceback
-from llmsim.cli.terminal import put, steady_streams
+from llmsim.cli.terminal import put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,11 @@ Points = Annotated[int | None, typer.Option(metavar="N", min=1, help="How many p
 Each = Annotated[int | None, typer.Option("--replications", metavar="N", min=1, help="Of every point. [6]")]
 Metrics = Annotated[
     list[str] | None,
-    typer.Option("--metric", metavar="METRIC", help="What to show and compare: 'ttft p(95)', error_rate. Repeatable."),
+    typer.Option(
+        "--metric",
+        metavar="METRIC",
+        help="What to show and compare: 'ttft p(95)', error_rate, a sum as in llmsim tune. Repeatable.",
+    ),
 ]
 Out = Annotated[
     Path | None, typer.Option(metavar="FILE.parquet", help="Keep every run there as it comes; begun again, it goes on.")
@@ -92,13 +96,11 @@ def sweep(
       llmsim sweep spike.yaml --over upstream.timeout.ttft=1s..8s --over traffic.base_rate=2/s..8/s \\
         --design sobol --points 64 --out spike.parquet --best cost_per_ok
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
-    steady_streams()
-    to_stdout = json == "-"
-    where: Any = "stderr" if to_stdout else "stdout"
-    abandoned = False
-    try:
-        _check(plot, json)
-        found, abandoned = _found(
+    again = shlex.join(["llmsim", "sweep", str(file), *(word for one in over for word in ("--over", one))])
+    with answering(file, again, json=json, traceback=traceback) as answer:
+        _check(plot)
+        found = _found(
+            answer,
             file,
             over,
             gateway,
@@ -114,44 +116,35 @@ def sweep(
             scheduler=scheduler,
             overrides=overrides or (),
         )
-        code = INTERRUPTED if found.partial else 0
-        page = {"file": str(file), "exit_code": code, **found.to_dict()}
+        answer.code = INTERRUPTED if found.partial else 0
+        answer.page = {"file": str(file), "exit_code": answer.code, **found.to_dict()}
         if not quiet:
-            put(repr(found), where, painted=True)
-        _close(found, best, plot, page, where)
-    except Exception as error:
-        again = shlex.join(["llmsim", "sweep", str(file), *(word for one in over for word in ("--over", one))])
-        put(block(error, str(file), again, whole=traceback), "stderr")
-        for note in getattr(error, "__notes__", ()):
-            put(f"  {'at':<12}{note.removeprefix('at ')}", "stderr")
-        code, page = code_of(error), page_of(error, str(file))
-    if json is not None:
-        from llmsim.cli.outputs import write_json
-
-        code = write_json(json, page, code)
-    if abandoned:
-        os._exit(INTERRUPTED)  # the interpreter's own way out would wait for the policy that spins in its thread
-    raise typer.Exit(code)
+            put(repr(found), answer.to, painted=True)
+        _close(found, best, plot, answer)
 
 
-def _close(found: Sweep, best: str, plot: Path | None, page: dict[str, Any], where: Any) -> None:
+def _close(found: Sweep, best: str, plot: Path | None, answer: Answer) -> None:
     """What comes below the table: the best point, the picture, and where things are."""
     if best and found.rows:
         chosen = found.best(best)
-        put(f"\n{chosen!r}", where)
-        page["best"] = {"metric": chosen.metric, "point": chosen.point.number, "settings": list(chosen.point.settings)}
+        put(f"\n{chosen!r}", answer.to)
+        answer.page["best"] = {
+            "metric": chosen.metric,
+            "point": chosen.point.number,
+            "settings": list(chosen.point.settings),
+        }
     if plot is not None and found.rows:
         plot.write_bytes(found.plot().png())
-        put(f"Drawn: {plot}", where)
+        put(f"Drawn: {plot}", answer.to)
     if found.partial:
         total = len(found.points) * found.replications
         kept = "they are kept: the same command goes on from there" if found.out else "--out keeps them next time"
         put(f"Interrupted after {len(found.rows):,} of {total:,} runs; {kept}.", "stderr")
     elif found.out is not None:
-        put(f"Written: {found.out}", where)
+        put(f"Written: {found.out}", answer.to)
 
 
-def _check(plot: Path | None, json: str | None) -> None:
+def _check(plot: Path | None) -> None:
     """That what is asked for can be written, before hours of work."""
     from llmsim.cli.outputs import check_file
     from llmsim.errors import LlmsimError
@@ -160,16 +153,12 @@ def _check(plot: Path | None, json: str | None) -> None:
         check_file("--plot", plot)
         if plot.suffix != ".png":
             raise LlmsimError(f"--plot is {plot}; name a file that ends with .png")
-    if json is not None and json != "-":
-        check_file("--json", Path(json), "name a file, or - for standard output")
 
 
-def _found(file: Path, over: list[str], gateway: str, *, shown: bool, **options: Any) -> tuple[Sweep, bool]:
-    """The sweep, or as much of it as there was when it was interrupted; and whether a thread was left behind."""
+def _found(answer: Answer, file: Path, over: list[str], gateway: str, *, shown: bool, **options: Any) -> Sweep:
     from llmsim.api import load
     from llmsim.chaos.named import with_named_gateway
     from llmsim.cli.files import missing_file
-    from llmsim.errors import SimulationInterrupted
     from llmsim.tuning.sweep import sweep as run
 
     missing = missing_file(file)
@@ -177,13 +166,8 @@ def _found(file: Path, over: list[str], gateway: str, *, shown: bool, **options:
         raise missing
     ways = _over(over)
     scenario = with_named_gateway(load(file, options.pop("overrides")), gateway)
-    try:
-        with _progress(scenario.name, wanted=shown) as report:
-            return run(scenario, ways, progress=report, **options), False
-    except SimulationInterrupted as stop:
-        if stop.partial is None:
-            raise
-        return stop.partial, bool(stop.abandoned)
+    with _progress(scenario.name, wanted=shown) as report:
+        return or_partial(answer, lambda: run(scenario, ways, progress=report, **options))
 
 
 def _over(texts: list[str]) -> dict[str, str]:

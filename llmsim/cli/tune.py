@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmsim.cli.failures import INTERRUPTED, block, code_of, page_of, worst
+from llmsim.cli.answering import Answer, answering, or_partial
+from llmsim.cli.failures import INTERRUPTED
 from llmsim.cli.options import Backend, Jobs, Json, NoProgress, Quiet, Scheduler, Seed, Traceback
-from llmsim.cli.terminal import put, steady_streams
+from llmsim.cli.terminal import put
 
 if TYPE_CHECKING:
     from llmsim.tuning.tuned import Tuned
@@ -31,7 +31,11 @@ SpaceOption = Annotated[
     ),
 ]
 Minimize = Annotated[
-    _Texts, typer.Option(metavar="METRIC", help='What is to be small: cost_per_ok, "ttft p(95)". Repeatable: a front.')
+    _Texts,
+    typer.Option(
+        metavar="METRIC",
+        help='What is to be small: cost_per_ok, "ttft p(95)", "cost_per_ok + 0.02*false_hit_rate". Repeatable.',
+    ),
 ]
 Maximize = Annotated[_Texts, typer.Option(metavar="METRIC", help="What is to be large: goodput. Repeatable.")]
 SubjectTo = Annotated[
@@ -108,6 +112,9 @@ def tune(
     Recipes, each for the policies the scenario has: backoff (retry), cache-threshold (semantic_cache), timeouts
     (timeout, deadline), breaker (circuit_breaker), limits (concurrency_limit, bulkhead, adaptive_admission).
 
+    A sum weighs one number against another in the unit of the one without a weight: in "cost_per_ok +
+    0.02*false_hit_rate" every wrong answer from the cache costs $0.02.
+
     \b
     Exit codes:
       0    found something better
@@ -122,16 +129,15 @@ def tune(
       llmsim tune checkout.yaml --space gateway.retry.max_attempts=1,2,3,4 \\
           --space "gateway.retry.backoff.initial=50ms..2s log" --minimize "ttft p(95)" --subject-to "error_rate < 1%"
       llmsim tune spike.yaml outage.yaml --recipe timeouts --minimize "ttft p(95)" --study timeouts.jsonl
+      llmsim tune faq.yaml --recipe cache-threshold --minimize "cost_per_ok + 0.02*false_hit_rate"
       llmsim tune checkout.yaml --recipe breaker --minimize cost_per_ok --write tuned.yaml --report tuned.html
       llmsim tune checkout.yaml --recipe backoff --minimize cost_per_ok --optuna trials.log
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
-    steady_streams()
-    where: Any = "stderr" if json == "-" else "stdout"
     again = f"llmsim tune {' '.join(map(str, files))}"
-    code, abandoned = 0, False
-    try:
+    with answering(files[0], again, json=json, traceback=traceback) as answer:
         _check(files, write, report, study, optuna, json)
-        found, abandoned = _found(
+        found = _found(
+            answer,
             files,
             shown=not (no_progress or quiet),
             space=_space(space),
@@ -150,22 +156,11 @@ def tune(
             backend=backend,
             scheduler=scheduler,
         )
-        code = _code(found)
-        page: dict[str, Any] = {"files": [str(file) for file in files], "exit_code": code, **found.to_dict()}
-        page["written"] = None
-        put(found.headline if quiet else repr(found), where, painted=True)
-        page["written"] = _written(found, write, report, where)
-    except Exception as error:
-        put(block(error, str(files[0]), again, whole=traceback), "stderr")
-        code = worst([code, code_of(error)])
-        page = page_of(error, str(files[0])) | {"exit_code": code}
-    if json is not None:
-        from llmsim.cli.outputs import write_json
-
-        code = write_json(json, page, code)
-    if abandoned:
-        os._exit(INTERRUPTED)  # the interpreter's own way out would wait for the policy that spins in its thread
-    raise typer.Exit(code)
+        answer.code = _code(found)
+        told = {"files": [str(file) for file in files], "exit_code": answer.code, **found.to_dict(), "written": None}
+        answer.page = told
+        put(found.headline if quiet else repr(found), answer.to, painted=True)
+        told["written"] = _written(found, write, report, answer.to)
 
 
 def _check(
@@ -192,7 +187,6 @@ def _check(
             if any(place.exists() and place.samefile(file) for file in files if option != "--write"):
                 raise LlmsimError(f"{option} {place} is the scenario itself; name another file")
     if json is not None and json != "-":
-        check_file("--json", Path(json), "name a file, or - for standard output")
         named["--json"] = Path(json)
     taken: dict[Path, str] = {}
     for option, place in named.items():
@@ -201,17 +195,12 @@ def _check(
             raise LlmsimError(f"{other} and {option} both name {place}; name two files")
 
 
-def _found(files: list[Path], *, shown: bool, **options: Any) -> tuple[Tuned, bool]:
-    """The answer, or as much of it as there was when it was interrupted; and whether a thread was left behind."""
+def _found(answer: Answer, files: list[Path], *, shown: bool, **options: Any) -> Tuned:
     from llmsim.cli.tune_progress import progress
-    from llmsim.errors import SimulationInterrupted
     from llmsim.tuning.tune import tune as search
 
-    try:
-        with progress(wanted=shown) as told:
-            return search(list(files), progress=told, **options), False
-    except SimulationInterrupted as stop:
-        return stop.partial, bool(stop.abandoned)
+    with progress(wanted=shown) as told:
+        return or_partial(answer, lambda: search(list(files), progress=told, **options))
 
 
 def _code(found: Tuned) -> int:

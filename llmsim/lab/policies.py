@@ -14,6 +14,7 @@ from llmsim.errors import LlmsimError
 from llmsim.lab.cells import close_former
 from llmsim.lab.dashboard import Dashboard
 from llmsim.lab.handle import GLANCE_S, Background
+from llmsim.parallel import workers_of
 from llmsim.report.comparison import Comparison
 from llmsim.report.figures import figure
 from llmsim.report.grid import Grid
@@ -24,7 +25,6 @@ from llmsim.report.paired import COMPARED, FEWEST_PAIRS, values_by_metric
 from llmsim.report.verdict import median
 from llmsim.scenario.given import ScenarioLike, load
 from llmsim.scenario.spec import Scenario
-from llmsim.telemetry.metrics import METRICS
 from llmsim.units import counted
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class PolicyComparison:
         rows = []
         for name, result in self.results.items():
             values = values_by_metric(result)
-            numbers = [figure(median(values[one]), METRICS[COMPARED[one].metric].unit) for one in _COLUMNS]
+            numbers = [figure(median(values[one]), COMPARED[one].unit) for one in _COLUMNS]
             rows.append((name, f"{MARKS[result.verdict]} {result.verdict}", *numbers))
         pairs = min(result.complete for result in self.results.values())
         notes = () if pairs >= FEWEST_PAIRS else (f"It takes {FEWEST_PAIRS} replications to call anything changed.",)
@@ -185,6 +185,8 @@ def compare_policies(
     replications: int = 10,
     jobs: int = 1,
     progress: Callable[[str, RunProgress], object] | None = None,
+    backend: str | None = None,
+    scheduler: str | None = None,
 ) -> PolicyComparison:
     """Run several gateways on the same traffic, providers, faults and luck.
 
@@ -206,14 +208,17 @@ def compare_policies(
         Called with the name of the gateway and a `RunProgress`. None: in a notebook that somebody looks at the runs go
         on in the background, and only who asks for ``.results``, a table or a picture waits for them; one that is
         executed for later gets a line while it waits.
+    backend, scheduler
+        ``"dask"`` and its scheduler's address, in place of processes here; see `llmsim.run`.
 
     Raises
     ------
     LlmsimError
-        The scenario is wrong, or the gateways do not run on the same traffic.
+        The scenario is wrong, the gateways do not run on the same traffic, or there is no such cluster.
     SimulationInterrupted
         Ctrl-C or Kernel → Interrupt; ``.partial`` is the result that was being made.
     """
+    workers_of(backend, scheduler, jobs)  # what is wrong there is said here, not in the background
     gateways = gateways if isinstance(gateways, Mapping) else _by_name(gateways)
     if len(gateways) < 2:
         raise LlmsimError("a comparison needs two gateways or more, by name")
@@ -224,10 +229,12 @@ def compare_policies(
     stories = {name: _story(name, gateway, on) for name, gateway in gateways.items()}
     _check_the_same(stories, first)
 
+    how: dict[str, Any] = {"replications": replications, "jobs": jobs, "backend": backend, "scheduler": scheduler}
+
     def work(report: Callable[[RunProgress], object]) -> dict[str, Result]:
         whole = _Whole(len(stories))
         return {
-            name: _all_of(story, replications, jobs, _told(name, number, progress, whole, report))
+            name: _all_of(story, _told(name, number, progress, whole, report), **how)
             for number, (name, story) in enumerate(stories.items())
         }
 
@@ -293,11 +300,11 @@ def _story(name: str, gateway: Any, on: Scenario | None) -> Scenario:
     return on.with_gateway(gateway)
 
 
-def _all_of(story: Scenario, replications: int, jobs: int, told: Callable[[RunProgress], object] | None) -> Result:
+def _all_of(story: Scenario, told: Callable[[RunProgress], object], *, replications: int, **how: Any) -> Result:
     """Every replication: a run that is judged on its way stops when that is clear, and then there are no pairs."""
     from llmsim.report.result import Result
 
-    made = run(dataclasses.replace(story, slo={}), replications=replications, jobs=jobs, progress=told)
+    made = run(dataclasses.replace(story, slo={}), replications=replications, progress=told, **how)
     judged = dataclasses.replace(story, replications=replications)
     return Result(judged, made.replications, wall_s=made.wall_s, requested=replications)
 

@@ -19,7 +19,6 @@ from llmsim.scenario.load import load_scenario, parse_scenario, read_value
 from llmsim.scenario.rewrite import rewritten
 from llmsim.scenario.spec import Scenario
 from llmsim.scenario.values import to_values
-from llmsim.telemetry.metrics import METRICS
 
 if TYPE_CHECKING:
     from llmsim.report.result import Result
@@ -47,7 +46,7 @@ def numbers(now: Result, before: Result | None = None) -> str:
     ]
     ours, theirs = values_by_metric(now), values_by_metric(before) if before is not None else {}
     for name in _ROWS:
-        unit = METRICS[COMPARED[name].metric].unit
+        unit = COMPARED[name].unit
         value, was_value = median(ours.get(name, [])), median(theirs.get(name, []))
         if name in _OPTIONAL and not (value > 0 or was_value > 0):
             continue

@@ -25,6 +25,7 @@ def compare(
     least_effect: float = 0.05,
     baseline: Sequence[Result] = (),
     run_to_run: float | None = None,
+    metrics: Sequence[str] = (),
 ) -> Comparison | RealityCheck | Drift:
     """Two results of one scenario.
 
@@ -46,6 +47,9 @@ def compare(
         Of two live runs: more earlier ones of the same, which tell what runs differ by when nothing changed.
     run_to_run
         Of two live runs, where there are no more: the share by which latencies of two runs are known to differ.
+    metrics
+        Of two simulations: what is compared besides, as `llmsim.tune` takes its goals: ``ttft{route:chat} p(95)``,
+        ``cost_per_ok + 0.02*false_hit_rate``.
 
     Raises
     ------
@@ -55,7 +59,9 @@ def compare(
     if (baseline or run_to_run is not None) and not (one.live and other.live):
         raise LlmsimError("baseline and run_to_run are about two live runs; leave them out")
     if not one.live and not other.live:
-        return Comparison.of(one, other, least_effect=least_effect)
+        return Comparison.of(one, other, least_effect=least_effect, metrics=metrics)
+    if metrics:
+        raise LlmsimError("metrics are what two simulations are compared in; with a live run leave them out")
     if one.live and not other.live:
         raise LlmsimError("the simulation comes first: compare(sim, live)")
     if one.live:

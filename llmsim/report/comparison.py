@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,12 @@ from llmsim.errors import LlmsimError
 from llmsim.report.figures import clock
 from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
-from llmsim.report.paired import Difference, paired, values_by_metric
+from llmsim.report.paired import COMPARED, Difference, paired, values_by_metric
 from llmsim.report.parting import Parting, parting
+from llmsim.scenario.objectives import ObjectiveError
+from llmsim.scenario.spec import Scenario
+from llmsim.scenario.sum_text import parse_sum
+from llmsim.scenario.sums import Sum
 from llmsim.units import counted
 
 if TYPE_CHECKING:
@@ -31,13 +36,16 @@ class Comparison:
     parts: Parting | None
 
     @classmethod
-    def of(cls, before: Result, after: Result, *, least_effect: float = 0.05) -> Comparison:
-        """Compare replication by replication.
+    def of(
+        cls, before: Result, after: Result, *, least_effect: float = 0.05, metrics: Sequence[str] = ()
+    ) -> Comparison:
+        """Compare replication by replication; `metrics` are compared besides, as `llmsim.compare` takes them.
 
         Raises
         ------
         LlmsimError
-            If the two did not meet the same luck: another seed, other traffic, or no whole replication in common.
+            If the two did not meet the same luck: another seed, other traffic, or no whole replication in common; or
+            something is no metric.
         """
         for what, ours, theirs in (
             ("seed", before.seed, after.seed),
@@ -53,7 +61,9 @@ class Comparison:
         pairs = min(before.complete, after.complete)
         if not pairs:
             raise LlmsimError("one of the two has no whole replication; run it again without an interrupt")
-        found = paired(values_by_metric(before), values_by_metric(after), least_effect=least_effect)
+        compared = COMPARED | _asked(metrics, before.scenario)
+        values = [values_by_metric(one, compared) for one in (before, after)]
+        found = paired(*values, compared=compared, least_effect=least_effect)
         return cls(before.scenario.name, pairs, tuple(found), parting(before, after))
 
     def __str__(self) -> str:
@@ -109,3 +119,14 @@ class Comparison:
             ],
             "parts": None if self.parts is None else self.parts._asdict(),
         }
+
+
+def _asked(metrics: Sequence[str], scenario: Scenario) -> dict[str, Sum]:
+    found = {}
+    for text in metrics:
+        try:
+            one = parse_sum(text, fault_names=[fault.name for fault in scenario.faults])
+        except ObjectiveError as error:
+            raise LlmsimError(f"metric {text!r}: {error}") from None
+        found[one.name] = one
+    return found

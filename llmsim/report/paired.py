@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llmsim.report.figures import figure
 from llmsim.report.verdict import median
-from llmsim.telemetry.metrics import METRICS, evaluate
+from llmsim.scenario.sum_text import parse_sum
+from llmsim.scenario.sums import Sum
 
 if TYPE_CHECKING:
     from llmsim.report.result import Result
@@ -23,7 +24,6 @@ __all__ = [
     "COMPARED",
     "ERROR",
     "FEWEST_PAIRS",
-    "Compared",
     "Difference",
     "interval_of_median",
     "paired",
@@ -38,28 +38,22 @@ ERROR = 0.05  #: of calling anything changed where nothing did, over all metrics
 FEWEST_PAIRS = 9
 
 
-class Compared(NamedTuple):
-    """One number that is compared."""
-
-    metric: str
-    aggregate: str
-    percent: float | None
-    low_is_good: bool | None  #: None: neither
-
-
 #: What is compared, by the name it goes by.
-COMPARED: dict[str, Compared] = {
-    "ttft p(50)": Compared("ttft", "p", 50.0, low_is_good=True),
-    "ttft p(95)": Compared("ttft", "p", 95.0, low_is_good=True),
-    "ttft p(99)": Compared("ttft", "p", 99.0, low_is_good=True),
-    "e2e p(95)": Compared("e2e", "p", 95.0, low_is_good=True),
-    "error_rate": Compared("error_rate", "value", None, low_is_good=True),
-    "goodput": Compared("goodput", "value", None, low_is_good=False),
-    "cost_per_ok": Compared("cost_per_ok", "value", None, low_is_good=True),
-    "retry_amplification": Compared("retry_amplification", "value", None, low_is_good=True),
-    "fallback_rate": Compared("fallback_rate", "value", None, low_is_good=None),
-    "cache_hit_rate": Compared("cache_hit_rate", "value", None, low_is_good=None),
-    "false_hit_rate": Compared("false_hit_rate", "value", None, low_is_good=True),
+COMPARED: dict[str, Sum] = {
+    name: parse_sum(name)
+    for name in (
+        "ttft p(50)",
+        "ttft p(95)",
+        "ttft p(99)",
+        "e2e p(95)",
+        "error_rate",
+        "goodput",
+        "cost_per_ok",
+        "retry_amplification",
+        "fallback_rate",
+        "cache_hit_rate",
+        "false_hit_rate",
+    )
 }
 
 
@@ -74,6 +68,7 @@ class Difference(NamedTuple):
     p: float  #: of the sign test, adjusted by Holm
     pairs: int
     verdict: str  #: ``worse``, ``better``, ``changed`` or ``same``
+    unit: str = ""  #: as `llmsim.report.figures.figure` takes it
 
     @property
     def relative(self) -> float:
@@ -86,24 +81,25 @@ class Difference(NamedTuple):
 
     def shown(self) -> tuple[str, str, str]:
         """Before, after and change as texts."""
-        unit = METRICS[COMPARED[self.name].metric].unit
+        unit = self.unit
         sign = "+" if self.change > 0 else "−" if self.change < 0 else "±"
         percent = f" ({sign}{abs(self.relative):.1%})" if math.isfinite(self.relative) and self.change else ""
         moved = f"{sign}{figure(abs(self.change), unit)}{percent}"
         return figure(self.before, unit), figure(self.after, unit), moved
 
 
-def values_by_metric(result: Result) -> dict[str, list[float]]:
-    """Every number of `COMPARED` in every whole replication, in order; NaN where it cannot be told."""
+def values_by_metric(result: Result, compared: Mapping[str, Sum] = COMPARED) -> dict[str, list[float]]:
+    """Every number that is compared in every whole replication, in order; NaN where it cannot be told."""
     samples = result.samples[: result.complete]
-    return {
-        name: [evaluate(sample, one.metric, one.aggregate, one.percent) for sample in samples]
-        for name, one in COMPARED.items()
-    }
+    return {name: [one.of(sample) for sample in samples] for name, one in compared.items()}
 
 
 def paired(
-    before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]], *, least_effect: float = 0.05
+    before: Mapping[str, Sequence[float]],
+    after: Mapping[str, Sequence[float]],
+    *,
+    compared: Mapping[str, Sum] = COMPARED,
+    least_effect: float = 0.05,
 ) -> list[Difference]:
     """Compare replication by replication, as far as both go.
 
@@ -111,6 +107,8 @@ def paired(
     ----------
     before, after
         As `values_by_metric` gives them, of the same seed.
+    compared
+        What is compared, by the name it goes by.
     least_effect
         Share of the value before by which it must have moved to be called worse or better.
 
@@ -121,7 +119,7 @@ def paired(
     >>> [(found.verdict, round(found.p, 4)) for found in paired(one, two)]
     [('worse', 0.0078)]
     """
-    (found,) = paired_with_each(before, [after], least_effect=least_effect)
+    (found,) = paired_with_each(before, [after], compared=compared, least_effect=least_effect)
     return found
 
 
@@ -129,7 +127,7 @@ def paired_with_each(
     before: Mapping[str, Sequence[float]],
     afters: Sequence[Mapping[str, Sequence[float]]],
     *,
-    compared: Mapping[str, Compared] = COMPARED,
+    compared: Mapping[str, Sum] = COMPARED,
     least_effect: float = 0.05,
 ) -> list[list[Difference]]:
     """Compare one with several others, metric by metric: the error of calling anything changed is kept over all.
@@ -141,7 +139,7 @@ def paired_with_each(
     afters
         The others, of the same seed.
     compared
-        The metrics, by the name they go by.
+        What is compared, by the name it goes by.
     least_effect
         Share of the value before by which it must have moved to be called worse or better.
     """
@@ -165,14 +163,16 @@ def paired_with_each(
 
 def _difference(
     name: str,
-    compared: Compared,
+    compared: Sum,
     pairs: Sequence[tuple[float, float]],
     changes: Sequence[float],
     p: float,
     least_effect: float,
 ) -> Difference:
     before, after = median([b for b, _ in pairs]), median([a for _, a in pairs])
-    found = Difference(name, before, after, median(changes), interval_of_median(changes), p, len(pairs), "same")
+    found = Difference(
+        name, before, after, median(changes), interval_of_median(changes), p, len(pairs), "same", compared.unit
+    )
     if p > ERROR or not abs(found.relative) >= least_effect:
         return found
     low_is_good = compared.low_is_good

@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from llmsim.report.paired import COMPARED, Difference, interval_of_median, paired
+from llmsim.report.paired import Difference, interval_of_median, paired
 from llmsim.report.verdict import Look, look_at, median
-from llmsim.tuning.objective import centre
+from llmsim.tuning.objective import centre, shown_beside
 from llmsim.tuning.question import Question
 from llmsim.tuning.racing import INDIFFERENT
 from llmsim.tuning.settings_runs import Entry
@@ -95,15 +95,16 @@ def held(question: Question, tuning: Entry, entry: Entry, current: Entry, names:
 
 
 def differences(question: Question, before: Entry, after: Entry) -> list[Difference]:
-    """Every number that `llmsim.compare` compares, of the first scenario."""
+    """Every number that `llmsim.compare` compares and every part of a goal, of the first scenario."""
     first = len(question.goals) + len(question.limits[0])
-    if any(len(rows[0]) < first + len(COMPARED) for rows in (*before.rows, *after.rows)):
+    beside = shown_beside([goal.sum for goal in question.goals])
+    if any(len(rows[0]) < first + len(beside) for rows in (*before.rows, *after.rows)):
         return []
     told = [
-        {name: [rows[0][first + n] for rows in entry.rows] for n, name in enumerate(COMPARED)}
+        {name: [rows[0][first + n] for rows in entry.rows] for n, name in enumerate(beside)}
         for entry in (before, after)
     ]
-    return paired(told[0], told[1])
+    return paired(told[0], told[1], compared=beside)
 
 
 def around(space: Space, settings: dict[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:

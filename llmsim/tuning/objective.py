@@ -11,33 +11,33 @@ from typing import NamedTuple
 from llmsim.errors import LlmsimError, Problem, ScenarioError
 from llmsim.report.figures import figure
 from llmsim.report.numbers import over_replications
-from llmsim.scenario.objectives import METRICS as WORDS
+from llmsim.report.paired import COMPARED
 from llmsim.scenario.objectives import Objective, ObjectiveError, objectives_of, parse_objective
 from llmsim.scenario.spec import Expect, Scenario
-from llmsim.telemetry.metrics import METRICS
+from llmsim.scenario.sum_text import parse_sum, word_of
+from llmsim.scenario.sums import Sum
 
-__all__ = ["Goal", "centre", "goals_of", "limits_of", "violation"]
+__all__ = ["Goal", "centre", "goals_of", "limits_of", "shown_beside", "violation"]
 
-_TEXT = re.compile(r"\s*([^\s{<>=]+(?:\{[^{}]*\})?)\s*(.*?)\s*")
-_COLUMN = ("_per_s", "_usd", "_s")  # a column carries its unit, the word of an SLO does not
+_LINE = re.compile(r"\s*([^\s{<>=]+(?:\{[^{}]*\})?)\s*(.*?)\s*")
+_OF_SEVERAL = re.compile(r"[+*]|\s-\s")  # as goals are written
 
 
 class Goal(NamedTuple):
     """One number that is to be as small (or as large) as can be."""
 
-    line: Objective  #: its metric, aggregate and part of the run; the bound means nothing
+    sum: Sum
     low_is_good: bool
 
     @property
     def name(self) -> str:
-        """As one asks for it: ``cost_per_ok``, ``ttft p(95)``."""
-        told = self.line.text.partition(" < ")[0]
-        return self.line.key if told == "value" else f"{self.line.key} {told}"
+        """As one asks for it: ``cost_per_ok``, ``ttft p(95)``, ``cost_per_ok + 0.02*false_hit_rate``."""
+        return self.sum.name
 
     @property
     def unit(self) -> str:
-        """As in `llmsim.telemetry.metrics.METRICS`."""
-        return METRICS[self.line.metric].unit
+        """As in `llmsim.telemetry.metrics.METRICS`; empty: a number without a unit."""
+        return self.sum.unit
 
     @property
     def verb(self) -> str:
@@ -52,14 +52,20 @@ class Goal(NamedTuple):
         """The inverse of `cost`."""
         return cost if self.low_is_good else -cost
 
-    def shown(self, cost: float) -> str:
-        """A cost as the number it stands for, with its unit."""
-        return figure(self.value(cost), self.unit)
+    def shown(self, cost: float, *, share: bool = False) -> str:
+        """A cost as the number it stands for, with its unit; or as the share that it is of what it was."""
+        value = self.value(cost)
+        return f"{value:.3f}x" if share and math.isfinite(value) else figure(value, self.unit)
 
 
 def centre(goal: Goal, costs: Sequence[float]) -> float:
     """One number for all replications, as everywhere: the mean of amounts, the median of everything else."""
     return over_replications(costs, goal.unit)
+
+
+def shown_beside(goals: Sequence[Sum]) -> dict[str, Sum]:
+    """What is compared in the end beside the goals, by name: what `llmsim.compare` compares, and the parts of sums."""
+    return COMPARED | {part.name: part for goal in goals for part in goal.parts if part.name not in COMPARED}
 
 
 def violation(line: Objective, value: float) -> float:
@@ -92,8 +98,8 @@ def goals_of(scenario: Scenario, minimize: str | Sequence[str], maximize: str | 
     asked = [(text, True) for text in _listed(minimize)] + [(text, False) for text in _listed(maximize)]
     if not asked:
         raise LlmsimError("nothing is asked for; say what to minimize or maximize, e.g. cost_per_ok")
-    goals = [Goal(_line(scenario, text, "minimize" if low else "maximize", bound=False), low) for text, low in asked]
-    if len({(goal.line.key, goal.line.text) for goal in goals}) < len(goals):
+    goals = [Goal(_sum(scenario, text, "minimize" if low else "maximize"), low) for text, low in asked]
+    if len({goal.name for goal in goals}) < len(goals):
         raise LlmsimError("one number is asked for twice")
     return tuple(goals)
 
@@ -108,48 +114,45 @@ def limits_of(scenario: Scenario, subject_to: Sequence[str] | None) -> tuple[Obj
     """
     if subject_to is None:
         return tuple(objectives_of(scenario))
-    return tuple(_line(scenario, text, "subject_to", bound=True) for text in _listed(subject_to))
+    return tuple(_limit(scenario, text, "subject_to") for text in _listed(subject_to))
 
 
 def _listed(given: str | Sequence[str]) -> list[str]:
     return [given] if isinstance(given, str) and given else list(given)
 
 
-def _line(scenario: Scenario, text: str, source: str, *, bound: bool) -> Objective:
-    found = _TEXT.fullmatch(text)
+def _sum(scenario: Scenario, text: str, source: str) -> Sum:
+    try:
+        found = parse_sum(text, fault_names=[fault.name for fault in scenario.faults])
+    except ObjectiveError as error:
+        raise ScenarioError([Problem(error.message, text, hint=error.hint)], source) from None
+    for metric in found.metrics:
+        _check(scenario, metric, text, source)
+    return found
+
+
+def _limit(scenario: Scenario, text: str, source: str) -> Objective:
+    found = _LINE.fullmatch(text)
     if found is None:
         raise ScenarioError(f"{text!r} names no metric", source)
-    key, rest = found[1], found[2]
-    metric, brace, tags = key.partition("{")
-    known = next((metric.removesuffix(unit) for unit in ("", *_COLUMN) if metric.removesuffix(unit) in WORDS), metric)
-    key = known + brace + tags
-    if not bound:
-        rest = _unbounded(known, rest, text, source)
-    elif rest[:1] in ("<", ">"):
+    word, brace, tags = found[1].partition("{")
+    key, rest = word_of(word) + brace + tags, found[2]
+    if rest[:1] in ("<", ">"):
         rest = f"value {rest}"
     try:
         line = parse_objective(key, rest)
-        # Tags and faults are known there; a story that is meant to break other lines does not matter here.
-        dataclasses.replace(scenario, expect=Expect()).with_values({"slo": {key: [rest]}})
     except ObjectiveError as error:
-        raise ScenarioError([Problem(error.message, text, hint=error.hint)], source) from None
-    except ScenarioError as error:
-        raise ScenarioError([problem._replace(path=text) for problem in error.problems], source) from None
+        message, hint = error.message, error.hint
+        if _OF_SEVERAL.search(text):
+            message, hint = "a limit is about one metric", "Bound each by itself, or put the sum into minimize."
+        raise ScenarioError([Problem(message, text, hint=hint)], source) from None
+    _check(scenario, line, text, source)
     return line
 
 
-def _unbounded(metric: str, rest: str, text: str, source: str) -> str:
-    """An expression with a bound that says nothing, so that one grammar reads both."""
-    if metric not in WORDS:
-        return rest or "value < 1"
-    word = WORDS[metric]
-    if re.search(r"[<>]", rest):
-        raise ScenarioError(f"{text!r} has a bound; a bound belongs to what it is subject to", source)
-    aggregate, _, part = rest.partition(" ")
-    if aggregate in ("before", "during", "after", ""):
-        aggregate, part = "", rest
-    if not aggregate and "value" not in word.aggregates:
-        raise ScenarioError(
-            f"{metric} is a distribution; say which number of it: {metric} p(95), {metric} mean", source
-        )
-    return f"{aggregate or 'value'} < {word.unit.examples[0]} {part}".rstrip()
+def _check(scenario: Scenario, line: Objective, text: str, source: str) -> None:
+    """Tags and faults are known there; a story that is meant to break other lines does not matter here."""
+    try:
+        dataclasses.replace(scenario, expect=Expect()).with_values({"slo": {line.key: [line.text]}})
+    except ScenarioError as error:
+        raise ScenarioError([problem._replace(path=text) for problem in error.problems], source) from None

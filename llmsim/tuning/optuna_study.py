@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,10 @@ def write_study(place: Path, stages: Stages) -> None:
     the median (``limits`` says which). The attribute ``winner`` marks what won: the best trial, unless no trial passes.
     ``interval`` is that of the median over replications, 95 %.
 
+    The study has the attributes ``winner`` and ``as_it_is``, each with its settings, the number of its ``trial`` and
+    what stands in that trial's attributes. What there is can lie outside of the space, or differ between scenarios:
+    then it is no trial, its number is null and it stands in the study alone.
+
     Parameters
     ----------
     place
@@ -97,9 +102,10 @@ def write_study(place: Path, stages: Stages) -> None:
             with warnings.catch_warnings():  # experimental, and how dashboards know what a value is
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names([goal.name for goal in goals])
-            for name, value in _about(stages).items():
+            tried = _tried(stages)
+            for name, value in _about(stages, [entry for entry, _ in tried]).items():
                 study.set_user_attr(name, value)
-            study.add_trials([_trial(stages, entry, settings) for entry, settings in _tried(stages)])
+            study.add_trials([_trial(stages, entry, settings) for entry, settings in tried])
             beside.replace(place)
     except OSError as error:
         raise LlmsimError(f"{place} cannot be written: {error.strerror or error}") from None
@@ -107,9 +113,11 @@ def write_study(place: Path, stages: Stages) -> None:
         optuna.logging.set_verbosity(before)
 
 
-def _about(stages: Stages) -> dict[str, Any]:
+def _about(stages: Stages, tried: Sequence[Entry]) -> dict[str, Any]:
     plan = stages.plan
+    chosen = {"winner": stages.winner, "as_it_is": stages.current}
     return {
+        **{name: _chosen(stages, entry, tried) for name, entry in chosen.items()},
         "llmsim": __version__,
         "scenarios": [one.name for one in stages.runs.scenarios],
         "space": [str(one) for one in stages.runs.space.dimensions],
@@ -120,11 +128,30 @@ def _about(stages: Stages) -> dict[str, Any]:
     }
 
 
+def _chosen(stages: Stages, entry: Entry | None, tried: Sequence[Entry]) -> dict[str, Any] | None:
+    """Which settings these are, and what is known of them; None: interrupted before they were."""
+    if entry is None or not entry.done:
+        return None
+    question = stages.question
+    values = [goal.value(cost) for goal, cost in zip(stages.plan.goals, stages.costs(entry), strict=True)]
+    return {
+        "trial": tried.index(entry) if entry in tried else None,
+        "settings": {path: shown(value) for path, value in entry.settings.items()} or "as it is",
+        "values": jsonable(values),
+        "constraints": dict(zip(_limit_names(stages), question.outside(entry), strict=True)),
+        **_told(stages, entry, values, question.costs(entry, stages.plan.most)),
+    }
+
+
 def _tried(stages: Stages) -> list[tuple[Entry, dict[str, Any]]]:
     """What has all dimensions, and their values."""
     found = [(entry, dict(entry.settings)) for entry in stages.tried if entry.done]
-    now = stages.runs.space.current(stages.runs.scenarios[0])
-    return found if now is None or not stages.current.done else [(stages.current, now), *found]
+    winner = stages.winner
+    if winner is not None and winner.settings and winner not in stages.tried:
+        found.append((winner, dict(winner.settings)))  # the end of a range, run to see whether it has an effect
+    now = [stages.runs.space.current(one) for one in stages.runs.scenarios]
+    same = now[0] is not None and all(one == now[0] for one in now)
+    return [(stages.current, dict(now[0] or {})), *found] if same and stages.current.done else found
 
 
 def _trial(stages: Stages, entry: Entry, settings: dict[str, Any]) -> Any:
@@ -134,7 +161,6 @@ def _trial(stages: Stages, entry: Entry, settings: dict[str, Any]) -> Any:
     whole = entry.done >= stages.plan.most and not entry.stopped
     costs = question.costs(entry, stages.plan.most)
     values = [goal.value(cost) for goal, cost in zip(goals, stages.costs(entry), strict=True)]
-    outside = zip(question.places(), question.outside(entry), strict=True)
     steps = {n: goals[0].value(centre(goals[0], costs[0][:n])) for n in range(1, len(costs[0]) + 1)}
     dimensions = stages.runs.space.dimensions
     return create_trial(
@@ -143,7 +169,7 @@ def _trial(stages: Stages, entry: Entry, settings: dict[str, Any]) -> Any:
         params={_name(one): _value(one, settings[one.path]) for one in dimensions},
         distributions={_name(one): _distribution(one) for one in dimensions},
         intermediate_values=steps if len(goals) == 1 else None,  # Optuna has them for one goal only
-        constraints={f"{line.key} {line.text}{_of(stages, scenario)}": by for (scenario, _, line), by in outside},
+        constraints=dict(zip(_limit_names(stages), question.outside(entry), strict=True)),
         user_attrs=_told(stages, entry, values, costs),
     )
 
@@ -170,10 +196,11 @@ def _told(stages: Stages, entry: Entry, values: list[float], costs: list[list[fl
     return plain
 
 
-def _of(stages: Stages, scenario: int) -> str:
-    """Which scenario's, where there are several."""
-    scenarios = stages.runs.scenarios
-    return f" ({scenarios[scenario].name})" if len(scenarios) > 1 else ""
+def _limit_names(stages: Stages) -> list[str]:
+    """Of every limit, with its scenario where there are several."""
+    scenarios, places = stages.runs.scenarios, stages.question.places()
+    of = [f" ({one.name})" if len(scenarios) > 1 else "" for one in scenarios]
+    return [f"{line.key} {line.text}{of[scenario]}" for scenario, _, line in places]
 
 
 def _name(one: Dimension) -> str:

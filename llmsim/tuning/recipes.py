@@ -52,8 +52,10 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             "cache-threshold",
-            "How alike two questions must be to get one answer. Lower saves more and is wrong more often: bound the "
-            'false hits, --subject-to "false_hit_rate < 0.5%".',
+            "How alike two questions must be to get one answer. Lower saves more and is wrong more often. Bound the "
+            'wrong answers, --subject-to "false_hit_rate < 0.5%"; or say what one costs you in dollars, --minimize '
+            '"cost_per_ok + 0.02*false_hit_rate". A hit then pays where it is wrong less often than what it saves '
+            "divided by that price: if you know none, a hundred times what an answer costs stands for 1 % of the hits.",
             "Ranges span cosines of langchain-redis and khazad (.80), RedisVL (.90) and Mistral's example (.95), and "
             "go down to where a tenth of all answers was wrong (.70: banking77, MiniLM); ttl from Bifrost's 5 min up.",
             ("semantic_cache",),

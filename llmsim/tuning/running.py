@@ -12,14 +12,14 @@ from llmsim.engine.driver import in_worker_thread
 from llmsim.errors import EngineError, LlmsimError, PolicyError, SimulationInterrupted
 from llmsim.parallel import Workers
 from llmsim.processes import ENDED
-from llmsim.report.paired import COMPARED
 from llmsim.report.samples import samples
 from llmsim.report.slo import measure
 from llmsim.scenario.objectives import Objective
 from llmsim.scenario.replicate import Progress, replicate
 from llmsim.scenario.spec import Scenario
-from llmsim.telemetry.metrics import evaluate
+from llmsim.scenario.sums import Sum
 from llmsim.telemetry.recorder import event_hash
+from llmsim.tuning.objective import shown_beside
 
 __all__ = ["Measured", "Task", "in_order"]
 
@@ -28,17 +28,19 @@ __all__ = ["Measured", "Task", "in_order"]
 class Measured:
     """What is wanted of a replication: few numbers, to carry from process to process."""
 
-    lines: tuple[Objective, ...]
-    compared: bool = False  #: also every number of `llmsim.report.paired.COMPARED`
+    sums: tuple[Sum, ...]
+    lines: tuple[Objective, ...] = ()
+    compared: bool = False  #: also every number of `shown_beside`
     hashed: bool = False  #: also a hash of all that happened
 
     def __call__(self, scenario: Scenario, number: int, progress: Progress | None = None) -> list[Any]:
         """Run and measure."""
         replication = replicate(scenario, number, progress)
         sample = samples(scenario, [replication])[0]
-        values: list[Any] = list(measure(self.lines, sample))
+        values: list[Any] = [one.of(sample) for one in self.sums]
+        values += measure(self.lines, sample)
         if self.compared:
-            values += [evaluate(sample, one.metric, one.aggregate, one.percent) for one in COMPARED.values()]
+            values += [one.of(sample) for one in shown_beside(self.sums).values()]
         if self.hashed:
             values.append(event_hash([replication.tables]))
         return values

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from llmsim.parallel import Workers
 from llmsim.scenario.objectives import Objective
 from llmsim.scenario.spec import Scenario
+from llmsim.scenario.sums import Sum
 from llmsim.tuning.journal import Journal
 from llmsim.tuning.objective import Goal
 from llmsim.tuning.running import Measured, Task, Work, in_order
@@ -159,7 +160,7 @@ class Runs:
         *,
         jobs: Workers,
         tick: Callable[[], None],
-        work: Callable[[tuple[Objective, ...], bool], Work] | None = None,
+        work: Callable[[tuple[Sum, ...], tuple[Objective, ...], bool], Work] | None = None,
     ) -> None:
         self.scenarios, self.space, self.journal, self.jobs, self.tick = tuple(scenarios), space, journal, jobs, tick
         self._work = work or _measured
@@ -175,9 +176,9 @@ class Runs:
         held: bool = False,
     ) -> Luck:
         """A luck of its own; `held`: for the numbers that are shown in the end."""
-        lines = [(*(goal.line for goal in goals), *some) for some in limits]
-        return Luck(self, name, seeds, most, [self._work(one, held) for one in lines])
+        sums = tuple(goal.sum for goal in goals)
+        return Luck(self, name, seeds, most, [self._work(sums, tuple(some), held) for some in limits])
 
 
-def _measured(lines: tuple[Objective, ...], held: bool) -> Work:  # noqa: FBT001 - which of the two kinds of luck
-    return Measured(lines, compared=held, hashed=not held)
+def _measured(sums: tuple[Sum, ...], lines: tuple[Objective, ...], held: bool) -> Work:  # noqa: FBT001 - which luck
+    return Measured(sums, lines, compared=held, hashed=not held)

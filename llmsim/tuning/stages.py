@@ -363,7 +363,7 @@ class Stages:
         if best is None or best.done < self.plan.most:
             return ""
         value = self.question.centres(best)[0]
-        shown = self.plan.goals[0].shown(value) if len(self.runs.scenarios) == 1 else f"{abs(value):.3f}x"
+        shown = self.plan.goals[0].shown(value, share=len(self.runs.scenarios) > 1)
         return f"{shown} ({told(best.settings)})" if best.settings else f"{shown} (as it is)"
 
     def _left_s(self, wall_s: float) -> float | None:

@@ -102,8 +102,9 @@ def sweep(
         Processes, over points and replications alike; -1: one per core, None: that if there is much to do. The tables
         do not depend on it.
     metrics
-        What to measure, in the words of SLO lines without their bound: ``ttft p(95)``, ``error_rate``. Those named are
-        also what is shown and compared. None: eleven that matter, of which four are shown.
+        What to measure, in the words of SLO lines without their bound: ``ttft p(95)``, ``error_rate``; or sums of such,
+        as `llmsim.tune` takes them: ``cost_per_ok + 0.02*false_hit_rate``. Those named are also what is shown and
+        compared. None: eleven that matter, of which four are shown.
     out
         A ``.parquet`` file. Each run is kept as it comes; after an interrupt, a crash or a kill the same call
         does only what is missing, and more `replications` add to those that are there.

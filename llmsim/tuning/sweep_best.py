@@ -61,12 +61,16 @@ def best_of(sweep: Sweep, metric: Measured, goal: str | None) -> Best:
     """See `Sweep.best`."""
     if goal not in (None, "min", "max"):
         raise LlmsimError(f"goal is {goal!r}; use min or max")
-    low_is_good = metric.compared.low_is_good is not False if goal is None else goal == "min"
+    low_is_good = metric.sum.low_is_good is not False if goal is None else goal == "min"
     medians = {one.number: median(sweep.values(one.number, metric)) for one in sweep.points}
     told = {number: value for number, value in medians.items() if not math.isnan(value)}
     if not told:
         raise LlmsimError(f"{metric.name} could not be told at any point")
     warnings: list[str] = []
+    if goal is None and metric.sum.parts and metric.sum.low_is_good is None:
+        warnings.append(
+            "Its metrics do not agree whether less is better; it is taken so. Otherwise write a minus before."
+        )
     allowed = dict(told)
     if any(word != "NONE" for word in sweep.verdicts):
         for wanted, text in (

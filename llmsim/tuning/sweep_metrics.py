@@ -1,53 +1,53 @@
-"""What is measured at every point of a sweep: metrics by the words of SLO lines, without their bounds."""
+"""What is measured at every point of a sweep: metrics by the words of SLO lines without their bounds, and sums."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from llmsim.errors import LlmsimError
-from llmsim.report.paired import COMPARED, Compared
-from llmsim.scenario.objectives import METRICS as WORDS
-from llmsim.scenario.objectives import Objective, ObjectiveError, parse_objective
+from llmsim.report.paired import COMPARED
+from llmsim.scenario.objectives import ObjectiveError
 from llmsim.scenario.spec import Scenario
-from llmsim.telemetry.metrics import METRICS
+from llmsim.scenario.sum_text import parse_sum
+from llmsim.scenario.sums import Sum
 
 __all__ = ["Measured", "measured_of"]
 
-_HIGH_IS_GOOD = ("goodput", "saved", "saved_net", "cache_hit_rate", "exact_hit_rate", "semantic_hit_rate")
-_NEITHER = ("requests", "fallback_rate", "fallback_activations")
 _SUFFIX = {"s": "_s", "usd": "_usd", "per_s": "_per_s"}
 
 
 class Measured(NamedTuple):
     """One number of every replication."""
 
-    name: str  #: as people write it: ``ttft p(95)``
-    condition: Objective  #: that measures it; its bound means nothing
+    sum: Sum
+
+    @property
+    def name(self) -> str:
+        """As people write it: ``ttft p(95)``."""
+        return self.sum.name
 
     @property
     def unit(self) -> str:
-        """As in `llmsim.telemetry.metrics.METRICS`."""
-        return METRICS[self.condition.metric].unit
+        """As in `llmsim.telemetry.metrics.METRICS`; empty: a number without a unit."""
+        return self.sum.unit
 
     @property
     def column(self) -> str:
-        """Its name in tables, with the unit last: ``ttft_p95_s``, ``error_rate{route:chat}``."""
-        one = self.condition
-        part = f"_p{one.percentile:g}" if one.aggregate == "p" else f"_{one.aggregate}"
-        tags = ",".join(f"{name}:{value}" for name, value in one.tags)
-        tail = "" if one.aggregate in ("value", "rate") else part
-        return f"{one.metric}{tail}{_SUFFIX.get(self.unit, '')}{f'{{{tags}}}' if tags else ''}"
+        """Its name in tables, with the unit last.
 
-    @property
-    def compared(self) -> Compared:
-        """How it is compared."""
-        one = self.condition
-        if self.name in COMPARED:
-            return COMPARED[self.name]
-        good = None if one.metric in _NEITHER else one.metric not in _HIGH_IS_GOOD
-        return Compared(one.metric, one.aggregate, one.percentile, low_is_good=good)
+        ``ttft_p95_s``, ``error_rate{route:chat}``, ``(cost_per_ok + 0.02*false_hit_rate)_usd``.
+        """
+        suffix = _SUFFIX.get(self.unit, "")
+        if self.sum.parts:
+            return f"({self.name}){suffix}"
+        (one,) = self.sum.metrics
+        number = f"_p{one.percentile:g}" if one.aggregate == "p" else f"_{one.aggregate}"
+        tags = ",".join(f"{name}:{value}" for name, value in one.tags)
+        tail = "" if one.aggregate in ("value", "rate") else number
+        part = "" if one.phase is None else f"_{one.phase.when}_{one.phase.fault or 'fault'}"
+        part += "" if one.window_s is None else f"_window_{one.window_s:g}s"
+        return f"{one.metric}{tail}{part}{suffix}{f'{{{tags}}}' if tags else ''}"
 
 
 def measured_of(scenario: Scenario, names: Sequence[str] | None) -> tuple[Measured, ...]:
@@ -56,9 +56,10 @@ def measured_of(scenario: Scenario, names: Sequence[str] | None) -> tuple[Measur
     Parameters
     ----------
     scenario
-        Whose routes and providers may stand in tags.
+        Whose routes, providers and faults may stand in them.
     names
-        ``ttft p(95)``, ``error_rate``, ``ttft{route:chat} p(99)``; None: those that comparisons are made of.
+        ``ttft p(95)``, ``error_rate``, ``ttft{route:chat} p(99)``, ``cost_per_ok + 0.02*false_hit_rate``; None: those
+        that comparisons are made of.
 
     Raises
     ------
@@ -73,26 +74,8 @@ def measured_of(scenario: Scenario, names: Sequence[str] | None) -> tuple[Measur
 
 
 def _measured(scenario: Scenario, name: str) -> Measured:
-    key, aggregate = _parts(name)
-    known = WORDS.get(key.partition("{")[0])
-    if known is not None and not aggregate:
-        if "value" not in known.aggregates:
-            raise LlmsimError(f"metric {name!r} is a distribution; say which number of it: {key} p(95), {key} mean")
-        aggregate = "value"
-    bound = known.unit.examples[0] if known is not None else "1"
     tags = {"route": [one.route for one in scenario.traffic.mix], "provider": list(scenario.providers)}
     try:
-        condition = parse_objective(key, f"{aggregate or 'value'} < {bound}", tag_values=tags)
+        return Measured(parse_sum(name, tag_values=tags, fault_names=[one.name for one in scenario.faults]))
     except ObjectiveError as error:
-        raise LlmsimError(
-            f"metric {name!r}: {error.message.replace(f' < {bound}', '').rstrip('.')}. {error.hint}"
-        ) from None
-    if condition.burn is not None:
-        raise LlmsimError(f"metric {name!r}: a burn rate has two windows and a bound; write it as an SLO line")
-    shown = key if aggregate == "value" else f"{key} {aggregate}"
-    return Measured(shown, condition)
-
-
-def _parts(name: str) -> tuple[str, str]:
-    found = re.fullmatch(r"\s*([^\s{]+(?:\{[^}]*\})?)\s*(.*?)\s*", name)
-    return (found[1], found[2]) if found else (name.strip(), "")
+        raise LlmsimError(f"metric {name!r}: {error.message.rstrip('.')}. {error.hint}") from None

@@ -117,4 +117,4 @@ class SweepPlots:
         return Across(one.column, name, one.figure_unit, labels, numeric=one.numeric, log=one.log)
 
     def _shown(self, metric: Measured) -> Shown:
-        return Shown(metric.column, metric.name, metric.unit, low_is_good=metric.compared.low_is_good)
+        return Shown(metric.column, metric.name, metric.unit, low_is_good=metric.sum.low_is_good)

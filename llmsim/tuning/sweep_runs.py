@@ -16,7 +16,6 @@ from llmsim.report.slo import measure
 from llmsim.scenario.objectives import rehearsed
 from llmsim.scenario.replicate import Progress, replicate
 from llmsim.scenario.spec import Scenario
-from llmsim.telemetry.metrics import evaluate_condition
 from llmsim.telemetry.recorder import Replication
 from llmsim.tuning.sweep_kept import Row
 from llmsim.tuning.sweep_metrics import Measured
@@ -83,7 +82,7 @@ def _one(task: Task, metrics: Sequence[Measured], keep: bool, progress: Progress
     if replication.partial:
         return None
     sample = samples(task.scenario, [replication])[0]
-    values = tuple(evaluate_condition(sample, one.condition) for one in metrics)
+    values = tuple(one.sum.of(sample) for one in metrics)
     row = Row(task.point, task.replication, values, measure(rehearsed(task.scenario), sample))
     return Done(row, replication if keep else None)
 

@@ -70,6 +70,7 @@ def _notes(sweep: Sweep) -> tuple[str, ...]:
         told.append(f"It takes {MINIMUM} replications for an interval and a verdict.")
     if len(sweep.points) > 1:
         told.append(_comparison(sweep, made))
+    told += [metric.sum.meaning for metric in sweep.shown if metric.sum.meaning]
     if sweep.alike:
         told.append(f"{sweep.alike} of the points that were drawn were there already; they were not run again.")
     return tuple(told)

@@ -169,7 +169,7 @@ class Sweep:
     def compared(self) -> dict[int, list[Difference]]:
         """The same by point."""
         others = [one.number for one in self.points if one.number != self.reference]
-        names = {metric.name: metric.compared for metric in self.shown}
+        names = {metric.name: metric.sum for metric in self.shown}
         before = self._by_name(self.reference)
         found = paired_with_each(before, [self._by_name(other) for other in others], compared=names)
         return dict(zip(others, found, strict=True))

@@ -69,7 +69,9 @@ def tune(
         A list is choices, a pair a range, a third ``"log"`` makes it even in the logarithm; both ends whole: whole
         numbers. Texts carry their unit, ``("50ms", "2s", "log")``. ``[True, False]`` for a whole policy: on or off.
     minimize, maximize
-        ``cost_per_ok``, ``ttft p(95)``; several: a front of those that no other beats.
+        ``cost_per_ok``, ``ttft p(95)``; several: a front of those that no other beats. Or a sum, which weighs one
+        number against another in the unit of the one without a weight: in ``cost_per_ok + 0.02*false_hit_rate`` a
+        wrong answer from the cache costs $0.02 (`llmsim.scenario.sum_text` says how sums are written).
     subject_to
         Lines that must hold, ``["ttft p(95) < 2s"]``; None: the scenario's own SLOs.
     trials

@@ -118,10 +118,7 @@ class TunedPlots:
         return names.index(goal)
 
     def _value(self, goal: int, cost: float) -> float:
-        if not math.isfinite(cost):
-            return cost if self._found.goals[goal].low_is_good else -cost
-        # Over several scenarios costs are shares of what they are now, with the sign that makes small ones good.
-        return self._found.goals[goal].value(cost) if len(self._found.scenarios) == 1 else abs(cost)
+        return self._found.goals[goal].value(cost)  # over several scenarios a share of what it is now
 
     def _fate(self, trial: Trial) -> str:
         if trial.stopped == "infeasible" or (trial.limits == "FAIL" and not trial.stopped):

@@ -8,7 +8,7 @@ from llmsim.report.figures import figure
 from llmsim.report.grid import Grid
 from llmsim.telemetry.metrics import METRICS
 from llmsim.tuning.space import shown
-from llmsim.tuning.tuned_words import cost, moved
+from llmsim.tuning.tuned_figures import cost, moved
 from llmsim.units import counted
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def _settings(found: Tuned) -> Grid:
     for text in found.space:
         path, _, values = text.partition(": ")
         rows.append((path, values, found.now.get(path, "–"), shown(settings[path]) if path in settings else "as it is"))
-    head = ("parameter", "tried", "now", "tuned" if found.best is not None else "best so far")
+    last = "best so far" if found.best is None else "tuned" if settings else "best"
+    head = ("parameter", "tried", "now", last)
     return Grid(found.headline, head, rows, 2, found.notes)
 
 
@@ -49,34 +50,42 @@ def _limit(line: LimitHeld) -> str:
 
 
 def _held_out(found: Tuned, best: Held, current: Held) -> Grid:
+    """What there is beside what was tuned; alone, where it won."""
+    tuned = bool(best.settings)
     rows = []
     for number, goal in enumerate(found.goals):
-        values = [cost(found, goal, value) for value in (
-            current.tuning[number], current.held_out[number], best.tuning[number], best.held_out[number]
-        )]  # fmt: skip
-        rows.append((f"{goal.verb} {goal.name}", *values, moved(best.changes[number])))
+        shown_of = (current, best) if tuned else (current,)
+        values = [cost(found, goal, one[number]) for held in shown_of for one in (held.tuning, held.held_out)]
+        rows.append((f"{goal.verb} {goal.name}", *values, *([moved(goal, best.changes[number])] if tuned else [])))
     several = len(found.scenarios) > 1
     for was, now in zip(current.limits, best.limits, strict=True):
         where = f"{was.scenario}: " if several else ""
-        rows.append((f"{where}{was.line.key} {was.line.text}", "", _limit(was), "", _limit(now), ""))
+        name = f"{where}{was.line.key} {was.line.text}"
+        rows.append((name, "", _limit(was), "", _limit(now), "") if tuned else (name, "", _limit(was)))
     head = ("", "now, tuning luck", "now, held out", "tuned, tuning luck", "tuned, held out", "change (95 %)")
-    about = (
-        f"Held out: {counted(best.replications, 'replication')} on seed {found.held_seed}, which played no part in "
-        "choosing. Changes are medians of paired differences there; intervals and verdicts allow for every look."
-    )
-    return Grid("On luck it was chosen on, and on luck it has not seen", head, rows, 1, (about,))
+    made = counted(best.replications, "replication")
+    about = f"Held out: {made} on seed {found.held_seed}, which played no part in choosing."
+    if tuned:
+        about += " Changes are medians of paired differences there; intervals and verdicts allow for every look."
+    title = "On luck it was chosen on, and on luck it has not seen"
+    return Grid(title, head if tuned else head[:3], rows, 1, (about,))
 
 
 def _front(found: Tuned) -> Grid:
     rows = []
     for one in found.front[:_MOST_FRONT]:
         values = [shown(value) for value in one.settings.values()] or ["as it is"] * len(found.space)
-        numbers = [cost(found, goal, value) for goal, value in zip(found.goals, one.held_out, strict=True)]
+        numbers = []
+        for goal, value, change in zip(found.goals, one.held_out, one.changes, strict=True):
+            numbers += [cost(found, goal, value), moved(goal, change) if one.settings else ""]
         rows.append((*values, one.holds, *numbers))
-    head = (*(text.partition(": ")[0] for text in found.space), "limits", *(goal.name for goal in found.goals))
+    names = [text.partition(": ")[0] for text in found.space]
+    head = (*names, "limits", *(name for goal in found.goals for name in (goal.name, "against now (95 %)")))
     rest = len(found.front) - _MOST_FRONT
     more = (f"And {rest} more.",) if rest > 0 else ()
-    return Grid("Those that no other beats, on held-out luck", head, rows, len(found.space) + 1, more)
+    return Grid(
+        "Those that no other beat on the luck of tuning, on held-out luck", head, rows, len(found.space) + 1, more
+    )
 
 
 def _differences(found: Tuned) -> Grid:
@@ -90,6 +99,7 @@ def _sensitivity(found: Tuned) -> Grid:
     rows = []
     for one in found.sensitivity:
         breaks = f"breaks {', '.join(one.breaks)}" if one.breaks else ""
-        rows.append((one.path, shown(one.value), breaks, moved(one.change)))
+        rows.append((one.path, shown(one.value), breaks, moved(found.goals[0], one.change)))
     head = ("parameter", "instead", "", f"{found.goals[0].name} (95 %)")
-    return Grid("One parameter at a time, around what was tuned", head, rows, 3)
+    base = "what was tuned" if found.settings else "what you have"
+    return Grid(f"One parameter at a time, around {base}", head, rows, 3)

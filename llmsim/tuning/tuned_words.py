@@ -9,34 +9,19 @@ from llmsim.report.figures import share
 from llmsim.tuning.held_out import decided
 from llmsim.tuning.settings_runs import told
 from llmsim.tuning.space import shown
+from llmsim.tuning.tuned_figures import cost, moves
+from llmsim.tuning.tuned_front import as_it_is, front_note, place_of
 from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.tuning.edges import Edge
-    from llmsim.tuning.objective import Goal
-    from llmsim.tuning.tuned import Change, Held, Tuned
+    from llmsim.tuning.tuned import Held, Tuned
 
-__all__ = ["as_dict", "cost", "headline", "moved", "notes"]
+__all__ = ["as_dict", "headline", "notes"]
 
 #: From here on a winner's figure on the luck it was chosen on is called optimistic: the share by which it is better
 #: there than on held-out luck, relative to what it gains at all.
 _OPTIMISTIC = 0.1
-
-
-def cost(found: Tuned, goal: Goal, value: float) -> str:
-    """A cost for people; over several scenarios it is a share of what it is now."""
-    return goal.shown(value) if len(found.scenarios) == 1 else f"{abs(value):.3f}x"
-
-
-def moved(change: Change) -> str:
-    """``-26.1 % (-28.0 … -24.2 %)``."""
-    if not math.isfinite(change.relative) or change.interval is None or not change.change:
-        return "±0" if change.change == 0 else "–"
-    scale = change.relative / change.change
-    low, high = sorted((change.interval[0] * scale, change.interval[1] * scale))
-    if not math.isfinite(low) or not math.isfinite(high):
-        return f"{change.relative:+.1%}"
-    return f"{change.relative:+.1%} ({low:+.1%} … {high:+.1%})"
 
 
 def headline(found: Tuned) -> str:
@@ -46,19 +31,19 @@ def headline(found: Tuned) -> str:
     if best is None or current is None:
         so_far = f"; the best so far: {told(found.so_far)}" if found.so_far else ""
         return f"{name}: interrupted after {counted(found.account.trials, 'trial')}{so_far}"
-    goal = found.goals[0]
-    was, now = (cost(found, goal, one.held_out[0]) for one in (current, best))
     if not best.settings:
-        return f"{name}: what you have is the best of {found.account.trials + 1} settings: {goal.name} {was}"
-    figures = f"{goal.name} {now} instead of {was}, {moved(best.changes[0])}, on luck it has not seen"
+        return f"{name}: {as_it_is(found, current)}"
+    told_of = f"{moves(found, best, current)}, on luck it has not seen"
     if best.holds == "FAIL":
-        return f"{name}: nothing was found that holds its limits; the nearest: {figures}"
+        return f"{name}: nothing was found that holds its limits; the nearest: {told_of}"
     if current.holds == "FAIL" and best.holds == "PASS":
-        return f"{name}: holds what fails as it is; {figures}"
+        return f"{name}: holds what fails as it is; {told_of}"
     if found.verdict == "better":
         doubt = "" if best.holds == "PASS" else "; whether its limits hold is undecided"
-        return f"{name}: {figures}{doubt}"
-    return f"{name}: no better than what you have: {figures}"
+        return f"{name}: {told_of}{doubt}"
+    elsewhere = any(change.verdict == "better" for change in best.changes)
+    where = f" in {found.goals[0].name}, but in another goal" if elsewhere else ""
+    return f"{name}: no better than what you have{where}: {told_of}"
 
 
 def notes(found: Tuned) -> list[str]:
@@ -66,6 +51,8 @@ def notes(found: Tuned) -> list[str]:
     lines = []
     if found.best is not None and found.current is not None and found.best.settings:
         lines.append(_optimism(found, found.best, found.current))
+    if found.current is not None and any(one.settings for one in found.front):
+        lines.append(front_note(found, found.current))
     if found.best is not None:
         binds = found.binds
         if binds:
@@ -84,7 +71,14 @@ def notes(found: Tuned) -> list[str]:
     rest = f"; {account.held_out} on held-out luck, {account.sensitivity} around the winner"
     lines.append(spent + (rest if found.best is not None else "") + ".")
     if found.best is not None and found.best.settings and not found.improves:
-        lines.append("Keep what you have: nothing here says that the other is better.")
+        better = found.best.holds != "FAIL" and any(change.verdict == "better" for change in found.best.changes)
+        lines.append(
+            "Better in one goal and not in another: which of them counts is for you to say."
+            if better
+            else "Keep what you have: nothing here says that the other is better."
+        )
+    if len(found.scenarios) == 1:
+        lines += [goal.sum.meaning for goal in found.goals if goal.sum.meaning]
     if found.recipe:
         lines.append(found.recipe)
     return lines
@@ -157,6 +151,18 @@ def _held(found: Tuned, one: Held) -> dict[str, Any]:
     }
 
 
+def _as_it_is(found: Tuned) -> dict[str, Any] | None:
+    """Of several goals, how what there is stands beside the others of the front."""
+    if len(found.goals) == 1 or found.current is None:
+        return None
+    place = place_of(found.front, found.current)
+    return {
+        "others_on_front": place.others,
+        "beaten_by": [one.settings for one in place.beaten_by],
+        "maybe_beaten_by": [one.settings for one in place.maybe_by],
+    }
+
+
 def as_dict(found: Tuned) -> dict[str, Any]:
     """Everything but how long it took: what is asked again gives the same."""
     goals = found.goals
@@ -177,6 +183,7 @@ def as_dict(found: Tuned) -> dict[str, Any]:
         "best": _held(found, found.best) if found.best is not None else None,
         "current": _held(found, found.current) if found.current is not None else None,
         "front": [_held(found, one) for one in found.front],
+        "as_it_is": _as_it_is(found),
         "differences": [one._asdict() for one in found.differences],
         "sensitivity": [
             {

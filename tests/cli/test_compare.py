@@ -27,6 +27,9 @@ def test_compare(scenario: Any, ask: Any, tmp_path: Path) -> None:
     assert moved["error_rate"]["verdict"] == "better"
     assert moved["error_rate"]["interval"][1] < 0
     assert ask("compare", "after", "before").exit_code == 1
+    ran = ask("compare", "before", "after", "--metric", "retry_amplification+2*error_rate")
+    assert "retry_amplification + 2*error_rate" in ran.stdout
+    assert "Did you mean 'error_rate'" in ask("compare", "before", "after", "--metric", "eror_rate").stderr
     # They part with the first failure: where one gives up, the other tries again.
     request = found["parts"]["request_id"]
     assert found["parts"]["before"] == "no attempt 2"

@@ -113,3 +113,11 @@ def test_what_goes_wrong_is_told_in_place() -> None:
     with pytest.raises(ls.LlmsimError):
         _ = found.results
     found.close()
+
+
+@pytest.mark.usefixtures("looked_at")
+def test_a_backend_that_is_none_is_said_at_once() -> None:
+    with pytest.raises(ls.LlmsimError, match="backend is 'ray'; use processes or dask"):
+        compare_policies(GATEWAYS, SHORT, backend="ray")
+    with pytest.raises(ls.LlmsimError, match="needs the address of a scheduler"):
+        compare_policies(GATEWAYS, SHORT, backend="dask")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -90,6 +91,17 @@ def test_a_sweep_and_a_tuning(dask: Cluster) -> None:
     asked = {"space": OVER, "minimize": "error_rate", "replications": 4, "held_out": 6}
     here, there = tune(SCENARIO, **asked, jobs=1).to_dict(), tune(SCENARIO, **asked, **on).to_dict()
     assert json.dumps(here, default=str) == json.dumps(there, default=str)
+
+
+def test_gateways_side_by_side(dask: Cluster) -> None:
+    gateways: dict[str, Any] = {"nothing": [], "a retry": [ls.Retry(max_attempts=2)]}
+    on = {"backend": "dask", "scheduler": dask.address}
+    here, there = (ls.lab.compare_policies(gateways, SCENARIO, replications=4, **how) for how in ({}, on))
+    hashes = [[one.event_hash for one in found.results.values()] for found in (here, there)]
+    assert hashes[0] == hashes[1] and hashes[0][0] != hashes[0][1]
+    assert str(here) == str(there)
+    with pytest.raises(ls.LlmsimError, match="no scheduler answers"):  # it is asked at all
+        ls.lab.compare_policies(gateways, SCENARIO, scheduler="tcp://127.0.0.1:1")
 
 
 def _module(name: str, path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:

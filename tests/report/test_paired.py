@@ -7,8 +7,12 @@ import pytest
 from report.results import scenario, spike
 from scipy.stats import binomtest
 
+from llmsim.errors import LlmsimError
+from llmsim.report.compare import compare
 from llmsim.report.paired import COMPARED, interval_of_median, paired, values_by_metric
 from llmsim.report.result import Result
+from llmsim.report.verdict import median
+from llmsim.telemetry.metrics import evaluate
 
 
 def only(name, before, after, **options):
@@ -85,3 +89,21 @@ def test_the_interval_of_a_median_takes_what_is_missing_for_anything():
     assert interval_of_median(values) == (2.0, 8.0)
     assert interval_of_median([math.nan, *values[1:]]) == (2.0, 9.0)
     assert all(math.isnan(end) for end in interval_of_median([math.nan, math.nan, *values[2:]]))
+
+
+def test_what_is_asked_for_besides_is_compared_in_pairs_too():
+    calm = Result(scenario(), [spike(number, failing=0.0) for number in range(2)])
+    storm = Result(scenario(), [spike(number, failing=0.9) for number in range(2)])
+    wanted = ["error_rate during brown-out", "cost_per_ok+0.02*error_rate"]
+    found = {one.name: one for one in compare(calm, storm, metrics=wanted).differences}
+    assert list(found)[-2:] == ["error_rate during brown-out", "cost_per_ok + 0.02*error_rate"]
+    priced = found["cost_per_ok + 0.02*error_rate"]
+    assert priced.unit == "usd" and priced.shown()[0].startswith("$")
+    values = [
+        median([evaluate(one, "cost_per_ok") + 0.02 * evaluate(one, "error_rate") for one in result.samples])
+        for result in (calm, storm)
+    ]
+    assert (priced.before, priced.after) == pytest.approx(values)
+    assert priced.after > found["cost_per_ok"].after
+    with pytest.raises(LlmsimError, match=r"metric 'eror_rate': unknown metric.*Did you mean 'error_rate'"):
+        compare(calm, storm, metrics=["eror_rate"])

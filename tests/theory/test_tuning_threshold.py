@@ -69,9 +69,9 @@ def scenario(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.75, 0.9])
 def test_hits_and_false_hits_are_what_the_laws_say(scenario, threshold):
-    lines = tuple(goal.line for goal in goals_of(scenario, ["false_hit_rate", "cache_hit_rate"], ()))
+    sums = tuple(goal.sum for goal in goals_of(scenario, ["false_hit_rate", "cache_hit_rate"], ()))
     settled = scenario.with_values({THRESHOLD: threshold})
-    found = np.mean([Measured(lines)(settled, number) for number in range(4)], axis=0)
+    found = np.mean([Measured(sums)(settled, number) for number in range(4)], axis=0)
     # 4,000 requests: four standard errors.
     for measured, expected in zip(found, (wrong(threshold), 1 - missed(threshold)), strict=True):
         assert abs(measured - expected) <= 4 * np.sqrt(expected * (1 - expected) / 4000), (measured, expected)

@@ -35,7 +35,7 @@ class Recorded:
         self.scenario, self.count = scenario, replications
         self.space = parse_space(space, scenario)
         self.goals, self.limits = goals_of(scenario, goal, ()), limits_of(scenario, subject_to)
-        self._work = Measured((self.goals[0].line, *self.limits))
+        self._work = Measured((self.goals[0].sum,), self.limits)
         self.rows = {}
         self.settled = [self.space.settled(scenario, settings) for settings in self.space.all()]
         for settled in self.settled:
@@ -58,7 +58,7 @@ class Recorded:
     def stages(self, seed, order, *, trials, most):
         """A tuning whose replications are those of `order`, and then others that are in no order."""
 
-        def work(lines, held):
+        def work(sums, lines, held):
             def one(scenario, number, progress=None):
                 at = order[number] if number < most else self.count + number
                 return [*self.row(scenario, at), *(() if held else (repr(scenario.gateway),))]

@@ -39,15 +39,18 @@ def pretended(scenario, space, true, *, noise, own=0.3, limit=None, subject_to=(
     """
     parsed = parse_space(space, scenario)
 
-    def work(lines, held):
+    def work(sums, lines, held):
         def one(scenario, number, progress=None):
             luck = Luck.of(scenario.seed, number)
-            found = []
-            for line in lines:
-                value = true(scenario) if limit is None or line.metric == "cost_per_ok" else limit(scenario)
-                shared = luck.uniform("shared", "", line.metric) - 0.5
-                mine = luck.uniform("own", "", line.metric, repr(scenario.gateway)) - 0.5
-                found.append(value * math.exp(noise * (shared + own * mine) * math.sqrt(12)))
+
+            def measured(metric):
+                value = true(scenario) if limit is None or metric == "cost_per_ok" else limit(scenario)
+                shared = luck.uniform("shared", "", metric) - 0.5
+                mine = luck.uniform("own", "", metric, repr(scenario.gateway)) - 0.5
+                return value * math.exp(noise * (shared + own * mine) * math.sqrt(12))
+
+            found = [wanted.value([measured(part.metric) for part in wanted.metrics]) for wanted in sums]
+            found += [measured(line.metric) for line in lines]
             return [*found, *(() if held else (repr(scenario.gateway),))]
 
         return one

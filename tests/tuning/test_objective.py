@@ -20,6 +20,8 @@ SHOP = shop()
         ("ttft_s mean", "ttft mean", "s"),
         ("retry_amplification max", "retry_amplification max", "factor"),
         ("error_rate", "error_rate", "ratio"),
+        ("cost_per_ok_usd+0.02*false_hit_rate", "cost_per_ok + 0.02*false_hit_rate", "usd"),
+        ("2*error_rate + 0.1*ttft p(95)", "2*error_rate + 0.1*ttft p(95)", ""),
     ],
 )
 def test_goals(text, name, unit):
@@ -45,6 +47,9 @@ def test_large_is_good_where_it_is_to_be_maximized():
         ("ttft p(95) < 2s", "a bound belongs to"),
         ("ttft{route:chatt} p(95)", "chatt"),
         ("", "nothing is asked for"),
+        ("cost_per_ok + 0.02*false_hits", "Did you mean 'false_hit"),
+        ("cost_per_ok + 0.02*error_rate{route:chatt}", "chatt"),
+        ("cost_per_ok + 0.02*error_rate during blackout", "no fault 'blackout'"),
     ],
 )
 def test_goals_that_are_none(text, says):
@@ -55,6 +60,15 @@ def test_goals_that_are_none(text, says):
         goals_of(SHOP, text, ())
 
 
+def test_a_part_of_the_run_is_part_of_the_name():
+    """Two goals of which one is about a fault alone are two questions, and no study answers both."""
+    scenario = shop(faults=[{"name": "it", "provider": "a", "at": "5s", "duration": "5s", "abort": {"status": 503}}])
+    goals = goals_of(scenario, ["ttft_ok p(50)", "ttft_ok p(50) during it"], ())
+    assert [goal.name for goal in goals] == ["ttft_ok p(50)", "ttft_ok p(50) during it"]
+    with pytest.raises(LlmsimError, match="asked for twice"):
+        goals_of(scenario, ["cost_per_ok+2*cost", "cost_per_ok + 2.0 * cost"], ())
+
+
 def test_limits():
     assert [line.key for line in limits_of(SHOP, None)] == ["error_rate"]  # the scenario's own
     assert limits_of(SHOP, []) == ()
@@ -62,6 +76,8 @@ def test_limits():
     assert (line.aggregate, line.bound) == ("value", 0.01)
     with pytest.raises(ScenarioError, match="Write it like"):
         limits_of(SHOP, ["ttft < 2s"])
+    with pytest.raises(ScenarioError, match=r"a limit is about one metric.*put the sum into minimize"):
+        limits_of(SHOP, ["cost_per_ok + 0.02*false_hit_rate < $0.01"])
 
 
 def test_violations_go_from_far_inside_to_far_outside():
@@ -75,6 +91,8 @@ def test_violations_go_from_far_inside_to_far_outside():
 
 
 def test_amounts_have_means_and_the_rest_medians():
+    priced, bare = goals_of(SHOP, ["cost_per_ok + 0.02*error_rate", "2*cost_per_ok"], ())
+    assert [centre(one, [1.0, 1.0, 4.0]) for one in (priced, bare)] == [2.0, 1.0]
     money, time = goals_of(SHOP, ["cost_per_ok", "ttft p(95)"], ())
     assert centre(money, [1.0, 1.0, 4.0]) == 2.0
     assert centre(time, [1.0, 1.0, math.inf]) == 1.0

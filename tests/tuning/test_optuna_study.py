@@ -9,6 +9,7 @@ from tuning.spaces import DIALS, pretended, shop
 from llmsim.errors import LlmsimError, SimulationInterrupted
 from llmsim.tuning.journal import Journal
 from llmsim.tuning.optuna_study import check_place, write_study
+from llmsim.tuning.space import shown
 from llmsim.tuning.tune import tune
 
 SPACE = {**DIALS, "gateway.retry.max_attempts": (1, 5), "gateway.retry.backoff.jitter": ["none", "full"]}
@@ -47,6 +48,9 @@ def test_optuna_finds_the_same_best_trial(stages, tmp_path):
     assert study.study_name == "llmsim tune shop"
     best = study.best_trial
     assert best.user_attrs["winner"] is True
+    assert study.user_attrs["winner"]["trial"] == best.number
+    assert study.user_attrs["winner"]["values"] == [best.value]
+    assert study.user_attrs["as_it_is"]["trial"] == 0
     assert best.value == pytest.approx(stages.question.centres(stages.winner)[0])
     settings = stages.winner.settings
     assert best.params["gateway.retry.max_attempts"] == settings["gateway.retry.max_attempts"]
@@ -72,6 +76,51 @@ def test_every_setting_is_a_trial_and_one_that_was_stopped_is_pruned(stages, tmp
     assert {one.state for one in study.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
     assert study.metric_names == ["cost_per_ok"]
     assert study.user_attrs["held_out_seed"] == stages.held_seed
+
+
+def test_the_winner_is_found_where_what_there_is_is_no_trial(tmp_path):
+    """It lies outside of the space and is better than all of it: no trial can be it, and the study says so."""
+    outside = {**DIALS, "gateway.retry.max_attempts": (3, 5)}
+
+    def dear(scenario):
+        return cost(scenario) + 9 * (scenario.gateway.policies[0].max_attempts > 2)
+
+    found = pretended(
+        shop(), outside, dear, noise=0.01, trials=4, most=2, limit=lambda _: 0.01, subject_to=["error_rate < 20%"]
+    )
+    found.all()
+    assert found.winner is found.current
+    write_study(tmp_path / "trials.log", found)
+    study = loaded(tmp_path / "trials.log")
+    assert len(study.trials) == 4 and not any("winner" in one.user_attrs for one in study.trials)
+    for name in ("winner", "as_it_is"):
+        told = study.user_attrs[name]
+        assert (told["trial"], told["settings"], told["winner"]) == (None, "as it is", True)
+        assert told["values"][0] == pytest.approx(found.question.centres(found.current)[0])
+        assert "held_out" in told and "interval" in told and told["constraints"]["error_rate value < 20%"] is not None
+
+
+def test_the_end_of_a_range_that_was_run_for_its_effect_can_win(tmp_path):
+    """With one dimension an end is a whole setting, and where nothing differs at first it has two replications."""
+    dial = "gateway.retry.backoff.initial"
+    found = pretended(shop(), {dial: ("1s", "9s")}, cost, noise=0.0, trials=1, most=2)
+    found.tuning.ensure([found.tuning.entry({dial: "1s"})], 2)
+    found.all()
+    assert found.winner not in found.tried
+    write_study(tmp_path / "trials.log", found)
+    study = loaded(tmp_path / "trials.log")
+    number = study.user_attrs["winner"]["trial"]
+    assert study.trials[number].user_attrs["winner"] is True
+    assert study.user_attrs["winner"]["settings"] == {dial: shown(found.winner.settings[dial])}
+
+
+def test_what_there_is_is_no_trial_where_it_differs_between_scenarios(stages, tmp_path, monkeypatch):
+    other = shop(name="other").with_values({"gateway.retry.max_attempts": 4})
+    monkeypatch.setattr(stages.runs, "scenarios", (*stages.runs.scenarios, other))
+    write_study(tmp_path / "trials.log", stages)
+    study = loaded(tmp_path / "trials.log")
+    assert study.user_attrs["as_it_is"]["trial"] is None
+    assert not any("as_it_is" in one.user_attrs for one in study.trials)
 
 
 def test_two_goals_one_of_them_to_be_large(tmp_path):
@@ -135,3 +184,4 @@ def test_an_interrupt_leaves_what_there_is(tmp_path):
     study = loaded(place)
     assert len(study.trials) == 9
     assert not any("winner" in one.user_attrs for one in study.trials)
+    assert study.user_attrs["winner"] is None

@@ -13,7 +13,6 @@ from llmsim.report.figures import figure
 from llmsim.report.paired import COMPARED, FEWEST_PAIRS, Difference, paired, values_by_metric
 from llmsim.report.plots.canvas import INK, MUTED, Picture, bare, style, width_of
 from llmsim.scenario.keys import nearest
-from llmsim.telemetry.metrics import METRICS
 from llmsim.units import counted
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def forest(
 
 
 def _panel(ax: Axes, metric: str, found: Mapping[str, Mapping[str, Difference]], *, names: bool) -> None:
-    unit = METRICS[COMPARED[metric].metric].unit
+    unit = COMPARED[metric].unit
     rows = {name: by_metric.get(metric) for name, by_metric in found.items()}
     told = [one for one in rows.values() if one is not None]
     ends = [0.0, *(end for one in told for end in (one.change, *(one.interval or ())) if math.isfinite(end))]
@@ -211,8 +210,7 @@ def _alt(base: str, metrics: Sequence[str], found: Mapping[str, Mapping[str, Dif
     parts = []
     for name, by_metric in found.items():
         told = [
-            f"{metric} {_told(by_metric[metric].change, METRICS[COMPARED[metric].metric].unit)} "
-            f"({by_metric[metric].verdict})"
+            f"{metric} {_told(by_metric[metric].change, COMPARED[metric].unit)} ({by_metric[metric].verdict})"
             for metric in metrics
             if metric in by_metric
         ]

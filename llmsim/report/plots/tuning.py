@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from textwrap import shorten
+from textwrap import fill, shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,7 @@ _FATES = {
 }
 _BEST, _NOW = "#228833", "#8a5a00"
 _LONGEST = 44  # characters of a row's name
+_WIDE, _TALL = 56, 30  # characters along an axis: the name of a sum can be long
 
 
 def trials(table: pl.DataFrame, goal: Shown, *, now: float, low_is_good: bool = True, title: str = "") -> Picture:
@@ -79,7 +80,7 @@ def trials(table: pl.DataFrame, goal: Shown, *, now: float, low_is_good: bool = 
         panel.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         panel.set_xlim(0.5, max(1.5, table.height + 0.5))
         panel.set_xlabel("trial")
-        panel.set_ylabel(goal.label)
+        panel.set_ylabel(fill(goal.label, _TALL))
         handles, labels = panel.get_legend_handles_labels()
         picture.legend(handles, labels, loc="outside lower left", ncols=3, columnspacing=1.2)
         picture.suptitle(title, x=0.01, ha="left", fontsize=10)
@@ -127,8 +128,8 @@ def front(table: pl.DataFrame, cloud: pl.DataFrame, x: Shown, y: Shown, *, title
         for axis, one in ((panel.xaxis, x), (panel.yaxis, y)):
             axis.set_major_formatter(FuncFormatter(lambda value, _, unit=one.unit: figure(value, unit)))
             axis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))  # fewer digits than 2.5 takes
-        panel.set_xlabel(f"{x.label} ({'less' if x.low_is_good else 'more'} is better)")
-        panel.set_ylabel(f"{y.label} ({'less' if y.low_is_good else 'more'} is better)")
+        panel.set_xlabel(fill(f"{x.label} ({'less' if x.low_is_good else 'more'} is better)", _WIDE))
+        panel.set_ylabel(fill(f"{y.label} ({'less' if y.low_is_good else 'more'} is better)", _TALL))
         panel.grid(color=MUTED, alpha=0.25, linewidth=0.6)
         picture.legend(handles=_front_key(panel, rows, hidden=len(seen) - int(inside.sum())), loc="outside lower left",
                        ncols=2)  # fmt: skip
@@ -177,7 +178,7 @@ def _inside(panel: Axes, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> np
 
 
 def _front_key(panel: Axes, rows: Sequence[dict[str, Any]], *, hidden: int) -> list[Any]:
-    words = {"now": "as it is", "best": "recommended", "front": "no other beats it"}
+    words = {"now": "as it is", "best": "recommended", "front": "others of the front"}
     kinds = [kind for kind in _KINDS if any(row["kind"] == kind for row in rows)]
     keys = [panel.plot([], [], marker=_KINDS[kind][1], color=_KINDS[kind][0], linestyle="", label=words[kind])[0]
             for kind in kinds]  # fmt: skip
@@ -225,10 +226,8 @@ def sensitivity(table: pl.DataFrame, goal: Shown, *, base: str = "the tuned valu
         panel.xaxis.set_major_locator(MaxNLocator(6))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+,.4g} %" if value else "0"))
         panel.grid(axis="x", color=MUTED, alpha=0.25, linewidth=0.6)
-        panel.set_xlabel(
-            f"{goal.label} against {base} ({'less' if goal.low_is_good else 'more'} is better)\n"
-            "paired, with 95 % intervals"
-        )
+        told = f"{goal.label} against {base} ({'less' if goal.low_is_good else 'more'} is better)"
+        panel.set_xlabel(f"{fill(told, _WIDE)}\npaired, with 95 % intervals")
         keys = [panel.plot([], [], marker=marker, color=colour, linestyle="", label=label)[0]
                 for (colour, marker), label in _EFFECTS.values()]  # fmt: skip
         picture.legend(handles=keys, loc="outside lower left", ncols=4, columnspacing=1.2)

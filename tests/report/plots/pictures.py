@@ -53,7 +53,7 @@ def grid():
 
 def drawn():
     """Every picture there is a baseline of, by name: something that draws it."""
-    from tuning.test_tuned_plots import tuned
+    from tuning.told import tuned
 
     from llmsim.report.plots.heat import heat
     from llmsim.report.plots.multiples import multiples
