@@ -113,7 +113,7 @@ def _told(note):
 
 @pytest.mark.parametrize("factor", [1.1, pytest.param(1.5, marks=pytest.mark.slow), 2.5])
 def test_how_much_slower_it_got_is_told_as_it_was(factor):
-    """What was held out of a fit to both halves said 2.5 times were 4.6: the fit is now of one, and now of the other."""
+    """What was held out of a fit to both halves said 4.6 for 2.5: it is of one half here, and of the other there."""
     calls = hosted(60, 1, noise=0.05)
     slower = np.where(np.arange(60) < 30, 1.0, factor)
     note = fit_upstream(calls._replace(ttft_s=calls.ttft_s * slower, e2e_s=calls.e2e_s * slower)).notes[-1]
