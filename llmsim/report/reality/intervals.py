@@ -2,8 +2,8 @@
 
 How often they hold the truth was simulated, 400 or 500 draws a case; ``tests/report/reality/test_intervals.py`` repeats
 some of it. Independent requests, medians of 12 to 300 and 95th percentiles of 72 to 300, equal and unequal shapes,
-pairs and not: 94 to 100 %. Answers of which neighbours are alike (lag-1 correlation 0.7), medians of 30, 60, 150 and 300
-of them: 79 to 86 % if requests are drawn one by one, in blocks 90, 91, 95 and 95 %.
+pairs and not: 94 to 100 %. Answers of which neighbours are alike (lag-1 correlation 0.7), medians of 30, 60, 150 and
+300 of them: 79 to 86 % if requests are drawn one by one, in blocks 90, 91, 95 and 95 %.
 
 Shares, 300 draws a case: independent requests, 60 and 300 of them: 97 and 95 %. Failures that come in bursts, a fifth
 of the time, against independent ones, 60, 120 and 300 requests: in bursts of 5 requests on average, pairs 85, 97 and
@@ -12,10 +12,10 @@ of the time, against independent ones, 60, 120 and 300 requests: in bursts of 5 
 and more. If bursts were not looked at, only sums of equal parts, two samples of 300 would have 97, 86 and 81 %.
 
 Latencies that a burst of calls shares (mood of a burst: standard deviation of logarithms 0.5, within it 0.2), medians,
-400 draws a case: 4, 6, 10, 20 and 40 bursts of 8 calls that are drawn whole 93, 95, 97, 98 and 96 %; 6, 10, 20 and 40 of
-8 on average (geometric) 95, 96, 94 and 96 %. If it were not seen when calls came, blocks found by neighbours would hold
-80, 89, 91 and 98 % of 4, 6, 10 and 20. 95th percentiles (200 draws) of 6, 10, 20 and 40 bursts of 15: 76, 74, 87 and 90 %,
-which is why they have no interval; of 110 bursts of 5 (300 draws): 95 %.
+400 draws a case: 4, 6, 10, 20 and 40 bursts of 8 calls that are drawn whole 93, 95, 97, 98 and 96 %; 6, 10, 20 and 40
+of 8 on average (geometric) 95, 96, 94 and 96 %. If it were not seen when calls came, blocks found by neighbours would
+hold 80, 89, 91 and 98 % of 4, 6, 10 and 20. 95th percentiles (300 draws) of 6, 10, 20 and 40 bursts of 15: 76, 74, 87
+and 90 %, which is why they have no interval; of 110 bursts of 5: 95 %.
 """
 
 from __future__ import annotations
