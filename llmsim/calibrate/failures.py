@@ -52,7 +52,7 @@ def limit_words(calls: Calls) -> tuple[Word | None, str]:
         return None, f"{told}; {reason}: they stand below errors as slow_down"
     best, others = found[0], _as_good(found)
     together = (best, *best.beside)
-    value: dict[str, Any] = {one.what: one.per_s for one in together}
+    value: dict[str, Any] = dict(_word(one, best.window_s) for one in together)
     if best.window_s != 60.0:
         value["window"] = best.window_s
     if np.isposinf(calls.retry_after_s[out]).all():
@@ -66,6 +66,13 @@ def limit_words(calls: Calls) -> tuple[Word | None, str]:
     return Word(value, "fitted", int(out.sum()), note), ""
 
 
+def _word(limit: Limit, window_s: float) -> tuple[str, float]:
+    """A limit as `Limits` writes it beside others of this window."""
+    if limit.window_s == window_s:
+        return limit.what, limit.per_s
+    return "requests_per_second", max(1, round(limit.per_s))  # whoever sets such a limit says a whole number
+
+
 def _as_good(found: list[Limit]) -> list[str]:
     """Other explanations that are right about as often as the first."""
     most = found[0].exact - _AS_GOOD
@@ -77,7 +84,7 @@ def _as_good(found: list[Limit]) -> list[str]:
 
 
 def _what(limit: Limit) -> tuple[str, ...]:
-    return tuple(one.what for one in (limit, *limit.beside))
+    return tuple(_word(one, limit.window_s)[0] for one in (limit, *limit.beside))
 
 
 def _name(limit: Limit) -> str:

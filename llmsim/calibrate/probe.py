@@ -14,6 +14,7 @@ from llmsim.engine.real import RealLoop, run_for_real
 from llmsim.error_words import outcome_word
 from llmsim.errors import AuthError, BadRequest, BudgetExceeded, GatewayError, LlmsimError, RateLimited
 from llmsim.gateway.contract import Provider
+from llmsim.gateway.server_time import server_s_of
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.traffic.speech import spoken
 from llmsim.types import Message, Request, Response, Usage
@@ -222,8 +223,7 @@ def _at_the_server(
     after_s = getattr(answer, "retry_after_s", None)
     if isinstance(failure, RateLimited) and after_s is None:
         after_s = math.inf
-    timings = getattr(response, "timings", None)
-    server_s = getattr(timings, "server_s", math.nan)
+    server_s = server_s_of(response)
     return (
         getattr(answer, "status", None) or 0, after_s, None if math.isnan(server_s) else server_s,
         float(headers.get(CONNECT_HEADER, 0.0)),

@@ -71,7 +71,7 @@ def written(key: str, value: Any) -> Any:
 
 
 def _limit(name: str, value: Any) -> Any:
-    if name == "retry_after":
+    if name in ("retry_after", "requests_per_second"):
         return value
     return f"{value:g}s" if name == "window" else f"{float(f'{60 * value:.4g}'):.12g}/min"
 

@@ -7,12 +7,14 @@ let in, and below those of the refused ones. So it is enclosed without any stati
 limited shows itself: it would have to lie above and below itself.
 
 Where several limits hold at once (requests and tokens a minute), each still lies above the critical rates of all that
-were let in, but only the calls that no other limit refuses lie above it.
+were let in, but only the calls that no other limit refuses lie above it. They are of one window, or one of them holds
+requests to a second and the others to a longer one: that is what vendors document, and what `Limits` can say. Every
+further guess is one more that may fit by chance, so that windows are not combined freely.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Literal, NamedTuple
 
@@ -26,9 +28,11 @@ __all__ = ["FEWEST_REFUSED", "Limit", "critical_rates", "limits_of", "refused"]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 What = Literal["requests", "tokens", "input_tokens", "output_tokens"]
+Kind = tuple[What, float]  # and the window, in seconds
 
 _WHAT: tuple[What, ...] = ("requests", "tokens", "input_tokens", "output_tokens")
 _WINDOWS_S = (60.0, 10.0, 1.0)  #: tried in this order: what vendors document, and two that gateways use
+_SECOND: Kind = ("requests", 1.0)  #: may stand beside limits of longer windows
 FEWEST_REFUSED = 5  #: refused calls; with fewer, too many limits would explain them (chosen)
 #: A limit has to explain so large a share of the refused calls, and of those that got through near them (chosen) …
 _EXPLAINS = 0.95
@@ -64,7 +68,8 @@ class Limit(NamedTuple):
     exact
         Sum of the shares for which it does so exactly.
     beside
-        Others that hold at the same time, in the same window; `explained` and `exact` are of all of them together.
+        Others that hold at the same time, of the same window or, as the last one, of requests in a second; `explained`
+        and `exact` are of all of them together.
     """
 
     what: What
@@ -111,51 +116,74 @@ def limits_of(calls: Calls) -> list[Limit]:
 def _together(calls: Calls, out: Bools, best: float) -> list[Limit]:
     """Limits of two things at once that explain clearly more than any of one, and of three that do more than of two."""
     amounts = {what: _amounts(calls, out, what) for what in _WHAT}
+    rates = {
+        (what, window_s): critical_rates(calls.sent_s, amounts[what][1], out, window_s)
+        for window_s in _WINDOWS_S
+        for what in _WHAT
+    }
+    near = {window_s: ~out & _near(calls.sent_s, out, window_s) for window_s in _WINDOWS_S}
     every: list[Limit] = []
     for size in (2, 3):
-        found = []
-        for window_s in _WINDOWS_S:
-            rates = {what: critical_rates(calls.sent_s, amounts[what][1], out, window_s) for what in _WHAT}
-            near = ~out & _near(calls.sent_s, out, window_s)
-            for kinds in combinations(_WHAT, size):
-                limits = _joint(calls, out, near, {what: rates[what] for what in kinds}, amounts, window_s)
-                if limits is not None and limits.exact >= best + _BETTER:
-                    found.append(limits)
+        found, doubtful = [], 0.0
+        for kinds in _sets_of(size):
+            widest_s = max(window_s for _, window_s in kinds)
+            limits, alone = _joint(calls, out, near[widest_s], {kind: rates[kind] for kind in kinds}, amounts)
+            if limits is None or limits.exact < best + _BETTER:
+                continue
+            if alone >= FEWEST_REFUSED:
+                found.append(limits)
+            elif alone:
+                doubtful = max(doubtful, limits.exact)
+        # Where one that explains clearly more refused too few calls to be believed, others are no better for that.
+        found = [one for one in found if one.exact > doubtful - _BETTER]
         every += found
-        best = max((one.exact for one in found), default=best)
+        best = max([best, doubtful, *(one.exact for one in found)])
     return every
+
+
+def _sets_of(size: int) -> Iterator[tuple[Kind, ...]]:
+    """So many limits that may hold together: of one window; then those with one of requests in a second besides."""
+    for window_s in _WINDOWS_S:
+        yield from combinations([(what, window_s) for what in _WHAT], size)
+    for window_s in _WINDOWS_S[:-1]:
+        for kinds in combinations([(what, window_s) for what in _WHAT], size - 1):
+            yield (*kinds, _SECOND)
 
 
 def _joint(
     calls: Calls,
     out: Bools,
     near: Bools,
-    rates: Mapping[What, Floats],
+    rates: Mapping[Kind, Floats],
     amounts: Mapping[What, tuple[Floats, Floats, Floats]],
-    window_s: float,
-) -> Limit | None:
-    """One limit of each of these things, if together they explain which calls were refused, and each is needed."""
+) -> tuple[Limit | None, int]:
+    """One limit of each of these things, if together they explain which calls were refused.
+
+    And how many calls were refused for the sake of one of them alone: the fewest of them.
+    """
     tried = []
     for spared in _SPARED:
         per_s = {
-            what: float(np.quantile(rate[near], 1 - spared, method="inverted_cdf")) for what, rate in rates.items()
+            kind: float(np.quantile(rate[near], 1 - spared, method="inverted_cdf")) for kind, rate in rates.items()
         }
-        over = {what: rates[what] > per_s[what] * (1 + 1e-9) for what in rates}
+        over = {kind: rates[kind] > per_s[kind] * (1 + 1e-9) for kind in rates}
         any_over = np.logical_or.reduce([*over.values()])
         exact = float(np.mean(any_over[out])) + float(np.mean(~any_over[near]))
         tried.append((exact, per_s, over))
     exact, per_s, over = max(tried, key=lambda one: one[0])
-    hard = np.logical_or.reduce([rates[what] > per_s[what] * (1 - _OFF) for what in rates])
-    soft = np.logical_and.reduce([rates[what] <= per_s[what] * (1 + _OFF) for what in rates])
+    hard = np.logical_or.reduce([rates[kind] > per_s[kind] * (1 - _OFF) for kind in rates])
+    soft = np.logical_and.reduce([rates[kind] <= per_s[kind] * (1 + _OFF) for kind in rates])
     explained = (float(np.mean(hard[out])), float(np.mean(soft[near])))
     if min(explained) < _EXPLAINS:
-        return None
-    found = []
-    for what in rates:
-        others = np.logical_or.reduce([over[other] for other in rates if other != what])
-        own = out & over[what] & ~others  # refused for the sake of this limit alone
-        if own.sum() < FEWEST_REFUSED:
-            return None
+        return None, 0
+    found, fewest = [], len(out)
+    for kind in rates:
+        what, window_s = kind
+        others = np.logical_or.reduce([over[other] for other in rates if other != kind])
+        own = out & over[kind] & ~others  # refused for the sake of this limit alone
+        fewest = min(fewest, int(own.sum()))
+        if not fewest:
+            return None, 0
         least, _, most = amounts[what]
         below = critical_rates(calls.sent_s, least, out, window_s)[~out].max()
         above = critical_rates(calls.sent_s, most, out, window_s)[own].min()
@@ -163,9 +191,9 @@ def _joint(
         if exact < 2:
             call = float(np.median(amounts[what][1])) / window_s
             low, high = max(low - call, 0.0), high + call
-        middle = (per_s[what] + float(rates[what][own].min())) / 2
+        middle = (per_s[kind] + float(rates[kind][own].min())) / 2
         found.append(Limit(what, window_s, min(max(middle, low), high), low, high, explained, exact))
-    return found[0]._replace(beside=tuple(found[1:]))
+    return found[0]._replace(beside=tuple(found[1:])), fewest
 
 
 def _limit(calls: Calls, out: Bools, what: What, window_s: float) -> Limit | None:

@@ -39,6 +39,8 @@ Floats = NDArray[np.float64]
 
 _FOLDS = 5
 _LEAST_MOVED = 1e-3  #: by which halves of calls must differ to be spoken of (chosen: clocks tell milliseconds)
+_MOST_PACE = math.log(100.0)  #: a server that is slower or faster than predicted by more is another one (chosen)
+_HALVINGS = 16  #: of that range: to within 0.02 %
 _RESAMPLES = 200  #: of calls, for the intervals of figures
 #: A model with more to it has to be better by so much to be taken: a line is easier to believe (chosen).
 _BETTER_BY = 0.9
@@ -194,6 +196,7 @@ def fit_upstream(
         found.append(_held_out(timed, name, luck, slots))
     candidates = sorted(found, key=lambda one: one.error)
     chosen = _choice(candidates, engine=slots is not None)
+    held_out = next(one.held_out for one in candidates if one.name == chosen)
     everything = np.ones(n, dtype=np.bool_)
     prediction = MODELS[chosen](timed, everything, slots)
     # The models predict what a caller sees; a provider's words know the network apart.
@@ -211,7 +214,7 @@ def fit_upstream(
         words,
         missing,
         _intervals(inner, served, network, luck),
-        (*_notes(calls, candidates), _steadiness(next(one.held_out for one in found if one.name == chosen), luck)),
+        (*_notes(calls, candidates), _steadiness(timed, held_out, prediction, luck)),
         seed,
     )
 
@@ -269,7 +272,7 @@ def _notes(calls: Calls, candidates: list[Candidate]) -> list[str]:
     return notes
 
 
-def _steadiness(held_out: HeldOut | None, luck: Luck) -> str:
+def _steadiness(calls: Calls, held_out: HeldOut | None, prediction: Prediction, luck: Luck) -> str:
     """Whether the server became slower or faster meanwhile: what the halves of the calls differ by, in time."""
     assert held_out is not None
     off = np.log(held_out.e2e_s / held_out.predicted_e2e_s)
@@ -279,19 +282,43 @@ def _steadiness(held_out: HeldOut | None, luck: Luck) -> str:
         return float(np.median(values[half:]) - np.median(values[:half]))
 
     orders = (np.argsort(luck.series("steadiness", number).array(0, len(off))) for number in range(_RESAMPLES))
-    chance = math.expm1(float(np.quantile([abs(apart(off[order])) for order in orders], 0.95)))
-    moved = math.expm1(apart(off))
-    if abs(moved) <= max(chance, _LEAST_MOVED):
+    # Without what they differ by: of two humps a median is here or there by chance.
+    alike = np.concatenate([part - np.median(part) for part in (off[:half], off[half:])])
+    chance = math.expm1(float(np.quantile([abs(apart(alike[order])) for order in orders], 0.95)))
+    if abs(math.expm1(apart(off))) <= max(chance, _LEAST_MOVED):
         least = share(max(chance, _LEAST_MOVED))
         return f"the later half of the calls took as long as the earlier one, to within the {least} of chance"
+    # By one fit to all: with what is held out, fits to halves that differ much jump from one half to the other.
+    later = np.arange(len(off)) >= half
+    moved = _pace(calls, prediction, later) / _pace(calls, prediction, ~later) - 1
     word = "longer" if moved > 0 else "less"
     # As much either way, and not less than it was.
-    apart_percent = math.ceil(100 * math.expm1(abs(math.log1p(moved))))
+    apart_percent = math.ceil(round(100 * math.expm1(abs(math.log1p(moved))), 1))
     return (
         f"the later half of the calls took {share(abs(moved))} {word} than the earlier one (measured over predicted, "
         f"medians; chance: {share(chance)}). Two live runs may differ by as much: llmsim compare LAST THIS "
         f"--run-to-run {apart_percent}%"
     )
+
+
+def _pace(calls: Calls, prediction: Prediction, which: NDArray[np.bool_]) -> float:
+    """How many times slower than predicted the server was during these calls, in the company of all.
+
+    A server that is so many times slower does in its own time what the predicted one does with arrivals that come so
+    many times faster: waits that grow out of slowness are not taken for slowness once more.
+    """
+    spaced = calls.apart()
+
+    def off(log_pace: float) -> float:
+        pace = math.exp(log_pace)
+        predicted = pace * prediction(spaced._replace(sent_s=spaced.sent_s / pace)).e2e_s
+        return float(np.median(np.log(calls.e2e_s / predicted)[which]))
+
+    low, high = -_MOST_PACE, _MOST_PACE
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if off(middle) > 0 else (low, middle)
+    return math.exp((low + high) / 2)
 
 
 def _intervals(timed: Calls, prediction: Prediction, network: Network, luck: Luck) -> dict[str, tuple[float, float]]:

@@ -103,6 +103,7 @@ class Dashboard:
             self._say(told_problems(problem, "failed"))
         else:
             self._fill()
+            self._comparison.ended(self)
 
     def _say(self, html: str) -> None:
         if not self._closed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 from collections.abc import Mapping
 from html import escape
@@ -16,8 +15,9 @@ from llmsim.lab.controls import Wanted, controls_of
 from llmsim.lab.desk import Desk
 from llmsim.lab.handle import GLANCE_S, RunHandle
 from llmsim.lab.live_image import put
+from llmsim.lab.saved import Saved
 from llmsim.lab.settings import Settings
-from llmsim.lab.shown import as_python, as_yaml, numbers, told_problems
+from llmsim.lab.shown import as_python, as_yaml, numbers, told_problems, without_widgets
 from llmsim.report.figures import clock
 from llmsim.report.live_display import left_s, sentence
 from llmsim.report.notebook import attended
@@ -65,6 +65,7 @@ class Explorer:
         self._moved_s = self._told_s = perf_counter()
         self._call_off: Any = None
         self._closed = False
+        self._saved = Saved()
         self._listen()
         self._begin()
 
@@ -287,6 +288,8 @@ class Explorer:
         end = perf_counter()
         self.seconds = {"simulated": result.wall_s, "drawn": end - start, "total": end - self._moved_s}
         self._say(self._sum_up(result))
+        if self._saved.waits:
+            self._saved.replace(self._bundle())
 
     def _sum_up(self, result: Result) -> str:
         made = len(result.replications)
@@ -314,24 +317,22 @@ class Explorer:
 
     # -- showing itself ----------------------------------------------------------------------------------------
 
+    def _ipython_display_(self) -> None:
+        """Show it, and let what is saved of it follow when the first run takes longer."""
+        bundle = self._repr_mimebundle_()
+        self._saved.show(bundle, final="<img" in bundle["text/html"])
+
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The widgets; for where there are none, a table of the settings with picture and numbers.
 
         Who looks on has the controls at once, and the picture when there is one; who does not gets what is saved now.
         """
         self.wait(GLANCE_S if attended() else None)
-        rows = "".join(
-            f'<tr><td align="left">{escape(path)}</td><td align="left"><code>{escape(_told(value))}</code></td></tr>'
-            for path, value in self.values.items()
-        )
-        image = base64.b64encode(self._png).decode()
-        drawn = f'<img alt="{escape(self._alt)}" src="data:image/png;base64,{image}">'
-        picture = f"<p>{drawn if self._png else 'The first run had not ended when this was saved.'}</p>"
+        return self._bundle(**kwargs)
+
+    def _bundle(self, **kwargs: Any) -> dict[str, Any]:
         table = numbers(self._shown, self._before) if self._shown is not None else ""
-        html = (
-            f'<div class="llmsim-explorer mathjax_ignore"><p><strong>explorer of {escape(self._settings.base.name)}'
-            f"</strong>: run the cell to move these</p><table>{rows}</table>{picture}{table}</div>"
-        )
+        html = without_widgets(self._settings.base.name, self.values, self._png, self._alt, table)
         found: dict[str, Any] = self._panel.root._repr_mimebundle_(**kwargs) or {}
         return {**found, "text/html": html, "text/plain": repr(self)}
 
@@ -339,10 +340,6 @@ class Explorer:
         turned = ", ".join(f"{path}: {value}" for path, value in self.changes.items()) or "as it is"
         out = f", without {', '.join(self._settings.out)}" if self._settings.out else ""
         return f"<Explorer {self._settings.base.name}: {turned}{out}>"
-
-
-def _told(value: Any) -> str:
-    return value if isinstance(value, str) else "on" if value else "off"
 
 
 def explore(scenario: ScenarioLike, controls: Wanted | None = None, *, replications: int = 1) -> Explorer:

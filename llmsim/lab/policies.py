@@ -14,6 +14,7 @@ from llmsim.errors import LlmsimError
 from llmsim.lab.cells import close_former
 from llmsim.lab.dashboard import Dashboard
 from llmsim.lab.handle import GLANCE_S, Background
+from llmsim.lab.saved import Saved
 from llmsim.parallel import workers_of
 from llmsim.report.comparison import Comparison
 from llmsim.report.figures import figure
@@ -53,6 +54,7 @@ class PolicyComparison:
         self._handle = results if isinstance(results, Background) else None
         self._results = None if isinstance(results, Background) else dict(results)
         self._dashboards: list[Dashboard] = []
+        self._saved = Saved()
         self.base = base
 
     @property
@@ -142,6 +144,17 @@ class PolicyComparison:
         if name not in self.results:
             raise LlmsimError(f"there is no gateway {name!r} here; there are {', '.join(self.results)}")
         return self.results[name]
+
+    def _ipython_display_(self) -> None:
+        """Show it; what is saved of it follows when the runs have ended."""
+        bundle = self._repr_mimebundle_()
+        self._saved.show(bundle, final="<img" in bundle["text/html"])
+
+    def ended(self, dashboard: Dashboard) -> None:
+        """Told by a dashboard that was shown before it had its runs, and has them now."""
+        if self._saved.waits:
+            found: dict[str, Any] = dashboard.root._repr_mimebundle_() or {}
+            self._saved.replace({**found, "text/html": self._repr_html_(), "text/plain": repr(self)})
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """Table and forest; while runs go on, how far they are, which becomes a dashboard."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from llmsim.scenario.values import to_values
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
-__all__ = ["as_python", "as_yaml", "numbers", "told_problems"]
+__all__ = ["as_python", "as_yaml", "numbers", "told_problems", "without_widgets"]
 
 #: Metrics of the table; what a scenario does not have is left out.
 _ROWS = (
@@ -69,6 +70,25 @@ def _row(tag: str, cells: Sequence[str]) -> str:
         for side, text in zip(sides, cells, strict=True)
     )
     return f"<tr>{inner}</tr>"
+
+
+def without_widgets(name: str, values: Mapping[str, str | bool], png: bytes, alt: str, table: str) -> str:
+    """An explorer as HTML for where there are no widgets: its settings, its picture and its numbers."""
+    rows = "".join(
+        f'<tr><td align="left">{escape(path)}</td><td align="left"><code>{escape(_told(value))}</code></td></tr>'
+        for path, value in values.items()
+    )
+    image = base64.b64encode(png).decode()
+    drawn = f'<img alt="{escape(alt)}" src="data:image/png;base64,{image}">'
+    picture = f"<p>{drawn if png else 'The first run had not ended when this was saved.'}</p>"
+    return (
+        f'<div class="llmsim-explorer mathjax_ignore"><p><strong>explorer of {escape(name)}</strong>: run the cell to '
+        f"move these</p><table>{rows}</table>{picture}{table}</div>"
+    )
+
+
+def _told(value: Any) -> str:
+    return value if isinstance(value, str) else "on" if value else "off"
 
 
 def told_problems(error: Exception, what: str, note: str = "") -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmsim.errors import SimulationInterrupted
 from llmsim.lab.cells import close_former
 from llmsim.lab.handle import RunHandle, start
+from llmsim.lab.saved import Saved
 from llmsim.lab.shown import told_problems
 from llmsim.live_run import LiveProgress
 from llmsim.report.figures import clock, count, usd
@@ -42,6 +43,7 @@ class Watch:
         self._own = own
         self._told_s = 0.0
         self._closed = False
+        self._saved = Saved()
         self._bar = w.FloatProgress(max=1.0, layout=w.Layout(width="300px"))
         self._text = w.HTML()
         self._cancel = w.Button(description="Cancel", tooltip=f"Stop the run of {handle.name}")
@@ -101,9 +103,18 @@ class Watch:
         else:
             self._bar.value, self._bar.bar_style = 1.0, "success"
             self._say("done")
+        if self._saved.waits:
+            self._saved.replace(self._repr_mimebundle_())
 
     def _say(self, text: str) -> None:
         self._text.value = escape(text)
+
+    def _ipython_display_(self) -> None:
+        """Show it; what is saved of it follows when the run has ended."""
+        ended = self.handle.state != "running"
+        self._saved.show(self._repr_mimebundle_(), final=ended)
+        if not ended and self.handle.state != "running":  # while it was shown
+            self._saved.replace(self._repr_mimebundle_())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The widgets; for where there are none, the result if there is one already."""

@@ -18,6 +18,7 @@ from llmsim.error_words import outcome_word
 from llmsim.gateway.contract import Provider
 from llmsim.gateway.exchange import Attempt, Exchange, current_exchange
 from llmsim.gateway.pipeline import RunningGateway
+from llmsim.gateway.server_time import server_s_of
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.production.signals import Instruments, attributes, event_attributes
 from llmsim.telemetry.otel import OPERATION
@@ -226,11 +227,10 @@ class Watch:
         }
         if response is not None:
             finish = response.finish_reason
-            timings = response.timings
             told |= {
                 "response_model": response.model,
                 "queue_s": response.queue_s,
-                "server_s": None if timings is None else timings.server_s,
+                "server_s": server_s_of(response),
                 "finish_reasons": (finish,) if finish else None,
             }
         call.end(told, attempt.outcome, attempt.end_s)

@@ -277,7 +277,13 @@ def _waste(result: Result) -> str:
 
 def _slow(result: Result) -> list[str]:
     """What made answers late, where an SLO on their time did not hold."""
-    late = any(line.objective.metric in _LATENCIES and line.verdict != "PASS" for line in result.slo)
+    # What is undecided for want of replications, and was inside its bound in all there are, was not late.
+    late = any(
+        line.objective.metric in _LATENCIES
+        and line.verdict != "PASS"
+        and any(not math.isnan(value) and not line.objective.holds(value) for value in line.values)
+        for line in result.slo
+    )
     if late and sum(rows_of(one.tables["requests"]) for one in result.replications) > _MOST_DIAGNOSED:
         return ["Answers were late; result.diagnosis says which part of them, with all requests in memory."]
     return result.diagnosis if late else []

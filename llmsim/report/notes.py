@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = ["notes"]
 
+#: Why a live run of which everything was measured has no verdict, and what has one.
+_NO_VERDICT = (
+    "an SLO is judged over replications, and a live run is one: its lines say on which side of the bound it was, and "
+    "stay undecided. For a verdict, judge the simulation (llmsim run FILE) and see with llmsim compare FILE --live how "
+    "far it is off; where only errors are to stop a pipeline, add --allow-undecided and read the measured values"
+)
+
 
 def notes(result: Result) -> list[str]:
     """What replications noted, each once; and how many requests an interrupt cut off, which are in no rate."""
@@ -24,4 +31,6 @@ def notes(result: Result) -> list[str]:
     if gone:
         why = "the budget was used up" if result.stopped == "budget" else "the run was interrupted"
         told.append(f"{counted(gone, 'request')} had not ended when {why}: no failures, and in no rate")
+    if result.live and any(line.verdict == "UNDECIDED" for line in result.slo):
+        told.append(_NO_VERDICT)
     return told

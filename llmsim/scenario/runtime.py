@@ -8,6 +8,7 @@ from typing import Any
 
 from llmsim.gateway.caching import StoreOpener
 from llmsim.gateway.exchange import Attempt
+from llmsim.gateway.server_time import server_s_of
 from llmsim.luck import Luck, request_address
 from llmsim.pricing import FREE, PriceSteps, TokenPrice, price_at
 from llmsim.telemetry.recorder import Recorder
@@ -77,7 +78,6 @@ class LabRuntime:
             origin = (attempt.start_s, *(request_address(exchange.request.id) or (-1, 0, 0)))
         arrival_s, session, step, retry = origin
         response = attempt.response
-        timings = response.timings if response is not None else None  # of a live call
         if response is not None and _CONNECT in response.headers:  # a live call that had to connect
             connect_s = float(response.headers[_CONNECT])
             self.emit(
@@ -97,7 +97,7 @@ class LabRuntime:
             attempt.first_s,
             attempt.end_s,
             response.queue_s if response is not None else math.nan,
-            timings.server_s if timings is not None else math.nan,
+            server_s_of(response),
             attempt.outcome,
             attempt.status,
             attempt.won,

@@ -1,5 +1,6 @@
 """Which model is chosen, what it says in a provider's words, and that a scenario with these words behaves alike."""
 
+import dataclasses
 import math
 from functools import cache
 
@@ -102,6 +103,36 @@ def test_a_server_that_got_slower_meanwhile_is_told_of():
     assert 20 <= moved <= 40
     assert "longer than the earlier one" in note
     assert f"--run-to-run {math.ceil(moved)}%" in note
+
+
+def _told(note):
+    """By how much the later half took longer, as a factor."""
+    share = float(note.partition("took ")[2].partition(" %")[0].replace(",", "")) / 100
+    return 1 + share if "longer" in note else 1 - share
+
+
+@pytest.mark.parametrize("factor", [1.1, pytest.param(1.5, marks=pytest.mark.slow), 2.5])
+def test_how_much_slower_it_got_is_told_as_it_was(factor):
+    """What was held out of a fit to both halves said 4.6 for 2.5: it is of one half here, and of the other there."""
+    calls = hosted(60, 1, noise=0.05)
+    slower = np.where(np.arange(60) < 30, 1.0, factor)
+    note = fit_upstream(calls._replace(ttft_s=calls.ttft_s * slower, e2e_s=calls.e2e_s * slower)).notes[-1]
+    assert _told(note) == pytest.approx(factor, rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", [1.1, 1.5, 2.5])
+def test_waits_that_grow_out_of_slowness_are_not_taken_for_slowness_once_more(factor):
+    """An engine that is 2.5 times slower keeps its callers 13 times longer at this load, and is 2.5 times slower."""
+    steps = {name: factor * getattr(CPU, name) for name in ("prefill_step", "prefill_token", "decode_sequence")}
+    one, other = (
+        engine(spec, 80, seed, rate=0.1, alone=20, noise=0.08)
+        for spec, seed in ((CPU, 1), (dataclasses.replace(CPU, **steps), 51))
+    )
+    columns = ("sent_s", "ttft_s", "e2e_s", "input_tokens", "output_tokens")
+    later = other._replace(sent_s=other.sent_s + one.sent_s[-1] + 7200)
+    calls = calls_from(*(np.concatenate([getattr(one, name), getattr(later, name)]) for name in columns))
+    assert _told(fit_upstream(calls).notes[-1]) == pytest.approx(factor, rel=0.06)
 
 
 def test_what_two_runs_may_differ_by_holds_either_way():

@@ -4,6 +4,7 @@ import pytest
 from report.results import result, scenario, spike
 from telemetry.recorded import attempt, event, numbered, replication, request
 
+import llmsim as ls
 from llmsim.report.advice import _first
 from llmsim.report.result import Result
 
@@ -158,3 +159,19 @@ def test_what_is_not_said_is_not_computed():
 
     assert _first(sentences()) == ["Sentence 1.", "Sentence 3.", "Sentence 5.", "Sentence 7."]
     assert asked == list(range(8)), "not the last one, which would be the dearest"
+
+
+def test_what_was_in_time_is_not_looked_into() -> None:
+    """Of one replication every line is undecided; only what was late is taken apart, which reads all requests."""
+    story = {
+        "version": 1,
+        "replications": 1,
+        "clock": {"duration": "20s"},
+        "traffic": {"base_rate": "10/s"},
+        "providers": {"openai": {"ttft": "300ms"}},
+    }
+    for bound, looked_into in (("2s", False), ("100ms", True)):
+        found = ls.run({**story, "slo": {"ttft": [f"p(90) < {bound}"]}})
+        assert found.verdict == "UNDECIDED"
+        assert found.advice
+        assert ("diagnosis" in vars(found)) == looked_into

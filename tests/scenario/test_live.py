@@ -191,3 +191,7 @@ def test_a_live_run_is_measured_once_and_no_verdict() -> None:
     assert reasons["ttft"].startswith("could not be told in 1 of 1 replications")  # a p99 of so few requests
     assert result.verdict == "UNDECIDED"
     assert (result.exit_code(), result.exit_code(allow_undecided=True)) == (3, 0)
+    (note,) = [one for one in result.notes if "judged over replications" in one]
+    assert "a live run is one" in note
+    assert all(way in note for way in ("llmsim run FILE", "llmsim compare FILE --live", "--allow-undecided"))
+    assert note in repr(result)

@@ -116,23 +116,28 @@ class Dialect:
 class Generic(Dialect):
     """No vendor's: buckets with continuous refill; a refused call costs nothing and is told exactly how long to wait.
 
-    A call is charged its input and the output it will have when it is admitted, as if it were settled at once.
+    A call is charged its input and the output it will have when it is admitted, as if it were settled at once. All
+    limits are of one `Limits.window`, but for that of requests per second, which may stand beside them.
     """
 
     name = "generic"
-    reads = frozenset({"requests", "tokens", "input_tokens", "output_tokens", "window", "retry_after"})
+    reads = frozenset({*_DRAWS, "requests_per_second", "window", "retry_after"})
 
     def _meters(self, limits: Limits, epoch_s: float) -> list[Meter]:
         span_s = 60.0 if limits.window is None else limits.window
         rates = [(word, draws, getattr(limits, word)) for word, draws in _DRAWS.items()]
-        return [Bucket(word, draws, rate, span_s) for word, draws, rate in rates if rate is not None]
+        meters: list[Meter] = [Bucket(word, draws, rate, span_s) for word, draws, rate in rates if rate is not None]
+        if limits.requests_per_second is not None:
+            meters.append(Bucket("requests_per_second", REQUESTS, float(limits.requests_per_second), 1.0))
+        return meters
 
     def _accounting(self, limits: Limits) -> Accounting:
         return Accounting(foresees=True)
 
     def refusal(self, account: Account, refused: Refused, *, model: str = "") -> Answer:
         limits = account.limits
-        message = f"rate limit reached on {refused.name} per {60.0 if limits.window is None else limits.window:g}s"
+        span_s = 1.0 if refused.name == "requests_per_second" else 60.0 if limits.window is None else limits.window
+        message = f"rate limit reached on {refused.name.removesuffix('_per_second')} per {span_s:g}s"
         body = f'{{"error": {{"message": "{message}", "type": "rate_limit_error", "code": "rate_limit_exceeded"}}}}'
         headers, retry_after_s = NO_HEADERS, None
         if limits.retry_after is not False and refused.wait_s < math.inf:

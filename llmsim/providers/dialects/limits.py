@@ -48,26 +48,27 @@ class Ramp:
 class Limits:
     """The limits of one account. Each dialect reads some of the words and refuses the others (`Dialect.reads`).
 
-    ================== ======= ====== ===== ========= ====== ======= ====
-    word               generic openai azure anthropic gemini bedrock groq
-    ================== ======= ====== ===== ========= ====== ======= ====
-    requests           x       x      x     x         x      x       x
-    tokens             x       x      x                      x       x
-    input_tokens       x                    x         x              x
-    output_tokens      x                    x                        x
-    requests_per_day           x                      x              x
-    tokens_per_day             x                             x       x
-    window             x
-    burst                      x      x     x
-    retry_after        x
-    failed_requests            x
-    max_output_tokens          x      x     x                x       x
-    reserve_output                          x
-    count_cached                            x                        x
-    output_weight                                            x
-    count_tokens               x
-    ramp                       x            x
-    ================== ======= ====== ===== ========= ====== ======= ====
+    =================== ======= ====== ===== ========= ====== ======= ====
+    word                generic openai azure anthropic gemini bedrock groq
+    =================== ======= ====== ===== ========= ====== ======= ====
+    requests            x       x      x     x         x      x       x
+    tokens              x       x      x                      x       x
+    input_tokens        x                    x         x              x
+    output_tokens       x                    x                        x
+    requests_per_second x
+    requests_per_day            x                      x              x
+    tokens_per_day              x                             x       x
+    window              x
+    burst                       x      x     x
+    retry_after         x
+    failed_requests             x
+    max_output_tokens           x      x     x                x       x
+    reserve_output                           x
+    count_cached                             x                        x
+    output_weight                                             x
+    count_tokens                x
+    ramp                        x            x
+    =================== ======= ====== ===== ========= ====== ======= ====
 
     vllm has no limits and reads none.
 
@@ -76,8 +77,8 @@ class Limits:
     requests, tokens, input_tokens, output_tokens
         Per time (``500/min``). `tokens` are input and output together; how output is counted before it exists is the
         dialect's affair.
-    requests_per_day, tokens_per_day
-        A second limit beside those per minute.
+    requests_per_second, requests_per_day, tokens_per_day
+        A second limit beside those per minute. Per second: a bucket that holds so many, whatever `window` says.
     window
         A full bucket holds this much time's worth, at least one request.
     burst
@@ -109,6 +110,7 @@ class Limits:
     tokens: PositiveRate | None = None
     input_tokens: PositiveRate | None = None
     output_tokens: PositiveRate | None = None
+    requests_per_second: PositiveCount | None = None
     requests_per_day: PositiveCount | None = None
     tokens_per_day: PositiveCount | None = None
     window: PositiveDuration | None = None

@@ -26,6 +26,7 @@ __all__ = [
     "PART_STYLE",
     "Picture",
     "bare",
+    "height_of",
     "ink_on",
     "is_small",
     "key",
@@ -108,6 +109,12 @@ def width_of(ax: Axes) -> float:
     return 6.0 if figure is None else float(ax.get_position().width * figure.get_figwidth())
 
 
+def height_of(ax: Axes) -> float:
+    """Inches that a panel has from bottom to top before words take their part."""
+    figure = ax.get_figure(root=True)
+    return 2.0 if figure is None else float(ax.get_position().height * figure.get_figheight())
+
+
 def is_small(ax: Axes) -> bool:
     """Whether a panel is one of several beside each other: then words beside it would leave nothing of it."""
     return width_of(ax) < _SMALL_IN
@@ -123,9 +130,7 @@ def key(ax: Axes, **options: Any) -> None:
 
 def side_size(ax: Axes, name: str) -> float:
     """Points in which a name fits beside a panel, standing on its side; long ones would run into each other."""
-    figure = ax.get_figure(root=True)
-    inches = 2.0 if figure is None else float(ax.get_position().height * figure.get_figheight())
-    return float(min(9.0, max(4.0, 9.0 * inches / (_LETTER_IN * (len(name) + 1)))))
+    return float(min(9.0, max(4.0, 9.0 * height_of(ax) / (_LETTER_IN * (len(name) + 1)))))
 
 
 def say(ax: Axes, text: str) -> None:

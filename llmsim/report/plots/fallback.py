@@ -10,7 +10,19 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from llmsim.report.figures import count, share
-from llmsim.report.plots.canvas import CLASS_STYLE, INK, KEY_STYLE, Picture, bare, ink_on, say, style, width_of
+from llmsim.report.plots.canvas import (
+    CLASS_STYLE,
+    INK,
+    KEY_STYLE,
+    Picture,
+    bare,
+    height_of,
+    ink_on,
+    is_small,
+    say,
+    style,
+    width_of,
+)
 from llmsim.telemetry.outcomes import CLASS_OF_WORD, CLASSES
 
 if TYPE_CHECKING:
@@ -21,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["fallback"]
 
 _LETTER_IN = 0.094  # the width of a letter and its share of the margins, measured
+_SHORT_IN = 2.0  # a panel of less has no room for words below it (chosen)
+_KEY_LETTER_IN, _KEY_LINE_IN = 0.05, 0.125  #: of a key in letters of 6 points: measured 0.047 and 0.108
 _NOBODY = "nobody"
 _MOST = 8  #: bars; what was asked least is left out, and the title says so
 
@@ -71,7 +85,7 @@ def fallback(result: Result, *, ax: Axes | None = None) -> Picture | Axes:
     made = max(1, len(result.replications))
     with style():
         if ax is not None:
-            _draw(ax, rows, made, "requests", len(rows))
+            _draw(ax, rows, made, "requests", len(rows), inside=is_small(ax) or height_of(ax) < _SHORT_IN)
             return ax
         height = 0.5 * max(len(rows), len(calls), 1) + 1.1
         picture = bare(9.5, height + 0.27 * max(len(_looks(rows)), len(_looks(calls))) ** 0.9)
@@ -156,7 +170,8 @@ def _looks(rows: Sequence[_Row]) -> dict[str, tuple[str, str]]:
     return {part.label: part.look for row in rows for part in row.parts}
 
 
-def _draw(ax: Axes, rows: Sequence[_Row], made: int, unit: str, high: int) -> None:
+def _draw(ax: Axes, rows: Sequence[_Row], made: int, unit: str, high: int, *, inside: bool = False) -> None:
+    """Bars and what they mean; `inside`: all words stay within the axes, beside which there are others."""
     if not rows:
         say(ax, f"no {'request was' if unit == 'requests' else 'call was'} sent to a provider")
         ax.set_xticks([])
@@ -176,7 +191,8 @@ def _draw(ax: Axes, rows: Sequence[_Row], made: int, unit: str, high: int) -> No
                     left + width / 2, place, text, ha="center", va="center", fontsize=8, color=ink_on(colour), bbox=box
                 )
             left += width
-    ax.set_yticks(range(len(rows)), [f"{row.name}\n{count(row.total / made)} {unit}" for row in rows])
+    names = [f"{row.name}\n{count(row.total / made)} {unit}" for row in rows]
+    ax.set_yticks(range(len(rows)), names)
     ax.set_ylim(high - 0.5, -0.5)
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
@@ -184,8 +200,27 @@ def _draw(ax: Axes, rows: Sequence[_Row], made: int, unit: str, high: int) -> No
         Patch(facecolor=colour, edgecolor="white", hatch=hatch or None, label=label)
         for label, (colour, hatch) in _looks(rows).items()
     ]
+    if inside:
+        _words_inside(ax, names, handles)
+        return
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.02, -0.16), handlelength=1.6, labelcolor=INK,
               ncols=2)  # fmt: skip
+
+
+def _words_inside(ax: Axes, names: Sequence[str], handles: Sequence[Patch]) -> None:
+    """Names above their bars, and the key below all of them; as much lower as the words are high the bars become."""
+    wide, tall = width_of(ax), height_of(ax)
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, min(len(handles), 3, int(wide / (_KEY_LETTER_IN * longest + 0.4))))
+    lines = -(-len(handles) // columns)
+    share_of_key = min(0.5, (lines * _KEY_LINE_IN + 0.06) / tall)
+    ax.set_yticks([])
+    for place, name in enumerate(names):
+        ax.text(0.01, place - 0.34, name.replace("\n", ", "), ha="left", va="bottom", fontsize=7)
+    rows = len(names) + 0.2
+    ax.set_ylim(len(names) - 0.6 + rows * share_of_key / (1 - share_of_key), -0.8)
+    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 0), handlelength=1.4, labelcolor=INK,
+              fontsize=6, ncols=columns, columnspacing=1.0, borderaxespad=0.2, labelspacing=0.3)  # fmt: skip
 
 
 def _alt(rows: Sequence[_Row]) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from llmsim.report.reality.bursts import bursts_of
+
 if TYPE_CHECKING:
     from llmsim.report.result import Result
 
@@ -67,20 +69,31 @@ class Pairs(NamedTuple):
         failures
             False: of the pairs that were answered in both. True: of all, and what failed counts as +inf (DESIGN 7).
         """
-        names = [f"{measure}_sim", f"{measure}_live"]
+        rows = self._rows(measure, failures=failures)
+        return rows["sim"].to_numpy(), rows["live"].to_numpy()
+
+    def bursts(self, measure: str, *, failures: bool = False) -> NDArray[np.int64] | None:
+        """The burst in which each of `values` came; None: they do not come in bursts."""
+        rows = self._rows(measure, failures=failures)
+        return bursts_of(rows["at"].to_numpy())
+
+    def _rows(self, measure: str, *, failures: bool) -> pl.DataFrame:
+        """Columns ``sim`` and ``live`` of what has both, and when the live one came."""
+        at = pl.col("arrival_s_live").cast(pl.Float64).alias("at")
         if not failures:
-            rows = self.both_ok().select(pl.col(names).cast(pl.Float64)).drop_nulls()
-            rows = rows.filter(pl.all_horizontal(pl.all().is_finite()))
-            return rows[names[0]].to_numpy(), rows[names[1]].to_numpy()
+            both = (pl.col(f"{measure}_{who}").cast(pl.Float64).alias(who) for who in ("sim", "live"))
+            rows = self.both_ok().select(*both, at).drop_nulls()
+            return rows.filter(pl.all_horizontal(pl.all().is_finite()))
         rows = self.table.select(
-            pl.when(pl.col(f"outcome_{who}") == "ok").then(pl.col(f"{measure}_{who}").cast(pl.Float64)).otherwise(INF)
-            .fill_nan(None).alias(f"{measure}_{who}")
-            for who in ("sim", "live")
+            *(
+                pl.when(pl.col(f"outcome_{who}") == "ok").then(pl.col(f"{measure}_{who}").cast(pl.Float64))
+                .otherwise(INF).fill_nan(None).alias(who)
+                for who in ("sim", "live")
+            ),
+            at,
         ).drop_nulls()  # fmt: skip
-        one, other = rows[names[0]].to_numpy(), rows[names[1]].to_numpy()
-        if not (np.isfinite(one).any() or np.isfinite(other).any()):
-            return one[:0], other[:0]  # nobody has it: nothing was streamed, or nothing answered
-        return one, other
+        nobody = not (rows["sim"].is_finite().any() or rows["live"].is_finite().any())
+        return rows.clear() if nobody else rows  # nothing was streamed, or nothing answered
 
     def every(self, measure: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """A measure of both, of all pairs, failed or not."""

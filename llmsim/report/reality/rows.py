@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -12,7 +12,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from llmsim.errors import LlmsimError
-from llmsim.report.reality.intervals import FEWEST, fewest_of, interval_of, interval_of_shares, pairs_needed
+from llmsim.report.reality.intervals import (
+    FEWEST,
+    bursts_needed,
+    fewest_of,
+    interval_of,
+    interval_of_shares,
+    pairs_needed,
+)
 from llmsim.report.reality.pairs import Pairs
 
 __all__ = [
@@ -29,6 +36,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Verdict = Literal["good", "off", "unsure", "not judged"]
 
 #: What a simulation may be off by: medians of latencies 10 %, tokens and cost 2 %, retry amplification 5 %, shares of
@@ -88,6 +96,8 @@ class Line:
         Whether the error is a share of the live value.
     pairs, fewest
         How many there are, and how many an interval needs.
+    bursts
+        Where they came in bursts that are too few for an interval: how many, and about how many it takes.
     """
 
     name: str
@@ -100,6 +110,7 @@ class Line:
     relative: bool
     pairs: int
     fewest: int = FEWEST
+    bursts: tuple[int, int] | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -119,7 +130,7 @@ class Line:
         if self.verdict != "unsure":
             return None
         if self.interval is None:
-            return self.fewest
+            return math.ceil(self.pairs * self.bursts[1] / self.bursts[0]) if self.bursts else self.fewest
         return pairs_needed(self.pairs, self.error, self.interval, self.tolerance)
 
     @property
@@ -172,10 +183,12 @@ def _line(pairs: Pairs, name: str, tolerance: float, miss: float) -> Line:
     measure, _, aggregate = name.partition(" ")
     if aggregate:
         percent = float(aggregate[2:-1])
-        sim, live = pairs.values(measure.removesuffix("_ok"), failures=not measure.endswith("_ok"))
+        which, failures = measure.removesuffix("_ok"), not measure.endswith("_ok")
+        sim, live = pairs.values(which, failures=failures)
+        bursts = (pairs.bursts(which, failures=failures),) * 2
         found = errors_of(sim, live, lambda values: percentile(values, percent))
         fewest = fewest_of(percent)
-        return judged(name, "s", sim, live, tolerance, found, fewest=fewest, miss=miss)
+        return judged(name, "s", sim, live, tolerance, found, fewest=fewest, miss=miss, bursts=bursts)
     if measure in ("input_tokens", "output_tokens", "cost"):
         # Failed requests are paid for too, as far as they got; an answer that failed has no length to compare.
         sim, live = pairs.every(measure) if measure == "cost" else pairs.values(measure)
@@ -256,10 +269,16 @@ def judged(
     fewest: int = FEWEST,
     exact: bool = False,
     paired: bool = True,
+    bursts: Sequence[Ints | None] = (None, None),
 ) -> Line:
     """A line of which the error is relative; `exact`: there is no doubt about it."""
     if math.isnan(found.sim):
         return Line(name, unit, math.nan, math.nan, math.nan, None, tolerance, True, 0, fewest)
     error = float(found.of(sim[None, :], live[None, :])[0])
-    interval = (0.0, 0.0) if exact else interval_of(found.of, sim, live, fewest=fewest, miss=miss, paired=paired)
-    return Line(name, unit, found.sim, found.live, error, interval, tolerance, True, min(len(sim), len(live)), fewest)
+    if exact:
+        interval: tuple[float, float] | None = (0.0, 0.0)
+    else:
+        interval = interval_of(found.of, sim, live, fewest=fewest, miss=miss, paired=paired, bursts=bursts)
+    few = bursts_needed(sim, live, bursts, fewest, paired=paired) if interval is None else None
+    pairs = min(len(sim), len(live))
+    return Line(name, unit, found.sim, found.live, error, interval, tolerance, True, pairs, fewest, few)

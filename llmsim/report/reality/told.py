@@ -105,6 +105,8 @@ def needed_told(line: Line) -> str:
     """How many pairs would probably decide a line that is unsure."""
     if line.verdict != "unsure":
         return ""
+    if line.bursts is not None:
+        return f"needs about {line.bursts[1]:,} bursts like these {line.bursts[0]:,}"
     if line.interval is None:
         return f"needs {line.fewest:,} pairs"
     return "too near to be told" if line.needed is None else f"needs about {line.needed:,} pairs"

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from llmsim.report.reality.bursts import bursts_of
 from llmsim.report.reality.intervals import fewest_of, interval_of_independent_shares
 from llmsim.report.reality.pairs import requests_of
 from llmsim.report.reality.rows import Line, errors_of, judged, mean, percentile
@@ -30,13 +31,20 @@ class Apart(NamedTuple):
 
     def values(self, measure: str, *, failures: bool = False) -> Floats:
         """A measure of the answered requests; with `failures`, of all, and what failed is +inf."""
-        ok = pl.col("outcome") == "ok"
+        return self._rows(measure, failures=failures)["value"].to_numpy()
+
+    def bursts(self, measure: str, *, failures: bool = False) -> NDArray[np.int64] | None:
+        """The burst in which each of `values` came; None: they do not come in bursts."""
+        return bursts_of(self._rows(measure, failures=failures)["at"].to_numpy())
+
+    def _rows(self, measure: str, *, failures: bool) -> pl.DataFrame:
+        ok, at = pl.col("outcome") == "ok", pl.col("arrival_s").cast(pl.Float64).alias("at")
         value = pl.col(measure).cast(pl.Float64)
         if not failures:
-            return self.table.filter(ok).select(value.fill_nan(None).drop_nulls()).to_series().to_numpy()
+            return self.table.filter(ok).select(value.fill_nan(None).alias("value"), at).drop_nulls()
         chosen = pl.when(ok).then(value).otherwise(pl.lit(math.inf)).fill_nan(None)
-        found = self.table.select(chosen.alias(measure).drop_nulls()).to_series().to_numpy()
-        return found if np.isfinite(found).any() else found[:0]
+        rows = self.table.select(chosen.alias("value"), at).drop_nulls()
+        return rows if rows["value"].is_finite().any() else rows.clear()
 
 
 def apart_of(result: Result) -> Apart:
@@ -57,9 +65,12 @@ def _line(one: Apart, other: Apart, name: str, tolerance: float, miss: float) ->
     measure, _, aggregate = name.partition(" ")
     if aggregate:
         percent = float(aggregate[2:-1])
-        a, b = (side.values(measure.removesuffix("_ok"), failures=not measure.endswith("_ok")) for side in (one, other))
+        which, failures = measure.removesuffix("_ok"), not measure.endswith("_ok")
+        a, b = (side.values(which, failures=failures) for side in (one, other))
+        bursts = [side.bursts(which, failures=failures) for side in (one, other)]
         found = errors_of(a, b, lambda values: percentile(values, percent))
-        return judged(name, "s", a, b, tolerance, found, miss=miss, fewest=fewest_of(percent), paired=False)
+        fewest = fewest_of(percent)
+        return judged(name, "s", a, b, tolerance, found, miss=miss, fewest=fewest, paired=False, bursts=bursts)
     if measure in _MEANS:
         unit = "usd" if measure == "cost" else "count"
         a, b = (side.values(measure) for side in (one, other))

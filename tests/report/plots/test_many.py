@@ -3,10 +3,10 @@
 from itertools import pairwise
 
 import pytest
-from report.plots.days import busy_scenario
+from report.plots.days import busy, busy_scenario
 from telemetry.recorded import attempt, replication, request
 
-from llmsim.report.plots.canvas import style
+from llmsim.report.plots.canvas import Picture, style
 from llmsim.report.result import Result
 
 NAMES = [f"provider-with-a-long-name-{number:02}" for number in range(12)]
@@ -42,3 +42,27 @@ def test_panels_say_how_many_there_are_and_names_keep_apart():
             picture.draw_without_rendering()
         boxes = [panel.yaxis.label.get_window_extent() for panel in picture.axes]
         assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
+
+
+@pytest.mark.parametrize(("wide", "tall", "across"), [(7.0, 5.0, 2), (3.4, 1.6, 1), (9.0, 1.8, 1)])
+def test_who_answered_stays_within_small_axes(wide: float, tall: float, across: int) -> None:
+    """Beside and below them there are others: names and key used to lie on those."""
+    result = busy()
+    with style():
+        picture = Picture(figsize=(wide, tall))
+        axes = picture.subplots(across, across, squeeze=False).ravel()
+        for ax in axes:
+            result.plot.fallback(ax=ax)
+        picture.png(60)  # which lays it out
+    for ax in axes:
+        box = ax.get_window_extent()
+        words = [*ax.texts, ax.get_legend()]
+        assert len(words) > 2
+        for one in words:
+            extent = one.get_window_extent()
+            assert box.x0 - 3 <= extent.x0 and extent.x1 <= box.x1
+            assert box.y0 - 1 <= extent.y0 and extent.y1 <= box.y1
+        names = [one for one in ax.texts if "requests" in one.get_text()]
+        key = ax.get_legend().get_window_extent()
+        assert all(not key.overlaps(bar.get_window_extent()) for bar in ax.patches)
+        assert names
