@@ -83,8 +83,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collect_file(file_path: Path) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
     """Examples in docstrings are looked for where there are any: not in tests, nor in half of the package.
 
-    Looking takes a second, and loads benchmarks. A file is given to each plugin in turn; the one for docstrings is known
-    by its name only, which is not public.
+    Looking takes a second, and loads benchmarks. A file is given to each plugin in turn; the one for docstrings is
+    known by its name only, which is not public.
     """
     collectors = yield
     others = [one for one in collectors if type(one).__name__ != "DoctestModule"]

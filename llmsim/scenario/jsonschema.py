@@ -100,7 +100,8 @@ def _shared(node: Any, kinds: dict[str, dict[str, Any]], kept: dict[str, Any]) -
         kind = node["$distribution"]
         name = kind.replace(" ", "-")
         kept[name] = kinds[kind]
-        return {**{key: value for key, value in node.items() if key != "$distribution"}, "$ref": f"#/definitions/{name}"}
+        others = {key: value for key, value in node.items() if key != "$distribution"}
+        return {**others, "$ref": f"#/definitions/{name}"}
     return {key: _shared(value, kinds, kept) for key, value in node.items()}
 
 
