@@ -28,7 +28,7 @@ from llmsim.telemetry.sample import Condition, Sample
 from llmsim.telemetry.scopes import CROSSINGS_KNOWN, TENANTS_KNOWN
 from llmsim.telemetry.spenders import most_steps, per_session, per_user
 
-__all__ = ["METRICS", "WINDOW_S", "Metric", "evaluate", "evaluate_condition", "values"]
+__all__ = ["COUNTED", "METRICS", "WINDOW_S", "Metric", "evaluate", "evaluate_condition", "values"]
 
 WINDOW_S = 10.0  #: length of the windows that ``max`` and recovery look at
 
@@ -58,9 +58,23 @@ class Metric(NamedTuple):
         return ("value", "rate", *(("max",) if self.peak is not None else ()))
 
 
-_OK = pl.col("outcome") == "ok"
-_UPSTREAM = pl.col("attempts") > 0
+#: What metrics count; see `llmsim.telemetry.sample.Sample.count_at_once`.
+COUNTED: list[pl.Expr] = []
+
+
+def _counted(which: pl.Expr) -> pl.Expr:
+    if all(which is not one for one in COUNTED):
+        COUNTED.append(which)
+    return which
+
+
+_OK = _counted(pl.col("outcome") == "ok")
+_UPSTREAM = _counted(pl.col("attempts") > 0)
+_ATTEMPTS = _counted(pl.col("attempts"))
 _HIT = _OK & (pl.col("served_from") == "cache")
+_HIT_OF_NOBODY = _counted(_HIT & (pl.col("made_for") == ""))
+_counted(UNTOLD_HIT)
+_counted(UNMATCHED_HIT)
 
 
 def _or_inf(column: str) -> pl.Expr:
@@ -76,15 +90,18 @@ def _count(sample: Sample, which: pl.Expr) -> int:
 
 
 def _share(which: pl.Expr, of: pl.Expr | None = None) -> Callable[[Sample], float]:
+    both = _counted(which if of is None else which & _counted(of))
+
     def value(sample: Sample) -> float:
-        part, whole = (_count(sample, which), sample.height) if of is None else sample.counts(which & of, of)
+        part, whole = (_count(sample, both), sample.height) if of is None else sample.counts(both, of)
         return part / whole if whole else math.nan
 
     return value
 
 
 def _sum(column: str) -> Callable[[Sample], float]:
-    return lambda sample: float(sample.counts(pl.col(column))[0])
+    whole = _counted(pl.col(column))
+    return lambda sample: float(_count(sample, whole))
 
 
 def _saved(sample: Sample) -> float:
@@ -103,7 +120,7 @@ def _goodput(sample: Sample) -> float:
 
 
 def _amplification(sample: Sample) -> float:
-    attempts, sent = sample.counts(pl.col("attempts"), _UPSTREAM)
+    attempts, sent = sample.counts(_ATTEMPTS, _UPSTREAM)
     return attempts / sent if sent else math.nan
 
 
@@ -136,11 +153,13 @@ def _saved_net(sample: Sample) -> float:
 
 
 def _crossed(column: str, known_of: str) -> Callable[[Sample], float]:
+    crossed = _counted(pl.col(column))
+
     def value(sample: Sample) -> float:
         # Missing, not 0, where nothing tells whom an answer was made for.
-        unknown = _count(sample, _HIT & (pl.col("made_for") == ""))
+        unknown = _count(sample, _HIT_OF_NOBODY)
         known = sample.counters.get(known_of, 0.0) > 0
-        return float(_count(sample, pl.col(column))) if known or not unknown else math.nan
+        return float(_count(sample, crossed)) if known or not unknown else math.nan
 
     return value
 
