@@ -10,7 +10,7 @@ import polars as pl
 
 from llmsim.report.verdict import median
 from llmsim.telemetry.costs import COST_PARTS, cost_parts
-from llmsim.telemetry.metrics import COUNTED, METRICS, evaluate
+from llmsim.telemetry.metrics import METRICS, evaluate
 from llmsim.telemetry.outcomes import HIT
 from llmsim.telemetry.rates import upper_bound
 from llmsim.telemetry.sample import Sample
@@ -53,7 +53,7 @@ def metrics(samples: Sequence[Sample]) -> dict[str, Any]:
     Latencies and rates are medians over replications (as in verdicts), counts and money means. NaN: cannot be told.
     """
     for sample in samples:
-        sample.count_at_once(COUNTED)
+        sample.count_at_once()
     numbers: dict[str, Any] = {"requests": _one(samples, "requests"), "error_rate": _one(samples, "error_rate")}
     numbers["abandoned_rate"] = _one(samples, "abandoned_rate")
     for name in _LATENCIES:

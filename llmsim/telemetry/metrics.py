@@ -24,11 +24,11 @@ from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, UNMATCHED_HIT, UNTOLD_
 from llmsim.telemetry.percentiles import percentile
 from llmsim.telemetry.phases import MIN_WINDOW_REQUESTS, in_phase, windows_of
 from llmsim.telemetry.recovery import recovery_time
-from llmsim.telemetry.sample import Condition, Sample
+from llmsim.telemetry.sample import Condition, Sample, counted
 from llmsim.telemetry.scopes import CROSSINGS_KNOWN, TENANTS_KNOWN
 from llmsim.telemetry.spenders import most_steps, per_session, per_user
 
-__all__ = ["COUNTED", "METRICS", "WINDOW_S", "Metric", "evaluate", "evaluate_condition", "values"]
+__all__ = ["METRICS", "WINDOW_S", "Metric", "evaluate", "evaluate_condition", "values"]
 
 WINDOW_S = 10.0  #: length of the windows that ``max`` and recovery look at
 
@@ -58,23 +58,11 @@ class Metric(NamedTuple):
         return ("value", "rate", *(("max",) if self.peak is not None else ()))
 
 
-#: What metrics count; see `llmsim.telemetry.sample.Sample.count_at_once`.
-COUNTED: list[pl.Expr] = []
-
-
-def _counted(which: pl.Expr) -> pl.Expr:
-    if all(which is not one for one in COUNTED):
-        COUNTED.append(which)
-    return which
-
-
-_OK = _counted(pl.col("outcome") == "ok")
-_UPSTREAM = _counted(pl.col("attempts") > 0)
-_ATTEMPTS = _counted(pl.col("attempts"))
+_OK = counted(pl.col("outcome") == "ok")
+_UPSTREAM = counted(pl.col("attempts") > 0)
+_ATTEMPTS = counted(pl.col("attempts"))
 _HIT = _OK & (pl.col("served_from") == "cache")
-_HIT_OF_NOBODY = _counted(_HIT & (pl.col("made_for") == ""))
-_counted(UNTOLD_HIT)
-_counted(UNMATCHED_HIT)
+_HIT_OF_NOBODY = counted(_HIT & (pl.col("made_for") == ""))
 
 
 def _or_inf(column: str) -> pl.Expr:
@@ -90,7 +78,7 @@ def _count(sample: Sample, which: pl.Expr) -> int:
 
 
 def _share(which: pl.Expr, of: pl.Expr | None = None) -> Callable[[Sample], float]:
-    both = _counted(which if of is None else which & _counted(of))
+    both = counted(which if of is None else which & counted(of))
 
     def value(sample: Sample) -> float:
         part, whole = (_count(sample, both), sample.height) if of is None else sample.counts(both, of)
@@ -100,7 +88,7 @@ def _share(which: pl.Expr, of: pl.Expr | None = None) -> Callable[[Sample], floa
 
 
 def _sum(column: str) -> Callable[[Sample], float]:
-    whole = _counted(pl.col(column))
+    whole = counted(pl.col(column))
     return lambda sample: float(_count(sample, whole))
 
 
@@ -136,7 +124,7 @@ def _worst_amplification(sample: Sample) -> float:
 
 
 def _if_known(value: Callable[[Sample], float], unknown: pl.Expr = UNTOLD_HIT) -> Callable[[Sample], float]:
-    # Unknown is not 0.
+    counted(unknown)  # unknown is not 0
     return lambda sample: math.nan if _count(sample, unknown) else value(sample)
 
 
@@ -153,7 +141,7 @@ def _saved_net(sample: Sample) -> float:
 
 
 def _crossed(column: str, known_of: str) -> Callable[[Sample], float]:
-    crossed = _counted(pl.col(column))
+    crossed = counted(pl.col(column))
 
     def value(sample: Sample) -> float:
         # Missing, not 0, where nothing tells whom an answer was made for.

@@ -6,7 +6,7 @@ import pytest
 from telemetry.recorded import numbered, request, sample
 
 from llmsim.scenario import objectives
-from llmsim.telemetry.metrics import COUNTED, METRICS, evaluate, values
+from llmsim.telemetry.metrics import METRICS, evaluate, values
 
 approx = pytest.approx
 
@@ -43,7 +43,7 @@ def test_what_is_counted_at_once_is_what_is_counted_alone():
         *(request(outcome="rejected", leaked_streams=2, duplicated_tokens=n) for n in range(3)),
     ]
     alone, at_once = (sample(numbered(rows)) for _ in range(2))
-    at_once.count_at_once(COUNTED)
+    at_once.count_at_once()
     assert at_once.tagged((("provider", "openai"),)).cache == {}, "a part of it has counts of its own"
     told = {name: [evaluate(one, name) for one in (alone, at_once)] for name, it in METRICS.items() if not it.trend}
     assert all(one == other or (math.isnan(one) and math.isnan(other)) for one, other in told.values())
