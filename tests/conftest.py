@@ -1,6 +1,7 @@
 """What every test may count on, and how the suite runs on more than one core."""
 
 import gc
+import linecache
 import os
 import signal
 import sys
@@ -80,14 +81,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path: Path) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
-    """No tests have examples in their docstrings, so none are looked for: that takes a second, and loads benchmarks.
+    """Examples in docstrings are looked for where there are any: not in tests, nor in half of the package.
 
-    A file is given to each plugin in turn; the one for docstrings is known by its name only, which is not public.
+    Looking takes a second, and loads benchmarks. A file is given to each plugin in turn; the one for docstrings is
+    known by its name only, which is not public.
     """
     collectors = yield
-    return [
-        one for one in collectors if type(one).__name__ != "DoctestModule" or ROOT / "tests" not in file_path.parents
-    ]
+    others = [one for one in collectors if type(one).__name__ != "DoctestModule"]
+    if len(others) == len(collectors) or ROOT / "tests" in file_path.parents:
+        return others
+    return collectors if b">>> " in file_path.read_bytes() else others
 
 
 @pytest.hookimpl(tryfirst=True)  # before what -m says is looked at
@@ -108,7 +111,8 @@ def pytest_collection_finish() -> None:
 
     Else garbage of the tests themselves (tasks, tables) piles up to a quarter of all that before the next full one.
     """
-    gc.collect()
+    # Whoever looked for examples read every source; before each example all of those would be looked after on the disk.
+    linecache.clearcache()
     gc.freeze()
     gc.enable()
     gc.set_threshold(10_000, 10, 10)  # and what tests make is looked through less often: there is memory enough

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.calibrate.fit import FAMILIES, fit, ks_distance, table_of
+from llmsim.calibrate.fit import FAMILIES, fit, ks_of_ordered, quantile_of_ordered, table_of
 from llmsim.distributions import Distribution
 from llmsim.luck import Luck
 
@@ -132,7 +132,8 @@ def bands_of(sample: Floats, luck: Luck, splits: int = SPLITS) -> Bands:
 
 
 def _against(one: Floats, other: Floats) -> Split:
-    return Split(ks_distance(one, other), float(np.median(one)), float(np.quantile(one, 0.95)))
+    one, other = np.sort(one), np.sort(other)
+    return Split(ks_of_ordered(one, other), quantile_of_ordered(one, 0.5), quantile_of_ordered(one, 0.95))
 
 
 def judge(

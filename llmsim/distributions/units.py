@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
@@ -14,7 +15,12 @@ __all__ = [
     "DurationDistribution",
     "MultiplierDistribution",
     "NumberDistribution",
+    "written_once",
 ]
+
+#: A schema of hundreds of distributions takes here what each kind looks like, by its name, and has the name alone
+#: (``{"$distribution": …}``) in each place: pydantic compares all definitions again and again, in all their length.
+written_once: ContextVar[dict[str, dict[str, Any]] | None] = ContextVar("written_once", default=None)
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,15 @@ class _Of:
         return core_schema.with_info_plain_validator_function(validate)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        name = f"distribution of {self.unit.name}"
+        kinds = written_once.get()
+        if kinds is None:
+            return {"anyOf": self._alternatives(schema, handler), "description": f"a {name}"}
+        if name not in kinds:
+            kinds[name] = {"anyOf": self._alternatives(schema, handler)}
+        return {"$distribution": name, "description": f"a {name}"}
+
+    def _alternatives(self, schema: Any, handler: Any) -> list[dict[str, Any]]:
         one = self.unit.__get_pydantic_json_schema__(schema, handler)
         share = RATIO.__get_pydantic_json_schema__(schema, handler)
         plain = _plain(one, families(self.unit))
@@ -39,7 +54,7 @@ class _Of:
         mixture = _object({"mixture": {"type": "array", "minItems": 1, "items": {"anyOf": parts}}})
         base = {"anyOf": [one, *plain, mixture]}
         contention = _object({"contention": _object({"base": base, "probability": share, "extra": one})})
-        return {"anyOf": [one, *plain, mixture, contention], "description": f"a distribution of {self.unit.name}"}
+        return [one, *plain, mixture, contention]
 
 
 def _plain(one: dict[str, Any], known: dict[str, type[Any]]) -> list[dict[str, Any]]:

@@ -28,8 +28,9 @@ def close(loop: SimLoop) -> None:
     """
     loop.clear_stops()
     loop.env.drop(lambda entry: type(entry) is tuple)
+    left = in_order(asyncio.all_tasks(loop))  # asked no more often than needed: it looks at the tasks of all loops
     for _ in range(_ROUNDS):
-        tasks = in_order(asyncio.all_tasks(loop))
+        tasks = left
         if not tasks and loop.has_open_asyncgens():
             tasks = [asyncio.Task(loop.shutdown_asyncgens(), loop=loop)]
         elif not tasks:
@@ -43,7 +44,8 @@ def close(loop: SimLoop) -> None:
                 loop.call_exception_handler(
                     {"message": "an exception while the run was closed", "exception": task.exception(), "task": task}
                 )
-    if asyncio.all_tasks(loop):
+        left = in_order(asyncio.all_tasks(loop))
+    if left:
         abandon_tasks(loop)
     loop.close()
 

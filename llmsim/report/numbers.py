@@ -52,6 +52,8 @@ def metrics(samples: Sequence[Sample]) -> dict[str, Any]:
 
     Latencies and rates are medians over replications (as in verdicts), counts and money means. NaN: cannot be told.
     """
+    for sample in samples:
+        sample.count_at_once()
     numbers: dict[str, Any] = {"requests": _one(samples, "requests"), "error_rate": _one(samples, "error_rate")}
     numbers["abandoned_rate"] = _one(samples, "abandoned_rate")
     for name in _LATENCIES:

@@ -12,7 +12,7 @@ import polars as pl
 
 from llmsim.report.numbers import jsonable, metrics
 from llmsim.report.recorded import in_parts, is_large
-from llmsim.report.samples import measured_until_s, sample_of, samples
+from llmsim.report.samples import measured_until_s, parts_of, sample_of, samples
 from llmsim.report.slo import Overall, SloResult, measure, measured_once, overall, slo_results, slo_row
 from llmsim.report.tables import frame, windows
 from llmsim.scenario.objectives import rehearsed
@@ -215,17 +215,9 @@ class Result:
         """
         if self.large:
             return samples(self.scenario, self.replications)
-        requests = self.requests.partition_by("replication", as_dict=True)
-        attempts = self.attempts.partition_by("replication", as_dict=True)
-        return [
-            sample_of(
-                self.scenario,
-                one,
-                requests.get((one.number,), self.requests.clear()),
-                attempts.get((one.number,), self.attempts.clear()),
-            )
-            for one in self.replications
-        ]
+        requests = parts_of(self.requests, self.replications, "requests")
+        attempts = parts_of(self.attempts, self.replications, "attempts")
+        return [sample_of(self.scenario, *of) for of in zip(self.replications, requests, attempts, strict=True)]
 
     # -- numbers and verdicts ----------------------------------------------------------------------------------
 

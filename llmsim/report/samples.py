@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import polars as pl
@@ -13,11 +14,11 @@ from llmsim.scenario.objectives import objectives_of
 from llmsim.scenario.prices import price_steps
 from llmsim.scenario.spec import Scenario
 from llmsim.telemetry.parts import FaultWindow
-from llmsim.telemetry.recorder import Replication
+from llmsim.telemetry.recorder import Replication, rows_of
 from llmsim.telemetry.rows import pieces_of
 from llmsim.telemetry.sample import Sample
 
-__all__ = ["last_fault_end_s", "measured_until_s", "sample_of", "samples"]
+__all__ = ["last_fault_end_s", "measured_until_s", "parts_of", "sample_of", "samples"]
 
 _TABLES = ("requests", "attempts")
 
@@ -53,6 +54,12 @@ def sample_of(
         costs=scenario.costs,
         verdict_usd=0.0 if scenario.store.judge is None else scenario.store.judge.price,
     )
+
+
+def parts_of(whole: pl.DataFrame, replications: Sequence[Replication], table: str) -> list[pl.DataFrame]:
+    """The rows of each replication: they stand one after the other, so nothing has to be looked for."""
+    counts = [rows_of(one.tables[table]) for one in replications]
+    return [whole.slice(end - count, count) for end, count in zip(accumulate(counts), counts, strict=True)]
 
 
 def samples(scenario: Scenario, replications: Sequence[Replication]) -> list[Sample]:

@@ -11,12 +11,14 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from llmsim.distributions.units import written_once
 from llmsim.gateway.presets import preset_names
 from llmsim.gateway.registry import policy_kinds
 from llmsim.providers.profiles import profile_names
 from llmsim.scenario.keys import dataclasses_below
 from llmsim.scenario.objectives import MEASURE_TAGS, METRICS
 from llmsim.scenario.spec import Scenario
+from llmsim.scenario.validate import adapter
 from llmsim.units import DURATION, format_duration
 
 __all__ = ["json_schema"]
@@ -47,12 +49,17 @@ def json_schema() -> dict[str, Any]:
     return copy.deepcopy(_schema_of(tuple(policy_kinds().items())))
 
 
-@functools.lru_cache(maxsize=4)  # it takes half a second; the policies that are registered decide what is in it
+@functools.lru_cache(maxsize=4)  # it takes a fifth of a second; the policies that are registered decide what is in it
 def _schema_of(registered: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     kinds = dict(registered)
-    roots: list[tuple[str, Any, TypeAdapter[Any]]] = [("scenario", "validation", TypeAdapter(Scenario))]
-    roots += [(f"policy {kind}", "validation", TypeAdapter(cls)) for kind, cls in kinds.items()]
-    references, schema = TypeAdapter.json_schemas(roots)
+    roots: list[tuple[str, Any, TypeAdapter[Any]]] = [("scenario", "validation", adapter(Scenario))]
+    roots += [(f"policy {kind}", "validation", adapter(cls)) for kind, cls in kinds.items()]
+    distributions: dict[str, dict[str, Any]] = {}
+    token = written_once.set(distributions)
+    try:
+        references, schema = TypeAdapter.json_schemas(roots)
+    finally:
+        written_once.reset(token)
     definitions: dict[str, Any] = schema["$defs"]
     classes = {cls.__name__: cls for cls in dataclasses_below(Scenario, *kinds.values())}
     for name, definition in definitions.items():
@@ -79,22 +86,23 @@ def _schema_of(registered: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     for section in ("slo", "steady_state"):
         scenario["properties"][section] |= _objectives()
     kept: dict[str, Any] = {}
-    whole = _shared({**scenario, "$defs": definitions}, kept)
+    whole = _shared({**scenario, "$defs": definitions}, distributions, kept)
     return {"$schema": _DIALECT, "title": "llmsim scenario", **whole, "definitions": kept}
 
 
-def _shared(node: Any, kept: dict[str, Any]) -> Any:
+def _shared(node: Any, kinds: dict[str, dict[str, Any]], kept: dict[str, Any]) -> Any:
     """The same schema with each kind of distribution written out once: there are a dozen places for one."""
     if isinstance(node, list):
-        return [_shared(item, kept) for item in node]
+        return [_shared(item, kinds, kept) for item in node]
     if not isinstance(node, dict):
         return node
-    alternatives = node.get("anyOf")
-    if isinstance(alternatives, list) and any("mixture" in a.get("properties", {}) for a in alternatives):
-        name = f"distribution of {alternatives[0]['description']}".replace(" ", "-")
-        kept[name] = {"anyOf": alternatives}
-        return {**{key: value for key, value in node.items() if key != "anyOf"}, "$ref": f"#/definitions/{name}"}
-    return {key: _shared(value, kept) for key, value in node.items()}
+    if "$distribution" in node:
+        kind = node["$distribution"]
+        name = kind.replace(" ", "-")
+        kept[name] = kinds[kind]
+        others = {key: value for key, value in node.items() if key != "$distribution"}
+        return {**others, "$ref": f"#/definitions/{name}"}
+    return {key: _shared(value, kinds, kept) for key, value in node.items()}
 
 
 def _works_bare(cls: type[Any]) -> bool:

@@ -5,9 +5,11 @@ The only home of the YAML library. It only parses: what its events mean is up to
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -183,12 +185,10 @@ def read_document(
     ScenarioError
         Where one cannot: not text, not YAML, several documents, no mapping at the top, too big.
     """
-    yaml = YAML(typ="safe", pure=True)
-    builder = Builder(lambda value, implicit: str(yaml.resolver.resolve(ScalarNode, value, implicit)))
     try:
-        for event in yaml.parse(_decoded(text)):
-            builder.feed(event)
-        return builder.document(source, top_level_mapping=top_level_mapping)
+        document, problems = _parsed(_decoded(text), top_level_mapping=top_level_mapping)
+        # Whoever gets it may change what is in it.
+        return dataclasses.replace(document, data=copy.deepcopy(document.data), source=source), [*problems]
     except Refused as refused:
         raise ScenarioError([refused.problem], source) from None
     except MarkedYAMLError as error:
@@ -196,6 +196,15 @@ def read_document(
     except (YAMLError, ValueError) as error:  # ValueError: a %YAML directive that is no number
         message = " ".join(str(error).split())
         raise ScenarioError([Problem(f"cannot be read as YAML: {message}", "", 1, 1)], source) from None
+
+
+@lru_cache(maxsize=16)  # a file is read again for each run, check and picture of it, and parsing is most of that
+def _parsed(text: str, *, top_level_mapping: bool) -> tuple[Document, list[Problem]]:
+    yaml = YAML(typ="safe", pure=True)
+    builder = Builder(lambda value, implicit: str(yaml.resolver.resolve(ScalarNode, value, implicit)))
+    for event in yaml.parse(text):
+        builder.feed(event)
+    return builder.document(top_level_mapping=top_level_mapping)
 
 
 def _decoded(content: str | bytes) -> str:

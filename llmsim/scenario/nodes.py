@@ -113,8 +113,8 @@ class Builder:
             hint = f"Keep it below {MAX_VALUES:,}, aliases written out."
             refuse("more values than any scenario has (aliases of aliases multiply)", hint, spot or node.spot)
 
-    def document(self, source: str, *, top_level_mapping: bool) -> tuple[Document, list[Problem]]:
-        """What was built."""
+    def document(self, *, top_level_mapping: bool) -> tuple[Document, list[Problem]]:
+        """What was built; where it is from is not known here."""
         root = self._root
         if not top_level_mapping and root is None:
             root = _Node(_START, "scalar")
@@ -125,7 +125,7 @@ class Builder:
             what = "a list" if root.kind == "list" else "a single value"
             refuse(f"the file holds {what}", "Write keys: 'version: 1', then traffic: and providers:.", root.spot)
         data = self._expand(root, (), _START)
-        return Document(data, source, self._places, frozenset(self._unread)), self._problems
+        return Document(data, places=self._places, unread=frozenset(self._unread)), self._problems
 
     def _expand(self, node: _Node, path: tuple[str | int, ...], key_spot: Spot) -> Any:
         self._places[path] = Place(key_spot, node.spot)

@@ -22,7 +22,7 @@ from llmsim.scenario.profiles import with_profiles
 from llmsim.scenario.reach import out_of_reach
 from llmsim.scenario.spec import Scenario
 
-__all__ = ["policy_kind", "validated"]
+__all__ = ["adapter", "policy_kind", "validated"]
 
 SCOPES = ("policies", "upstream")
 SHOWN = 100  #: more problems than this are counted only: it is the wrong file
@@ -54,7 +54,7 @@ def validated(document: Document, problems: list[Problem] | None = None, *, si: 
     more += wrong
     scenario: Scenario | None = None
     try:
-        scenario = _adapter(Scenario).validate_python(prepared, context={"si": si})
+        scenario = adapter(Scenario).validate_python(prepared, context={"si": si})
     except ValidationError as error:
         more += problems_of(error, document, Scenario)
     more += [*crosscheck(filled, si=si), *safety_policies(filled), *store_words(filled)]
@@ -82,7 +82,8 @@ def _in_file_order(problems: list[Problem]) -> list[Problem]:
 
 
 @cache
-def _adapter(cls: Any) -> TypeAdapter[Any]:
+def adapter(cls: Any) -> TypeAdapter[Any]:
+    """What reads a spec of this class; made once, which takes some milliseconds."""
     return TypeAdapter(cls)
 
 
@@ -146,7 +147,7 @@ def _policy(document: Document, path: Path, entry: Any, problems: list[Problem],
     problems += [unknown_key(document, (*path, key), cls) for key in unknown]
     known = {key: value for key, value in settings.items() if key not in unknown}
     try:
-        return _adapter(cls).validate_python(known, context={"si": si})
+        return adapter(cls).validate_python(known, context={"si": si})
     except ValidationError as error:
         problems += problems_of(error, document, cls, path)
     except Exception as error:  # a user's class may raise anything from its __post_init__

@@ -110,6 +110,8 @@ def _written(cls: type[Any]) -> list[dataclasses.Field[Any]]:
 
 
 def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value  # most are; asking a protocol takes twenty times as long
     if isinstance(value, Distribution):
         return values_of(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

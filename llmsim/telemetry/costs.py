@@ -70,6 +70,8 @@ _OF_ATTEMPTS = (
     *("input_tokens", "cached_input_tokens", "output_tokens", "cost_usd"),
 )
 
+_PART = pl.Enum([*TOKEN_PARTS])
+
 Floats = NDArray[np.float64]
 
 
@@ -85,8 +87,10 @@ def _cost_parts(sample: Sample) -> dict[str, float]:
     costs: dict[str, list[Floats]] = {name: [] for name in TOKEN_PARTS}
     for requests, attempts in sample.pieces(_OF_REQUESTS, _OF_ATTEMPTS):
         split = attempt_parts(replace(sample, asked=requests, calls=attempts, cache={}))
-        for name in TOKEN_PARTS:
-            costs[name].append(split.filter(pl.col("part") == name)["cost_usd"].to_numpy())
+        # One question of polars and not five: each takes longer than looking through a small table.
+        part, paid = split["part"].cast(_PART).to_physical().to_numpy(), split["cost_usd"].to_numpy()
+        for code, name in enumerate(TOKEN_PARTS):
+            costs[name].append(paid[part == code])
         costs["fallback_difference"].append(_not_zero(split["difference_usd"]))
     # fsum, not group_by: the same run must give the same digits, whichever thread adds first.
     parts = {name: math.fsum(cost for some in found for cost in some.tolist()) for name, found in costs.items()}
@@ -111,14 +115,16 @@ def attempt_parts(sample: Sample) -> pl.DataFrame:
     """
     # Also one that broke, if the answer was continued elsewhere: what it had delivered is part of it.
     useful = pl.col("won") & (pl.col("outcome") != "cancelled") & (pl.col("request_outcome") == "ok")
-    # Two attempts of one request that ran at the same time: one was the other's hedge.
     unusable = pl.col("won") & (pl.col("outcome") == "ok") & (pl.col("request_outcome") == BadOutput.word)
+    answered = pl.col("request_outcome") == "ok"
+    # Two attempts of one request that ran at the same time: one was the other's hedge.
+    joined, hedged = _with_request(sample)
     part = (
         pl.when(useful)
         .then(pl.lit("useful"))
         .when(unusable)
         .then(pl.lit("broken"))
-        .when(pl.col("hedged") & pl.col("answered") & ~pl.col("won") & pl.col("outcome").is_in(["ok", "cancelled"]))
+        .when(hedged & answered & ~pl.col("won") & pl.col("outcome").is_in(["ok", "cancelled"]))
         .then(pl.lit("hedge_losing"))
         .when(pl.col("request_outcome").is_in(_GONE) & (pl.col("outcome") == "cancelled"))
         .then(pl.lit("abandoned"))
@@ -127,7 +133,8 @@ def attempt_parts(sample: Sample) -> pl.DataFrame:
         .otherwise(pl.lit("retry"))
     )
     difference = pl.when(useful).then(pl.col("cost_usd") - _first_choice_cost(sample)).otherwise(0.0)
-    return _with_request(sample).with_columns(part=part, difference_usd=difference).drop("answered", "hedged")
+    found = joined.with_columns(part=part, difference_usd=difference)
+    return found.drop("hedged") if "hedged" in found.columns else found
 
 
 def side_uses(sample: Sample) -> dict[str, dict[str, tuple[float, float]]]:
@@ -167,18 +174,16 @@ def _uses(requests: pl.DataFrame, column: str) -> int:
     return int(requests[column].cast(pl.Int64).sum()) if column in requests.columns else 0
 
 
-def _with_request(sample: Sample) -> pl.DataFrame:
-    """Attempts of the sample's requests, with what became of the request."""
-    requests = sample.requests.select(
-        *ADDRESS,
-        "first_choice",
-        pl.col("outcome").alias("request_outcome"),
-        (pl.col("outcome") == "ok").alias("answered"),
-    )
+def _with_request(sample: Sample) -> tuple[pl.DataFrame, pl.Expr]:
+    """Attempts of the sample's requests, with what became of the request; and whether that had been hedged."""
+    requests = sample.requests.select(*ADDRESS, "first_choice", pl.col("outcome").alias("request_outcome"))
     joined = sample.attempts.join(requests, on=ADDRESS, how="inner", maintain_order="left")
-    hedged = sample.attempts.filter(pl.col("cause") == "hedge").select(*ADDRESS).unique().with_columns(hedged=True)
+    hedges = sample.attempts["cause"] == "hedge"
+    if not hedges.any():
+        return joined, pl.lit(value=False)
+    hedged = sample.attempts.filter(hedges).select(*ADDRESS).unique().with_columns(hedged=True)
     joined = joined.join(hedged, on=ADDRESS, how="left", maintain_order="left")
-    return joined.with_columns(pl.col("hedged").fill_null(value=False))
+    return joined, pl.col("hedged").fill_null(value=False)
 
 
 def _first_choice_cost(sample: Sample) -> pl.Expr:

@@ -24,7 +24,7 @@ from llmsim.telemetry.outcomes import ANSWERED_ELSEWHERE, UNMATCHED_HIT, UNTOLD_
 from llmsim.telemetry.percentiles import percentile
 from llmsim.telemetry.phases import MIN_WINDOW_REQUESTS, in_phase, windows_of
 from llmsim.telemetry.recovery import recovery_time
-from llmsim.telemetry.sample import Condition, Sample
+from llmsim.telemetry.sample import Condition, Sample, counted
 from llmsim.telemetry.scopes import CROSSINGS_KNOWN, TENANTS_KNOWN
 from llmsim.telemetry.spenders import most_steps, per_session, per_user
 
@@ -58,9 +58,11 @@ class Metric(NamedTuple):
         return ("value", "rate", *(("max",) if self.peak is not None else ()))
 
 
-_OK = pl.col("outcome") == "ok"
-_UPSTREAM = pl.col("attempts") > 0
+_OK = counted(pl.col("outcome") == "ok")
+_UPSTREAM = counted(pl.col("attempts") > 0)
+_ATTEMPTS = counted(pl.col("attempts"))
 _HIT = _OK & (pl.col("served_from") == "cache")
+_HIT_OF_NOBODY = counted(_HIT & (pl.col("made_for") == ""))
 
 
 def _or_inf(column: str) -> pl.Expr:
@@ -76,15 +78,18 @@ def _count(sample: Sample, which: pl.Expr) -> int:
 
 
 def _share(which: pl.Expr, of: pl.Expr | None = None) -> Callable[[Sample], float]:
+    both = counted(which if of is None else which & counted(of))
+
     def value(sample: Sample) -> float:
-        part, whole = (_count(sample, which), sample.height) if of is None else sample.counts(which & of, of)
+        part, whole = (_count(sample, both), sample.height) if of is None else sample.counts(both, of)
         return part / whole if whole else math.nan
 
     return value
 
 
 def _sum(column: str) -> Callable[[Sample], float]:
-    return lambda sample: float(sample.counts(pl.col(column))[0])
+    whole = counted(pl.col(column))
+    return lambda sample: float(_count(sample, whole))
 
 
 def _saved(sample: Sample) -> float:
@@ -103,7 +108,7 @@ def _goodput(sample: Sample) -> float:
 
 
 def _amplification(sample: Sample) -> float:
-    attempts, sent = sample.counts(pl.col("attempts"), _UPSTREAM)
+    attempts, sent = sample.counts(_ATTEMPTS, _UPSTREAM)
     return attempts / sent if sent else math.nan
 
 
@@ -119,7 +124,7 @@ def _worst_amplification(sample: Sample) -> float:
 
 
 def _if_known(value: Callable[[Sample], float], unknown: pl.Expr = UNTOLD_HIT) -> Callable[[Sample], float]:
-    # Unknown is not 0.
+    counted(unknown)  # unknown is not 0
     return lambda sample: math.nan if _count(sample, unknown) else value(sample)
 
 
@@ -136,11 +141,13 @@ def _saved_net(sample: Sample) -> float:
 
 
 def _crossed(column: str, known_of: str) -> Callable[[Sample], float]:
+    crossed = counted(pl.col(column))
+
     def value(sample: Sample) -> float:
         # Missing, not 0, where nothing tells whom an answer was made for.
-        unknown = _count(sample, _HIT & (pl.col("made_for") == ""))
+        unknown = _count(sample, _HIT_OF_NOBODY)
         known = sample.counters.get(known_of, 0.0) > 0
-        return float(_count(sample, pl.col(column))) if known or not unknown else math.nan
+        return float(_count(sample, crossed)) if known or not unknown else math.nan
 
     return value
 

@@ -1,6 +1,5 @@
 """Decorators of other libraries as policies: fresh for every run, and their errors are those of the gateway."""
 
-import purgatory
 import pytest
 import stamina
 import tenacity
@@ -57,6 +56,8 @@ def test_an_answer_at_the_second_try_is_the_answer():
 
 
 def test_an_open_breaker_is_circuit_open_and_the_next_run_begins_closed():
+    import purgatory  # with its store for Redis, that takes a quarter of a second
+
     spec = ls.policies.Around(
         make=lambda: purgatory.AsyncCircuitBreakerFactory(default_threshold=2, default_ttl=30)("up"), name="purgatory"
     )

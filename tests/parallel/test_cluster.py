@@ -23,8 +23,11 @@ from llmsim.tuning.tune import tune
 
 from .dask_cluster import Cluster, cluster
 
-pytest.importorskip("distributed")
-pytestmark = pytest.mark.slow
+# Looked for and not loaded: that takes half a second of every run, and these tests are slow ones.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="distributed is not installed"),
+]
 SCENARIO = {
     "version": 1,
     "replications": 12,

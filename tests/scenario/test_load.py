@@ -12,7 +12,7 @@ from llmsim.gateway import registry
 from llmsim.gateway.contract import policy
 from llmsim.gateway.policies import Cache, Fallback, Retry
 from llmsim.gateway.registry import policy_kinds
-from llmsim.scenario.load import load_scenario, parse_scenario
+from llmsim.scenario.load import load_scenario, parse_scenario, read_document
 from llmsim.scenario.objectives import objectives_of
 
 SHIPPED = Path(__file__).parents[2] / "scenarios"
@@ -70,6 +70,18 @@ def test_reads_every_kind_of_value() -> None:
     assert (retry.backoff.initial, retry.backoff.jitter) == (0.25, "none")
     assert s.faults[0].effects == ("break",)
     assert s.faults[0].at == 90.0
+
+
+def test_what_is_read_a_second_time_is_as_it_was_the_first() -> None:
+    one, _ = read_document(SCENARIO, "one.yaml")
+    one.data["traffic"]["base_rate"] = one.data["gateway"]["policies"] = "changed"
+    other, problems = read_document(SCENARIO, "other.yaml")
+    assert other.data["traffic"]["base_rate"] == "240/min"
+    assert other.data["gateway"]["policies"][0] == "cache"
+    assert (one.source, other.source, problems) == ("one.yaml", "other.yaml", [])
+    again = SCENARIO.replace("openai: &hosted", "openai: &hosted\n    colour: 2001-01-01")
+    first, second = (read_document(again)[1] for _ in range(2))
+    assert first == second != []
 
 
 def test_objectives_know_their_lines() -> None:

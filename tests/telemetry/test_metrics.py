@@ -36,6 +36,20 @@ def test_every_word_of_the_scenario_language_is_defined_here_with_the_same_aggre
         assert set(measure.aggregates) - {"burn"} <= set(METRICS[name].aggregates), name
 
 
+def test_what_is_counted_at_once_is_what_is_counted_alone():
+    rows = [
+        *(request(attempts=n % 4, fallbacks=n % 2, served_by="anthropic" if n % 3 else "openai") for n in range(9)),
+        *(cached(false_hit=n % 2, made_for="" if n == 3 else f"{n}/0/0", cross_scope=n > 1) for n in range(5)),
+        *(request(outcome="rejected", leaked_streams=2, duplicated_tokens=n) for n in range(3)),
+    ]
+    alone, at_once = (sample(numbered(rows)) for _ in range(2))
+    at_once.count_at_once()
+    assert at_once.tagged((("provider", "openai"),)).cache == {}, "a part of it has counts of its own"
+    told = {name: [evaluate(one, name) for one in (alone, at_once)] for name, it in METRICS.items() if not it.trend}
+    assert all(one == other or (math.isnan(one) and math.isnan(other)) for one, other in told.values())
+    assert sum(one > 0 for one, _ in told.values()) > 10, "the rows have something of many"
+
+
 def test_only_requests_that_arrived_in_the_measured_time_count():
     rows = [request(arrival_s=-0.1), request(arrival_s=0.0), request(arrival_s=99.9), request(arrival_s=100.0)]
     assert value(rows, "requests") == 2
