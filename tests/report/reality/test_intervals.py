@@ -95,9 +95,11 @@ def test_few_bursts_are_drawn_whole() -> None:
     assert held_in_bursts(6, 60) >= 0.92  # of 600 draws 97 %; 87 % in blocks of Carlstein's length
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("equal", [True, False])
-@pytest.mark.parametrize("bursts", [6, 10, 20, 40])
+@pytest.mark.parametrize(
+    "bursts", [*(pytest.param(many, marks=pytest.mark.slow) for many in (6, 10)),
+               *(pytest.param(many, marks=pytest.mark.long) for many in (20, 40))],
+)  # fmt: skip
 def test_bursts_hold_the_truth_however_few_they_are(bursts: int, equal: bool) -> None:
     assert 0.93 <= held_in_bursts(bursts, 150, equal=equal) <= 0.99
 
