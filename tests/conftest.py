@@ -1,5 +1,6 @@
 """What every test may count on, and how the suite runs on more than one core."""
 
+import atexit
 import gc
 import linecache
 import os
@@ -77,6 +78,10 @@ def pytest_configure(config: pytest.Config) -> None:
     hook = config.pluginmanager.rewrite_hook
     getattr(hook, "_must_rewrite", set()).discard("llmsim")
     getattr(hook, "_marked_for_rewrite_cache", {}).clear()
+    if hasattr(config, "workerinput"):
+        # A worker's last act, after all that others want done at its exit: else it takes half a gigabyte of modules,
+        # tables and pictures apart, object by object, for two seconds. Nobody asks for its exit code.
+        atexit.register(os._exit, 0)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -115,4 +120,13 @@ def pytest_collection_finish() -> None:
     linecache.clearcache()
     gc.freeze()
     gc.enable()
-    gc.set_threshold(10_000, 10, 10)  # and what tests make is looked through less often: there is memory enough
+    # And what tests make is looked through less often, all of it (a second each time) hardly ever: there is memory
+    # enough.
+    gc.set_threshold(30_000, 10, 100)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """pytest looks for garbage five times at the end, for what complains as it goes: four of these find nothing."""
+    gc.collect()
+    gc.freeze()
