@@ -150,10 +150,10 @@ class Race:
 
     def _behind(self, entry: Entry, other: Entry, upto: int) -> bool:
         """Whether it looks no better than another in any goal, or further outside of the limits."""
-        mine, theirs = self._outside(entry, upto), self._outside(other, upto)
+        odds = DOUBTS[0] if upto <= FIRST_RUNG else DOUBTS[1]
+        mine, theirs = self._outside(entry, other, odds), self._outside(other, other, odds)
         if mine != theirs:
             return mine > theirs
-        odds = DOUBTS[0] if upto <= FIRST_RUNG else DOUBTS[1]
         for name, changes in self._changes(entry, other, upto)[: len(self._question.goals)]:
             if all(map(math.isfinite, changes)):
                 if lower_limit(changes, self._prior(name), odds) < 0:
@@ -162,9 +162,22 @@ class Race:
                 return False  # +inf in one of two may be luck
         return True
 
-    def _outside(self, entry: Entry, upto: int) -> float:
-        """How far limits are outside in sum, in the median of the first replications."""
-        return math.fsum(max(0.0, median(values)) for values in self._question.violations(entry, upto))
+    def _outside(self, entry: Entry, reference: Entry, error: float) -> float:
+        """How far limits are outside in sum, in the median of what is to be expected: at least, but for that error."""
+        return math.fsum(max(0.0, median(values)) for values in self._at_least(entry, reference, error))
+
+    def _at_least(self, entry: Entry, reference: Entry, error: float) -> list[list[float]]:
+        """Violations to be expected, each limit's moved by the lower limit of how much it differs so far."""
+
+        def moved(number: int, changes: Sequence[float]) -> float:
+            return lower_limit(changes, self._prior(f"limit {number}"), error) if any(changes) else 0.0
+
+        return self._question.expected(entry, reference, moved)
+
+    @property
+    def reference(self) -> Entry | None:
+        """A setting with all replications, of which the others are expected to be as lucky."""
+        return next(iter(self.leaders), None)
 
     def _halve(self, batch: Sequence[Entry], keep: int) -> None:
         alive = [entry for entry in batch if not entry.stopped]
@@ -173,7 +186,7 @@ class Race:
 
     def _order(self, entry: Entry) -> tuple[float, float, Standing]:
         """Sorts the promising first: by how far outside, then (of several goals) by how many beat it, then by cost."""
-        standing = self._question.standing(entry)
+        standing = self._question.standing(entry, self.reference)
         beaten = 0
         if len(self._question.goals) > 1:
             rivals = [self._question.centres(other) for other in self.leaders]
@@ -214,8 +227,9 @@ class Race:
         feasible = [other for other in against if question.standing(other).doubt < 2]
         if feasible:
             passed = any(question.standing(other).doubt == 0 for other in feasible)
-            for number, values in enumerate(question.violations(entry, upto)):
-                if lower_limit(values, self._prior(f"limit {number}"), error) > 0 or (passed and self._futile(values)):
+            least = self._at_least(entry, against[0], error)
+            for least_outside, values in zip(least, question.expected(entry, against[0]), strict=True):
+                if median(least_outside) > 0 or (passed and self._futile(values)):
                     return "infeasible"
             return "worse" if any(self._no_better(entry, other, upto) for other in feasible) else ""
         # Nothing holds yet: what is further outside is not where to look.

@@ -18,6 +18,7 @@ from llmsim.tuning.objective import Goal
 from llmsim.tuning.proposing import Answer, proposer
 from llmsim.tuning.question import Question
 from llmsim.tuning.racing import Race
+from llmsim.tuning.rivals import Apart, told_apart
 from llmsim.tuning.settings_runs import Entry, Runs, told
 from llmsim.tuning.space import SOURCE, shown
 from llmsim.tuning.tuned import Account, Held, Sensitive, Trial
@@ -92,6 +93,7 @@ class Stages:
         self.misfits = 0  #: settings whose values do not fit together
         self.current = self.tuning.entry({})
         self.winner: Entry | None = None
+        self.apart: Apart | None = None  #: how well it is told from the others; None: it cannot be
         self.front: list[Entry] = []
         self.held: dict[int, Held] = {}
         self.sensitivity: list[Sensitive] = []
@@ -102,6 +104,14 @@ class Stages:
 
     def all(self) -> None:
         """Every stage."""
+        self.choose()
+        self.stage = "held-out luck"
+        self._hold_out()
+        self.stage = "sensitivity"
+        self._look_around()
+
+    def choose(self) -> None:
+        """Up to the winner: all that is run on the luck settings are chosen by."""
         self._baseline()
         self._effects()
         self.stage = "trials"
@@ -111,10 +121,6 @@ class Stages:
         self._tuning_made = self.tuning.made
         self.stage = "limits"
         self._confirm()
-        self.stage = "held-out luck"
-        self._hold_out()
-        self.stage = "sensitivity"
-        self._look_around()
 
     # -- before ------------------------------------------------------------------------------------------------
 
@@ -186,7 +192,9 @@ class Stages:
         if own is not None and len(self.runs.scenarios) == 1:
             self.proposer.tell([self._answer(self.current, own)])
         while len(self.tried) < self.plan.trials:
-            asked = self.proposer.ask(min(BATCH, self.plan.trials - len(self.tried)))
+            best = self.best_so_far() if len(self.plan.goals) == 1 else None
+            here = (best.settings or own) if best is not None else None
+            asked = self.proposer.ask(min(BATCH, self.plan.trials - len(self.tried)), here)
             if not asked:
                 break
             batch = [self.tuning.entry(settings) for settings in asked if self._fits(settings)]
@@ -209,7 +217,7 @@ class Stages:
         return True
 
     def _answer(self, entry: Entry, settings: dict[str, Any]) -> Answer:
-        return Answer(settings, self.costs(entry), tuple(self.question.outside(entry)))
+        return Answer(settings, self.costs(entry), tuple(self.question.outside(entry, self.race.reference)))
 
     def costs(self, entry: Entry) -> tuple[float, ...]:
         """What a setting would cost over all replications.
@@ -231,7 +239,7 @@ class Stages:
     def _last_race(self) -> None:
         """Those that were halved away while others looked better, once more and to the end."""
         halved = [entry for entry in self.tuning.entries if entry.stopped == "halved"]
-        halved.sort(key=lambda entry: (sum(max(0.0, one) for one in self.question.outside(entry)), self.costs(entry)))
+        halved.sort(key=lambda entry: (self.question.standing(entry, self.race.reference).outside, self.costs(entry)))
         account, chosen = self.account(), []
         left = _BUDGET * account.grid - account.tuning
         for entry in halved[:_FINALISTS]:
@@ -242,11 +250,12 @@ class Stages:
 
     def _confirm(self) -> None:
         """Whether the limits of what would win hold, and so what wins."""
-        confirm(self.question, self.tuning, [entry for entry in self.race.finished if self._whole(entry)])
+        confirm(self.question, self.tuning, self.finished)
         self._rescue()
-        finished = [entry for entry in self.race.finished if self._whole(entry)]
-        self.front = self.question.front(finished) if len(self.plan.goals) > 1 else []
-        self.winner = self.question.best(finished)
+        self.front = self.question.front(self.finished) if len(self.plan.goals) > 1 else []
+        self.winner = self.question.best(self.finished)
+        if self.winner is not None:
+            self.apart = told_apart(self.question, self.winner, self.finished)
 
     def _rescue(self) -> None:
         """What was given up for something cheaper that does not hold after all, if its own limits held so far.
@@ -254,20 +263,23 @@ class Stages:
         The cheapest to the end, one after another, as long as nothing that passes is as cheap.
         """
         held = [
-            entry for entry in self.tried if 0 < entry.done < self.plan.most and self.question.standing(entry).doubt < 2
+            entry
+            for entry in self.tried
+            if 0 < entry.done < self.plan.most and self.question.standing(entry, self.race.reference).doubt < 2
         ]
         for entry in sorted(held, key=self.costs)[:_SPARE]:
-            finished = [one for one in self.race.finished if self._whole(one)]
-            passed = [self.costs(one) for one in finished if self.question.standing(one).doubt == 0]
+            passed = [self.costs(one) for one in self.finished if self.question.standing(one).doubt == 0]
             if any(all(a <= b for a, b in zip(one, self.costs(entry), strict=True)) for one in passed):
                 continue
             self.tuning.ensure([entry], self.plan.most)
             entry.stopped = ""
-            confirm(self.question, self.tuning, [one for one in self.race.finished if self._whole(one)])
+            confirm(self.question, self.tuning, self.finished)
 
-    def _whole(self, entry: Entry) -> bool:
-        """Whether it is a setting of all dimensions, or the one that is there."""
-        return not entry.settings or len(entry.settings) == len(self.runs.space.dimensions)
+    @property
+    def finished(self) -> list[Entry]:
+        """Settings of all dimensions, and the one that is there, with all replications."""
+        whole = (0, len(self.runs.space.dimensions))
+        return [entry for entry in self.race.finished if len(entry.settings) in whole]
 
     # -- after -------------------------------------------------------------------------------------------------
 
@@ -316,7 +328,7 @@ class Stages:
 
     def best_so_far(self) -> Entry | None:
         """The best setting with all replications."""
-        return self.winner or self.question.best([one for one in self.race.finished if self._whole(one)])
+        return self.winner or self.question.best(self.finished)
 
     def compared(self) -> list[Any]:
         """Every number, as it is and as tuned, on held-out luck."""

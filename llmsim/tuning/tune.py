@@ -235,6 +235,7 @@ class _Tune:
             differences=tuple(stages.compared()),
             sensitivity=tuple(stages.sensitivity),
             edges=tuple(stages.edges),
+            apart=stages.apart,
             account=stages.account(),
             most=plan.most,
             held_out=plan.held_out,

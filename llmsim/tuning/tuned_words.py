@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmsim.report.figures import share
 from llmsim.tuning.held_out import decided
+from llmsim.tuning.rivals import APART
 from llmsim.tuning.settings_runs import told
 from llmsim.tuning.space import shown
 from llmsim.units import counted
@@ -14,6 +15,7 @@ from llmsim.units import counted
 if TYPE_CHECKING:
     from llmsim.tuning.edges import Edge
     from llmsim.tuning.objective import Goal
+    from llmsim.tuning.rivals import Apart
     from llmsim.tuning.tuned import Change, Held, Tuned
 
 __all__ = ["as_dict", "cost", "headline", "moved", "notes"]
@@ -75,6 +77,8 @@ def notes(found: Tuned) -> list[str]:
     lines += [_edge(found, edge) for edge in found.edges]
     if found.best is not None and found.current is not None:
         lines.append(_held_out(found, found.best, found.current))
+    if found.best is not None and found.apart is not None:
+        lines += _apart(found.apart)
     account = found.account
     spent = f"{counted(account.tuning, 'replication')} for {counted(account.trials, 'trial')}"
     if account.grid:
@@ -131,6 +135,36 @@ def _held_out(found: Tuned, best: Held, current: Held) -> str:
     return f"Held-out luck leaves open, after {looked}: {'; '.join(left)}. A larger --held-out may tell."
 
 
+def _apart(apart: Apart) -> list[str]:
+    """Whether the replications tell the best settings apart, and how many more would."""
+    near = [one for one in apart.rivals if not one.limits]
+    lines = []
+    if near:
+        more = f", and {counted(len(near) - 1, 'other')} by less" if len(near) > 1 else ""
+        lines.append(
+            f"{counted(apart.replications, 'replication')} do not tell the best settings apart to within "
+            f"{share(APART)}: {told(near[0].settings)} may be better by up to {share(near[0].better)}{more}. "
+            f"{_more(max(one.needed or 0 for one in near))}"
+        )
+    elif apart.compared:
+        lines.append(
+            f"No other setting that ran to its end ({apart.compared} with limits as good) is better than the winner by "
+            f"more than {share(apart.most)}, as far as {counted(apart.replications, 'replication')} tell."
+        )
+    open_ = [one for one in apart.rivals if one.limits]
+    if open_:
+        more = f" (as of {counted(len(open_) - 1, 'other')})" if len(open_) > 1 else ""
+        lines.append(
+            f"{told(open_[0].settings)} may be better by up to {share(open_[0].better)}, but whether "
+            f"{', '.join(open_[0].limits)} holds is open{more}. {_more(open_[0].needed)}"
+        )
+    return lines
+
+
+def _more(needed: int | None) -> str:
+    return f"--replications {needed} would probably tell." if needed else "It is too close to tell."
+
+
 def _held(found: Tuned, one: Held) -> dict[str, Any]:
     goals = found.goals
     return {
@@ -155,6 +189,10 @@ def _held(found: Tuned, one: Held) -> dict[str, Any]:
         "holds": one.holds,
         "replications": one.replications,
     }
+
+
+def _as_dict(apart: Apart) -> dict[str, Any]:
+    return {**apart._asdict(), "rivals": [one._asdict() for one in apart.rivals]}
 
 
 def as_dict(found: Tuned) -> dict[str, Any]:
@@ -191,6 +229,7 @@ def as_dict(found: Tuned) -> dict[str, Any]:
         ],
         "binds": found.binds,
         "edges": [{"path": one.path, "value": shown(one.value), "upper": one.upper} for one in found.edges],
+        "apart": _as_dict(found.apart) if found.apart is not None else None,
         "account": {**found.account._asdict(), "share": found.account.share},
         "trials": [
             {
