@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
-from llmsim.errors import LlmsimError, Problem, ScenarioError
+from llmsim.errors import LlmsimError, ScenarioError
 from llmsim.luck import Luck as Chance
 from llmsim.report.verdict import MINIMUM, Word, looks, median
 from llmsim.scenario.objectives import Objective
 from llmsim.tuning.confirming import confirm
 from llmsim.tuning.edges import Edge, edges
+from llmsim.tuning.effects import idle, without
 from llmsim.tuning.held_out import around, decided, differences, held, sensitive
 from llmsim.tuning.objective import Goal
 from llmsim.tuning.proposing import Answer, proposer
@@ -20,7 +21,7 @@ from llmsim.tuning.question import Question
 from llmsim.tuning.racing import Race
 from llmsim.tuning.rivals import Apart, told_apart
 from llmsim.tuning.settings_runs import Entry, Runs, told
-from llmsim.tuning.space import SOURCE, shown
+from llmsim.tuning.space import Dimension
 from llmsim.tuning.tuned import Account, Held, Sensitive, Trial
 
 __all__ = ["Plan", "Stage", "Stages", "TuneProgress"]
@@ -34,7 +35,6 @@ _BUDGET = 0.35  # of the plain grid: the last race is as large as that allows
 _MOST_FRONT = 8  # settings of a front that are held out
 _FRONT_BUDGET = 2  # of held-out luck: each of a front gets as much divided by this, as they may be many
 _AROUND = 10  # replications of a neighbour: enough for an interval (6), and no verdict hangs on it
-_PROBES = 2  # replications in which nothing may happen otherwise for a parameter to have no effect
 _MISFITS = 5  # settings that do not fit, for each trial: then the space is as good as empty
 _SEEDS = 2**31
 _WORDS: tuple[Word, ...] = ("PASS", "UNDECIDED", "FAIL")  # of limits, by `Standing.doubt`
@@ -62,6 +62,7 @@ class Plan(NamedTuple):
     trials: int
     most: int  #: replications of a setting
     held_out: int
+    optional: frozenset[str] = frozenset()  #: paths that may be left out where they have no effect
 
 
 class Stages:
@@ -89,6 +90,7 @@ class Stages:
         self.race = Race(self.question, self.tuning)
         self.proposer = proposer(runs.space, len(plan.goals), plan.seed, plan.trials)
         self.stage: Stage = "baseline"
+        self.idle: list[Dimension] = []  #: that were left out
         self.tried: list[Entry] = []
         self.misfits = 0  #: settings whose values do not fit together
         self.current = self.tuning.entry({})
@@ -159,31 +161,12 @@ class Stages:
         self.race = Race(self.question, self.tuning)
 
     def _effects(self) -> None:
-        """That every dimension changes something that happens.
-
-        Raises
-        ------
-        ScenarioError
-            With those that do not.
-        """
-        idle = list(self.runs.space.dimensions)
-        entries = {one.path: [self.tuning.entry({one.path: value}) for value in one.ends] for one in idle}
-        for upto in range(1, _PROBES + 1):
-            for some in (_both_ends, list):  # the others only where both ends are alike
-                probed = {one.path: some(entries[one.path]) for one in idle}
-                self.tuning.ensure([entry for chosen in probed.values() for entry in chosen], upto)
-                idle = [one for one in idle if len({repr(entry.rows) for entry in probed[one.path]}) == 1]
-        if idle:
-            problems = [
-                Problem(
-                    f"has no effect: nothing that happens in {_PROBES} replications depends on it, be it "
-                    f"{' or '.join(map(shown, one.ends))}",
-                    one.path,
-                    hint="Leave it out, or look whether something else hides it.",
-                )
-                for one in idle
-            ]
-            raise ScenarioError(problems, SOURCE)
+        """That every dimension changes something that happens; of a recipe's, those that do not are left out."""
+        space = self.runs.space
+        self.idle = idle(space, self.tuning)
+        if self.idle:
+            self.runs.space = without(space, self.idle, self.plan.optional)
+            self.proposer = proposer(self.runs.space, len(self.plan.goals), self.plan.seed, self.plan.trials)
 
     # -- trials ------------------------------------------------------------------------------------------------
 
@@ -278,8 +261,8 @@ class Stages:
     @property
     def finished(self) -> list[Entry]:
         """Settings of all dimensions, and the one that is there, with all replications."""
-        whole = (0, len(self.runs.space.dimensions))
-        return [entry for entry in self.race.finished if len(entry.settings) in whole]
+        whole = {one.path for one in self.runs.space.dimensions}
+        return [entry for entry in self.race.finished if not entry.settings or set(entry.settings) == whole]
 
     # -- after -------------------------------------------------------------------------------------------------
 
@@ -390,10 +373,6 @@ class Stages:
         held_out = 2 * looks(plan.held_out)[0].replications * count  # the first look decides, as a rule
         after = max(0.0, held_out + ends - self.fresh.made)
         return wall_s / fresh * (to_try + after)
-
-
-def _both_ends(entries: list[Entry]) -> list[Entry]:
-    return [entries[0], entries[-1]]
 
 
 def _seeds(seed: int, count: int) -> list[int]:

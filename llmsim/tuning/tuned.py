@@ -161,6 +161,7 @@ class Tuned:
     held_seed: int
     edges: tuple[Edge, ...] = ()  #: where the best is at an end of its range, and would go further if it could
     apart: Apart | None = None  #: how well the winner is told from other settings; None: of several goals, say
+    idle: tuple[str, ...] = ()  #: paths of the recipe that were left out: nothing that happens depends on them
     given: Any = None  #: the space as it was asked for
     recipe: str = ""
     so_far: dict[str, Any] | None = None  #: the best when it was interrupted

@@ -91,6 +91,8 @@ def notes(found: Tuned) -> list[str]:
         lines.append("Keep what you have: nothing here says that the other is better.")
     if found.recipe:
         lines.append(found.recipe)
+    if found.idle:
+        lines.append(f"Left out, as nothing that happens here depends on it: {', '.join(found.idle)}.")
     return lines
 
 
@@ -229,6 +231,7 @@ def as_dict(found: Tuned) -> dict[str, Any]:
         ],
         "binds": found.binds,
         "edges": [{"path": one.path, "value": shown(one.value), "upper": one.upper} for one in found.edges],
+        "idle": list(found.idle),
         "apart": _as_dict(found.apart) if found.apart is not None else None,
         "account": {**found.account._asdict(), "share": found.account.share},
         "trials": [

@@ -23,7 +23,7 @@ from llmsim.tuning.settings_runs import Runs
 from llmsim.tuning.space_words import parse_space
 from llmsim.tuning.stages import Plan, Stages
 
-FRONT = 16
+FRONT = 8
 FRESH = 1_000_000  # number of the first replication that no tuning meets
 #: What cannot win is more than so much dearer over the first replications than the best there, or so far outside.
 FAR, BEYOND = 1.25, 0.3

@@ -95,7 +95,9 @@ def words(found):
     """The notes of a tuning of which only this is known."""
     account = SimpleNamespace(tuning=1, trials=1, grid=0, confirming=0, held_out=0, sensitivity=0)
     best = SimpleNamespace(settings={}, limits=(), holds="PASS")
-    tuned = SimpleNamespace(best=best, current=None, apart=found, edges=(), binds=[], sensitivity=(), account=account)
+    tuned = SimpleNamespace(
+        best=best, current=None, idle=(), apart=found, edges=(), binds=[], sensitivity=(), account=account
+    )
     return "\n".join(notes(SimpleNamespace(**vars(tuned), recipe="", improves=False)))
 
 
