@@ -183,7 +183,8 @@ class Stages:
             batch = [self.tuning.entry(settings) for settings in asked if self._fits(settings)]
             self.race.run(batch)
             self.tried += batch
-            self.proposer.tell([self._answer(entry, dict(entry.settings)) for entry in batch])
+            reference = self.race.reference
+            self.proposer.tell([self._answer(entry, dict(entry.settings), reference) for entry in batch])
 
     def _fits(self, settings: dict[str, Any]) -> bool:
         """Whether values that fit each for itself fit together; if not, that is an answer too, and costs nothing."""
@@ -199,8 +200,8 @@ class Stages:
             return False
         return True
 
-    def _answer(self, entry: Entry, settings: dict[str, Any]) -> Answer:
-        return Answer(settings, self.costs(entry), tuple(self.question.outside(entry, self.race.reference)))
+    def _answer(self, entry: Entry, settings: dict[str, Any], reference: Entry | None = None) -> Answer:
+        return Answer(settings, self.costs(entry), tuple(self.question.outside(entry, reference)))
 
     def costs(self, entry: Entry) -> tuple[float, ...]:
         """What a setting would cost over all replications.
@@ -222,7 +223,8 @@ class Stages:
     def _last_race(self) -> None:
         """Those that were halved away while others looked better, once more and to the end."""
         halved = [entry for entry in self.tuning.entries if entry.stopped == "halved"]
-        halved.sort(key=lambda entry: (self.question.standing(entry, self.race.reference).outside, self.costs(entry)))
+        reference = self.race.reference
+        halved.sort(key=lambda entry: (self.question.standing(entry, reference).outside, self.costs(entry)))
         account, chosen = self.account(), []
         left = _BUDGET * account.grid - account.tuning
         for entry in halved[:_FINALISTS]:
@@ -245,11 +247,8 @@ class Stages:
 
         The cheapest to the end, one after another, as long as nothing that passes is as cheap.
         """
-        held = [
-            entry
-            for entry in self.tried
-            if 0 < entry.done < self.plan.most and self.question.standing(entry, self.race.reference).doubt < 2
-        ]
+        best, most = self.race.reference, self.plan.most
+        held = [one for one in self.tried if 0 < one.done < most and self.question.standing(one, best).doubt < 2]
         for entry in sorted(held, key=self.costs)[:_SPARE]:
             passed = [self.costs(one) for one in self.finished if self.question.standing(one).doubt == 0]
             if any(all(a <= b for a, b in zip(one, self.costs(entry), strict=True)) for one in passed):
