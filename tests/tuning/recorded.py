@@ -119,9 +119,9 @@ class Recorded:
         stages = self.stages(seed, self.order(seed), trials=self.space.size, most=most)
         stages.tried = [stages.tuning.entry(settings) for settings in self.able]
         stages.tuning.ensure([stages.current, *stages.tried], most)
-        stages._tuning_made = (self.space.size + 1) * most
+        stages._tuning_made = stages.tuning.made
         stages._confirm()
-        return self.raced(stages)
+        return self.raced(stages)._replace(share=1.0)
 
     def order(self, seed):
         """Of the replications, for one tuning."""

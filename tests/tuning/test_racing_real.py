@@ -90,7 +90,7 @@ QUESTIONS = {
             "gateway.semantic_cache.ttl": ["20s", "40s", "1m", "2m", "1h"],
         },
         "cost_per_ok",
-        ["false_hit_rate < 0.9%"],
+        ["false_hit_rate < 1.05%"],
     ),
 }
 
