@@ -142,7 +142,7 @@ def test_where_the_grid_finds_the_best_so_does_racing(name):
     assert near(raced) >= SEEDS - 1, text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_racing_spends_little_and_loses_little_on_a_short_queue():
     space = {TIMEOUT: ["400ms", "900ms", "2s", "4s", "8s", "15s"], ATTEMPTS: [1, 2, 3, 5]}
     short = Recorded(queue(60), space, "ttft_ok mean", ["error_rate < 9%"], replications=24, fresh=16)
