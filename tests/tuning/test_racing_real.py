@@ -90,7 +90,7 @@ QUESTIONS = {
             "gateway.semantic_cache.ttl": ["20s", "40s", "1m", "2m", "1h"],
         },
         "cost_per_ok",
-        ["false_hit_rate < 1.05%"],
+        ["false_hit_rate < 0.9%"],
     ),
 }
 
@@ -134,10 +134,15 @@ def test_ten_replications_lose_little_beyond_the_grid(name):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", QUESTIONS)
-def test_where_the_grid_finds_the_best_so_does_racing(name):
-    """With twice as many the plain grid is within 2 % of the best under nearly every luck, and so is racing."""
-    raced, grid, _, text = both(name, recorded(name), trials=60, most=20)
+@pytest.mark.parametrize("most", [10, 20])
+def test_where_the_grid_finds_the_best_so_does_racing(most):
+    """On the queue: within 2 % of the best under every luck, with a fifth to a third of the grid's replications.
+
+    Not so on the semantic cache: of two minutes the share of false hits is so wide (.6 to 1.4 % in half of them, at
+    .90) that neither tells which threshold holds the bound. With one of .6 %, between two thresholds, and ten
+    replications the grid loses more than 2 % under 3 of 20 lucks, and racing under 6.
+    """
+    raced, grid, _, text = both("queue", recorded("queue"), trials=60, most=most)
     assert near(grid) >= SEEDS - 1, text
     assert near(raced) >= SEEDS - 1, text
 
