@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -45,24 +44,14 @@ def edges(space: Space, scenario: Scenario, settings: Mapping[str, Any], around:
     for one in space.dimensions:
         if not one.ordered or one.path not in settings:
             continue
-        at = _place(one, settings[one.path])
+        at = one.place(settings[one.path])
         if _END < at < 1 - _END:
             continue
         upper = at > 0.5
-        beside = [near for near in around if near.path == one.path and (_place(one, near.value) < at) == upper]
+        beside = [near for near in around if near.path == one.path and (one.place(near.value) < at) == upper]
         if any(near.change.verdict == "worse" for near in beside) and _wider(space, scenario, one, upper=upper):
             found.append(Edge(one.path, settings[one.path], upper))
     return found
-
-
-def _place(one: Dimension, value: Any) -> float:
-    """Where a value lies between the ends, 0 and 1, on the dimension's own scale."""
-    number = one.number(value)
-    if one.kind == "choice":
-        return number / (len(one.choices) - 1)
-    if one.log:
-        return math.log(number / one.low) / math.log(one.high / one.low)
-    return (number - one.low) / (one.high - one.low)
 
 
 def _wider(space: Space, scenario: Scenario, one: Dimension, *, upper: bool) -> bool:

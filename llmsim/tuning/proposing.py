@@ -1,4 +1,4 @@
-"""Which settings to try next: all of a small space, or what Optuna proposes for a large one.
+"""Which settings to try next: all of a small space, or what Optuna proposes for a large one, and what is near the best.
 
 Optuna is asked for a batch and told a batch, so what it proposes does not depend on how many processes run it. The
 study is in memory: the same answers in the same order give the same proposals, and answers are what a journal keeps.
@@ -12,14 +12,24 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from llmsim.luck import Luck
-from llmsim.tuning.space import Dimension, Space, settings_key
+from llmsim.tuning.guessed import Guess
+from llmsim.tuning.nearby import nearby
+from llmsim.tuning.space import Dimension, Settings, Space, settings_key
 
 __all__ = ["Answer", "Everything", "Proposer", "Sampled", "proposer"]
 
 #: Optuna's samplers compare values; an infinite one would make distances between them NaN.
 _WORST = 1e300
 _AGAIN = 20  # proposals that were tried before, for each that is wanted, before one is drawn at random
+#: Answers before half of what is proposed is near the best: two batches, of which TPE draws ten evenly.
+_LEARNT = 16
+_STEPS = 256  # from the best, of which one is tried
+#: How far beyond a limit what should be cheapest may be, one after another: nearer to it one cannot tell, and what is a
+#: little outside shows where it is. After these, one of a batch is a step that nobody chose.
+_BEYOND = (0.0, 0.02, 0.05)
 _BLIND = 200  # draws at random for one that was not tried before; then there is none left to speak of
 #: NSGA-II needs generations; Optuna's 50 settings each would leave 200 trials with four of them.
 _POPULATION = 20
@@ -36,8 +46,11 @@ class Answer(NamedTuple):
 class Proposer(Protocol):
     """Proposes settings, and learns."""
 
-    def ask(self, count: int) -> list[dict[str, Any]]:
-        """The next settings, none of which was there before; fewer, where there are no more."""
+    def ask(self, count: int, best: Settings | None = None) -> list[dict[str, Any]]:
+        """The next settings, none of which was there before; fewer, where there are no more.
+
+        `best`: the best so far, with every dimension; None: not known, or of several goals.
+        """
 
     def tell(self, answers: Sequence[Answer]) -> None:
         """What came of them, in the order they were asked in."""
@@ -55,7 +68,7 @@ class Everything:
         luck = Luck(seed)
         self._left = sorted(space.all(), key=lambda one: luck.uniform("tune order", settings_key(one)))
 
-    def ask(self, count: int) -> list[dict[str, Any]]:
+    def ask(self, count: int, best: Settings | None = None) -> list[dict[str, Any]]:
         """The next of them."""
         found, self._left = self._left[:count], self._left[count:]
         return found
@@ -95,11 +108,11 @@ class Sampled:
             optuna.logging.set_verbosity(before)
         self._asked: dict[str, Any] = {}  # trials that were not told yet
         self._answers: dict[str, Answer] = {}
-        self._drawn = 0
+        self._drawn, self._stepped = 0, 0
 
-    def ask(self, count: int) -> list[dict[str, Any]]:
-        """The next settings."""
-        found: list[dict[str, Any]] = []
+    def ask(self, count: int, best: Settings | None = None) -> list[dict[str, Any]]:
+        """The next settings: half of them near the best, once something was learnt."""
+        found = self._near(best, count // 2) if best else []
         for _ in range(count * _AGAIN):
             if len(found) == count:
                 return found
@@ -117,15 +130,35 @@ class Sampled:
             found.append(drawn)
         return found
 
+    def _near(self, best: Settings, count: int) -> list[dict[str, Any]]:
+        """Steps from the best: of many, those that should be cheapest within the limits, or a little beyond them."""
+        answers = [one for one in self._answers.values() if math.isfinite(one.costs[0])]
+        if len(answers) < _LEARNT:
+            return []
+        guess = Guess(self._space, best, [(one.settings, one.costs[0], one.outside) for one in answers])
+        found: list[dict[str, Any]] = []
+        for number in range(count):
+            steps = {}
+            for _ in range(_STEPS if number < len(_BEYOND) else 1):
+                self._stepped += 1
+                one = nearby(self._space, best, self._luck, self._stepped)
+                steps[settings_key(one)] = one
+            new = [one for key, one in steps.items() if key not in self._answers and key not in self._asked]
+            if new:
+                expected = guess.of(new)
+                outside = np.maximum(expected[:, 1:] - _BEYOND[number % len(_BEYOND)], 0.0).sum(axis=1)
+                chosen = new[int(np.lexsort((expected[:, 0], outside))[0])]
+                self._asked[settings_key(chosen)] = None
+                found.append(chosen)
+        return found
+
     def _blind(self) -> dict[str, Any] | None:
         """A setting drawn evenly, that was not there before."""
         for _ in range(_BLIND):
             self._drawn += 1
             settings = {}
             for one in self._space.dimensions:
-                settings[one.path] = one.value(
-                    _evenly(one, self._luck.uniform("tune blind", "", one.path, self._drawn))
-                )
+                settings[one.path] = one.value(one.at(self._luck.uniform("tune blind", "", one.path, self._drawn)))
             key = settings_key(settings)
             if key not in self._answers and key not in self._asked:
                 self._asked[key] = None
@@ -186,11 +219,3 @@ def _distribution(one: Dimension) -> Any:
     if one.whole:
         return IntDistribution(int(one.low), int(one.high), log=one.log)
     return FloatDistribution(one.low, one.high, log=one.log)
-
-
-def _evenly(one: Dimension, share: float) -> float:
-    if one.kind != "range":
-        return float(int(share * len(one.choices)))
-    if one.log:
-        return one.low * float((one.high / one.low) ** share)
-    return one.low + share * (one.high - one.low)

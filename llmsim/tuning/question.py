@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from llmsim.report.verdict import Judgement, Look, judge, look_at, median
@@ -23,6 +23,13 @@ class Standing(NamedTuple):
     doubt: int  #: 0: every limit has the verdict PASS; 1: each holds in the median; 2: one does not
     outside: float  #: how far limits are outside in sum, for 2
     costs: tuple[float, ...]
+
+
+Moved = Callable[[int, Sequence[float]], float]
+
+
+def _mean(_: int, changes: Sequence[float]) -> float:
+    return math.fsum(changes) / len(changes)
 
 
 class Question(NamedTuple):
@@ -75,6 +82,28 @@ class Question(NamedTuple):
         """The same as `violation` tells it."""
         return [[violation(line, rows[s][at]) for rows in entry.rows[:upto]] for s, at, line in self.places()]
 
+    def expected(self, entry: Entry, reference: Entry | None, moved: Moved = _mean) -> list[list[float]]:
+        """Violations over all replications that a setting can have: those it has, and what to expect of the others.
+
+        There it is as far outside as another setting, and what the two differ by so far: whether the first replications
+        were bad ones drops out.
+
+        Parameters
+        ----------
+        entry, reference
+            The setting, and the other, which has all replications; None: only those it has.
+        moved
+            Makes of the number of a limit and the differences so far one difference.
+        """
+        mine = self.violations(entry)
+        if reference is None or not 0 < entry.done < min(self.most, reference.done):
+            return mine
+        found = []
+        for number, (own, other) in enumerate(zip(mine, self.violations(reference, self.most), strict=True)):
+            by = moved(number, [a - b for a, b in zip(own, other, strict=False)])
+            found.append([*own, *(one + by for one in other[len(own) :])])
+        return found
+
     def centres(self, entry: Entry) -> tuple[float, ...]:
         """The costs over the replications there are, but no more than any other setting can have."""
         return tuple(centre(goal, costs) for goal, costs in zip(self.goals, self.costs(entry, self.most), strict=True))
@@ -92,25 +121,26 @@ class Question(NamedTuple):
     def _look(self, entry: Entry) -> Look | None:
         return look_at(entry.done, self.most if entry.done <= self.most else LONGER * self.most)
 
-    def outside(self, entry: Entry) -> list[float]:
+    def outside(self, entry: Entry, reference: Entry | None = None) -> list[float]:
         """Of every limit, how far it is outside: at most 0 if and only if it holds (a verdict PASS, where one can be).
 
-        What is compared is the replication that decides the verdict.
+        What is compared is the replication that decides the verdict; with a reference, of all that are to be expected.
         """
-        look = self._look(entry)
+        expected = self.expected(entry, reference)
+        look = look_at(self.most, self.most) if expected and len(expected[0]) > entry.done else self._look(entry)
         found = []
-        for values in self.violations(entry):
+        for values in expected:
             ordered = sorted(values[: look.replications] if look is not None and look.rank else values)
             found.append(ordered[look.needed - 1] if look is not None and look.rank else median(ordered))
         return found
 
-    def standing(self, entry: Entry) -> Standing:
-        """Where a setting stands."""
+    def standing(self, entry: Entry, reference: Entry | None = None) -> Standing:
+        """Where a setting stands; with a reference, as is to be expected of it."""
         costs = self.centres(entry)
         judged = self.judged(entry)
         if all(one is not None and one.verdict == "PASS" for one in judged):
             return Standing(0, 0.0, costs)
-        middles = [median(values) for values in self.violations(entry)]
+        middles = [median(values) for values in self.expected(entry, reference)]
         over = math.fsum(max(0.0, one) for one in middles)
         return Standing(1 if over == 0 else 2, over, costs)
 

@@ -3,13 +3,15 @@
 Settings of a batch climb rungs of 2, 4, 8, … replications. On each, all of them have met the same luck as the best so
 far, so they are compared with it pair by pair (as in F-race, Birattari et al. 2002). With two pairs a variance cannot
 be told; it is drawn towards that of the other comparisons, as in the moderated t of Smyth (2004, Statistical
-Applications in Genetics and Molecular Biology 3). A setting stops when the lower limit of its difference says that
-it is not better by more than half a percent, or the lower limit of a violation that it is outside of a bound; or, once
-there is one that passes, when it broke a bound too often to pass. The error of a wrong stop is shared between the
-rungs. Of those that are left the best quarter of the batch goes on to the next rung, and of later rungs one (successive
-halving, Jamieson & Talwalkar 2016), as long as it does not look worse than the best there is (as a challenger in SMAC's
-intensification, Hutter et al. 2011): a tie costs little either way, and what was stopped for looks alone can come back
-into the last race.
+Applications in Genetics and Molecular Biology 3). Of limits, too, what counts is the difference: with the replications
+that it has not met a setting is expected to fare as the best so far, and by so much worse or better as up to there (a
+control variate). Two bad replications to begin with, which all settings meet, would otherwise stop everything near a
+bound. A setting stops when the lower limit of its difference says that it is not better by more than half a percent, or
+that it will be outside of a bound; or, once there is one that passes, when it will break a bound too often to pass. The
+error of a wrong stop is shared between the rungs. Of those that are left the best quarter of the batch goes on to the
+next rung, and of later rungs one (successive halving, Jamieson & Talwalkar 2016), as long as it does not look worse
+than the best there is (as a challenger in SMAC's intensification, Hutter et al. 2011): a tie costs little either way,
+and what was stopped for looks alone can come back into the last race.
 """
 
 from __future__ import annotations
@@ -137,7 +139,7 @@ class Race:
                 if entry not in against and upto < self._luck.most:
                     entry.stopped = self._stop(entry, against, upto)
             if halve and upto < self._luck.most:
-                self._halve(batch, max(1, len(batch) // KEEP ** (step + 1)))
+                self._halve(batch, max(1, len(batch) // KEEP ** (step + 1)), leaders)
                 for entry in alive:
                     if not entry.stopped and any(self._behind(entry, other, upto) for other in leaders):
                         entry.stopped = "halved"
@@ -150,10 +152,10 @@ class Race:
 
     def _behind(self, entry: Entry, other: Entry, upto: int) -> bool:
         """Whether it looks no better than another in any goal, or further outside of the limits."""
-        mine, theirs = self._outside(entry, upto), self._outside(other, upto)
+        odds = DOUBTS[0] if upto <= FIRST_RUNG else DOUBTS[1]
+        mine, theirs = self._outside(entry, other, odds), self._outside(other, other, odds)
         if mine != theirs:
             return mine > theirs
-        odds = DOUBTS[0] if upto <= FIRST_RUNG else DOUBTS[1]
         for name, changes in self._changes(entry, other, upto)[: len(self._question.goals)]:
             if all(map(math.isfinite, changes)):
                 if lower_limit(changes, self._prior(name), odds) < 0:
@@ -162,21 +164,34 @@ class Race:
                 return False  # +inf in one of two may be luck
         return True
 
-    def _outside(self, entry: Entry, upto: int) -> float:
-        """How far limits are outside in sum, in the median of the first replications."""
-        return math.fsum(max(0.0, median(values)) for values in self._question.violations(entry, upto))
+    def _outside(self, entry: Entry, reference: Entry, error: float) -> float:
+        """How far limits are outside in sum, in the median of what is to be expected: at least, but for an error."""
+        return math.fsum(max(0.0, median(values)) for values in self._at_least(entry, reference, error))
 
-    def _halve(self, batch: Sequence[Entry], keep: int) -> None:
+    def _at_least(self, entry: Entry, reference: Entry, error: float) -> list[list[float]]:
+        """Violations to be expected, each limit's moved by the lower limit of how much it differs so far."""
+
+        def moved(number: int, changes: Sequence[float]) -> float:
+            return lower_limit(changes, self._prior(f"limit {number}"), error) if any(changes) else 0.0
+
+        return self._question.expected(entry, reference, moved)
+
+    @property
+    def reference(self) -> Entry | None:
+        """A setting with all replications, of which the others are expected to be as lucky."""
+        return next(iter(self.leaders), None)
+
+    def _halve(self, batch: Sequence[Entry], keep: int, leaders: Sequence[Entry]) -> None:
         alive = [entry for entry in batch if not entry.stopped]
-        for entry in sorted(alive, key=self._order)[keep:]:
+        for entry in sorted(alive, key=lambda one: self._order(one, leaders))[keep:]:
             entry.stopped = "halved"
 
-    def _order(self, entry: Entry) -> tuple[float, float, Standing]:
+    def _order(self, entry: Entry, leaders: Sequence[Entry]) -> tuple[float, float, Standing]:
         """Sorts the promising first: by how far outside, then (of several goals) by how many beat it, then by cost."""
-        standing = self._question.standing(entry)
+        standing = self._question.standing(entry, next(iter(leaders), None))
         beaten = 0
         if len(self._question.goals) > 1:
-            rivals = [self._question.centres(other) for other in self.leaders]
+            rivals = [self._question.centres(other) for other in leaders]
             beaten = sum(all(a <= b for a, b in zip(one, standing.costs, strict=True)) for one in rivals)
         return (standing.outside, beaten, standing)
 
@@ -214,8 +229,9 @@ class Race:
         feasible = [other for other in against if question.standing(other).doubt < 2]
         if feasible:
             passed = any(question.standing(other).doubt == 0 for other in feasible)
-            for number, values in enumerate(question.violations(entry, upto)):
-                if lower_limit(values, self._prior(f"limit {number}"), error) > 0 or (passed and self._futile(values)):
+            least = self._at_least(entry, against[0], error)
+            for least_outside, values in zip(least, question.expected(entry, against[0]), strict=True):
+                if median(least_outside) > 0 or (passed and self._futile(values)):
                     return "infeasible"
             return "worse" if any(self._no_better(entry, other, upto) for other in feasible) else ""
         # Nothing holds yet: what is further outside is not where to look.
@@ -230,7 +246,7 @@ class Race:
         return "infeasible" if worse and worse == len(against) else ""
 
     def _futile(self, violations: Sequence[float]) -> bool:
-        """Whether a limit was broken so often that a PASS is out of reach, and more often than not.
+        """Whether a limit will be broken so often that a PASS is out of reach, and more often than not.
 
         What passes is preferred to it in the end, however cheap it is; with more replications the median would have to
         come inside.

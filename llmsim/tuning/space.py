@@ -96,6 +96,23 @@ class Dimension:
             return float([json.dumps(one) for one in self.choices].index(json.dumps(value)))
         return float(plain(value, self.unit))  # type: ignore[arg-type]
 
+    def place(self, value: Any) -> float:
+        """Where a value lies between the ends, 0 and 1, on the dimension's own scale."""
+        number = self.number(value)
+        if self.kind != "range":
+            return number / (len(self.choices) - 1)
+        if self.log:
+            return math.log(number / self.low) / math.log(self.high / self.low)
+        return (number - self.low) / (self.high - self.low)
+
+    def at(self, place: float) -> float:
+        """The number there: the inverse, for `value`. Choices have all an equal part."""
+        if self.kind != "range":
+            return float(int(place * len(self.choices)))
+        if self.log:
+            return self.low * float((self.high / self.low) ** place)
+        return self.low + place * (self.high - self.low)
+
     def off(self, value: Any) -> bool:
         """Whether a value takes the policy away."""
         return self.kind == "policy" and value is False

@@ -7,19 +7,21 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
-from llmsim.errors import LlmsimError, Problem, ScenarioError
+from llmsim.errors import LlmsimError, ScenarioError
 from llmsim.luck import Luck as Chance
 from llmsim.report.verdict import MINIMUM, Word, looks, median
 from llmsim.scenario.objectives import Objective
 from llmsim.tuning.confirming import confirm
 from llmsim.tuning.edges import Edge, edges
+from llmsim.tuning.effects import idle, without
 from llmsim.tuning.held_out import around, decided, differences, held, sensitive
 from llmsim.tuning.objective import Goal
 from llmsim.tuning.proposing import Answer, proposer
 from llmsim.tuning.question import Question
 from llmsim.tuning.racing import Race
+from llmsim.tuning.rivals import Apart, told_apart
 from llmsim.tuning.settings_runs import Entry, Runs, told
-from llmsim.tuning.space import SOURCE, shown
+from llmsim.tuning.space import Dimension
 from llmsim.tuning.tuned import Account, Held, Sensitive, Trial
 
 __all__ = ["Plan", "Stage", "Stages", "TuneProgress"]
@@ -33,7 +35,6 @@ _BUDGET = 0.35  # of the plain grid: the last race is as large as that allows
 _MOST_FRONT = 8  # settings of a front that are held out
 _FRONT_BUDGET = 2  # of held-out luck: each of a front gets as much divided by this, as they may be many
 _AROUND = 10  # replications of a neighbour: enough for an interval (6), and no verdict hangs on it
-_PROBES = 2  # replications in which nothing may happen otherwise for a parameter to have no effect
 _MISFITS = 5  # settings that do not fit, for each trial: then the space is as good as empty
 _SEEDS = 2**31
 _WORDS: tuple[Word, ...] = ("PASS", "UNDECIDED", "FAIL")  # of limits, by `Standing.doubt`
@@ -61,6 +62,7 @@ class Plan(NamedTuple):
     trials: int
     most: int  #: replications of a setting
     held_out: int
+    optional: frozenset[str] = frozenset()  #: paths that may be left out where they have no effect
 
 
 class Stages:
@@ -88,10 +90,12 @@ class Stages:
         self.race = Race(self.question, self.tuning)
         self.proposer = proposer(runs.space, len(plan.goals), plan.seed, plan.trials)
         self.stage: Stage = "baseline"
+        self.idle: list[Dimension] = []  #: that were left out
         self.tried: list[Entry] = []
         self.misfits = 0  #: settings whose values do not fit together
         self.current = self.tuning.entry({})
         self.winner: Entry | None = None
+        self.apart: Apart | None = None  #: how well it is told from the others; None: it cannot be
         self.front: list[Entry] = []
         self.held: dict[int, Held] = {}
         self.sensitivity: list[Sensitive] = []
@@ -102,6 +106,14 @@ class Stages:
 
     def all(self) -> None:
         """Every stage."""
+        self.choose()
+        self.stage = "held-out luck"
+        self._hold_out()
+        self.stage = "sensitivity"
+        self._look_around()
+
+    def choose(self) -> None:
+        """Up to the winner: all that is run on the luck settings are chosen by."""
         self._baseline()
         self._effects()
         self.stage = "trials"
@@ -111,10 +123,6 @@ class Stages:
         self._tuning_made = self.tuning.made
         self.stage = "limits"
         self._confirm()
-        self.stage = "held-out luck"
-        self._hold_out()
-        self.stage = "sensitivity"
-        self._look_around()
 
     # -- before ------------------------------------------------------------------------------------------------
 
@@ -153,31 +161,12 @@ class Stages:
         self.race = Race(self.question, self.tuning)
 
     def _effects(self) -> None:
-        """That every dimension changes something that happens.
-
-        Raises
-        ------
-        ScenarioError
-            With those that do not.
-        """
-        idle = list(self.runs.space.dimensions)
-        entries = {one.path: [self.tuning.entry({one.path: value}) for value in one.ends] for one in idle}
-        for upto in range(1, _PROBES + 1):
-            for some in (_both_ends, list):  # the others only where both ends are alike
-                probed = {one.path: some(entries[one.path]) for one in idle}
-                self.tuning.ensure([entry for chosen in probed.values() for entry in chosen], upto)
-                idle = [one for one in idle if len({repr(entry.rows) for entry in probed[one.path]}) == 1]
-        if idle:
-            problems = [
-                Problem(
-                    f"has no effect: nothing that happens in {_PROBES} replications depends on it, be it "
-                    f"{' or '.join(map(shown, one.ends))}",
-                    one.path,
-                    hint="Leave it out, or look whether something else hides it.",
-                )
-                for one in idle
-            ]
-            raise ScenarioError(problems, SOURCE)
+        """That every dimension changes something that happens; of a recipe's, those that do not are left out."""
+        space = self.runs.space
+        self.idle = idle(space, self.tuning)
+        if self.idle:
+            self.runs.space = without(space, self.idle, self.plan.optional)
+            self.proposer = proposer(self.runs.space, len(self.plan.goals), self.plan.seed, self.plan.trials)
 
     # -- trials ------------------------------------------------------------------------------------------------
 
@@ -186,13 +175,16 @@ class Stages:
         if own is not None and len(self.runs.scenarios) == 1:
             self.proposer.tell([self._answer(self.current, own)])
         while len(self.tried) < self.plan.trials:
-            asked = self.proposer.ask(min(BATCH, self.plan.trials - len(self.tried)))
+            best = self.best_so_far() if len(self.plan.goals) == 1 else None
+            here = (best.settings or own) if best is not None else None
+            asked = self.proposer.ask(min(BATCH, self.plan.trials - len(self.tried)), here)
             if not asked:
                 break
             batch = [self.tuning.entry(settings) for settings in asked if self._fits(settings)]
             self.race.run(batch)
             self.tried += batch
-            self.proposer.tell([self._answer(entry, dict(entry.settings)) for entry in batch])
+            reference = self.race.reference
+            self.proposer.tell([self._answer(entry, dict(entry.settings), reference) for entry in batch])
 
     def _fits(self, settings: dict[str, Any]) -> bool:
         """Whether values that fit each for itself fit together; if not, that is an answer too, and costs nothing."""
@@ -208,8 +200,8 @@ class Stages:
             return False
         return True
 
-    def _answer(self, entry: Entry, settings: dict[str, Any]) -> Answer:
-        return Answer(settings, self.costs(entry), tuple(self.question.outside(entry)))
+    def _answer(self, entry: Entry, settings: dict[str, Any], reference: Entry | None = None) -> Answer:
+        return Answer(settings, self.costs(entry), tuple(self.question.outside(entry, reference)))
 
     def costs(self, entry: Entry) -> tuple[float, ...]:
         """What a setting would cost over all replications.
@@ -231,7 +223,8 @@ class Stages:
     def _last_race(self) -> None:
         """Those that were halved away while others looked better, once more and to the end."""
         halved = [entry for entry in self.tuning.entries if entry.stopped == "halved"]
-        halved.sort(key=lambda entry: (sum(max(0.0, one) for one in self.question.outside(entry)), self.costs(entry)))
+        reference = self.race.reference
+        halved.sort(key=lambda entry: (self.question.standing(entry, reference).outside, self.costs(entry)))
         account, chosen = self.account(), []
         left = _BUDGET * account.grid - account.tuning
         for entry in halved[:_FINALISTS]:
@@ -242,32 +235,33 @@ class Stages:
 
     def _confirm(self) -> None:
         """Whether the limits of what would win hold, and so what wins."""
-        confirm(self.question, self.tuning, [entry for entry in self.race.finished if self._whole(entry)])
+        confirm(self.question, self.tuning, self.finished)
         self._rescue()
-        finished = [entry for entry in self.race.finished if self._whole(entry)]
-        self.front = self.question.front(finished) if len(self.plan.goals) > 1 else []
-        self.winner = self.question.best(finished)
+        self.front = self.question.front(self.finished) if len(self.plan.goals) > 1 else []
+        self.winner = self.question.best(self.finished)
+        if self.winner is not None:
+            self.apart = told_apart(self.question, self.winner, self.finished)
 
     def _rescue(self) -> None:
         """What was given up for something cheaper that does not hold after all, if its own limits held so far.
 
         The cheapest to the end, one after another, as long as nothing that passes is as cheap.
         """
-        held = [
-            entry for entry in self.tried if 0 < entry.done < self.plan.most and self.question.standing(entry).doubt < 2
-        ]
+        best, most = self.race.reference, self.plan.most
+        held = [one for one in self.tried if 0 < one.done < most and self.question.standing(one, best).doubt < 2]
         for entry in sorted(held, key=self.costs)[:_SPARE]:
-            finished = [one for one in self.race.finished if self._whole(one)]
-            passed = [self.costs(one) for one in finished if self.question.standing(one).doubt == 0]
+            passed = [self.costs(one) for one in self.finished if self.question.standing(one).doubt == 0]
             if any(all(a <= b for a, b in zip(one, self.costs(entry), strict=True)) for one in passed):
                 continue
             self.tuning.ensure([entry], self.plan.most)
             entry.stopped = ""
-            confirm(self.question, self.tuning, [one for one in self.race.finished if self._whole(one)])
+            confirm(self.question, self.tuning, self.finished)
 
-    def _whole(self, entry: Entry) -> bool:
-        """Whether it is a setting of all dimensions, or the one that is there."""
-        return not entry.settings or len(entry.settings) == len(self.runs.space.dimensions)
+    @property
+    def finished(self) -> list[Entry]:
+        """Settings of all dimensions, and the one that is there, with all replications."""
+        whole = {one.path for one in self.runs.space.dimensions}
+        return [entry for entry in self.race.finished if not entry.settings or set(entry.settings) == whole]
 
     # -- after -------------------------------------------------------------------------------------------------
 
@@ -316,7 +310,7 @@ class Stages:
 
     def best_so_far(self) -> Entry | None:
         """The best setting with all replications."""
-        return self.winner or self.question.best([one for one in self.race.finished if self._whole(one)])
+        return self.winner or self.question.best(self.finished)
 
     def compared(self) -> list[Any]:
         """Every number, as it is and as tuned, on held-out luck."""
@@ -378,10 +372,6 @@ class Stages:
         held_out = 2 * looks(plan.held_out)[0].replications * count  # the first look decides, as a rule
         after = max(0.0, held_out + ends - self.fresh.made)
         return wall_s / fresh * (to_try + after)
-
-
-def _both_ends(entries: list[Entry]) -> list[Entry]:
-    return [entries[0], entries[-1]]
 
 
 def _seeds(seed: int, count: int) -> list[int]:

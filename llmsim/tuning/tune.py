@@ -103,7 +103,7 @@ def tune(
     Raises
     ------
     ScenarioError
-        The scenario, the space, a goal or a limit is wrong, or a dimension has no effect.
+        The scenario, the space, a goal or a limit is wrong, or a dimension that was named has no effect.
     LlmsimError
         What is asked cannot be told, or the study is of something else.
     PolicyError, EngineError
@@ -125,6 +125,7 @@ def tune(
     for base in bases[1:]:
         parsed.check(base)
     plan = _plan(bases, minimize, maximize, subject_to, weights, trials, replications, held_out)
+    plan = plan._replace(optional=frozenset(wanted) - frozenset(space or {}))
     source = Path(given[0]) if isinstance(given[0], str | Path) else None
     written = Path(optuna) if optuna is not None else None
     if written is not None:
@@ -237,6 +238,8 @@ class _Tune:
             differences=tuple(stages.compared()),
             sensitivity=tuple(stages.sensitivity),
             edges=tuple(stages.edges),
+            apart=stages.apart,
+            idle=tuple(one.path for one in stages.idle),
             account=stages.account(),
             most=plan.most,
             held_out=plan.held_out,

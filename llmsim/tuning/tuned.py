@@ -17,6 +17,7 @@ from llmsim.tuning.settings_runs import Stop
 
 if TYPE_CHECKING:
     from llmsim.tuning.edges import Edge
+    from llmsim.tuning.rivals import Apart
     from llmsim.tuning.tuned_plots import TunedPlots
 
 __all__ = ["Account", "Change", "Held", "LimitHeld", "Sensitive", "Trial", "Tuned", "Verdict"]
@@ -159,6 +160,8 @@ class Tuned:
     seed: int
     held_seed: int
     edges: tuple[Edge, ...] = ()  #: where the best is at an end of its range, and would go further if it could
+    apart: Apart | None = None  #: how well the winner is told from other settings; None: of several goals, say
+    idle: tuple[str, ...] = ()  #: paths of the recipe that were left out: nothing that happens depends on them
     given: Any = None  #: the space as it was asked for
     recipe: str = ""
     so_far: dict[str, Any] | None = None  #: the best when it was interrupted

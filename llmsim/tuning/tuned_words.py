@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmsim.report.figures import share
 from llmsim.tuning.held_out import decided
+from llmsim.tuning.rivals import APART
 from llmsim.tuning.settings_runs import told
 from llmsim.tuning.space import shown
 from llmsim.tuning.tuned_figures import cost, moves
@@ -15,6 +16,7 @@ from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.tuning.edges import Edge
+    from llmsim.tuning.rivals import Apart
     from llmsim.tuning.tuned import Held, Tuned
 
 __all__ = ["as_dict", "headline", "notes"]
@@ -62,14 +64,9 @@ def notes(found: Tuned) -> list[str]:
     lines += [_edge(found, edge) for edge in found.edges]
     if found.best is not None and found.current is not None:
         lines.append(_held_out(found, found.best, found.current))
-    account = found.account
-    spent = f"{counted(account.tuning, 'replication')} for {counted(account.trials, 'trial')}"
-    if account.grid:
-        spent += f", {share(account.share)} of the {account.grid} that each of them run to its end would take"
-    if account.confirming:
-        spent += f"; {account.confirming} more to tell whether limits hold"
-    rest = f"; {account.held_out} on held-out luck, {account.sensitivity} around the winner"
-    lines.append(spent + (rest if found.best is not None else "") + ".")
+    if found.best is not None and found.apart is not None:
+        lines += _apart(found.apart)
+    lines.append(_spent(found))
     if found.best is not None and found.best.settings and not found.improves:
         better = found.best.holds != "FAIL" and any(change.verdict == "better" for change in found.best.changes)
         lines.append(
@@ -81,7 +78,21 @@ def notes(found: Tuned) -> list[str]:
         lines += [goal.sum.meaning for goal in found.goals if goal.sum.meaning]
     if found.recipe:
         lines.append(found.recipe)
+    if found.idle:
+        lines.append(f"Left out, as nothing that happens here depends on it: {', '.join(found.idle)}.")
     return lines
+
+
+def _spent(found: Tuned) -> str:
+    """Where the replications went."""
+    account = found.account
+    spent = f"{counted(account.tuning, 'replication')} for {counted(account.trials, 'trial')}"
+    if account.grid:
+        spent += f", {share(account.share)} of the {account.grid} that each of them run to its end would take"
+    if account.confirming:
+        spent += f"; {account.confirming} more to tell whether limits hold"
+    rest = f"; {account.held_out} on held-out luck, {account.sensitivity} around the winner"
+    return spent + (rest if found.best is not None else "") + "."
 
 
 def _optimism(found: Tuned, best: Held, current: Held) -> str:
@@ -125,6 +136,36 @@ def _held_out(found: Tuned, best: Held, current: Held) -> str:
     return f"Held-out luck leaves open, after {looked}: {'; '.join(left)}. A larger --held-out may tell."
 
 
+def _apart(apart: Apart) -> list[str]:
+    """Whether the replications tell the best settings apart, and how many more would."""
+    near = [one for one in apart.rivals if not one.limits]
+    lines = []
+    if near:
+        more = f", and {counted(len(near) - 1, 'other')} by less" if len(near) > 1 else ""
+        lines.append(
+            f"{counted(apart.replications, 'replication')} do not tell the best settings apart to within "
+            f"{share(APART)}: {told(near[0].settings)} may be better by up to {share(near[0].better)}{more}. "
+            f"{_more(max(one.needed or 0 for one in near))}"
+        )
+    elif apart.compared:
+        lines.append(
+            f"No other setting that ran to its end ({apart.compared} with limits as good) is better than the winner by "
+            f"more than {share(apart.most)}, as far as {counted(apart.replications, 'replication')} tell."
+        )
+    open_ = [one for one in apart.rivals if one.limits]
+    if open_:
+        more = f" (as of {counted(len(open_) - 1, 'other')})" if len(open_) > 1 else ""
+        lines.append(
+            f"{told(open_[0].settings)} may be better by up to {share(open_[0].better)}, but whether "
+            f"{', '.join(open_[0].limits)} holds is open{more}. {_more(open_[0].needed)}"
+        )
+    return lines
+
+
+def _more(needed: int | None) -> str:
+    return f"--replications {needed} would probably tell." if needed else "It is too close to tell."
+
+
 def _held(found: Tuned, one: Held) -> dict[str, Any]:
     goals = found.goals
     return {
@@ -163,6 +204,10 @@ def _as_it_is(found: Tuned) -> dict[str, Any] | None:
     }
 
 
+def _as_dict(apart: Apart) -> dict[str, Any]:
+    return {**apart._asdict(), "rivals": [one._asdict() for one in apart.rivals]}
+
+
 def as_dict(found: Tuned) -> dict[str, Any]:
     """Everything but how long it took: what is asked again gives the same."""
     goals = found.goals
@@ -198,6 +243,8 @@ def as_dict(found: Tuned) -> dict[str, Any]:
         ],
         "binds": found.binds,
         "edges": [{"path": one.path, "value": shown(one.value), "upper": one.upper} for one in found.edges],
+        "idle": list(found.idle),
+        "apart": _as_dict(found.apart) if found.apart is not None else None,
         "account": {**found.account._asdict(), "share": found.account.share},
         "trials": [
             {

@@ -1,13 +1,18 @@
-"""Real simulations of every setting of a finite space, run once; tunings then race over parts of them.
+"""Real simulations of the settings of a finite space, each run once, when it is asked for; tunings race over them.
 
 Replication *r* of every setting is under the same luck. A tuning is given some of the replications, in an order of its
-own; the others are luck that it has not seen, and tell what its winner is worth. What it looks at longer in the end (a
-setting whose limits are undecided, `llmsim.tuning.confirming`) gets replications beyond these, which are run when they
-are asked for. Beside it stands the plain grid: every setting with all replications, and the same look in the end.
+own that begins with four of the first `FRONT`: most settings get no more than these. What it looks at longer in the end
+(a setting whose limits are undecided, `llmsim.tuning.confirming`) gets replications beyond them. Beside it stands the
+plain grid: every setting with all replications, and the same look in the end; but for settings so far from the best
+that they cannot win, which count as if they had been run.
+
+What a winner is worth tells luck that no tuning meets: of it there are as many replications as are asked for, run for
+winners and for what comes near the best, once for all tunings.
 """
 
 import dataclasses
 import random
+from functools import cached_property
 from typing import NamedTuple
 
 from llmsim.report.verdict import median
@@ -18,29 +23,33 @@ from llmsim.tuning.settings_runs import Runs
 from llmsim.tuning.space_words import parse_space
 from llmsim.tuning.stages import Plan, Stages
 
+FRONT = 8
+FRESH = 1_000_000  # number of the first replication that no tuning meets
+#: What cannot win is more than so much dearer over the first replications than the best there, or so far outside.
+FAR, BEYOND = 1.25, 0.3
+#: What may be the best on fresh luck, among others that can win: no more than so much dearer over half of it.
+NEAR = 1.05
+
 
 class Raced(NamedTuple):
     """What came of one tuning."""
 
-    regret: float  #: of the winner, on unseen luck, against the best setting there
+    regret: float  #: of the winner, on fresh luck, against the best setting there
     share: float  #: of the plain grid's replications, without `confirming`
     confirming: float  #: replications of the look at undecided limits in the end, in the same share
-    outside: float  #: how far the winner is outside of the limits on unseen luck
+    outside: float  #: how far the winner is outside of the limits on fresh luck
 
 
 class Recorded:
     """All settings of a space, run."""
 
-    def __init__(self, scenario, space, goal, subject_to=(), *, replications):
-        self.scenario, self.count = scenario, replications
+    def __init__(self, scenario, space, goal, subject_to=(), *, replications, fresh):
+        self.scenario, self.count, self.fresh = scenario, replications, fresh
         self.space = parse_space(space, scenario)
         self.goals, self.limits = goals_of(scenario, goal, ()), limits_of(scenario, subject_to)
         self._work = Measured((self.goals[0].sum,), self.limits)
-        self.rows = {}
+        self.rows, self._true = {}, {}
         self.settled = [self.space.settled(scenario, settings) for settings in self.space.all()]
-        for settled in self.settled:
-            for number in range(replications):
-                self.row(settled, number)
 
     def row(self, settled, number):
         """Of one replication, run if it was not."""
@@ -54,6 +63,30 @@ class Recorded:
         rows = [self.row(settled, number) for number in numbers]
         over = [max(0.0, median([violation(line, row[1 + n]) for row in rows])) for n, line in enumerate(self.limits)]
         return sum(over), centre(self.goals[0], [row[0] for row in rows])
+
+    def true(self, settled):
+        """The same over fresh luck."""
+        key = repr(settled.gateway)
+        if key not in self._true:
+            self._true[key] = self.stood(settled, range(FRESH, FRESH + self.fresh))
+        return self._true[key]
+
+    @cached_property
+    def able(self):
+        """Settings that can win."""
+        stood = [self.stood(settled, range(FRONT)) for settled in self.settled]
+        over, cost = min(stood)
+        within = [one[0] <= over + BEYOND and one[1] <= FAR * cost for one in stood]
+        return [settings for settings, near in zip(self.space.all(), within, strict=True) if near]
+
+    @cached_property
+    def best(self):
+        """What the best setting costs on fresh luck."""
+        able = [self.space.settled(self.scenario, settings) for settings in self.able]
+        half = [self.stood(one, range(FRESH, FRESH + self.fresh // 2)) for one in able]
+        over, cost = min(half)
+        near = [one for one, at in zip(able, half, strict=True) if at[0] <= over + BEYOND and at[1] <= NEAR * cost]
+        return min(self.true(one) for one in near)[1]
 
     def stages(self, seed, order, *, trials, most):
         """A tuning whose replications are those of `order`, and then others that are in no order."""
@@ -69,40 +102,33 @@ class Recorded:
         # The seed is only that of what is proposed: which luck is met says `order`.
         return Stages(Plan(self.goals, (self.limits,), None, seed, trials, most, 6), runs, None)
 
-    def raced(self, stages, fresh):
+    def raced(self, stages):
         """What a tuning's winner is worth."""
-        outside, cost = self.stood(self.space.settled(self.scenario, stages.winner.settings), fresh)
-        best = min(self.stood(settled, fresh) for settled in self.settled)[1]
-        account = stages.account()
-        return Raced(cost / best - 1, account.share, account.confirming / account.grid, outside)
+        outside, cost = self.true(self.space.settled(self.scenario, stages.winner.settings))
+        account, grid = stages.account(), (self.space.size + 1) * stages.plan.most
+        return Raced(cost / self.best - 1, account.tuning / grid, account.confirming / grid, outside)
 
     def race(self, seed, *, trials, most):
-        """Tune on `most` of the replications, and look at the winner on the others."""
-        order = self.order(seed)
-        stages = self.stages(seed, order, trials=trials, most=most)
-        stages._baseline()
-        stages._effects()
-        stages._trials()
-        stages._last_race()
-        stages._tuning_made = stages.tuning.made
-        stages._confirm()
-        return self.raced(stages, order[most:])
+        """Tune on `most` of the replications."""
+        stages = self.stages(seed, self.order(seed), trials=trials, most=most)
+        stages.choose()
+        return self.raced(stages)
 
     def grid(self, seed, *, most):
         """The same without racing: every setting gets all replications."""
-        order = self.order(seed)
-        stages = self.stages(seed, order, trials=self.space.size, most=most)
-        stages.tried = [stages.tuning.entry(settings) for settings in self.space.all()]
+        stages = self.stages(seed, self.order(seed), trials=self.space.size, most=most)
+        stages.tried = [stages.tuning.entry(settings) for settings in self.able]
         stages.tuning.ensure([stages.current, *stages.tried], most)
         stages._tuning_made = stages.tuning.made
         stages._confirm()
-        return self.raced(stages, order[most:])
+        return self.raced(stages)._replace(share=1.0)
 
     def order(self, seed):
         """Of the replications, for one tuning."""
-        order = list(range(self.count))
-        random.Random(seed).shuffle(order)
-        return order
+        luck = random.Random(seed)
+        first = luck.sample(range(FRONT), 4)
+        rest = [number for number in range(self.count) if number not in first]
+        return first + luck.sample(rest, len(rest))
 
 
 def told(found):

@@ -113,6 +113,23 @@ def test_what_breaks_a_bound_too_often_to_pass_stops_once_there_is_one_that_pass
     assert any(one <= 0 for one in stages.question.violations(beyond)[0]), "not clearly outside: some of it is inside"
 
 
+def test_two_bad_replications_to_begin_with_do_not_stop_what_should_hold():
+    """Luck is common, so what they say of a setting is what it has beyond the best so far, which has met them, too."""
+    stages = pretended(SHOP, RATE, slope, noise=0.1, limit=errors, subject_to=["error_rate < 10%"], most=10)
+    luck = [1.6, 1.7, *(0.9 + 0.01 * n for n in range(8))]
+    best, near, beyond = at(stages, 0.5), at(stages, 0.52), at(stages, 0.6)
+    best.rows = [[[1.0, 0.08 * one, ""]] for one in luck]
+    near.rows = [[[0.9, 0.09 * one, ""]] for one in luck[:2]]
+    beyond.rows = [[[0.8, 0.15 * one, ""]] for one in luck[:2]]
+    question, race = stages.question, stages.race
+    assert min(question.violations(near)[0]) > 0, "both are bad ones"
+    assert [question.standing(near).doubt, question.standing(near, best).doubt] == [2, 1]
+    assert question.standing(beyond, best).doubt == 2
+    assert (race._behind(near, best, 2), race._stop(near, [best], 2)) == (False, "")
+    assert race._behind(beyond, best, 2)
+    assert len(question.expected(near, best)[0]) == 10
+
+
 def confirmed(seed, monkeypatch=None):
     if monkeypatch is not None:
         monkeypatch.setattr("llmsim.tuning.stages.confirm", lambda *_: None)

@@ -1,11 +1,12 @@
 """Racing on real simulations: at most 35 % of the plain grid's replications, and a winner as good as the grid's.
 
-Each asks twenty tunings, each with luck of its own, for the best of a finite space. What the best is worth is known,
-for all settings were run on all luck. How much a winner loses against the best there depends on the question, too:
-where luck is wide, or the best is near a bound, ten replications of everything mistake the best as well. So what is
-judged is what racing loses beyond the plain grid under the same luck; what both lose is told.
+Each asks twenty tunings, each with luck of its own, for the best of a finite space. What the best is worth is known
+from luck that none of them meets. How much a winner loses against it depends on the question, too: where luck is wide,
+or the best is near a bound, few replications of everything mistake the best as well. So racing is judged beside the
+plain grid under the same luck: it is to lose next to nothing beyond it, and no more than 2 % where the grid does not.
 """
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -94,32 +95,62 @@ QUESTIONS = {
 }
 
 
-def judged(name, recorded, *, trials, most):
+#: Replications of the pool that tunings draw theirs from, and of the luck that tells what a winner is worth.
+POOLS = {"queue": (50, 100), "hacker-news-spike": (24, 30), "semantic-cache": (30, 40)}
+
+
+@cache
+def recorded(name):
+    make, *asked = QUESTIONS[name]
+    replications, fresh = POOLS[name]
+    return Recorded(make(), *asked, replications=replications, fresh=fresh)
+
+
+def both(name, recorded, *, trials, most):
+    """Twenty tunings, twenty plain grids under the same luck, and their figures."""
     raced = [recorded.race(seed, trials=trials, most=most) for seed in range(SEEDS)]
     grid = [recorded.grid(seed, most=most) for seed in range(SEEDS)]
     lost = sorted((1 + one.regret) / (1 + other.regret) - 1 for one, other in zip(raced, grid, strict=True))
     text = (
-        f"{name}, racing: {told(raced)}\n{name}, plain grid: {told(grid)}\n{name}: beyond the plain grid "
-        f"> 2 % in {sum(one > REGRET for one in lost)}, median {lost[SEEDS // 2]:.2%}, most {lost[-1]:.2%}"
+        f"{name}, {most} replications, racing: {told(raced)}\n{name}, plain grid: {told(grid)}\n{name}: beyond the "
+        f"grid > 2 % in {sum(one > REGRET for one in lost)}, median {lost[SEEDS // 2]:.2%}, most {lost[-1]:.2%}"
     )
     print(text)
-    assert sum(one <= REGRET for one in lost) >= SEEDS - 1, text
-    assert sum(one.outside > 0 for one in raced) <= 1 + sum(one.outside > 0 for one in grid), text
     assert max(one.share for one in raced) <= SHARE, text
-    return raced
+    return raced, grid, lost, text
+
+
+def near(found):
+    """How many winners hold their limits on fresh luck, and lose no more than 2 % there against the best."""
+    return sum(one.regret <= REGRET and one.outside == 0 for one in found)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_racing_spends_little_and_loses_little(name):
-    make, *asked = QUESTIONS[name]
-    recorded = Recorded(make(), *asked, replications=40)
-    judged(name, recorded, trials=60, most=10)
+def test_ten_replications_lose_little_beyond_the_grid(name):
+    raced, grid, lost, text = both(name, recorded(name), trials=60, most=10)
+    assert sum(one <= REGRET for one in lost) >= SEEDS - 1, text
+    assert sum(one.outside > 0 for one in raced) <= 1 + sum(one.outside > 0 for one in grid), text
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("most", [10, 20])
+def test_where_the_grid_finds_the_best_so_does_racing(most):
+    """On the queue: within 2 % of the best under every luck, with a fifth to a third of the grid's replications.
+
+    Not so on the semantic cache: of two minutes the share of false hits is so wide (.6 to 1.4 % in half of them, at
+    .90) that neither tells which threshold holds the bound. With one of .6 %, between two thresholds, and ten
+    replications the grid loses more than 2 % under 3 of 20 lucks, and racing under 6.
+    """
+    raced, grid, _, text = both("queue", recorded("queue"), trials=60, most=most)
+    assert near(grid) >= SEEDS - 1, text
+    assert near(raced) >= SEEDS - 1, text
+
+
+@pytest.mark.long
 def test_racing_spends_little_and_loses_little_on_a_short_queue():
     space = {TIMEOUT: ["400ms", "900ms", "2s", "4s", "8s", "15s"], ATTEMPTS: [1, 2, 3, 5]}
-    recorded = Recorded(queue(60), space, "ttft_ok mean", ["error_rate < 9%"], replications=24)
-    raced = judged("short queue", recorded, trials=24, most=12)
-    assert sum(one.regret <= REGRET for one in raced) >= SEEDS - 1
+    short = Recorded(queue(60), space, "ttft_ok mean", ["error_rate < 9%"], replications=24, fresh=16)
+    raced, grid, _, text = both("short queue", short, trials=24, most=12)
+    assert near(grid) >= SEEDS - 1, text
+    assert near(raced) >= SEEDS - 1, text

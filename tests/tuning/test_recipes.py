@@ -1,8 +1,10 @@
 """Recipes: a space for the policies there are, that fits the schema."""
 
 import pytest
+from tuning.spaces import SHOP
 
 import llmsim
+from llmsim.errors import ScenarioError
 from llmsim.scenario.load import load_scenario
 from llmsim.tuning.recipes import RECIPES, recipe
 from llmsim.tuning.space_words import parse_space
@@ -28,6 +30,7 @@ FULL = {
         ],
     },
 }
+BOTH = {"ttft": "5s", "inter_token": "2s"}
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -57,3 +60,17 @@ def test_shipped_scenarios_have_something_to_tune(file):
     scenario = llmsim.load(f"scenarios/{file}.yaml")
     for name in ("backoff", "timeouts"):
         parse_space(recipe(name, scenario)[0], scenario)
+
+
+@pytest.mark.slow
+def test_what_of_a_recipe_has_no_effect_is_left_out_and_said():
+    """No stream stalls here, so nothing depends on the limit between tokens; who names it is told, and no more."""
+    shop = load_scenario({**SHOP, "gateway": {**SHOP["gateway"], "upstream": [{"timeout": BOTH}]}, "replications": 2})
+    asked = {"minimize": "ttft_ok p(95)", "subject_to": [], "trials": 2, "held_out": 6}
+    found = llmsim.tune(shop, recipe="timeouts", **asked)
+    assert found.idle == ("upstream.timeout.inter_token",)
+    assert set(found.trials[0].settings) == {"upstream.timeout.ttft"}
+    assert "Left out, as nothing that happens here depends on it: upstream.timeout.inter_token." in found.notes
+    named = {"upstream.timeout.inter_token": ("500ms", "10s", "log")}
+    with pytest.raises(ScenarioError, match="inter_token: has no effect"):
+        llmsim.tune(shop, named, recipe="timeouts", **asked)
