@@ -7,13 +7,14 @@ import pytest
 from tuning.spaces import DIALS, pretended, shop
 
 from llmsim.scenario.objectives import parse_objective
+from llmsim.scenario.sum_text import parse_sum
 from llmsim.tuning.objective import Goal
 from llmsim.tuning.question import Question
 from llmsim.tuning.rivals import Apart, Rival, told_apart
 from llmsim.tuning.settings_runs import Entry
 from llmsim.tuning.tuned_words import notes
 
-COST = Goal(parse_objective("cost_per_ok", "value < $1"), low_is_good=True)
+COST = Goal(parse_sum("cost_per_ok"), low_is_good=True)
 LIMIT = parse_objective("error_rate", "value < 10%")
 
 
@@ -98,7 +99,7 @@ def words(found):
     tuned = SimpleNamespace(
         best=best, current=None, idle=(), apart=found, edges=(), binds=[], sensitivity=(), account=account
     )
-    return "\n".join(notes(SimpleNamespace(**vars(tuned), recipe="", improves=False)))
+    return "\n".join(notes(SimpleNamespace(**vars(tuned), scenarios=(), front=(), recipe="", improves=False)))
 
 
 @pytest.mark.parametrize(
