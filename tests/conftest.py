@@ -78,9 +78,10 @@ def pytest_configure(config: pytest.Config) -> None:
     hook = config.pluginmanager.rewrite_hook
     getattr(hook, "_must_rewrite", set()).discard("llmsim")
     getattr(hook, "_marked_for_rewrite_cache", {}).clear()
-    if hasattr(config, "workerinput"):
-        # A worker's last act, after all that others want done at its exit: else it takes half a gigabyte of modules,
-        # tables and pictures apart, object by object, for two seconds. Nobody asks for its exit code.
+    if hasattr(config, "workerinput") and "coverage" not in sys.modules:
+        # A worker's last act, after what others want done at its exit (but what coverage wants came before): else it
+        # takes half a gigabyte of modules, tables and pictures apart, object by object, for two seconds. Nobody asks for
+        # its exit code.
         atexit.register(os._exit, 0)
 
 
