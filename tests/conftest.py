@@ -80,8 +80,8 @@ def pytest_configure(config: pytest.Config) -> None:
     getattr(hook, "_marked_for_rewrite_cache", {}).clear()
     if hasattr(config, "workerinput") and "coverage" not in sys.modules:
         # A worker's last act, after what others want done at its exit (but what coverage wants came before): else it
-        # takes half a gigabyte of modules, tables and pictures apart, object by object, for two seconds. Nobody asks for
-        # its exit code.
+        # takes half a gigabyte of modules, tables and pictures apart, object by object, for two seconds. Nobody asks
+        # for its exit code.
         atexit.register(os._exit, 0)
 
 
