@@ -78,9 +78,10 @@ def pytest_configure(config: pytest.Config) -> None:
     hook = config.pluginmanager.rewrite_hook
     getattr(hook, "_must_rewrite", set()).discard("llmsim")
     getattr(hook, "_marked_for_rewrite_cache", {}).clear()
-    if hasattr(config, "workerinput"):
-        # A worker's last act, after all that others want done at its exit: else it takes half a gigabyte of modules,
-        # tables and pictures apart, object by object, for two seconds. Nobody asks for its exit code.
+    if hasattr(config, "workerinput") and "coverage" not in sys.modules:
+        # A worker's last act, after what others want done at its exit (but what coverage wants came before): else it
+        # takes half a gigabyte of modules, tables and pictures apart, object by object, for two seconds. Nobody asks
+        # for its exit code.
         atexit.register(os._exit, 0)
 
 
@@ -125,8 +126,19 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(30_000, 10, 100)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish() -> None:
-    """pytest looks for garbage five times at the end, for what complains as it goes: four of these find nothing."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Generator[None]:
+    """What complains only as garbage, such as a socket that nobody closed, fails the last test of its process.
+
+    pytest looks at the end, too, but of what it finds in a worker nobody hears. It then has little to look through.
+    """
+    yield
+    if nextitem is None:
+        left: list[str] = []
+        hook, sys.unraisablehook = sys.unraisablehook, lambda one: left.append(f"{one.object!r}: {one.exc_value!r}")
+        try:
+            gc.collect()
+        finally:
+            sys.unraisablehook = hook
+        gc.freeze()
+        assert not left, "\n".join(["garbage of this test, or of one before, complained as it went:", *left])

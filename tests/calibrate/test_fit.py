@@ -1,5 +1,7 @@
 """Fits against known truths and against scipy."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -120,3 +122,23 @@ def test_the_table_has_the_samples_quantiles():
 def test_too_little_to_fit(wrong):
     with pytest.raises(ValueError, match="at least 10 values"):
         fit("lognormal", wrong)
+
+
+def test_floors_of_a_large_sample_are_tried_without_a_table_of_all_of_them():
+    sample = sample_of(TRUTHS["shifted_lognormal"], 50_000)
+    tracemalloc.start()
+    try:
+        fit("shifted_lognormal", sample)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * sample.nbytes
+
+
+def test_it_does_not_matter_how_many_floors_are_tried_at_once(monkeypatch):
+    sample = sample_of(TRUTHS["shifted_lognormal"], 300)
+    found = []
+    for most in (300, 2_100, 100_000):
+        monkeypatch.setitem(fit.__globals__, "_MOST_AT_ONCE", most)  # the module is hidden by its function
+        found.append(fit("shifted_lognormal", sample))
+    assert found == found[:1] * 3

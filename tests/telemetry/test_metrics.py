@@ -2,6 +2,7 @@
 
 import math
 
+import polars as pl
 import pytest
 from telemetry.recorded import numbered, request, sample
 
@@ -48,6 +49,16 @@ def test_what_is_counted_at_once_is_what_is_counted_alone():
     told = {name: [evaluate(one, name) for one in (alone, at_once)] for name, it in METRICS.items() if not it.trend}
     assert all(one == other or (math.isnan(one) and math.isnan(other)) for one, other in told.values())
     assert sum(one > 0 for one, _ in told.values()) > 10, "the rows have something of many"
+
+
+def test_what_was_counted_in_another_process_is_counted_again():
+    """There, what is counted had other addresses; something else may be here where it was."""
+    one = sample(numbered([request(), request(outcome="rejected")]))
+    one.count_at_once()
+    here = pl.col("outcome") == "rejected"
+    (expression, _), *_ = one.cache["counts"].values()
+    one.cache["counts"] = {id(here): (expression, 7)}
+    assert one.counts(here) == (1,)
 
 
 def test_only_requests_that_arrived_in_the_measured_time_count():
