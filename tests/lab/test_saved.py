@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from llmsim import load
 from llmsim.lab import Explorer, explore, start, watch
 
 STORY: dict[str, Any] = {
@@ -47,6 +48,7 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> Displayed:
     return found
 
 
+@pytest.mark.slow
 def test_an_explorer_keeps_its_first_picture_however_late_it_is(
     notebook: Displayed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +67,17 @@ def test_an_explorer_keeps_its_first_picture_however_late_it_is(
     explorer._ipython_display_()
     assert notebook.updates == 1
     assert "<img" in notebook.pages[1]
+    explorer.close()
+
+
+def test_of_a_run_that_failed_its_error_is_kept() -> None:
+    async def gateway(request: Any, providers: Any) -> Any:
+        raise RuntimeError("out of order")
+
+    explorer = explore(load(STORY).with_gateway(gateway), {"traffic.base_rate": None})
+    html = explorer._repr_mimebundle_()["text/html"]
+    assert "out of order" in html
+    assert "had not ended" not in html
     explorer.close()
 
 
