@@ -132,6 +132,7 @@ def test_what_is_a_burst() -> None:
     assert bursts_of(weekend).tolist() == found.tolist()
 
 
+@pytest.mark.slow
 def test_a_tail_of_few_bursts_has_no_interval_and_says_how_many_it_takes() -> None:
     sim, live, at = of_bursts(10, 15, 1)
     bursts = (bursts_of(at),) * 2
