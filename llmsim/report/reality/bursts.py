@@ -18,8 +18,8 @@ Ints = NDArray[np.int64]
 FEWEST_BURSTS = 4  #: of which a spread between them can be told
 _TOGETHER_S = 1e-3  #: arrivals that are nearer to each other are at once: clients and clocks tell no more (chosen)
 _IN_BURST = 3  #: requests of one on average, at the least (chosen)
-#: Times as long as the longest gap within bursts is the shortest between them (chosen: of independent arrivals at random
-#: times 1 % of 12 are taken for bursts, 0.2 % of 20 and none of 30 to 1000; of 1500 to 4000 draws each).
+#: Times as long as the longest gap within bursts is the shortest between them (chosen: of independent arrivals at
+#: random times 1 % of 12 are taken for bursts, 0.2 % of 20 and none of 30 to 1000; of 1500 to 4000 draws each).
 _LONGER = 3.0
 _SEEN = 0.3
 
