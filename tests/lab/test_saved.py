@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -96,3 +97,20 @@ def test_a_watched_run_keeps_what_came_of_it(notebook: Displayed) -> None:
     found._ipython_display_()
     assert notebook.updates == 1
     found.close()
+
+
+def test_a_watch_that_is_taken_away_while_its_run_ends_is_let_alone(
+    notebook: Displayed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = watch(start(STORY))
+    assert found.handle.wait(10)
+    found._saved.show({"text/html": "running"}, final=False)
+
+    def slow(_: Any) -> str:
+        found.close()
+        return "all of it"
+
+    monkeypatch.setattr(sys.modules[type(found).__module__], "to_html", slow)
+    found._end(found.handle)
+    assert (notebook.pages, notebook.updates) == (["running"], 0)
+    assert found._repr_mimebundle_()["text/plain"] == "<Watch small: done>"
