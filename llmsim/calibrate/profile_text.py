@@ -22,11 +22,15 @@ def rounded(value: Any, unit: str) -> Any:
     --------
     >>> rounded({"lognormal": {"p50": 0.41234567, "p99": 1.5}}, "s")
     {'lognormal': {'p50': '412.3ms', 'p99': '1.5s'}}
+    >>> rounded(8.7123e-6, "s"), rounded(3e-15, "s")
+    ('8.712us', '0ms')
     """
     if isinstance(value, Mapping):
         return {key: float(f"{v:.4g}") if key in _PLAIN else rounded(v, unit) for key, v in value.items()}
     if isinstance(value, list | tuple):
         return [rounded(item, unit) for item in value]
+    if unit == "s" and value < 1e-4:  # what a token costs; below a nanosecond there is rounding
+        return f"{value * 1e6:.4g}us" if value >= 1e-9 else "0ms"
     return f"{value * 1e3:.4g}ms" if unit == "s" and value < 1 else f"{value:.4g}{unit}"
 
 

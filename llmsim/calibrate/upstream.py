@@ -285,12 +285,15 @@ def _steadiness(calls: Calls, held_out: HeldOut | None, prediction: Prediction, 
     # Without what they differ by: of two humps a median is here or there by chance.
     alike = np.concatenate([part - np.median(part) for part in (off[:half], off[half:])])
     chance = math.expm1(float(np.quantile([abs(apart(alike[order])) for order in orders], 0.95)))
-    if abs(math.expm1(apart(off))) <= max(chance, _LEAST_MOVED):
-        least = share(max(chance, _LEAST_MOVED))
-        return f"the later half of the calls took as long as the earlier one, to within the {least} of chance"
+    least = max(chance, _LEAST_MOVED)
+    steady = f"the later half of the calls took as long as the earlier one, to within the {share(least)} of chance"
+    if abs(math.expm1(apart(off))) <= least:
+        return steady
     # By one fit to all: with what is held out, fits to halves that differ much jump from one half to the other.
     later = np.arange(len(off)) >= half
     moved = _pace(calls, prediction, later) / _pace(calls, prediction, ~later) - 1
+    if abs(moved) <= least:
+        return steady
     word = "longer" if moved > 0 else "less"
     # As much either way, and not less than it was.
     apart_percent = math.ceil(round(100 * math.expm1(abs(math.log1p(moved))), 1))

@@ -332,9 +332,16 @@ class Explorer:
 
     def _bundle(self, **kwargs: Any) -> dict[str, Any]:
         table = numbers(self._shown, self._before) if self._shown is not None else ""
-        html = without_widgets(self._settings.base.name, self.values, self._png, self._alt, table)
+        alt = self._alt if self._png else self._no_picture()
+        html = without_widgets(self._settings.base.name, self.values, self._png, alt, table)
         found: dict[str, Any] = self._panel.root._repr_mimebundle_(**kwargs) or {}
         return {**found, "text/html": html, "text/plain": repr(self)}
+
+    def _no_picture(self) -> str:
+        """Why there is none, as HTML."""
+        if self._error is not None:
+            return told_problems(self._error, "not run")
+        return f"The first run {'was stopped' if self._handle is None else 'had not ended'} when this was saved."
 
     def __repr__(self) -> str:
         turned = ", ".join(f"{path}: {value}" for path, value in self.changes.items()) or "as it is"

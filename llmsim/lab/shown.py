@@ -73,14 +73,17 @@ def _row(tag: str, cells: Sequence[str]) -> str:
 
 
 def without_widgets(name: str, values: Mapping[str, str | bool], png: bytes, alt: str, table: str) -> str:
-    """An explorer as HTML for where there are no widgets: its settings, its picture and its numbers."""
+    """An explorer as HTML for where there are no widgets: its settings, its picture and its numbers.
+
+    Without a picture, `alt` is what to say instead, as HTML.
+    """
     rows = "".join(
         f'<tr><td align="left">{escape(path)}</td><td align="left"><code>{escape(_told(value))}</code></td></tr>'
         for path, value in values.items()
     )
     image = base64.b64encode(png).decode()
     drawn = f'<img alt="{escape(alt)}" src="data:image/png;base64,{image}">'
-    picture = f"<p>{drawn if png else 'The first run had not ended when this was saved.'}</p>"
+    picture = f"<p>{drawn if png else alt}</p>"
     return (
         f'<div class="llmsim-explorer mathjax_ignore"><p><strong>explorer of {escape(name)}</strong>: run the cell to '
         f"move these</p><table>{rows}</table>{picture}{table}</div>"

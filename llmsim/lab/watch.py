@@ -103,7 +103,7 @@ class Watch:
         else:
             self._bar.value, self._bar.bar_style = 1.0, "success"
             self._say("done")
-        if self._saved.waits:
+        if self._saved.waits and not self._closed:  # the result takes a while to write, and a cell may run again
             self._saved.replace(self._repr_mimebundle_())
 
     def _say(self, text: str) -> None:
@@ -118,7 +118,8 @@ class Watch:
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The widgets; for where there are none, the result if there is one already."""
-        found: dict[str, Any] = self._root._repr_mimebundle_(**kwargs) or {}
+        show = self._root._repr_mimebundle_  # None: the widgets were taken away
+        found: dict[str, Any] = {} if show is None else show(**kwargs) or {}
         html = escape(repr(self)) if self.handle.result is None else to_html(self.handle.result)
         return {**found, "text/html": html, "text/plain": repr(self)}
 

@@ -81,7 +81,7 @@ def _left(faults: Sequence[Fault], load: Load, edges: Floats) -> Floats:
 
 def _taken(attempts: pl.DataFrame, edges: Floats, limit: str) -> Floats:
     """Calls or tokens by the window the call was sent in; one that was throttled took nothing."""
-    kind = limit.removesuffix("_per_day")
+    kind = limit.removesuffix("_per_day").removesuffix("_per_second")
     if kind == "requests":
         amounts = ~attempts["status"].is_in(_THROTTLED)
     elif kind == "tokens":

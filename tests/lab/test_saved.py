@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
+from llmsim import load
 from llmsim.lab import Explorer, explore, start, watch
 
 STORY: dict[str, Any] = {
@@ -47,6 +49,7 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> Displayed:
     return found
 
 
+@pytest.mark.slow
 def test_an_explorer_keeps_its_first_picture_however_late_it_is(
     notebook: Displayed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +71,17 @@ def test_an_explorer_keeps_its_first_picture_however_late_it_is(
     explorer.close()
 
 
+def test_of_a_run_that_failed_its_error_is_kept() -> None:
+    async def gateway(request: Any, providers: Any) -> Any:
+        raise RuntimeError("out of order")
+
+    explorer = explore(load(STORY).with_gateway(gateway), {"traffic.base_rate": None})
+    html = explorer._repr_mimebundle_()["text/html"]
+    assert "out of order" in html
+    assert "had not ended" not in html
+    explorer.close()
+
+
 @pytest.mark.slow
 def test_a_watched_run_keeps_what_came_of_it(notebook: Displayed) -> None:
     found = watch(start(LONG))
@@ -83,3 +97,20 @@ def test_a_watched_run_keeps_what_came_of_it(notebook: Displayed) -> None:
     found._ipython_display_()
     assert notebook.updates == 1
     found.close()
+
+
+def test_a_watch_that_is_taken_away_while_its_run_ends_is_let_alone(
+    notebook: Displayed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = watch(start(STORY))
+    assert found.handle.wait(10)
+    found._saved.show({"text/html": "running"}, final=False)
+
+    def slow(_: Any) -> str:
+        found.close()
+        return "all of it"
+
+    monkeypatch.setattr(sys.modules[type(found).__module__], "to_html", slow)
+    found._end(found.handle)
+    assert (notebook.pages, notebook.updates) == (["running"], 0)
+    assert found._repr_mimebundle_()["text/plain"] == "<Watch small: done>"

@@ -53,6 +53,16 @@ def test_rates_by_kind():
     assert found[0].limit == "tokens"
 
 
+def test_limits_of_a_second_and_of_a_day_count_what_those_of_a_minute_do():
+    tries = [attempt(session=n, arrival_s=n / 2, start_s=n / 2, end_s=n / 2 + 1) for n in range(4)]
+    limits = {"requests": "60/min", "requests_per_second": 4}
+    found = told(tries, providers={"openai": {"rate_limit": limits}}, faults=[])
+    assert {one.limit: one.used for one in found} == pytest.approx({"requests": 4 / 60, "requests_per_second": 0.5})
+    limits = {"requests_per_day": 86_400_000}
+    found = told(tries, providers={"openai": {"dialect": "openai", "rate_limit": limits}}, faults=[])
+    assert [one.limit for one in found] == ["requests_per_day"]
+
+
 def test_what_is_said_of_it():
     full = Pressure("openai", "input_tokens", 0.97, 1.2, 0.12)
     loose = Pressure("local", "slots", 0.4, 0.5, 0.0)

@@ -153,6 +153,8 @@ def _rate(result: Result, name: str, limits: Limits, edges: Floats) -> tuple[Flo
         for word, row in zip(_AMOUNTS, per_s, strict=True)
         if getattr(limits, word)
     }
+    if limits.requests_per_second:
+        shares["requests_per_second"] = per_s[0] / (limits.requests_per_second * allowed)
     if not shares:
         return None, ""
     which = max(shares, key=lambda word: float(shares[word].max()))

@@ -22,7 +22,7 @@ from llmsim.report.reality.pairs import Pairs, pairs_of
 from llmsim.report.reality.rows import MORE_IS_WORSE, TOLERANCES, Line, lines_of
 from llmsim.report.reality.run_to_run import SHARES, check_baseline, reach_of_runs, reach_told
 from llmsim.report.reality.shows import Shows
-from llmsim.report.reality.told import MARKS, Table, Told, error_told, interval_told
+from llmsim.report.reality.told import MARKS, Table, Told, bursts_told, error_told, interval_told
 from llmsim.report.reality.unpaired import Apart, apart_of, unpaired_lines
 from llmsim.units import counted
 
@@ -262,6 +262,8 @@ class Drift(Shows):
         return (change, line.name, *values, *told, self._needs(line) if change == "unsure" else "")
 
     def _needs(self, line: Line) -> str:
+        if line.bursts is not None:
+            return bursts_told(line.bursts)
         if line.interval is None:
             return f"needs {line.fewest:,} requests"
         if self._within_reach(line):  # no number of requests helps

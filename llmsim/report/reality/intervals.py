@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.report.reality.bursts import Bursts, as_bursts
-from llmsim.report.reality.neighbours import Likeness, likeness_of, next_alike
+from llmsim.report.reality.neighbours import FEWEST, Likeness, likeness_of, next_alike
 
 __all__ = [
     "FEWEST",
@@ -45,7 +45,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Statistic = Callable[[Floats, Floats], Floats]
 
-FEWEST = 10  #: requests for any interval (chosen: a median of 10 has one by order statistics, 6 being the least)
 _RESAMPLES = 1000
 _TAIL = 5  #: resamples beyond each end of an interval, at the least (chosen)
 #: Times as much as independent requests have to tell, bursts with something in common have for a percentile in a tail

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from llmsim.report.reality.distances import ranks
 
-__all__ = ["ALONE", "Likeness", "likeness_of", "next_alike", "pulls"]
+__all__ = ["ALONE", "FEWEST", "Likeness", "likeness_of", "next_alike", "pulls"]
 
 Floats = NDArray[np.float64]
 
-FEWEST = 10  #: requests of which anything can be said, as in `llmsim.report.reality.intervals`
+#: Requests of which anything can be said, an interval too (chosen: a median of 10 has one by order statistics, 6 being
+#: the least).
+FEWEST = 10
 _QUIET = 5  #: lags in a row without likeness, after which there is taken to be none (Politis & White 2004)
 _NOISE = 2.0  #: standard errors, times the root of log10(n), below which a likeness is none (ibid.)
 

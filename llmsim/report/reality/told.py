@@ -13,6 +13,7 @@ __all__ = [
     "MARKS",
     "Table",
     "Told",
+    "bursts_told",
     "error_told",
     "interval_told",
     "line_row",
@@ -106,10 +107,16 @@ def needed_told(line: Line) -> str:
     if line.verdict != "unsure":
         return ""
     if line.bursts is not None:
-        return f"needs about {line.bursts[1]:,} bursts like these {line.bursts[0]:,}"
+        return bursts_told(line.bursts)
     if line.interval is None:
         return f"needs {line.fewest:,} pairs"
     return "too near to be told" if line.needed is None else f"needs about {line.needed:,} pairs"
+
+
+def bursts_told(bursts: tuple[int, int]) -> str:
+    """How many bursts there are of how many that a tail takes."""
+    there, takes = bursts
+    return f"needs about {takes:,} bursts like these {there:,}"
 
 
 def signed(error: float) -> str:

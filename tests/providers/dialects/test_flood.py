@@ -130,10 +130,21 @@ def test_ten_times_the_limit_of_anthropic(words, call, usage, charged, used):
         ("bedrock", {"tokens": 1000.0}, (100, 900), (60_000 + 1000.0 * SECONDS) / 1000),
         ("groq", {"requests": 1.0, "tokens": 500.0}, (100, 900), (30_000 + 500.0 * SECONDS) / 1000),
         ("generic", {"requests": 1.0, "window": 10.0}, (1, 1), 10 + SECONDS),
+        ("generic", {"tokens": 777.0, "window": 10.0, "requests_per_second": 3}, (1, 1), 3 + 3 * SECONDS),
     ],
 )
 def test_ten_times_the_limit_of_the_others(name, words, call, allowed):
     assert abs(_admitted(Desk(name, **words), 10.0, call) - allowed) <= 1
+
+
+def test_a_limit_of_a_second_says_so_and_is_cut_like_the_others():
+    desk = Desk("generic", tokens=777.0, requests_per_second=3)
+    assert [isinstance(desk.ask(0.0, 1, 1), Refused) for _ in range(4)] == [False] * 3 + [True]
+    answer = desk.dialect.refusal(desk.account, desk.ask(0.0, 1, 1))
+    assert "rate limit reached on requests per 1s" in answer.body
+    assert answer.retry_after_s == pytest.approx(1 / 3, abs=1e-3)
+    desk.account.rescale(0.1, 10.0)  # one fits, and the next one comes in ten thirds of a second
+    assert [isinstance(desk.ask(at, 1, 1), Refused) for at in (10.0, 13.3, 13.4)] == [False, True, False]
 
 
 def _seconds(duration: str) -> float:

@@ -44,7 +44,9 @@ def test_panels_say_how_many_there_are_and_names_keep_apart():
         assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
 
 
-@pytest.mark.parametrize(("wide", "tall", "across"), [(7.0, 5.0, 2), (3.4, 1.6, 1), (9.0, 1.8, 1)])
+@pytest.mark.parametrize(
+    ("wide", "tall", "across"), [pytest.param(7.0, 5.0, 2, marks=pytest.mark.slow), (3.4, 1.6, 1), (9.0, 1.8, 1)]
+)
 def test_who_answered_stays_within_small_axes(wide: float, tall: float, across: int) -> None:
     """Beside and below them there are others: names and key used to lie on those."""
     result = busy()

@@ -38,3 +38,13 @@ def test_so_it_is_in_axes_of_ones_own():
 def test_nothing_is_cut_off_where_nothing_is_beyond():
     panel = busy().plot.utilisation().axes[0]
     assert panel.texts == [] or not any("↑" in text.get_text() for text in panel.texts)
+
+
+def test_a_limit_of_a_second_may_be_the_one_that_is_used_most():
+    def told(**limits):
+        providers = {"openai": {"rate_limit": {"tokens": "900000000/min", **limits}}, "anthropic": {}, "local": {}}
+        return Result(busy_scenario(providers=providers), busy().replications, wall_s=1.0).plot.utilisation().alt
+
+    assert "openai: tokens up to" in told()
+    assert "openai: requests per second up to" in told(requests_per_second=1)
+    assert "openai: tokens up to" in told(requests_per_second=100_000_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import statistics
@@ -36,6 +37,15 @@ def test_what_changed_is_found_in_pairs(as_if_live: Any, slow: ls.Result) -> Non
     page = json.loads(json.dumps(drift.to_dict(), allow_nan=False))
     told = next(one for one in page["metrics"] if one["name"] == "ttft p(50)")
     assert told["now"] / told["then"] == pytest.approx(1.25, abs=0.01)
+
+
+def test_a_tail_of_few_bursts_says_how_many_it_takes(as_if_live: Any, slow: ls.Result) -> None:
+    drift = ls.compare(as_if_live(), slow)
+    line = next(one for one in drift.lines if one.name == "ttft p(95)")
+    few = dataclasses.replace(line, interval=None, bursts=(10, 110))
+    told = dataclasses.replace(drift)
+    vars(told)["lines"] = [few]
+    assert told._row(few)[-1] == "needs about 110 bursts like these 10"
 
 
 @pytest.mark.slow
