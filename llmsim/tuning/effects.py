@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from llmsim.errors import Problem, ScenarioError
 from llmsim.tuning.settings_runs import Entry, Luck
-from llmsim.tuning.space import SOURCE, Dimension, Space, shown
+from llmsim.tuning.space import SOURCE, Dimension, Settings, Space, shown
 
 __all__ = ["idle", "without"]
 
@@ -14,14 +15,37 @@ _PROBES = 2  # replications in which nothing may happen otherwise for a paramete
 
 
 def idle(space: Space, luck: Luck) -> list[Dimension]:
-    """Dimensions on which nothing that happens depends, all others being as they are."""
+    """Dimensions on which nothing that happens depends, wherever the others are: as they are, or all at either end.
+
+    With one attempt nothing depends on the pauses between attempts; with five it does.
+    """
     found = list(space.dimensions)
-    entries = {one.path: [luck.entry({one.path: value}) for value in one.ends] for one in found}
+    for others in ({}, _corner(space, 0), _corner(space, -1)):
+        found = _alike(found, others, luck)
+    return found
+
+
+def _corner(space: Space, end: int) -> dict[str, Any]:
+    """All dimensions at one end, and policies there where they can be."""
+    found = {}
+    for one in space.dimensions:
+        here = [value for value in one.ends if not one.off(value)]
+        found[one.path] = here[end]
+    return found
+
+
+def _alike(dimensions: Sequence[Dimension], others: Settings, luck: Luck) -> list[Dimension]:
+    """Those at whose values the same happens, the others as they are there; all values that fit with these."""
+    entries = {}
+    for one in dimensions:
+        settings = [{**others, one.path: value} for value in one.ends]
+        entries[one.path] = [luck.entry(each) for each in settings if _fits(luck, each)]
+    found = list(dimensions)
     for upto in range(1, _PROBES + 1):
         for some in (_both_ends, list):  # the others only where both ends are alike
             probed = {one.path: some(entries[one.path]) for one in found}
-            luck.ensure([entry for chosen in probed.values() for entry in chosen], upto)
-            found = [one for one in found if len({repr(entry.rows) for entry in probed[one.path]}) == 1]
+            luck.ensure(list(dict.fromkeys(entry for chosen in probed.values() for entry in chosen)), upto)
+            found = [one for one in found if len({repr(entry.rows[:upto]) for entry in probed[one.path]}) < 2]
     return found
 
 
@@ -57,4 +81,12 @@ def without(space: Space, found: Sequence[Dimension], optional: Collection[str])
 
 
 def _both_ends(entries: list[Entry]) -> list[Entry]:
-    return [entries[0], entries[-1]]
+    return [entries[0], entries[-1]] if entries else []
+
+
+def _fits(luck: Luck, settings: Settings) -> bool:
+    try:
+        luck.check(settings)
+    except ScenarioError:
+        return False
+    return True

@@ -109,9 +109,9 @@ def differences(question: Question, before: Entry, after: Entry) -> list[Differe
 
 def around(space: Space, settings: dict[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """Path, value and settings of every neighbour: one parameter at a time."""
-    off = [one.path for one in space.dimensions if one.path in settings and one.off(settings[one.path])]
+    meant = space.meant(settings)
     for one in space.dimensions:
-        if one.path not in settings or any(one.path.startswith(path + ".") for path in off):
+        if one.path not in meant:
             continue
         for value in one.neighbours(settings[one.path]):
             yield one.path, value, {**settings, one.path: value}

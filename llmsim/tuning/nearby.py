@@ -1,8 +1,8 @@
 """Settings near the best so far: steps of several sizes at once, as nobody knows how far away something better is.
 
 A sampler over the whole space settles slowly where a limit cuts off what is best: half of what it draws there does not
-hold. On a queue with retries, whose best rate and attempts are known (`tests/theory/test_tuning.py`), it was more than
-5 % away after 60 trials in half of all tunings.
+hold. On a queue with retries, whose best rate and attempts are known, it was more than 5 % away after 60 trials in half
+of all tunings (`tests/theory/test_tuning_retries.py`).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -69,7 +70,7 @@ def shown_beside(goals: Sequence[Sum]) -> dict[str, Sum]:
 
 
 def violation(line: Objective, value: float) -> float:
-    """How far a value is outside of a bound: 0 is on it, below is inside, 1 infinitely far outside; always finite.
+    """How far a value is outside of a bound, 1 infinitely far; at most 0 if and only if it holds; always finite.
 
     What could not be told does not hold.
 
@@ -84,7 +85,7 @@ def violation(line: Objective, value: float) -> float:
     high, low = (value, line.bound) if line.low_is_good else (line.bound, value)
     if line.holds(value):
         return min(high / low, 1.0) - 1.0 if low > 0 and math.isfinite(low) else -1.0
-    return 1.0 - (low / high if 0 < high < math.inf else 0.0)
+    return max(1.0 - (low / high if 0 < high < math.inf else 0.0), sys.float_info.epsilon)  # "< 20" does not hold at 20
 
 
 def goals_of(scenario: Scenario, minimize: str | Sequence[str], maximize: str | Sequence[str]) -> tuple[Goal, ...]:

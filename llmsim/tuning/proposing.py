@@ -65,8 +65,8 @@ class Everything:
     """All settings of a finite space, in an order of which no part is like the next."""
 
     def __init__(self, space: Space, seed: int) -> None:
-        luck = Luck(seed)
-        self._left = sorted(space.all(), key=lambda one: luck.uniform("tune order", settings_key(one)))
+        luck, each = Luck(seed), {settings_key(space.meant(one)): one for one in reversed(space.all())}
+        self._left = sorted(each.values(), key=lambda one: luck.uniform("tune order", settings_key(one)))
 
     def ask(self, count: int, best: Settings | None = None) -> list[dict[str, Any]]:
         """The next of them."""
@@ -118,7 +118,7 @@ class Sampled:
                 return found
             trial = self.study.ask(self._distributions)
             settings = {one.path: one.value(trial.params[one.path]) for one in self._space.dimensions}
-            key = settings_key(settings)
+            key = self._key(settings)
             if key in self._answers:
                 self._finish(trial, self._answers[key])
             elif key in self._asked:
@@ -142,13 +142,13 @@ class Sampled:
             for _ in range(_STEPS if number < len(_BEYOND) else 1):
                 self._stepped += 1
                 one = nearby(self._space, best, self._luck, self._stepped)
-                steps[settings_key(one)] = one
+                steps[self._key(one)] = one
             new = [one for key, one in steps.items() if key not in self._answers and key not in self._asked]
             if new:
                 expected = guess.of(new)
                 outside = np.maximum(expected[:, 1:] - _BEYOND[number % len(_BEYOND)], 0.0).sum(axis=1)
                 chosen = new[int(np.lexsort((expected[:, 0], outside))[0])]
-                self._asked[settings_key(chosen)] = None
+                self._asked[self._key(chosen)] = None
                 found.append(chosen)
         return found
 
@@ -159,7 +159,7 @@ class Sampled:
             settings = {}
             for one in self._space.dimensions:
                 settings[one.path] = one.value(one.at(self._luck.uniform("tune blind", "", one.path, self._drawn)))
-            key = settings_key(settings)
+            key = self._key(settings)
             if key not in self._answers and key not in self._asked:
                 self._asked[key] = None
                 return settings
@@ -168,13 +168,17 @@ class Sampled:
     def tell(self, answers: Sequence[Answer]) -> None:
         """What came of settings, be they asked for or not."""
         for answer in answers:
-            key = settings_key(answer.settings)
+            key = self._key(answer.settings)
             self._answers[key] = answer
             trial = self._asked.pop(key, None)
             if trial is not None:
                 self._finish(trial, answer)
             else:
                 self._add(answer)
+
+    def _key(self, settings: Settings) -> str:
+        """One for all settings that mean the same."""
+        return settings_key(self._space.meant(settings))
 
     def _finish(self, trial: Any, answer: Answer) -> None:
         for number, outside in enumerate(answer.outside):

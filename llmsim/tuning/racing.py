@@ -24,7 +24,7 @@ from llmsim.report.verdict import ERROR, looks, median
 from llmsim.tuning.question import Question, Standing
 from llmsim.tuning.settings_runs import Entry, Luck, Stop
 
-__all__ = ["FIRST_RUNG", "Race", "lower_limit", "rungs"]
+__all__ = ["FIRST_RUNG", "Race", "lower_limit", "rungs", "t_quantile"]
 
 FIRST_RUNG = 2
 #: What is not better by more than this share of the best is not worth a replication. A wrong stop for that reason costs
@@ -85,11 +85,12 @@ def lower_limit(changes: Sequence[float], prior: float | None, error: float) -> 
     spread, freedom = math.fsum((one - mean) ** 2 for one in changes), float(n - 1)
     if prior is not None:
         spread, freedom = spread + PRIOR * prior, freedom + PRIOR
-    return mean - _t(1 - error, freedom) * math.sqrt(spread / freedom / n)
+    return mean - t_quantile(1 - error, freedom) * math.sqrt(spread / freedom / n)
 
 
 @lru_cache(maxsize=256)
-def _t(share: float, freedom: float) -> float:
+def t_quantile(share: float, freedom: float) -> float:
+    """Of Student's t."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, share))

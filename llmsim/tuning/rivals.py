@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from llmsim.report.verdict import ERROR, FIRST_LOOK
 from llmsim.tuning.question import LONGER, Question
-from llmsim.tuning.racing import lower_limit
+from llmsim.tuning.racing import lower_limit, t_quantile
 from llmsim.tuning.settings_runs import Entry
 from llmsim.tuning.space import Settings
 
@@ -64,10 +64,11 @@ def told_apart(question: Question, winner: Entry, finished: Sequence[Entry]) -> 
         return None
     others = [one for one in finished if one is not winner and question.standing(one).doubt <= 1]
     differences = [(one, changes) for one in others if any(changes := _changes(question, winner, one))]
+    error = ERROR / max(1, len(differences))
     alike, open_, most = 0, [], 0.0
     for one, changes in differences:
-        low = lower_limit(changes, None, ERROR / len(differences))
-        better = max(0.0, -low / abs(cost))
+        low = lower_limit(changes, None, error)
+        better = min(max(0.0, -low / abs(cost)), _utmost(question, winner, one))
         undecided = _undecided(question, one) if question.standing(one).doubt > doubt else ()
         if undecided:
             if math.fsum(changes) < 0 and better > APART:  # otherwise its limits do not matter
@@ -75,7 +76,7 @@ def told_apart(question: Question, winner: Entry, finished: Sequence[Entry]) -> 
             continue
         alike, most = alike + 1, max(most, better)
         if better > APART:
-            open_.append(Rival(one.settings, better, (), _needed(changes, low, abs(cost), question.most)))
+            open_.append(Rival(one.settings, better, (), _needed(changes, error, APART * abs(cost), question.most)))
     return Apart(question.most, alike, most, tuple(sorted(open_, key=lambda rival: -rival.better)))
 
 
@@ -86,18 +87,29 @@ def _changes(question: Question, winner: Entry, other: Entry) -> list[float]:
     return changes if all(map(math.isfinite, changes)) else []
 
 
+def _utmost(question: Question, *entries: Entry) -> float:
+    """What is never below 0 is better by all of it at most."""
+    costs = [cost for entry in entries for cost in question.costs(entry, question.most)[0]]
+    return 1.0 if min(costs) >= 0 else math.inf
+
+
 def _undecided(question: Question, entry: Entry) -> tuple[str, ...]:
     judged = zip(question.judged(entry), question.places(), strict=True)
     return tuple(f"{line.key} {line.text}" for one, (*_, line) in judged if one is None or one.verdict != "PASS")
 
 
-def _needed(changes: Sequence[float], low: float, cost: float, most: int) -> int:
-    """Replications that bring the limit within `APART`, if the difference stays what it is; no better than 0.
+def _needed(changes: Sequence[float], error: float, room: float, most: int) -> int:
+    """Replications that bring the limit within `room`, if the difference stays what it is; no better than 0.
 
-    The width of an interval falls with their square root.
+    What few replications say of its scatter is too little more often than not: it is divided by the median of what such
+    a variance is a share of (Wilson & Hilferty 1931).
     """
-    mean = math.fsum(changes) / len(changes)
-    return _look(most * ((mean - low) / (APART * cost + max(0.0, mean))) ** 2, most)
+    freedom, mean = len(changes) - 1, math.fsum(changes) / len(changes)
+    variance = math.fsum((one - mean) ** 2 for one in changes) / (freedom * (1 - 2 / (9 * freedom)) ** 3)
+    found = _look(0, most)
+    while t_quantile(1 - error, found - 1) * math.sqrt(variance / found) > room + max(0.0, mean):
+        found *= 2
+    return found
 
 
 def _needed_for_limits(question: Question, entry: Entry) -> int | None:

@@ -98,6 +98,17 @@ class Luck:
             self._settled[at] = self._runs.space.settled(self._bases[index], settings)
         return self._settled[at]
 
+    def check(self, settings: Settings) -> None:
+        """That the values fit together, in every scenario.
+
+        Raises
+        ------
+        ScenarioError
+            They do not.
+        """
+        for index in range(len(self._bases)):
+            self.scenario(settings, index)
+
     @property
     def entries(self) -> list[Entry]:
         """All, in the order in which they were first asked for."""

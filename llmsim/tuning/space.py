@@ -188,6 +188,11 @@ class Space:
             found = [{**before, one.path: one.value(number)} for before in found for number in numbers]
         return found
 
+    def meant(self, settings: Settings) -> dict[str, Any]:
+        """Settings without what stands inside of a policy that is off: there it means nothing."""
+        off = [one.path + "." for one in self.dimensions if one.path in settings and one.off(settings[one.path])]
+        return {path: value for path, value in settings.items() if not path.startswith(tuple(off))}
+
     def settled(self, scenario: Scenario, settings: Settings) -> Scenario:
         """A scenario with these values in it; what would be inside a policy that is off is left out.
 

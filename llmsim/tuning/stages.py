@@ -189,8 +189,7 @@ class Stages:
     def _fits(self, settings: dict[str, Any]) -> bool:
         """Whether values that fit each for itself fit together; if not, that is an answer too, and costs nothing."""
         try:
-            for index in range(len(self.runs.scenarios)):
-                self.tuning.scenario(settings, index)
+            self.tuning.check(settings)
         except ScenarioError:
             nowhere = tuple(math.inf for _ in self.plan.goals), tuple(1.0 for _ in self.question.places())
             self.proposer.tell([Answer(settings, *nowhere)])

@@ -54,11 +54,12 @@ def tune(
 ) -> Tuned:
     """Search settings that make a number small (or large) while limits hold, and say how sure that is.
 
-    Optuna proposes settings; all of them meet the same luck, and most stop after two replications: what is clearly
-    worse, and of each eight all but the two that look best. The winner is then run on *held-out* luck and compared with
-    the settings as they are, pair by pair.
-    The answer is a pure function of what is asked (and of the version of Optuna): neither the number of processes nor
-    being killed and resumed changes it.
+    Optuna proposes settings; of one goal half of them are steps from the best so far, once 16 have answered. All of
+    them meet the same luck, and most stop after two replications: what is clearly worse, and of each eight all but the
+    two that look best. The winner is then run on *held-out* luck and compared with the settings as they are, pair by
+    pair.
+    The answer is a pure function of what is asked (and of the versions of Optuna and numpy): neither the number of
+    processes nor being killed and resumed changes it.
 
     Parameters
     ----------
@@ -78,6 +79,7 @@ def tune(
         Settings to try at most; all of a space that has no more.
     recipe
         In place of or besides `space`: ``backoff``, ``cache-threshold``, ``timeouts``, ``breaker`` or ``limits``.
+        What of it has no effect is left out, and said.
     weights
         Of several scenarios, by which their costs (shares of what they are now) are averaged; None: the worst counts.
     seed

@@ -89,7 +89,7 @@ def test_each_attempt_more_costs_and_the_third_is_needed():
 def test_the_simulation_is_that_network(rate, attempts):
     lines = tuple(limits_of(SCENARIO, SUBJECT_TO))
     settled = SCENARIO.with_values({"traffic.base_rate": rate, "gateway.retry.max_attempts": attempts})
-    rows = np.array([Measured(lines)(settled, number) for number in range(16)])
+    rows = np.array([Measured((), lines)(settled, number) for number in range(16)])
     for values, expected in zip(rows.T, (answered_s(rate, attempts), FAILS**attempts), strict=True):
         assert abs(Estimate.of(values).z(expected)) < 4, (Estimate.of(values), expected)
 
@@ -103,7 +103,7 @@ def test_the_search_lands_near_it():
     these 15 within 5 %, and 12 % at the most; it is 13.
     """
 
-    def work(lines, held):
+    def work(sums, lines, held):
         def one(scenario, number, progress=None):
             attempts, rate = scenario.gateway.policies[0].max_attempts, scenario.traffic.base_rate
             luck = Luck.of(scenario.seed, number)

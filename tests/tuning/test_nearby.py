@@ -8,7 +8,7 @@ import pytest
 from llmsim.luck import Luck
 from llmsim.tuning.guessed import Guess
 from llmsim.tuning.nearby import STEPS, nearby
-from llmsim.tuning.proposing import Answer, Sampled
+from llmsim.tuning.proposing import Answer, Everything, Sampled
 from llmsim.tuning.space import Dimension, Space
 
 WAIT = Dimension("wait", "range", 10.0, 1000.0, log=True, unit=("", "ms"))
@@ -60,3 +60,21 @@ def test_once_something_is_learnt_half_of_what_is_proposed_is_near_the_best():
     asked = proposer.ask(8, {"wait": "240ms", "tries": 3})
     # The best within the limit is at .6 of the range: what should be cheapest is there, or a little beyond.
     assert all(one["tries"] == 3 and abs(WAIT.place(one["wait"]) - 0.6) < 0.08 for one in asked[:3]), asked
+
+
+SWITCHED = Space(
+    (Dimension("retry", "policy", choices=(True, False)), Dimension("retry.tries", "choice", choices=(1, 2, 3)))
+)
+
+
+def test_what_stands_inside_of_a_policy_that_is_off_is_no_other_setting():
+    assert SWITCHED.meant({"retry": False, "retry.tries": 2}) == {"retry": False}
+    assert len(Everything(SWITCHED, 7).ask(8)) == 4, "three with it, and one without"
+    several = Space((*SWITCHED.dimensions, WAIT))
+    found, proposer, best = [], Sampled(several, 1, 7), {"retry": False, "retry.tries": 1, "wait": "100ms"}
+    for _ in range(8):
+        asked = proposer.ask(8, best)
+        proposer.tell([Answer(one, (cost({**HERE, "wait": one["wait"]}) + one["retry"],), ()) for one in asked])
+        found += asked
+    assert len({str(several.meant(one)) for one in found}) == len(found) == 64
+    assert sum(one["retry"] is False for one in found) > 16

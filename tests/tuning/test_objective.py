@@ -83,11 +83,20 @@ def test_limits():
 def test_violations_go_from_far_inside_to_far_outside():
     (low,) = limits_of(SHOP, ["ttft p(95) < 2s"])
     found = [violation(low, value) for value in (0.0, 1.0, 2.0, 4.0, math.inf)]
-    assert found == [-1.0, -0.5, 0.0, 0.5, 1.0]
+    assert found == [-1.0, -0.5, pytest.approx(0.0, abs=1e-15), 0.5, 1.0]
     (high,) = limits_of(SHOP, ["goodput > 4/s"])
     found = [violation(high, value) for value in (8.0, 4.0, 2.0, 0.0)]
-    assert found == [-0.5, 0.0, 0.5, 1.0]
+    assert found == [-0.5, pytest.approx(0.0, abs=1e-15), 0.5, 1.0]
     assert violation(high, math.nan) == 1.0
+
+
+@pytest.mark.parametrize(
+    "text", ["ttft p(95) < 2s", "ttft p(95) <= 2s", "goodput > 2/s", "error_rate <= 0", "saved > $0"]
+)
+def test_it_is_at_most_0_if_and_only_if_the_line_holds(text):
+    (line,) = limits_of(SHOP, [text])
+    for value in (0.0, 1.0, math.nextafter(2, 1), 2.0, math.nextafter(2, 3), 4.0, math.inf, math.nan):
+        assert (violation(line, value) <= 0) == line.holds(value), value
 
 
 def test_amounts_have_means_and_the_rest_medians():

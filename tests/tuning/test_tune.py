@@ -86,15 +86,16 @@ def test_what_cannot_be_done_is_said(space, options, says):
 
 @pytest.mark.slow
 def test_more_processes_and_a_second_time_change_nothing(tmp_path):
-    one = tune(TINY, SPACE, **ASKED, study=tmp_path / "one.jsonl")
+    many = {**ASKED, "trials": 24}  # so many that steps from the best are among them
+    one = tune(TINY, SPACE, **many, study=tmp_path / "one.jsonl")
     told = []
-    two = tune(TINY, SPACE, **ASKED, study=tmp_path / "two.jsonl", jobs=2, progress=told.append)
+    two = tune(TINY, SPACE, **many, study=tmp_path / "two.jsonl", jobs=2, progress=told.append)
     assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
     assert one.to_dict() == two.to_dict()
-    assert told[-1].trial == 8
+    assert told[-1].trial == 24
     assert any(at.best for at in told)
     before = (tmp_path / "one.jsonl").read_bytes()
-    again = tune(TINY, SPACE, **ASKED, study=tmp_path / "one.jsonl")
+    again = tune(TINY, SPACE, **many, study=tmp_path / "one.jsonl")
     assert (tmp_path / "one.jsonl").read_bytes() == before  # nothing was run again
     assert again.to_dict() == one.to_dict()
     assert repr(again) == repr(one)
@@ -126,7 +127,7 @@ def test_several_scenarios_are_tuned_for_the_worst():
     even = tune([shop(**TINY), calm], SPACE, **ASKED, weights=[1.0, 0.0])
     alone = tune(shop(**TINY), SPACE, **ASKED)
     # All the weight on one is that one, up to the unit.
-    assert [one.settings for one in even.trials[:8]] == [one.settings for one in alone.trials[:8]] or even.settings
+    assert [one.settings for one in even.trials[:8]] == [one.settings for one in alone.trials[:8]]
 
 
 @pytest.mark.slow

@@ -1,0 +1,53 @@
+"""What has no effect is found, and nothing else: a parameter counts if it does something wherever the others may be."""
+
+from tuning.spaces import shop
+
+from llmsim.tuning.effects import idle
+from llmsim.tuning.journal import Journal
+from llmsim.tuning.objective import goals_of
+from llmsim.tuning.settings_runs import Runs
+from llmsim.tuning.space_words import parse_space
+from llmsim.tuning.standing import Absent, standing
+
+ATTEMPTS, INITIAL, RATE = (
+    "gateway.retry.max_attempts",
+    "gateway.retry.backoff.initial",
+    "upstream.circuit_breaker.failure_rate",
+)
+SPACE = {ATTEMPTS: [1, 2, 3], INITIAL: ("50ms", "4s", "log"), RATE: (0.1, 0.8)}
+
+
+def idle_of(space, attempts, happens):
+    """Paths without effect where `happens` says all that depends on the settings, and what was run for it."""
+    scenario = shop().with_values({ATTEMPTS: attempts})
+    parsed, run = parse_space(space, scenario), []
+
+    def work(sums, lines, held):
+        def one(scenario, number, progress=None):
+            run.append(scenario)
+            return [1.0, repr((number, happens(scenario)))]
+
+        return one
+
+    runs = Runs([scenario], parsed, Journal(None, "study", {}), jobs=1, tick=lambda: None, work=work)
+    luck = runs.luck("tuning", [3], 4, goals_of(scenario, ["cost_per_ok"], ()), [()])
+    return [one.path for one in idle(parsed, luck)], len(run)
+
+
+def pauses(scenario):
+    """Only what is tried again waits."""
+    attempts = standing(scenario, ATTEMPTS)
+    return attempts if attempts in (1, Absent) else (attempts, standing(scenario, INITIAL))
+
+
+def test_what_another_parameter_hides_as_it_stands_has_an_effect():
+    assert idle_of(SPACE, 1, pauses)[0] == [RATE]
+    assert idle_of(SPACE, 2, pauses)[0] == [RATE]
+    assert idle_of({ATTEMPTS: [1, 2], INITIAL: SPACE[INITIAL], "gateway.retry": [False, True]}, 1, pauses)[0] == []
+    assert idle_of({INITIAL: SPACE[INITIAL]}, 1, pauses)[0] == [INITIAL]
+
+
+def test_it_takes_no_more_than_the_ends_where_they_tell():
+    assert idle_of({ATTEMPTS: [1, 2, 3], INITIAL: SPACE[INITIAL]}, 2, pauses) == ([], 4)
+    # Where it is alike as things are: six there, twice both ends at the low corner (one attempt), and once at the high.
+    assert idle_of({ATTEMPTS: [1, 2, 3], INITIAL: SPACE[INITIAL]}, 1, pauses) == ([], 6 + 4 + 2)
