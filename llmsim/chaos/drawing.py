@@ -45,10 +45,12 @@ class Drawing:
         Which schedules there are.
     seed
         Of the draws.
+    heard
+        Called at each draw: there may be a hundred thousand before something is run.
     """
 
-    def __init__(self, space: Space, seed: int) -> None:
-        self._seed, self._strategy = seed, _schedules(space)
+    def __init__(self, space: Space, seed: int, heard: Callable[[], None] = lambda: None) -> None:
+        self._seed, self._strategy, self._heard = seed, _schedules(space), heard
 
     def drawn(self, most: int) -> list[Schedule]:
         """So many draws, each schedule once."""
@@ -123,10 +125,17 @@ class Drawing:
         with _no_traces():
             try:
                 # S311: chance that can be repeated is the point.
-                find(self._strategy, condition, settings=how, random=Random(self._seed))  # noqa: S311
+                find(self._strategy, self._hearing(condition), settings=how, random=Random(self._seed))  # noqa: S311
             except NoSuchExample:
                 return False
         return True
+
+    def _hearing(self, condition: Condition) -> Condition:
+        def heard(schedule: Schedule) -> bool:
+            self._heard()
+            return condition(schedule)
+
+        return heard
 
 
 def _place(draw: Drawn) -> int:

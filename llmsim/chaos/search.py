@@ -153,9 +153,9 @@ class _Search:
         self._base, self._space = base, space
         self._report, self._started = progress, perf_counter()
         self.runs = Runs(base, space, lines, budget=budget, replications=replications, jobs=jobs, tick=self._moved)
-        self.searching = Searching(self.runs, base.seed, base.replications, self._moved)
-        self._left_out: tuple[str, ...] = ()
         self._hearing = Hearing()
+        self.searching = Searching(self.runs, base.seed, base.replications, self._moved, self._hearing.check)
+        self._left_out: tuple[str, ...] = ()
 
     def all(self, source: Path | None, asked: tuple[str, ...], *, instead: bool) -> Searched:
         """Every stage; or as far as it got."""

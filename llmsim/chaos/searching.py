@@ -62,9 +62,11 @@ class Searching:
         Replications of a verdict.
     moved
         Called where something new is known.
+    heard
+        Called at each draw.
     """
 
-    def __init__(self, runs: Runs, seed: int, most: int, moved: Callable[[], None]) -> None:
+    def __init__(self, runs: Runs, seed: int, most: int, moved: Callable[[], None], heard: Callable[[], None]) -> None:
         self.runs, self._most, self._moved = runs, most, moved
         self.stage: Stage = "baseline"
         self.spent: dict[Stage, int] = {}  #: runs by stage
@@ -76,7 +78,7 @@ class Searching:
         self.parts: list[Part] = []
         self.unheld = 0  #: schedules that broke the line in the probes, and not for sure in the verdict
         self._look = looks(most)[0].replications
-        self._drawing = Drawing(runs.space, seed)
+        self._drawing = Drawing(runs.space, seed, heard)
         self._worst: Best | None = None  # as exploring found it
         self._draws = 0
         self._climbed = 0  # the most draws of the climb; 0: there was none

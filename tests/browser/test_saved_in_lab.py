@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,13 @@ def _saved(page: Any, file: Path) -> list[dict[str, Any]]:
     page.keyboard.press("Escape")
     page.keyboard.press("Control+s")
     until = time.monotonic() + 20
-    while file.stat().st_mtime_ns == before:
+    notebook = None
+    while notebook is None:
         assert time.monotonic() < until, "it was not saved"
         time.sleep(0.1)
-    notebook = nbformat.read(file, as_version=4)
+        if file.stat().st_mtime_ns != before:
+            with suppress(nbformat.reader.NotJSONError):  # it is being written
+                notebook = nbformat.read(file, as_version=4)
     return [dict(output.data) for cell in notebook.cells for output in cell.outputs if "data" in output]
 
 

@@ -10,7 +10,8 @@ import pytest
 from chaos.spaces import CHECKOUT
 
 from llmsim.chaos import runs as runs_module
-from llmsim.chaos.drawing import Halt
+from llmsim.chaos import searching
+from llmsim.chaos.drawing import Drawing, Halt
 from llmsim.chaos.search import search
 from llmsim.chaos.workers import Broke, Interrupted, Measured
 from llmsim.errors import LlmsimError, PolicyError, ScenarioError, SimulationInterrupted
@@ -254,6 +255,38 @@ def test_an_interrupt_is_heard_where_python_forgets_it(monkeypatch):
     assert lost.sent
     assert stopped.value.partial.partial
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_is_heard_before_anything_that_was_drawn_is_run(monkeypatch):
+    drawn = 0
+
+    def lost(phase, info):
+        signal.raise_signal(signal.SIGINT)
+
+    def went_on(*_):
+        raise AssertionError("the search goes on")
+
+    def draws(self, condition):
+        def counted(schedule):
+            nonlocal drawn
+            drawn += 1
+            if drawn == 5:
+                gc.callbacks.append(lost)
+                gc.collect()
+                gc.callbacks.remove(lost)
+            return plain(self, condition)(schedule)
+
+        return counted
+
+    plain = Drawing._hearing
+    monkeypatch.setattr(Drawing, "_hearing", draws)
+    monkeypatch.setattr(searching, "promising", went_on)
+    Lab(monkeypatch, always(both), lambda made: None)
+    with pytest.raises(SimulationInterrupted) as stopped:
+        search(CHECKOUT, **FEW)
+    assert stopped.value.partial.partial
+    assert drawn == 5
 
 
 @pytest.mark.slow
