@@ -156,7 +156,7 @@ def test_nothing_is_left_behind():
     assert len([one for one in collector.spans if not one.parent_span_id]) >= 100
 
 
-@pytest.mark.slow
+@pytest.mark.long  # over a minute on a clock; the short form leaves nothing behind either
 def test_a_thousand_requests_and_memory_is_flat():
     with Collector() as collector:
         gc.collect()  # of other tests

@@ -94,7 +94,7 @@ def test_the_simulation_is_that_network(rate, attempts):
         assert abs(Estimate.of(values).z(expected)) < 4, (Estimate.of(values), expected)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_search_lands_near_it():
     """The closed form itself in place of simulations, under the luck of a replication of 90 minutes or so.
 
