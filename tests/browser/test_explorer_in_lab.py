@@ -257,7 +257,7 @@ def test_the_notebook_of_the_spike(tmp_path: Path) -> None:
     assert statistics.median(whole / slow for whole, _, _, slow in took) <= ANSWER_S
 
 
-@pytest.mark.parametrize("theme", ["Light", "Dark"])
+@pytest.mark.parametrize("theme", [pytest.param("Light", marks=pytest.mark.long), "Dark"])
 def test_two_explorers_and_a_dashboard(tmp_path: Path, theme: str) -> None:
     errors: list[str] = []
     (tmp_path / "root").mkdir()
