@@ -41,7 +41,8 @@ class Serving:
     decode_context
         For each token of a decoding sequence's context, whose keys and values every step reads again: its prompt,
         cached or not, and half of its answer, which is what it has behind it on average. llama.cpp with a 135M model
-        on one CPU core: 13.3 ms a step and 8.7 us for each token of context (own measurement of 2026-11-26).
+        on one CPU core: 13.3 ms a step and 8.5 to 9.9 us for each token of context (own measurement of 2026-11-26, four
+        times 72 calls).
     batch_tokens
         Most tokens in a step: those of decoding sequences come first, prompts get what is left, in chunks (vLLM
         ``--max-num-batched-tokens``, shared by both kinds with chunked prefill; llama.cpp ``--batch-size``, 2048).
