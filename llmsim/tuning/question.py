@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from llmsim.report.verdict import Judgement, Look, judge, look_at, median
 from llmsim.scenario.objectives import Objective
+from llmsim.tuning.common_luck import unlike
 from llmsim.tuning.objective import Goal, centre, violation
 from llmsim.tuning.settings_runs import Entry
 
-__all__ = ["LONGER", "Question", "Standing"]
+__all__ = ["LONGER", "Question", "Reference", "Standing"]
 
 #: Times `Question.most`: replications of a setting of which only they can tell whether its limits hold.
 LONGER = 4
@@ -23,6 +24,13 @@ class Standing(NamedTuple):
     doubt: int  #: 0: every limit has the verdict PASS; 1: each holds in the median; 2: one does not
     outside: float  #: how far limits are outside in sum, for 2
     costs: tuple[float, ...]
+
+
+class Reference(NamedTuple):
+    """A setting of which others are expected to be as lucky."""
+
+    entry: Entry  #: it has all replications
+    shares: tuple[float, ...]  #: by limit, how much of its luck others share (`llmsim.tuning.common_luck`)
 
 
 Moved = Callable[[int, Sequence[float]], float]
@@ -82,25 +90,26 @@ class Question(NamedTuple):
         """The same as `violation` tells it."""
         return [[violation(line, rows[s][at]) for rows in entry.rows[:upto]] for s, at, line in self.places()]
 
-    def expected(self, entry: Entry, reference: Entry | None, moved: Moved = _mean) -> list[list[float]]:
+    def expected(self, entry: Entry, reference: Reference | None, moved: Moved = _mean) -> list[list[float]]:
         """Violations over all replications that a setting can have: those it has, and what to expect of the others.
 
         There it is as far outside as another setting, and what the two differ by so far: whether the first replications
-        were bad ones drops out.
+        were bad ones drops out, as far as they were bad for both.
 
         Parameters
         ----------
         entry, reference
-            The setting, and the other, which has all replications; None: only those it has.
+            The setting, and the other; None: only the replications it has.
         moved
             Makes of the number of a limit and the differences so far one difference.
         """
         mine = self.violations(entry)
-        if reference is None or not 0 < entry.done < min(self.most, reference.done):
+        if reference is None or not 0 < entry.done < min(self.most, reference.entry.done):
             return mine
         found = []
-        for number, (own, other) in enumerate(zip(mine, self.violations(reference, self.most), strict=True)):
-            by = moved(number, [a - b for a, b in zip(own, other, strict=False)])
+        theirs = zip(self.violations(reference.entry, self.most), reference.shares, strict=True)
+        for number, (own, (other, share)) in enumerate(zip(mine, theirs, strict=True)):
+            by = moved(number, unlike(own, other, share))
             found.append([*own, *(one + by for one in other[len(own) :])])
         return found
 
@@ -121,7 +130,7 @@ class Question(NamedTuple):
     def _look(self, entry: Entry) -> Look | None:
         return look_at(entry.done, self.most if entry.done <= self.most else LONGER * self.most)
 
-    def outside(self, entry: Entry, reference: Entry | None = None) -> list[float]:
+    def outside(self, entry: Entry, reference: Reference | None = None) -> list[float]:
         """Of every limit, how far it is outside: at most 0 if and only if it holds (a verdict PASS, where one can be).
 
         What is compared is the replication that decides the verdict; with a reference, of all that are to be expected.
@@ -134,7 +143,7 @@ class Question(NamedTuple):
             found.append(ordered[look.needed - 1] if look is not None and look.rank else median(ordered))
         return found
 
-    def standing(self, entry: Entry, reference: Entry | None = None) -> Standing:
+    def standing(self, entry: Entry, reference: Reference | None = None) -> Standing:
         """Where a setting stands; with a reference, as is to be expected of it."""
         costs = self.centres(entry)
         judged = self.judged(entry)

@@ -4,14 +4,15 @@ Settings of a batch climb rungs of 2, 4, 8, … replications. On each, all of th
 far, so they are compared with it pair by pair (as in F-race, Birattari et al. 2002). With two pairs a variance cannot
 be told; it is drawn towards that of the other comparisons, as in the moderated t of Smyth (2004, Statistical
 Applications in Genetics and Molecular Biology 3). Of limits, too, what counts is the difference: with the replications
-that it has not met a setting is expected to fare as the best so far, and by so much worse or better as up to there (a
-control variate). Two bad replications to begin with, which all settings meet, would otherwise stop everything near a
-bound. A setting stops when the lower limit of its difference says that it is not better by more than half a percent, or
-that it will be outside of a bound; or, once there is one that passes, when it will break a bound too often to pass. The
-error of a wrong stop is shared between the rungs. Of those that are left the best quarter of the batch goes on to the
-next rung, and of later rungs one (successive halving, Jamieson & Talwalkar 2016), as long as it does not look worse
-than the best there is (as a challenger in SMAC's intensification, Hutter et al. 2011): a tie costs little either way,
-and what was stopped for looks alone can come back into the last race.
+that it has not met a setting is expected to fare as the best so far, and by so much worse or better as up to there: a
+control variate, weighed by how much luck turns out to be common (`llmsim.tuning.common_luck`). Two bad replications to
+begin with, which all settings meet, would otherwise stop everything near a bound. A setting stops when the lower limit
+of its difference says that it is not better by more than half a percent, or that it will be outside of a bound; or,
+once there is one that passes, when it will break a bound too often to pass. The error of a wrong stop is shared between
+the rungs. Of those that are left the best quarter of the batch goes on to the next rung, and of later rungs one
+(successive halving, Jamieson & Talwalkar 2016), as long as it does not look worse than the best there is (as a
+challenger in SMAC's intensification, Hutter et al. 2011): a tie costs little either way, and what was stopped for looks
+alone can come back into the last race.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from llmsim.report.verdict import ERROR, looks, median
-from llmsim.tuning.question import Question, Standing
+from llmsim.tuning.common_luck import CommonLuck, unlike
+from llmsim.tuning.question import Question, Reference, Standing
 from llmsim.tuning.settings_runs import Entry, Luck, Stop
 
 __all__ = ["FIRST_RUNG", "Race", "lower_limit", "rungs", "t_quantile"]
@@ -111,7 +113,7 @@ class Race:
         self._question, self._luck = question, luck
         self.rungs = rungs(luck.most)
         self._error = ERROR / len(self.rungs)
-        self._spreads: dict[str, list[float]] = {}
+        self._common = CommonLuck()
 
     @property
     def finished(self) -> list[Entry]:
@@ -153,13 +155,13 @@ class Race:
 
     def _behind(self, entry: Entry, other: Entry, upto: int) -> bool:
         """Whether it looks no better than another in any goal, or further outside of the limits."""
-        odds = DOUBTS[0] if upto <= FIRST_RUNG else DOUBTS[1]
+        odds = _odds(upto)
         mine, theirs = self._outside(entry, other, odds), self._outside(other, other, odds)
         if mine != theirs:
             return mine > theirs
-        for name, changes in self._changes(entry, other, upto)[: len(self._question.goals)]:
+        for number, changes in enumerate(self._changes(entry, other, upto)):
             if all(map(math.isfinite, changes)):
-                if lower_limit(changes, self._prior(name), odds) < 0:
+                if lower_limit(changes, self._prior(number, other, upto), odds) < 0:
                     return False
             elif (min(changes) if upto <= FIRST_RUNG else median(changes)) < 0:
                 return False  # +inf in one of two may be luck
@@ -171,16 +173,32 @@ class Race:
 
     def _at_least(self, entry: Entry, reference: Entry, error: float) -> list[list[float]]:
         """Violations to be expected, each limit's moved by the lower limit of how much it differs so far."""
+        known = self._known(reference)
 
         def moved(number: int, changes: Sequence[float]) -> float:
-            return lower_limit(changes, self._prior(f"limit {number}"), error) if any(changes) else 0.0
+            prior = self._common.variance(f"limit {number}", known.shares[number])
+            return lower_limit(changes, prior, error) if any(changes) else 0.0
 
-        return self._question.expected(entry, reference, moved)
+        return self._question.expected(entry, known, moved)
 
     @property
-    def reference(self) -> Entry | None:
+    def reference(self) -> Reference | None:
         """A setting with all replications, of which the others are expected to be as lucky."""
-        return next(iter(self.leaders), None)
+        best = next(iter(self.leaders), None)
+        return self._known(best) if best is not None else None
+
+    def _known(self, entry: Entry) -> Reference:
+        count = len(self._question.places())
+        return Reference(entry, tuple(self._common.share(f"limit {number}") for number in range(count)))
+
+    def cost_share(self, goal: int) -> float:
+        """How much of its luck with a goal a setting shares with others, 0 to 1."""
+        return self._common.share(f"goal {goal}")
+
+    def may_hold(self, entry: Entry) -> bool:
+        """Whether it is not three to one that a limit does not hold, in the median of what is to be expected."""
+        best = next(iter(self.leaders), None)
+        return best is not None and self._outside(entry, best, DOUBTS[0]) == 0
 
     def _halve(self, batch: Sequence[Entry], keep: int, leaders: Sequence[Entry]) -> None:
         alive = [entry for entry in batch if not entry.stopped]
@@ -189,7 +207,7 @@ class Race:
 
     def _order(self, entry: Entry, leaders: Sequence[Entry]) -> tuple[float, float, Standing]:
         """Sorts the promising first: by how far outside, then (of several goals) by how many beat it, then by cost."""
-        standing = self._question.standing(entry, next(iter(leaders), None))
+        standing = self._question.standing(entry, self._known(leaders[0]) if leaders else None)
         beaten = 0
         if len(self._question.goals) > 1:
             rivals = [self._question.centres(other) for other in leaders]
@@ -197,32 +215,34 @@ class Race:
         return (standing.outside, beaten, standing)
 
     def _learn(self, alive: Sequence[Entry], against: Sequence[Entry], upto: int) -> None:
-        """How much differences scatter."""
+        """How much differences scatter, and how much luck is common."""
+        question = self._question
         for entry in alive:
             for other in against:
                 if entry is not other and upto > 1:
-                    for name, changes in self._changes(entry, other, upto):
-                        if all(map(math.isfinite, changes)):
-                            mean = math.fsum(changes) / upto
-                            variance = math.fsum((one - mean) ** 2 for one in changes) / (upto - 1)
-                            self._spreads.setdefault(name, []).append(variance)
+                    for number, costs in enumerate(
+                        zip(question.costs(entry, upto), question.costs(other, upto), strict=True)
+                    ):
+                        self._common.learn(f"goal {number}", *costs)
+                    for number, limits in enumerate(
+                        zip(question.violations(entry, upto), question.violations(other, upto), strict=True)
+                    ):
+                        self._common.learn(f"limit {number}", *limits)
 
-    def _changes(self, entry: Entry, other: Entry, upto: int) -> list[tuple[str, list[float]]]:
-        """By what is compared, one a replication."""
+    def _changes(self, entry: Entry, other: Entry, upto: int) -> list[list[float]]:
+        """By goal, one a replication."""
         question = self._question
-        found = []
-        for number, (mine, theirs) in enumerate(
-            zip(question.costs(entry, upto), question.costs(other, upto), strict=True)
-        ):
-            found.append((f"goal {number}", [_minus(a, b) for a, b in zip(mine, theirs, strict=True)]))
-        violations = zip(question.violations(entry, upto), question.violations(other, upto), strict=True)
-        for number, (mine, theirs) in enumerate(violations):
-            found.append((f"limit {number}", [_minus(a, b) for a, b in zip(mine, theirs, strict=True)]))
-        return found
+        costs = zip(question.costs(entry, upto), question.costs(other, self._luck.most), strict=True)
+        return [
+            unlike(mine, theirs, self._goal_share(number, other, upto)) for number, (mine, theirs) in enumerate(costs)
+        ]
 
-    def _prior(self, name: str) -> float | None:
-        spreads = self._spreads.get(name)
-        return median(spreads) or None if spreads else None
+    def _goal_share(self, number: int, other: Entry, upto: int) -> float:
+        """Where the other has no more replications there is nothing to tell by how lucky it was in these."""
+        return self.cost_share(number) if other.done > upto else 1.0
+
+    def _prior(self, number: int, other: Entry, upto: int) -> float | None:
+        return self._common.variance(f"goal {number}", self._goal_share(number, other, upto))
 
     def _stop(self, entry: Entry, against: Sequence[Entry], upto: int) -> Stop:
         """Why a setting needs no more replications."""
@@ -231,9 +251,8 @@ class Race:
         if feasible:
             passed = any(question.standing(other).doubt == 0 for other in feasible)
             least = self._at_least(entry, against[0], error)
-            for least_outside, values in zip(least, question.expected(entry, against[0]), strict=True):
-                if median(least_outside) > 0 or (passed and self._futile(values)):
-                    return "infeasible"
+            if any(median(values) > 0 or (passed and self._futile(values)) for values in least):
+                return "infeasible"
             return "worse" if any(self._no_better(entry, other, upto) for other in feasible) else ""
         # Nothing holds yet: what is further outside is not where to look.
         worse = 0
@@ -259,12 +278,12 @@ class Race:
         """Whether it is clear that no goal is better by more than what matters."""
         question = self._question
         centres = question.centres(other)
-        for number, (name, changes) in enumerate(self._changes(entry, other, upto)[: len(question.goals)]):
+        for number, changes in enumerate(self._changes(entry, other, upto)):
             least = INDIFFERENT * abs(centres[number]) if math.isfinite(centres[number]) else 0.0
-            if not lower_limit(changes, self._prior(name), self._error) > -least:
+            if not lower_limit(changes, self._prior(number, other, upto), self._error) > -least:
                 return False
         return True
 
 
-def _minus(one: float, other: float) -> float:
-    return 0.0 if one == other else one - other  # inf - inf is no change
+def _odds(upto: int) -> float:
+    return DOUBTS[0] if upto <= FIRST_RUNG else DOUBTS[1]

@@ -11,13 +11,14 @@ from llmsim.errors import LlmsimError, ScenarioError
 from llmsim.luck import Luck as Chance
 from llmsim.report.verdict import MINIMUM, Word, looks, median
 from llmsim.scenario.objectives import Objective
+from llmsim.tuning.common_luck import unlike
 from llmsim.tuning.confirming import confirm
 from llmsim.tuning.edges import Edge, edges
 from llmsim.tuning.effects import idle, without
 from llmsim.tuning.held_out import around, decided, differences, held, sensitive
 from llmsim.tuning.objective import Goal
 from llmsim.tuning.proposing import Answer, proposer
-from llmsim.tuning.question import Question
+from llmsim.tuning.question import Question, Reference
 from llmsim.tuning.racing import Race
 from llmsim.tuning.rivals import Apart, told_apart
 from llmsim.tuning.settings_runs import Entry, Runs, told
@@ -199,22 +200,22 @@ class Stages:
             return False
         return True
 
-    def _answer(self, entry: Entry, settings: dict[str, Any], reference: Entry | None = None) -> Answer:
+    def _answer(self, entry: Entry, settings: dict[str, Any], reference: Reference | None = None) -> Answer:
         return Answer(settings, self.costs(entry), tuple(self.question.outside(entry, reference)))
 
     def costs(self, entry: Entry) -> tuple[float, ...]:
         """What a setting would cost over all replications.
 
         With fewer than all it is what the settings as they are cost over all, and the differences so far: whether the
-        first replications were lucky ones drops out.
+        first replications were lucky ones drops out, as far as they were for both.
         """
         if entry.done >= self.plan.most:
             return self.question.centres(entry)
         found = []
         own, full = self.question.centres(entry), self.question.centres(self.current)
-        costs = zip(self.question.costs(entry), self.question.costs(self.current, entry.done), strict=True)
+        costs = zip(self.question.costs(entry), self.question.costs(self.current, self.plan.most), strict=True)
         for n, (mine, theirs) in enumerate(costs):
-            changes = [0.0 if a == b else a - b for a, b in zip(mine, theirs, strict=True)]
+            changes = unlike(mine, theirs, self.race.cost_share(n))
             adjusted = full[n] + math.fsum(changes) / len(changes)
             found.append(adjusted if math.isfinite(adjusted) else own[n])
         return tuple(found)
@@ -242,13 +243,12 @@ class Stages:
             self.apart = told_apart(self.question, self.winner, self.finished)
 
     def _rescue(self) -> None:
-        """What was given up for something cheaper that does not hold after all, if its own limits held so far.
+        """What was given up for something cheaper that does not hold after all, if its own limits may hold.
 
         The cheapest to the end, one after another, as long as nothing that passes is as cheap.
         """
-        best, most = self.race.reference, self.plan.most
-        held = [one for one in self.tried if 0 < one.done < most and self.question.standing(one, best).doubt < 2]
-        for entry in sorted(held, key=self.costs)[:_SPARE]:
+        given_up = [one for one in self.tried if 0 < one.done < self.plan.most and self.race.may_hold(one)]
+        for entry in sorted(given_up, key=self.costs)[:_SPARE]:
             passed = [self.costs(one) for one in self.finished if self.question.standing(one).doubt == 0]
             if any(all(a <= b for a, b in zip(one, self.costs(entry), strict=True)) for one in passed):
                 continue

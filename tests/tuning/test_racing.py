@@ -123,18 +123,19 @@ def test_two_bad_replications_to_begin_with_do_not_stop_what_should_hold():
     beyond.rows = [[[0.8, 0.15 * one, ""]] for one in luck[:2]]
     question, race = stages.question, stages.race
     assert min(question.violations(near)[0]) > 0, "both are bad ones"
-    assert [question.standing(near).doubt, question.standing(near, best).doubt] == [2, 1]
-    assert question.standing(beyond, best).doubt == 2
+    known = race._known(best)
+    assert [question.standing(near).doubt, question.standing(near, known).doubt] == [2, 1]
+    assert question.standing(beyond, known).doubt == 2
     assert (race._behind(near, best, 2), race._stop(near, [best], 2)) == (False, "")
     assert race._behind(beyond, best, 2)
-    assert len(question.expected(near, best)[0]) == 10
+    assert len(question.expected(near, known)[0]) == 10
 
 
-def confirmed(seed, monkeypatch=None):
+def confirmed(seed, noise, own, monkeypatch=None):
     if monkeypatch is not None:
         monkeypatch.setattr("llmsim.tuning.stages.confirm", lambda *_: None)
         monkeypatch.setattr("llmsim.tuning.stages.Stages._rescue", lambda _: None)
-    noisy = {"noise": 0.3, "own": 0.5, "limit": errors, "subject_to": ["error_rate < 10%"]}
+    noisy = {"noise": noise, "own": own, "limit": errors, "subject_to": ["error_rate < 10%"]}
     stages = pretended(SHOP, RATE, slope, **noisy, seed=seed, trials=40, most=10)
     stages.choose()
     rate = standing(stages.runs.space.settled(SHOP, stages.winner.settings), "upstream.circuit_breaker.failure_rate")
@@ -142,25 +143,46 @@ def confirmed(seed, monkeypatch=None):
 
 
 @pytest.mark.slow
-def test_a_better_setting_whose_limit_is_undecided_is_looked_at_longer(monkeypatch):
-    """The bound is at 0.5. A PASS of ten replications takes nine inside, so without more of them one stays away.
-
-    Luck is common for the most part. Where nine tenths of its variance are each setting's own (noise .15, own 3), what
-    differs from the best in two replications says little of a limit: winners of 16 lucks stood .29 from the bound, and
-    .22 when limits were told by raw first replications.
-    """
-    seeds = range(8)
-    more = [confirmed(seed) for seed in seeds]
-    assert sum(stages.winner.done > 10 for _, stages in more) >= 4
+@pytest.mark.parametrize(("noise", "own"), [(0.3, 0.5), (0.15, 3.0)], ids=["common luck", "luck of its own"])
+def test_a_better_setting_whose_limit_is_undecided_is_looked_at_longer(noise, own, monkeypatch):
+    """The bound is at 0.5. A PASS of ten replications takes nine inside, so without more of them one stays away."""
+    seeds = range(8 if own < 1 else 5)
+    more = [confirmed(seed, noise, own) for seed in seeds]
+    assert sum(stages.winner.done > 10 for _, stages in more) >= (4 if own < 1 else 1)
     for _, stages in more:
         assert stages.winner.done in (10, 20, 40)
         assert stages.question.standing(stages.winner).doubt == 0
-        assert stages.account().confirming <= 4 * 30
-    few = [confirmed(seed, monkeypatch)[0] for seed in seeds]
-    rates = [rate for rate, _ in more]
-    assert sum(abs(rate - 0.5) for rate in rates) < sum(abs(rate - 0.5) for rate in few)
-    # What is looked at longer may not pass, and something else be looked at: then one can be further inside, too.
-    assert sum(rate >= other for rate, other in zip(rates, few, strict=True)) >= 7
+        assert stages.account().confirming <= 4 * 30 + 6 * 8
+    few = [confirmed(seed, noise, own, monkeypatch) for seed in seeds]
+    passed = [
+        (one, other) for one, other in zip(more, few, strict=True)
+        if other[1].question.standing(other[1].winner).doubt == 0
+    ]  # fmt: skip
+    assert len(passed) >= 4
+    # What passes with ten is given up only for what passes, too, and was measured to cost no more...
+    assert all(one.costs(one.winner) <= other.costs(other.winner) for (_, one), (_, other) in passed)
+    if own < 1:  # ...and where luck is common a measured cost is in the order of the true one
+        assert all(rate >= other for (rate, _), (other, _) in passed)
+        assert sum(rate - other for (rate, _), (other, _) in passed) > 0.1
+
+
+def rows(luck):
+    return [[[1.0, 0.1 * one, ""]] for one in luck]
+
+
+def test_bad_luck_that_is_a_settings_own_is_not_taken_off():
+    """What others say of the first replications counts as far as their luck is the same."""
+    stages = pretended(SHOP, RATE, slope, noise=0.1, limit=errors, subject_to=["error_rate < 10%"], most=8)
+    bad = [1.5, 1.6, 0.7, 0.8, 0.7, 0.8, 0.7, 0.8]
+    best, other = at(stages, 0.5), at(stages, 0.52)
+    best.rows, other.rows = rows(bad), rows(bad[:2])
+    question, race = stages.question, stages.race
+    assert question.standing(other, race._known(best)).doubt == 1, "believed to be common, while nothing is known"
+    independent = [[1.0, 0.7], [0.7, 1.0], [0.9, 1.1], [1.1, 0.9]] * 8
+    for one in independent:
+        race._common.learn("limit 0", [value - 1 for value in one], [0.35, 0.4])
+    assert race._known(best).shares[0] < 0.1
+    assert question.standing(other, race._known(best)).doubt == 2
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ QUESTIONS = {
             "gateway.semantic_cache.ttl": ["20s", "40s", "1m", "2m", "1h"],
         },
         "cost_per_ok",
-        ["false_hit_rate < 0.9%"],
+        ["false_hit_rate < 0.6%"],
     ),
 }
 
@@ -138,9 +138,9 @@ def test_ten_replications_lose_little_beyond_the_grid(name):
 def test_where_the_grid_finds_the_best_so_does_racing(most):
     """On the queue: within 2 % of the best under every luck, with a fifth to a third of the grid's replications.
 
-    Not so on the semantic cache: of two minutes the share of false hits is so wide (.6 to 1.4 % in half of them, at
-    .90) that neither tells which threshold holds the bound. With one of .6 %, between two thresholds, and ten
-    replications the grid loses more than 2 % under 3 of 20 lucks, and racing under 6.
+    Not so on the semantic cache: of two minutes the share of false hits is so wide that neither tells which threshold
+    holds a bound. With one of .6 % and ten replications the grid loses more than 2 % under 8 of 20 lucks, and racing
+    under the same 8; of a pool of 24 instead of 30, under 3 and 4.
     """
     raced, grid, _, text = both("queue", recorded("queue"), trials=60, most=most)
     assert near(grid) >= SEEDS - 1, text
