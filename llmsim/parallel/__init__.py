@@ -14,8 +14,9 @@ password is not sent. What a gateway reads besides (a file of its own, a library
 **Bit for bit.** A worker says which versions it has, and which instructions numpy uses there; where they differ from
 those here, nothing runs.
 
-**Not Ray.** Its backend for joblib (2.60) hands back all results at the end, so that nothing could be kept, shown or
-stopped on the way.
+**Not Ray** (2.60). Its backend for joblib hands back all results at the end, so that nothing could be kept, shown or
+stopped on the way. Its own tasks come one by one, but its servers listen on every interface and do what anybody asks of
+them, unless a token is set up: nothing to begin on a laptop with, while a Dask scheduler stays on 127.0.0.1 when told.
 """
 
 from llmsim.parallel.work import as_they_come, in_order
