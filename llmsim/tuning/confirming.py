@@ -8,12 +8,10 @@ on the way as in `llmsim run`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from llmsim.report.verdict import looks
-from llmsim.tuning.question import LONGER, Question
-from llmsim.tuning.racing import INDIFFERENT
+from llmsim.tuning.question import LONGER, Question, same
 from llmsim.tuning.settings_runs import Entry, Luck
 
 __all__ = ["confirm"]
@@ -55,14 +53,9 @@ def _hopeful(question: Question, entries: Sequence[Entry]) -> list[Entry]:
     found = [
         (cost, number)
         for number, (entry, cost) in enumerate(zip(entries, costs, strict=True))
-        if _open(question, entry) and not any(_no_worse(other, cost) for other in passed)
+        if _open(question, entry) and not any(same(other, cost) for other in passed)
     ]
     return [entries[number] for _, number in sorted(found)]
-
-
-def _no_worse(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether no cost is higher by more than what matters."""
-    return all(a <= b + (INDIFFERENT * abs(b) if math.isfinite(b) else 0.0) for a, b in zip(one, other, strict=True))
 
 
 def _open(question: Question, entry: Entry) -> bool:

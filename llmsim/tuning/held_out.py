@@ -14,8 +14,7 @@ from typing import Any
 from llmsim.report.paired import Difference, interval_of_median, paired
 from llmsim.report.verdict import Look, look_at, median
 from llmsim.tuning.objective import centre, shown_beside
-from llmsim.tuning.question import Question
-from llmsim.tuning.racing import INDIFFERENT
+from llmsim.tuning.question import INDIFFERENT, Question
 from llmsim.tuning.settings_runs import Entry
 from llmsim.tuning.space import Space
 from llmsim.tuning.tuned import Change, Held, LimitHeld, Sensitive

@@ -12,8 +12,11 @@ from llmsim.tuning.common_luck import unlike
 from llmsim.tuning.objective import Goal, centre, violation
 from llmsim.tuning.settings_runs import Entry
 
-__all__ = ["LONGER", "Question", "Reference", "Standing"]
+__all__ = ["INDIFFERENT", "LONGER", "Question", "Reference", "Standing", "same"]
 
+#: What is not better by more than this share of the best is not worth a replication. A wrong stop for that reason costs
+#: as much at most; a tuning is to lose 2 % at most.
+INDIFFERENT = 0.005
 #: Times `Question.most`: replications of a setting of which only they can tell whether its limits hold.
 LONGER = 4
 
@@ -154,7 +157,11 @@ class Question(NamedTuple):
         return Standing(1 if over == 0 else 2, over, costs)
 
     def best(self, entries: Sequence[Entry]) -> Entry | None:
-        """The one to be preferred; of several goals, the one whose costs are least in sum of ranks."""
+        """The one to be preferred; of several goals, the one whose costs are least in sum of ranks.
+
+        Of those that cost the same (but for `INDIFFERENT`) rather one that passed without a longer look: what took one
+        is near its bound, and on other luck it may not pass.
+        """
         if not entries:
             return None
         standings = [self.standing(entry) for entry in entries]
@@ -164,7 +171,10 @@ class Question(NamedTuple):
             costs = [standings[n].costs for n in chosen]
             ranks = [sum(sorted(c[g] for c in costs).index(one[g]) for g in range(len(one))) for one in costs]
             return entries[chosen[ranks.index(min(ranks))]]
-        return entries[min(chosen, key=lambda n: standings[n].costs)]
+        cheapest = min(standings[n].costs for n in chosen)
+        tied = [n for n in chosen if least[0] == 0 and same(standings[n].costs, cheapest)]
+        sure = [n for n in tied if entries[n].done <= self.most]
+        return entries[min(sure or chosen, key=lambda n: standings[n].costs)]
 
     def front(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those that no other beats in every goal, among those that stand best with the limits."""
@@ -179,6 +189,11 @@ class Question(NamedTuple):
             if not any(_dominates(costs[other], costs[n]) for other in chosen):
                 kept.setdefault(costs[n], entries[n])
         return [kept[key] for key in sorted(kept)]
+
+
+def same(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether no cost is higher by more than what matters."""
+    return all(a <= b + (INDIFFERENT * abs(b) if math.isfinite(b) else 0.0) for a, b in zip(one, other, strict=True))
 
 
 def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:

@@ -23,15 +23,12 @@ from functools import lru_cache
 
 from llmsim.report.verdict import ERROR, looks, median
 from llmsim.tuning.common_luck import CommonLuck, unlike
-from llmsim.tuning.question import Question, Reference, Standing
+from llmsim.tuning.question import INDIFFERENT, Question, Reference, Standing
 from llmsim.tuning.settings_runs import Entry, Luck, Stop
 
 __all__ = ["FIRST_RUNG", "Race", "lower_limit", "rungs", "t_quantile"]
 
 FIRST_RUNG = 2
-#: What is not better by more than this share of the best is not worth a replication. A wrong stop for that reason costs
-#: as much at most; a tuning is to lose 2 % at most.
-INDIFFERENT = 0.005
 #: Degrees of freedom that the variance of the other comparisons stands for. With 4, two replications have five, where
 #: t at 1 % is 3.4 and not 31.8 as with one.
 PRIOR = 4.0

@@ -18,7 +18,7 @@ from llmsim.tuning.effects import idle, without
 from llmsim.tuning.held_out import around, decided, differences, held, sensitive
 from llmsim.tuning.objective import Goal
 from llmsim.tuning.proposing import Answer, proposer
-from llmsim.tuning.question import Question, Reference
+from llmsim.tuning.question import Question, Reference, same
 from llmsim.tuning.racing import Race
 from llmsim.tuning.rivals import Apart, told_apart
 from llmsim.tuning.settings_runs import Entry, Runs, told
@@ -245,16 +245,23 @@ class Stages:
     def _rescue(self) -> None:
         """What was given up for something cheaper that does not hold after all, if its own limits may hold.
 
-        The cheapest to the end, one after another, as long as nothing that passes is as cheap.
+        The cheapest to the end, one after another, as long as nothing passed without a longer look that is as cheap,
+        and nothing passed at all that is cheaper by what matters.
         """
         given_up = [one for one in self.tried if 0 < one.done < self.plan.most and self.race.may_hold(one)]
         for entry in sorted(given_up, key=self.costs)[:_SPARE]:
-            passed = [self.costs(one) for one in self.finished if self.question.standing(one).doubt == 0]
-            if any(all(a <= b for a, b in zip(one, self.costs(entry), strict=True)) for one in passed):
+            if any(self._instead(one, entry) for one in self.finished):
                 continue
             self.tuning.ensure([entry], self.plan.most)
             entry.stopped = ""
             confirm(self.question, self.tuning, self.finished)
+
+    def _instead(self, one: Entry, other: Entry) -> bool:
+        """Whether a setting passes and makes it needless to look at another."""
+        mine, theirs = self.costs(one), self.costs(other)
+        if self.question.standing(one).doubt > 0 or any(a > b for a, b in zip(mine, theirs, strict=True)):
+            return False
+        return one.done <= self.plan.most or not same(theirs, mine)
 
     @property
     def finished(self) -> list[Entry]:

@@ -185,6 +185,21 @@ def test_bad_luck_that_is_a_settings_own_is_not_taken_off():
     assert question.standing(other, race._known(best)).doubt == 2
 
 
+def test_of_a_tie_what_passed_without_a_longer_look_is_preferred():
+    """What took one is near its bound, and may not pass on other luck."""
+    stages = pretended(SHOP, RATE, slope, noise=0.1, limit=errors, subject_to=["error_rate < 10%"], most=10)
+    stages.current.rows = [[[1.0, 0.05, ""]]] * 10
+    near, far = at(stages, 0.5), at(stages, 0.2)
+    near.rows = [[[1.0, 0.11 if n % 4 == 0 else 0.099, ""]] for n in range(40)]
+    question = stages.question
+    for cost, preferred in ((1.004, far), (1.006, near)):
+        far.rows = [[[cost, 0.05, ""]]] * 10
+        assert [question.standing(one).doubt for one in (near, far)] == [0, 0]
+        assert question.best([near, far]) is preferred
+        far.rows = far.rows[:2]  # it was given up early
+        assert stages._instead(near, far) is (preferred is near)
+
+
 @pytest.mark.slow
 def test_where_nothing_passes_what_was_given_up_for_its_cost_does():
     """Few trials near a bound: all that raced to the end are too cheap to hold, and dearer ones were halved away."""
