@@ -162,7 +162,9 @@ class Tuned:
     edges: tuple[Edge, ...] = ()  #: where the best is at an end of its range, and would go further if it could
     apart: Apart | None = None  #: how well the winner is told from other settings; None: of several goals, say
     idle: tuple[str, ...] = ()  #: paths of the recipe that were left out: nothing that happens depends on them
+    undone: tuple[Sensitive, ...] = ()  #: each tuned value alone put back to what it is now
     given: Any = None  #: the space as it was asked for
+    overrides: tuple[str, ...] = ()  #: what was changed before it was tuned, ``path=value``
     recipe: str = ""
     so_far: dict[str, Any] | None = None  #: the best when it was interrupted
     scenario: Scenario | None = None  #: the first one, tuned

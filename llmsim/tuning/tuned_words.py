@@ -12,6 +12,7 @@ from llmsim.tuning.settings_runs import told
 from llmsim.tuning.space import shown
 from llmsim.tuning.tuned_figures import cost, moves
 from llmsim.tuning.tuned_front import as_it_is, front_note, place_of
+from llmsim.tuning.undone import needed_note, no_gain_note
 from llmsim.units import counted
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def headline(found: Tuned) -> str:
 
 def notes(found: Tuned) -> list[str]:
     """What else is to be known."""
-    lines = []
+    lines = [line for line in (needed_note(found), no_gain_note(found)) if line]
     if found.best is not None and found.current is not None and found.best.settings:
         lines.append(_optimism(found, found.best, found.current))
     if found.current is not None and any(one.settings for one in found.front):
@@ -104,8 +105,8 @@ def _optimism(found: Tuned, best: Held, current: Held) -> str:
     )
     # Luck alone makes both settings cheaper or dearer: optimism is what the *gain* loses.
     promised, kept = current.tuning[0] - tuned, current.held_out[0] - held
-    if not (math.isfinite(promised) and math.isfinite(kept)) or promised <= 0:
-        return text + "."
+    if not (math.isfinite(promised) and math.isfinite(kept)) or promised <= best.changes[0].least:
+        return text + "."  # no gain that matters was promised
     lost = 1 - kept / promised
     if lost > _OPTIMISTIC:
         return f"{text}: of the gain that tuning promised, {share(min(1.0, lost))} was luck."
@@ -240,6 +241,17 @@ def as_dict(found: Tuned) -> dict[str, Any]:
                 "breaks": list(one.breaks),
             }
             for one in found.sensitivity
+        ],
+        "undone": [
+            {
+                "path": one.path,
+                "value": found.now.get(one.path),
+                "change": one.change.change,
+                "interval": one.change.interval,
+                "relative": one.change.relative,
+                "breaks": list(one.breaks),
+            }
+            for one in found.undone
         ],
         "binds": found.binds,
         "edges": [{"path": one.path, "value": shown(one.value), "upper": one.upper} for one in found.edges],

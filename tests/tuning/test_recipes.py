@@ -6,6 +6,7 @@ from tuning.spaces import SHOP
 import llmsim
 from llmsim.errors import ScenarioError
 from llmsim.scenario.load import load_scenario
+from llmsim.tuning.objective import goals_of
 from llmsim.tuning.recipes import RECIPES, recipe
 from llmsim.tuning.space_words import parse_space
 
@@ -36,30 +37,32 @@ BOTH = {"ttft": "5s", "inter_token": "2s"}
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_fits_the_schema_and_says_what_it_is_about(name):
     scenario = load_scenario(FULL)
-    space, about = recipe(name, scenario)
-    assert parse_space(space, scenario).dimensions
-    assert about.endswith(".")
+    found = recipe(name, scenario)
+    assert parse_space(found.space, scenario).dimensions
+    assert found.about.endswith(".")
+    assert goals_of(scenario, found.minimize, ())
+    assert found.reason.startswith(found.minimize)
 
 
 def test_it_tunes_what_there_is():
     scenario = load_scenario(FULL)
-    assert set(recipe("timeouts", scenario)[0]) == {
+    assert set(recipe("timeouts", scenario).space) == {
         "gateway.deadline.timeout",
         "upstream.timeout.ttft",
         "upstream.timeout.inter_token",
     }
-    backoff = recipe("backoff", scenario)[0]
+    backoff = recipe("backoff", scenario).space
     assert "gateway.retry.budget" in backoff
     assert "gateway.sdk.max_attempts" in backoff
     assert "gateway.sdk.budget" not in backoff  # that would turn something on
-    assert set(recipe("limits", scenario)[0]) >= {"upstream.concurrency_limit.limit", "gateway.bulkhead.at_once"}
+    assert set(recipe("limits", scenario).space) >= {"upstream.concurrency_limit.limit", "gateway.bulkhead.at_once"}
 
 
 @pytest.mark.parametrize("file", ["hacker-news-spike", "article-gateway"])
 def test_shipped_scenarios_have_something_to_tune(file):
     scenario = llmsim.load(f"scenarios/{file}.yaml")
     for name in ("backoff", "timeouts"):
-        parse_space(recipe(name, scenario)[0], scenario)
+        parse_space(recipe(name, scenario).space, scenario)
 
 
 @pytest.mark.slow

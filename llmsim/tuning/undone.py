@@ -1,0 +1,107 @@
+"""Which of the tuned values it takes: each alone put back to what it is now, the others as tuned.
+
+A search moves whatever it may move, and what does not matter ends anywhere. Who changes a gateway in production wants
+to change as little as brings the gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from llmsim.errors import ScenarioError
+from llmsim.scenario.spec import Scenario
+from llmsim.tuning.space import Settings, Space, shown
+from llmsim.units import counted
+
+if TYPE_CHECKING:
+    from llmsim.tuning.tuned import Sensitive, Tuned
+
+__all__ = ["needed_note", "no_gain_note", "put_back"]
+
+#: Of `Change.verdict`; half a percent is `llmsim.tuning.racing.INDIFFERENT`.
+_WORDS = {
+    "worse": "worse",
+    "same": "no different (within half a percent)",
+    "better": "better",
+    "unsure": "too near to tell",
+}
+
+
+def put_back(space: Space, scenarios: Sequence[Scenario], settings: Settings) -> Iterator[tuple[str, Settings]]:
+    """Path and settings without the tuned value there, wherever that says something else and fits.
+
+    Parameters
+    ----------
+    space, scenarios
+        What was searched, and in what.
+    settings
+        The tuned ones; of one value nothing is told, as without it there is what there is.
+    """
+    for path in settings if len(settings) > 1 else ():
+        without = {other: value for other, value in settings.items() if other != path}
+        try:
+            if any(space.settled(one, without) != space.settled(one, settings) for one in scenarios):
+                yield path, without
+        except ScenarioError:
+            continue  # what is there now does not go with the others
+
+
+def needed_note(found: Tuned) -> str:
+    """What to change, and what can stay; empty: nothing to say of it.
+
+    A value can stay where putting it back is surely no loss that matters (all of its interval within half a percent, or
+    on the good side) and breaks no limit.
+    """
+    if found.partial or not found.improves or len(found.goals) > 1:
+        return ""
+    by = {one.path: one for one in found.undone}
+    changed = [text.partition(": ")[0] for text in found.space]
+    changed = [path for path in changed if path in found.settings and _differs(found, path)]
+    stay = [path for path in changed if path in by and _no_loss(by[path])]
+    unsure = [path for path in changed if path in by and path not in stay and not _loss(by[path])]
+    take = [path for path in changed if path not in stay and path not in unsure]
+    if not take and not unsure:
+        if len(changed) < 2:
+            return ""
+        return "No single change is needed: put back any one of them alone, and nothing that matters is lost."
+    parts = []
+    if take:
+        moves = (f"{path} {found.now.get(path, '–')} → {shown(found.settings[path])}" for path in take)
+        parts.append(f"What to change: {', '.join(moves)}.")
+    if unsure:
+        told = counted(len(unsure), "other") if take else "these"
+        parts.append(f"Not clear, whether it takes {told}: {', '.join(unsure)}.")
+    if stay:
+        parts.append(f"Can stay as it is, each by itself: {', '.join(stay)}.")
+    return " ".join(parts)
+
+
+def _differs(found: Tuned, path: str) -> bool:
+    return shown(found.settings[path]) != found.now.get(path)
+
+
+def _loss(one: Sensitive) -> bool:
+    return bool(one.breaks) or one.change.verdict == "worse"
+
+
+def _no_loss(one: Sensitive) -> bool:
+    return not one.breaks and one.change.verdict in ("same", "better")
+
+
+def no_gain_note(found: Tuned) -> str:
+    """Why nothing is gained where what there is won: what a step to either side does. Empty: it is not so."""
+    if found.partial or found.best is None or found.best.settings or len(found.goals) > 1:
+        return ""
+    if not found.sensitivity:
+        return "What you have lies outside of what was tried, and nothing inside is better."
+    rows = found.sensitivity
+    breaking = [one for one in rows if one.breaks]
+    rest = [_WORDS[one.change.verdict] for one in rows if not one.breaks]
+    told = [
+        f"{count} {'is' if count == 1 else 'are'} {text}" for text in _WORDS.values() if (count := rest.count(text))
+    ]
+    if breaking:
+        lines = list(dict.fromkeys(line for one in breaking for line in one.breaks))
+        told.append(f"{len(breaking)} would break {', '.join(lines)}")
+    return f"Why nothing is gained: of {counted(len(rows), 'step')} to either side of it, {', '.join(told)}."
