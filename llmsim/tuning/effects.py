@@ -72,7 +72,14 @@ def without(space: Space, found: Sequence[Dimension], optional: Collection[str])
         With those that may not.
     """
     left = tuple(one for one in space.dimensions if one not in found)
-    named = [one for one in found if one.path not in optional or not left]
+    named = [one for one in found if one.path not in optional]
+    if not left and not named:
+        told = " or ".join(f"{one.path} ({shown(one.ends[0])} to {shown(one.ends[-1])})" for one in found)
+        raise ScenarioError(
+            f"the recipe finds nothing to tune here: nothing that happens in {_PROBES} replications depends on {told}. "
+            "Does what it is for happen in this scenario, and does nothing else hide it? Name a --space instead",
+            SOURCE,
+        )
     if named:
         problems = [
             Problem(

@@ -29,7 +29,7 @@ class Recipe(NamedTuple):
     about: str  #: what it decides between
     source: str  #: whose defaults its ranges span
     needs: tuple[str, ...]  #: kinds of policies it is about
-    #: Kind to what can be tuned there: key below the policy, and its values.
+    #: Kind to what can be tuned there: key below the policy, and its values, in the unit in which they are told.
     space: dict[str, dict[str, Range]]
     #: Keys that are only tuned where the policy sets them: they turn something on.
     where_set: frozenset[str] = frozenset()
@@ -78,7 +78,7 @@ RECIPES: dict[str, Recipe] = {
             "Ranges span cosines of langchain-redis and khazad (.80), RedisVL (.90) and Mistral's example (.95), and "
             "go down to where a tenth of all answers was wrong (.70: banking77, MiniLM); ttl from Bifrost's 5 min up.",
             ("semantic_cache",),
-            {"semantic_cache": {"threshold": (0.70, 0.99), "ttl": ("5m", "24h", "log")}},
+            {"semantic_cache": {"threshold": (0.70, 0.99), "ttl": ("5m", "1440m", "log")}},
             frozenset({"ttl"}),
             _CHEAP,
             ("false_hit_rate", "false_hits_per_hit"),
@@ -92,8 +92,8 @@ RECIPES: dict[str, Recipe] = {
             ("timeout", "deadline"),
             {
                 "timeout": {
-                    "ttft": ("300ms", "15s", "log"),
-                    "inter_token": ("500ms", "10s", "log"),
+                    "ttft": ("0.3s", "15s", "log"),
+                    "inter_token": ("0.5s", "10s", "log"),
                     "total": ("2s", "60s", "log"),
                 },
                 "deadline": {"timeout": ("5s", "60s", "log")},
@@ -126,7 +126,7 @@ RECIPES: dict[str, Recipe] = {
             {
                 "concurrency_limit": {"limit": (4, 1024, "log")},
                 "bulkhead": {"at_once": (2, 256, "log")},
-                "adaptive_admission": {"target": ("100ms", "10s", "log"), "interval": ("1s", "30s", "log")},
+                "adaptive_admission": {"target": ("0.1s", "10s", "log"), "interval": ("1s", "30s", "log")},
             },
             frozenset({"limit"}),
         ),
@@ -155,7 +155,7 @@ def recipe(name: str, scenario: Scenario) -> Ready:
     ... )
     >>> found = recipe("timeouts", scenario)
     >>> found.space, found.minimize
-    ({'upstream.timeout.ttft': ('300ms', '15s', 'log')}, 'e2e p(95)')
+    ({'upstream.timeout.ttft': ('0.3s', '15s', 'log')}, 'e2e p(95)')
     """
     if name not in RECIPES:
         raise LlmsimError(f"there is no recipe {name!r}. {nearest(name, RECIPES)}")

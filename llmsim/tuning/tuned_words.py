@@ -25,6 +25,7 @@ __all__ = ["as_dict", "headline", "notes"]
 #: From here on a winner's figure on the luck it was chosen on is called optimistic: the share by which it is better
 #: there than on held-out luck, relative to what it gains at all.
 _OPTIMISTIC = 0.1
+_MOST_NAMED = 2  # limits in a headline
 
 
 def headline(found: Tuned) -> str:
@@ -40,7 +41,7 @@ def headline(found: Tuned) -> str:
     if best.holds == "FAIL":
         return f"{name}: nothing was found that holds its limits; the nearest: {told_of}"
     if current.holds == "FAIL" and best.holds == "PASS":
-        return f"{name}: holds what fails as it is; {told_of}"
+        return f"{name}: holds what fails as it is ({_failing(current)}); {told_of}"
     if found.verdict == "better":
         doubt = "" if best.holds == "PASS" else "; whether its limits hold is undecided"
         return f"{name}: {told_of}{doubt}"
@@ -49,9 +50,15 @@ def headline(found: Tuned) -> str:
     return f"{name}: no better than what you have{where}: {told_of}"
 
 
+def _failing(current: Held) -> str:
+    lines = list(dict.fromkeys(f"{one.line.key} {one.line.text}" for one in current.limits if one.verdict == "FAIL"))
+    more = f" and {len(lines) - _MOST_NAMED} more" if len(lines) > _MOST_NAMED else ""
+    return ", ".join(lines[:_MOST_NAMED]) + more
+
+
 def notes(found: Tuned) -> list[str]:
     """What else is to be known."""
-    lines = [line for line in (needed_note(found), no_gain_note(found)) if line]
+    lines = [line for line in (needed_note(found), no_gain_note(found), _price(found)) if line]
     if found.best is not None and found.current is not None and found.best.settings:
         lines.append(_optimism(found, found.best, found.current))
     if found.current is not None and any(one.settings for one in found.front):
@@ -82,6 +89,17 @@ def notes(found: Tuned) -> list[str]:
     if found.idle:
         lines.append(f"Left out, as nothing that happens here depends on it: {', '.join(found.idle)}.")
     return lines
+
+
+def _price(found: Tuned) -> str:
+    """What gets worse by it, beside what was asked for; empty: nothing does, surely and by 5 % or more."""
+    asked = {part.name for goal in found.goals for part in (goal.sum, *goal.sum.parts)}
+    worse = []
+    for one in found.differences if found.improves else ():
+        if one.verdict == "worse" and one.name not in asked:
+            was, now, change = one.shown()
+            worse.append(f"{one.name} {now} instead of {was}, {change}")
+    return f"What gets worse by it: {'; '.join(worse)}." if worse else ""
 
 
 def _spent(found: Tuned) -> str:
