@@ -93,9 +93,11 @@ def notes(found: Tuned) -> list[str]:
 
 def _price(found: Tuned) -> str:
     """What gets worse by it, beside what was asked for; empty: nothing does, surely and by 5 % or more."""
+    if not found.improves:
+        return ""
     asked = {part.name for goal in found.goals for part in (goal.sum, *goal.sum.parts)}
     worse = []
-    for one in found.differences if found.improves else ():
+    for one in found.differences:
         if one.verdict == "worse" and one.name not in asked:
             was, now, change = one.shown()
             worse.append(f"{one.name} {now} instead of {was}, {change}")

@@ -4,6 +4,7 @@ import pytest
 from tuning.spaces import pretended, shop
 from tuning.told import BEST, CHEAP, DIAL, NOW, OTHER, SHOP, tuned
 
+from llmsim.report.paired import COMPARED, paired
 from llmsim.tuning.objective import goals_of
 from llmsim.tuning.space_words import parse_space
 from llmsim.tuning.standing import standing
@@ -41,6 +42,20 @@ def test_what_to_change(dial, other, says):
     assert needed_note(found) == found.notes[0]
     assert [one["path"] for one in found.to_dict()["undone"]] == [DIAL, OTHER]
     assert "put back to" in repr(found)
+
+
+def test_what_fails_as_it_is_and_what_gets_worse_are_named():
+    names = {"ttft p(95)": 0.5, "cost_per_ok": 0.003, "goodput": 5.0}
+    before = {name: [value] * 10 for name, value in names.items()}
+    after = {name: [value * 1.4] * 10 for name, value in names.items()}
+    beside = {name: one for name, one in COMPARED.items() if name in names}
+    found = tuned(**ONE, differences=tuple(paired(before, after, compared=beside)))
+    assert found.headline.startswith(f"shop: holds what fails as it is ({LIMIT}); cost_per_ok $0.0022 instead of")
+    (said,) = [note for note in found.notes if note.startswith("What gets worse by it")]
+    assert (
+        said == "What gets worse by it: ttft p(95) 700ms instead of 500ms, +200ms (+40.0%)."
+    )  # not what was asked for
+    assert not any("gets worse" in note for note in tuned(**HERE, differences=found.differences).notes)
 
 
 def test_nothing_is_said_where_nothing_is_to_be_changed():
