@@ -1,13 +1,13 @@
 """Recipes: a space for the policies there are, that fits the schema."""
 
 import pytest
-from tuning.spaces import SHOP
+from tuning.spaces import SHOP, shop
 
 import llmsim
-from llmsim.errors import ScenarioError
+from llmsim.errors import LlmsimError, ScenarioError
 from llmsim.scenario.load import load_scenario
-from llmsim.tuning.objective import goals_of
-from llmsim.tuning.recipes import RECIPES, recipe
+from llmsim.tuning.objective import goals_of, limits_of
+from llmsim.tuning.recipes import RECIPES, check_bounded, recipe
 from llmsim.tuning.space_words import parse_space
 
 FULL = {
@@ -63,6 +63,40 @@ def test_shipped_scenarios_have_something_to_tune(file):
     scenario = llmsim.load(f"scenarios/{file}.yaml")
     for name in ("backoff", "timeouts"):
         parse_space(recipe(name, scenario).space, scenario)
+
+
+@pytest.mark.parametrize(
+    ("minimize", "subject_to", "says"),
+    [
+        ((), [], "nothing here keeps the answers right"),
+        ("cost_per_ok", ["error_rate < 1%"], 'Bound the wrong ones, --subject-to "false_hit_rate < 0.5%"'),
+        ("ttft p(95)", [], "or say what one costs you in dollars"),
+        ("cost_per_ok", ["false_hit_rate < 1%"], None),
+        ("cost_per_ok", ["false_hits_per_hit < 1%"], None),
+        ("cost_per_ok + 0.02*false_hit_rate", [], None),
+    ],
+)
+def test_a_threshold_is_not_searched_without_anything_against_wrong_answers(minimize, subject_to, says):
+    scenario = load_scenario(FULL)
+    asked = minimize or recipe("cache-threshold", scenario).minimize
+    limits = limits_of(scenario, subject_to)
+    if says is None:
+        check_bounded("cache-threshold", goals_of(scenario, asked, ()), [limits])
+        if subject_to:  # in every scenario, not in one of them
+            with pytest.raises(LlmsimError, match="keeps the answers right"):
+                check_bounded("cache-threshold", goals_of(scenario, asked, ()), [limits, ()])
+    else:
+        with pytest.raises(LlmsimError, match=says):
+            llmsim.tune(scenario, recipe="cache-threshold", minimize=minimize, subject_to=subject_to)
+    check_bounded("backoff", goals_of(scenario, "e2e p(95)", ()), [()])
+
+
+@pytest.mark.slow
+def test_a_recipe_knows_what_it_is_for():
+    asked = {"recipe": "breaker", "subject_to": [], "trials": 1, "replications": 2, "held_out": 6}
+    found = llmsim.tune(shop(clock={"duration": "5s", "drain": "10s"}), **asked)
+    assert [goal.name for goal in found.goals] == ["e2e p(95)"]
+    assert any("e2e p(95) was made small, as nothing else was asked for" in note for note in found.notes)
 
 
 @pytest.mark.slow
