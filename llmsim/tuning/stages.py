@@ -23,7 +23,7 @@ from llmsim.tuning.rivals import Apart, told_apart
 from llmsim.tuning.settings_runs import Entry, Runs, told
 from llmsim.tuning.space import Dimension
 from llmsim.tuning.tuned import Account, Held, Sensitive, Trial
-from llmsim.tuning.undone import put_back
+from llmsim.tuning.undone import Alone, alone, put_back
 
 __all__ = ["Plan", "Stage", "Stages", "TuneProgress"]
 
@@ -102,6 +102,7 @@ class Stages:
         self.sensitivity: list[Sensitive] = []
         self.edges: list[Edge] = []
         self.undone: list[Sensitive] = []  #: each tuned value alone put back
+        self.alone: Alone | None = None  #: what is needed of them, without the rest
         self._started = perf_counter()
         self._spent = (0, 0)  # replications of held-out luck, and of the neighbourhood
         self._tuning_made = 0  # replications of trials, once they are over
@@ -305,6 +306,7 @@ class Stages:
         for path, value, entry in beside:
             self.sensitivity.append(sensitive(self.question, best, entry, path, value))
         self.undone = [sensitive(self.question, best, entry, path, None) for path, entry in back]
+        self.alone = alone(self.question, self.fresh, best, self.undone, upto)
         self.edges = edges(self.runs.space, self.runs.scenarios[0], settings, self.sensitivity)
         self._spent = (self._spent[0], self.fresh.made - self._spent[0])
 
@@ -374,7 +376,7 @@ class Stages:
         count, plan = len(self.runs.scenarios), self.plan
         per_trial = self.tuning.made / max(1, len(self.tried)) if self.tried else count * plan.most * 0.3
         to_try = (plan.trials - len(self.tried)) * per_trial if self.stage in ("baseline", "trials") else 0.0
-        ends = 2 * len(self.runs.space.dimensions) * min(_AROUND, plan.held_out) * count
+        ends = 3 * len(self.runs.space.dimensions) * min(_AROUND, plan.held_out) * count
         held_out = 2 * looks(plan.held_out)[0].replications * count  # the first look decides, as a rule
         after = max(0.0, held_out + ends - self.fresh.made)
         return wall_s / fresh * (to_try + after)

@@ -250,6 +250,7 @@ class _Tune:
             differences=tuple(stages.compared()),
             sensitivity=tuple(stages.sensitivity),
             undone=tuple(stages.undone),
+            alone=stages.alone,
             edges=tuple(stages.edges),
             apart=stages.apart,
             idle=tuple(one.path for one in stages.idle),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmsim.tuning.edges import Edge
     from llmsim.tuning.rivals import Apart
     from llmsim.tuning.tuned import Held, Tuned
+    from llmsim.tuning.undone import Alone
 
 __all__ = ["as_dict", "headline", "notes"]
 
@@ -229,6 +230,18 @@ def _as_dict(apart: Apart) -> dict[str, Any]:
     return {**apart._asdict(), "rivals": [one._asdict() for one in apart.rivals]}
 
 
+def _alone(found: Tuned, alone: Alone) -> dict[str, Any]:
+    change = alone.change
+    return {
+        "settings": dict(alone.settings),
+        "held_out": found.goals[0].value(alone.held_out),
+        "change": change.change,
+        "interval": change.interval,
+        "relative": change.relative,
+        "breaks": list(alone.breaks),
+    }
+
+
 def as_dict(found: Tuned) -> dict[str, Any]:
     """Everything but how long it took: what is asked again gives the same."""
     goals = found.goals
@@ -273,6 +286,7 @@ def as_dict(found: Tuned) -> dict[str, Any]:
             }
             for one in found.undone
         ],
+        "alone": _alone(found, found.alone) if found.alone is not None else None,
         "binds": found.binds,
         "edges": [{"path": one.path, "value": shown(one.value), "upper": one.upper} for one in found.edges],
         "idle": list(found.idle),

@@ -7,17 +7,21 @@ to change as little as brings the gain.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmsim.errors import ScenarioError
 from llmsim.scenario.spec import Scenario
+from llmsim.tuning.held_out import sensitive
+from llmsim.tuning.question import Question
+from llmsim.tuning.settings_runs import Entry, Luck
 from llmsim.tuning.space import Settings, Space, shown
+from llmsim.tuning.tuned_figures import cost, moved
 from llmsim.units import counted
 
 if TYPE_CHECKING:
-    from llmsim.tuning.tuned import Sensitive, Tuned
+    from llmsim.tuning.tuned import Change, Sensitive, Tuned
 
-__all__ = ["needed_note", "no_gain_note", "put_back"]
+__all__ = ["Alone", "alone", "needed_note", "no_gain_note", "put_back"]
 
 #: Of `Change.verdict`; half a percent is `llmsim.tuning.racing.INDIFFERENT`.
 _WORDS = {
@@ -47,8 +51,43 @@ def put_back(space: Space, scenarios: Sequence[Scenario], settings: Settings) ->
             continue  # what is there now does not go with the others
 
 
+class Alone(NamedTuple):
+    """What is needed of the tuned values, everything else put back."""
+
+    settings: Settings
+    held_out: float  #: what it costs there
+    change: Change  #: of the goal, against what there is, on held-out luck
+    breaks: tuple[str, ...]  #: limits that do not hold with it, and less so than with all tuned values
+
+
+def alone(question: Question, luck: Luck, best: Entry, undone: Sequence[Sensitive], upto: int) -> Alone | None:
+    """Run what is needed without the rest; None: it is all of it or nothing, or does not fit.
+
+    Parameters
+    ----------
+    question, luck
+        What was asked, and held-out luck.
+    best, undone
+        The winner there, and each of its values alone put back.
+    upto
+        Replications.
+    """
+    rest = [one.path for one in undone if not _loss(one)]
+    settings = {path: value for path, value in best.settings.items() if path not in rest}
+    if len(question.goals) > 1 or not rest or not settings:
+        return None
+    try:
+        luck.check(settings)
+    except ScenarioError:
+        return None
+    entry = luck.entry(settings)
+    luck.ensure([entry], upto)
+    change = sensitive(question, luck.entry({}), entry, "", None).change
+    return Alone(settings, question.centres(entry)[0], change, sensitive(question, best, entry, "", None).breaks)
+
+
 def needed_note(found: Tuned) -> str:
-    """What to change, and what can stay; empty: nothing to say of it.
+    """What to change, what it brings alone, and what can stay; empty: nothing to say of it.
 
     A value can stay where putting it back is surely no loss that matters (all of its interval within half a percent, or
     on the good side) and breaks no limit.
@@ -68,13 +107,22 @@ def needed_note(found: Tuned) -> str:
     parts = []
     if take:
         moves = (f"{path} {found.now.get(path, '–')} → {shown(found.settings[path])}" for path in take)
-        parts.append(f"What to change: {', '.join(moves)}.")
+        parts.append(f"What to change: {', '.join(moves)}.{_alone(found)}")
     if unsure:
         told = counted(len(unsure), "other") if take else "these"
-        parts.append(f"Not clear, whether it takes {told}: {', '.join(unsure)}.")
+        parts.append(f"Not clear whether it takes {told}: {', '.join(unsure)}.")
     if stay:
         parts.append(f"Can stay as it is, each by itself: {', '.join(stay)}.")
     return " ".join(parts)
+
+
+def _alone(found: Tuned) -> str:
+    if found.alone is None:
+        return ""
+    breaks = f", but breaks {', '.join(found.alone.breaks)}" if found.alone.breaks else ""
+    goal, by = found.goals[0], moved(found.goals[0], found.alone.change)
+    by = f", {by}" if by != "–" else ""  # from never to a number is no share of anything
+    return f" That alone makes {goal.name} {cost(found, goal, found.alone.held_out)}{by}{breaks}."
 
 
 def _differs(found: Tuned, path: str) -> bool:

@@ -9,7 +9,7 @@ from llmsim.tuning.objective import goals_of
 from llmsim.tuning.space_words import parse_space
 from llmsim.tuning.standing import standing
 from llmsim.tuning.tuned import Change, Sensitive
-from llmsim.tuning.undone import needed_note, no_gain_note, put_back
+from llmsim.tuning.undone import Alone, needed_note, no_gain_note, put_back
 
 
 def of_one(held):
@@ -30,9 +30,9 @@ LIMIT = "error_rate value < 20%"
     [
         ((WORSE, ()), (SAME, ()), f"What to change: {DIAL} 2 → 3. Can stay as it is, each by itself: {OTHER}."),
         ((WORSE, ()), (SAME, (LIMIT,)), f"What to change: {DIAL} 2 → 3, {OTHER} 0.7 → 0.5."),
-        ((WORSE, ()), (UNSURE, ()), f"What to change: {DIAL} 2 → 3. Not clear, whether it takes 1 other: {OTHER}."),
+        ((WORSE, ()), (UNSURE, ()), f"What to change: {DIAL} 2 → 3. Not clear whether it takes 1 other: {OTHER}."),
         ((SAME, ()), (SAME, ()), "No single change is needed: put back any one of them alone, and nothing"),
-        ((SAME, ()), (UNSURE, ()), f"Not clear, whether it takes these: {OTHER}. Can stay as it is, each by"),
+        ((SAME, ()), (UNSURE, ()), f"Not clear whether it takes these: {OTHER}. Can stay as it is, each by"),
     ],
 )  # fmt: skip
 def test_what_to_change(dial, other, says):
@@ -42,6 +42,16 @@ def test_what_to_change(dial, other, says):
     assert needed_note(found) == found.notes[0]
     assert [one["path"] for one in found.to_dict()["undone"]] == [DIAL, OTHER]
     assert "put back to" in repr(found)
+
+
+def test_what_is_needed_brings_so_much_without_the_rest():
+    undone = (Sensitive(DIAL, None, WORSE, ()), Sensitive(OTHER, None, SAME, ()))
+    change = Change(-0.001, (-0.002, -0.0005), -0.3)
+    found = tuned(**ONE, undone=undone, alone=Alone({DIAL: 3}, 0.0021, change, ()))
+    assert " 2 → 3. That alone makes cost_per_ok $0.0021, -30.0% (-60.0% … -15.0%). Can stay" in needed_note(found)
+    assert found.to_dict()["alone"]["settings"] == {DIAL: 3}
+    found = tuned(**ONE, undone=undone, alone=Alone({DIAL: 3}, 0.0021, change, (LIMIT,)))
+    assert f"-15.0%), but breaks {LIMIT}. Can stay" in needed_note(found)
 
 
 def test_what_fails_as_it_is_and_what_gets_worse_are_named():
@@ -100,3 +110,5 @@ def test_the_parameter_that_does_nothing_can_stay():
     stages.all()
     verdicts = {one.path: one.change.verdict for one in stages.undone}
     assert verdicts == {INITIAL: "worse", RATE: "same"}
+    assert set(stages.alone.settings) == {INITIAL}
+    assert stages.alone.change == stages.best().changes[0]  # nothing depends on the other
