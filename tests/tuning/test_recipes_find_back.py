@@ -14,17 +14,17 @@ from llmsim.tuning.objective import centre
 from llmsim.tuning.running import Measured
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
-FRESH = 10
+LIMIT = "upstream.concurrency_limit.limit"
 CACHE = "gateway.semantic_cache.threshold"
 
 
-def against_shipped(found, file):
+def against_shipped(found, file, replications):
     """The tuned setting against the shipped one, pair by pair, and the interval as shares of what was shipped."""
     luck = found.held_seed + 1
     both = [dataclasses.replace(one, seed=luck) for one in (llmsim.load(file), found.scenario)]
     goal = found.goals[0]
     before, after = (
-        [goal.cost(Measured((goal.sum,))(one, number)[0]) for number in range(FRESH)] for one in both
+        [goal.cost(Measured((goal.sum,))(one, number)[0]) for number in range(replications)] for one in both
     )  # fmt: skip
     was = centre(goal, before)
     change = change_of(before, after, was)
@@ -33,30 +33,36 @@ def against_shipped(found, file):
     return change
 
 
+LONG = pytest.mark.long  # half a minute to two minutes of CPU each
+
+
 @pytest.mark.parametrize(
     ("recipe", "file", "wrong", "trials", "most"),
     [
-        pytest.param(
-            "limits", "self-hosted-rush", "upstream.concurrency_limit.limit=1000", 12, 6, marks=pytest.mark.slow
-        ),
-        pytest.param("timeouts", "slow-first-token", "upstream.timeout.ttft=30s", 12, 6, marks=pytest.mark.slow),
-        pytest.param(
-            "breaker", "brown-out", "upstream.circuit_breaker.failure_rate=90%", 32, 10, marks=pytest.mark.long
-        ),
-        pytest.param("backoff", "thundering-herd", "gateway.retry.backoff.initial=0s", 32, 10, marks=pytest.mark.long),
-        pytest.param("cache-threshold", "semantic-cache", f"{CACHE}=0.7", 24, 10, marks=pytest.mark.long),
+        pytest.param("limits", "self-hosted-rush", f"{LIMIT}=1000", 8, 6, marks=pytest.mark.slow),
+        pytest.param("limits", "self-hosted-rush", f"{LIMIT}=8", 24, 10, marks=LONG),
+        pytest.param("timeouts", "slow-first-token", "upstream.timeout.ttft=30s", 32, 10, marks=LONG),
+        pytest.param("breaker", "brown-out", "upstream.circuit_breaker.failure_rate=90%", 32, 10, marks=LONG),
+        pytest.param("backoff", "thundering-herd", "gateway.retry.backoff.initial=0s", 32, 10, marks=LONG),
+        pytest.param("cache-threshold", "semantic-cache", f"{CACHE}=0.7", 24, 10, marks=LONG),
     ],
 )
 def test_it_finds_back(recipe, file, wrong, trials, most):
     place = SCENARIOS / f"{file}.yaml"
     found = llmsim.tune(
-        place, recipe=recipe, overrides=[wrong], trials=trials, replications=most, held_out=most if most < 10 else None
+        place,
+        recipe=recipe,
+        overrides=[wrong],
+        trials=trials,
+        replications=most,
+        jobs=1,
+        held_out=most if most < 10 else None,
     )
     print(f"{found.headline}\n{found.notes[0]}")
     assert found.improves
     assert found.current.holds == "FAIL"  # somebody got it wrong
     assert found.best.holds != "FAIL"
-    change = against_shipped(found, place)
+    change = against_shipped(found, place, most)
     assert change.verdict != "worse"
     assert change.relative < 0.02  # what a tuning may lose
     if recipe != "backoff":  # there not asking again is as good as asking later
