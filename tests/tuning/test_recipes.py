@@ -4,7 +4,7 @@ import pytest
 from tuning.spaces import SHOP, shop
 
 import llmsim
-from llmsim.errors import LlmsimError, ScenarioError
+from llmsim.errors import LlmsimError, ScenarioError, SimulationInterrupted
 from llmsim.scenario.load import load_scenario
 from llmsim.tuning.objective import goals_of, limits_of
 from llmsim.tuning.recipes import RECIPES, check_bounded, recipe
@@ -91,12 +91,21 @@ def test_a_threshold_is_not_searched_without_anything_against_wrong_answers(mini
     check_bounded("backoff", goals_of(scenario, "e2e p(95)", ()), [()])
 
 
-@pytest.mark.slow
 def test_a_recipe_knows_what_it_is_for():
-    asked = {"recipe": "breaker", "subject_to": [], "trials": 1, "replications": 2, "held_out": 6}
-    found = llmsim.tune(shop(clock={"duration": "5s", "drain": "10s"}), **asked)
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    def begun(**asked):
+        with pytest.raises(SimulationInterrupted) as stopped:
+            llmsim.tune(shop(), recipe="breaker", progress=stop, jobs=1, **asked)
+        return stopped.value.partial
+
+    found, told = begun(), "e2e p(95) was made small, as nothing else was asked for"
     assert [goal.name for goal in found.goals] == ["e2e p(95)"]
-    assert any("e2e p(95) was made small, as nothing else was asked for" in note for note in found.notes)
+    assert any(told in note for note in found.notes)
+    found = begun(maximize="goodput")
+    assert [goal.name for goal in found.goals] == ["goodput"]
+    assert not any(told in note for note in found.notes)
 
 
 @pytest.mark.slow
