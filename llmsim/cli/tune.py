@@ -9,7 +9,7 @@ import typer
 
 from llmsim.cli.answering import Answer, answering, or_partial
 from llmsim.cli.failures import INTERRUPTED
-from llmsim.cli.options import Backend, Jobs, Json, NoProgress, Quiet, Scheduler, Seed, Traceback
+from llmsim.cli.options import Backend, Jobs, Json, NoProgress, Overrides, Quiet, Scheduler, Seed, Traceback
 from llmsim.cli.terminal import put
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ Minimize = Annotated[
     _Texts,
     typer.Option(
         metavar="METRIC",
-        help='What is to be small: cost_per_ok, "ttft p(95)", "cost_per_ok + 0.02*false_hit_rate". Repeatable.',
+        help='What is to be small: cost_per_ok, "ttft p(95)", "cost_per_ok + 0.02*false_hit_rate". Repeatable. '
+        "[what the recipe is about]",
     ),
 ]
 Maximize = Annotated[_Texts, typer.Option(metavar="METRIC", help="What is to be large: goodput. Repeatable.")]
@@ -81,6 +82,7 @@ Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page:
 def tune(
     files: Files,
     *,
+    overrides: Overrides = None,
     space: SpaceOption = None,
     minimize: Minimize = None,
     maximize: Maximize = None,
@@ -110,7 +112,9 @@ def tune(
     with what you have. Nothing to improve is an answer too.
 
     Recipes, each for the policies the scenario has: backoff (retry), cache-threshold (semantic_cache), timeouts
-    (timeout, deadline), breaker (circuit_breaker), limits (concurrency_limit, bulkhead, adaptive_admission).
+    (timeout, deadline), breaker (circuit_breaker), limits (concurrency_limit, bulkhead, adaptive_admission). Unless
+    you say what you want, cache-threshold makes a good answer cheap (something has to bound or price the wrong ones),
+    and the others make e2e p(95) small. What of a recipe has no effect is left out. --set says what to start from.
 
     A sum weighs one number against another in the unit of the one without a weight: in "cost_per_ok +
     0.02*false_hit_rate" every wrong answer from the cache costs $0.02.
@@ -125,7 +129,8 @@ def tune(
       130  interrupted; what was found so far is shown, and kept with --study
     \b
     Examples:
-      llmsim tune checkout.yaml --recipe backoff --minimize cost_per_ok
+      llmsim tune checkout.yaml --recipe backoff
+      llmsim tune checkout.yaml --recipe breaker --set upstream.circuit_breaker.failure_rate=90% --trials 40
       llmsim tune checkout.yaml --space gateway.retry.max_attempts=1,2,3,4 \\
           --space "gateway.retry.backoff.initial=50ms..2s log" --minimize "ttft p(95)" --subject-to "error_rate < 1%"
       llmsim tune spike.yaml outage.yaml --recipe timeouts --minimize "ttft p(95)" --study timeouts.jsonl
@@ -140,6 +145,7 @@ def tune(
             answer,
             files,
             shown=not (no_progress or quiet),
+            overrides=tuple(overrides or ()),
             space=_space(space),
             minimize=tuple(minimize or ()),
             maximize=tuple(maximize or ()),

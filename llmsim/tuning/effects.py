@@ -15,12 +15,13 @@ _PROBES = 2  # replications in which nothing may happen otherwise for a paramete
 
 
 def idle(space: Space, luck: Luck) -> list[Dimension]:
-    """Dimensions on which nothing that happens depends, wherever the others are: as they are, or all at either end.
+    """Dimensions on which nothing that happens depends, wherever the others are: as they are, at either end, between.
 
-    With one attempt nothing depends on the pauses between attempts; with five it does.
+    With one attempt nothing depends on the pauses between attempts; with five it does. And where the first pause is as
+    long as the longest nothing depends on how they grow; with one in the middle it does.
     """
     found = list(space.dimensions)
-    for others in ({}, _corner(space, 0), _corner(space, -1)):
+    for others in ({}, _corner(space, 0), _corner(space, -1), _middle(space)):
         found = _alike(found, others, luck)
     return found
 
@@ -32,6 +33,12 @@ def _corner(space: Space, end: int) -> dict[str, Any]:
         here = [value for value in one.ends if not one.off(value)]
         found[one.path] = here[end]
     return found
+
+
+def _middle(space: Space) -> dict[str, Any]:
+    """All dimensions half-way on their own scales; choices without order at the last, policies on."""
+    last = _corner(space, -1)
+    return {one.path: one.value(one.at(0.5)) if one.ordered else last[one.path] for one in space.dimensions}
 
 
 def _alike(dimensions: Sequence[Dimension], others: Settings, luck: Luck) -> list[Dimension]:
@@ -65,7 +72,14 @@ def without(space: Space, found: Sequence[Dimension], optional: Collection[str])
         With those that may not.
     """
     left = tuple(one for one in space.dimensions if one not in found)
-    named = [one for one in found if one.path not in optional or not left]
+    named = [one for one in found if one.path not in optional]
+    if not left and not named:
+        told = " or ".join(f"{one.path} ({shown(one.ends[0])} to {shown(one.ends[-1])})" for one in found)
+        raise ScenarioError(
+            f"the recipe finds nothing to tune here: nothing that happens in {_PROBES} replications depends on {told}. "
+            "Does what it is for happen in this scenario, and does nothing else hide it? Name a --space instead",
+            SOURCE,
+        )
     if named:
         problems = [
             Problem(

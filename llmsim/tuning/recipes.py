@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from llmsim.errors import LlmsimError, ScenarioError
 from llmsim.scenario.keys import nearest
+from llmsim.scenario.objectives import Objective
 from llmsim.scenario.spec import Scenario
+from llmsim.tuning.objective import Goal
 from llmsim.units import DURATION
 
-__all__ = ["RECIPES", "Recipe", "recipe"]
+__all__ = ["RECIPES", "Ready", "Recipe", "check_bounded", "recipe"]
 
 Range = tuple[Any, ...] | list[Any]
+
+#: What policies are for that answer to failures and to load. Failures count as never, so whoever fails fast does not
+#: win; and unlike the first token it shows answers that stall or are asked for again.
+_TAIL = "e2e p(95)"
+_CHEAP = "cost_per_ok"
 
 
 class Recipe(NamedTuple):
@@ -22,10 +29,22 @@ class Recipe(NamedTuple):
     about: str  #: what it decides between
     source: str  #: whose defaults its ranges span
     needs: tuple[str, ...]  #: kinds of policies it is about
-    #: Kind to what can be tuned there: key below the policy, and its values.
+    #: Kind to what can be tuned there: key below the policy, and its values, in the unit in which they are told.
     space: dict[str, dict[str, Range]]
     #: Keys that are only tuned where the policy sets them: they turn something on.
     where_set: frozenset[str] = frozenset()
+    minimize: str = _TAIL  #: where nobody says what is wanted
+    #: Metrics of which one has to be bounded, or counted in the goal: without it more is always better.
+    bounded: tuple[str, ...] = ()
+
+
+class Ready(NamedTuple):
+    """A recipe for one scenario."""
+
+    space: dict[str, Range]
+    about: str  #: what it decides between, and where its ranges come from
+    minimize: str
+    reason: str  #: why that, for whoever did not ask for anything
 
 
 RECIPES: dict[str, Recipe] = {
@@ -59,8 +78,10 @@ RECIPES: dict[str, Recipe] = {
             "Ranges span cosines of langchain-redis and khazad (.80), RedisVL (.90) and Mistral's example (.95), and "
             "go down to where a tenth of all answers was wrong (.70: banking77, MiniLM); ttl from Bifrost's 5 min up.",
             ("semantic_cache",),
-            {"semantic_cache": {"threshold": (0.70, 0.99), "ttl": ("5m", "24h", "log")}},
+            {"semantic_cache": {"threshold": (0.70, 0.99), "ttl": ("5m", "1440m", "log")}},
             frozenset({"ttl"}),
+            _CHEAP,
+            ("false_hit_rate", "false_hits_per_hit"),
         ),
         Recipe(
             "timeouts",
@@ -71,8 +92,8 @@ RECIPES: dict[str, Recipe] = {
             ("timeout", "deadline"),
             {
                 "timeout": {
-                    "ttft": ("300ms", "15s", "log"),
-                    "inter_token": ("500ms", "10s", "log"),
+                    "ttft": ("0.3s", "15s", "log"),
+                    "inter_token": ("0.5s", "10s", "log"),
                     "total": ("2s", "60s", "log"),
                 },
                 "deadline": {"timeout": ("5s", "60s", "log")},
@@ -105,7 +126,7 @@ RECIPES: dict[str, Recipe] = {
             {
                 "concurrency_limit": {"limit": (4, 1024, "log")},
                 "bulkhead": {"at_once": (2, 256, "log")},
-                "adaptive_admission": {"target": ("100ms", "10s", "log"), "interval": ("1s", "30s", "log")},
+                "adaptive_admission": {"target": ("0.1s", "10s", "log"), "interval": ("1s", "30s", "log")},
             },
             frozenset({"limit"}),
         ),
@@ -113,8 +134,8 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def recipe(name: str, scenario: Scenario) -> tuple[dict[str, Range], str]:
-    """The space of a recipe in a scenario, and what it is about and where its ranges come from.
+def recipe(name: str, scenario: Scenario) -> Ready:
+    """What a recipe is in a scenario.
 
     Raises
     ------
@@ -132,8 +153,9 @@ def recipe(name: str, scenario: Scenario) -> tuple[dict[str, Range], str]:
     ...         "gateway": {"upstream": [{"timeout": {"ttft": "2s"}}]},
     ...     }
     ... )
-    >>> recipe("timeouts", scenario)[0]
-    {'upstream.timeout.ttft': ('300ms', '15s', 'log')}
+    >>> found = recipe("timeouts", scenario)
+    >>> found.space, found.minimize
+    ({'upstream.timeout.ttft': ('0.3s', '15s', 'log')}, 'e2e p(95)')
     """
     if name not in RECIPES:
         raise LlmsimError(f"there is no recipe {name!r}. {nearest(name, RECIPES)}")
@@ -150,7 +172,32 @@ def recipe(name: str, scenario: Scenario) -> tuple[dict[str, Range], str]:
             "tune; add one to the scenario first, or name a --space",
             scenario.name,
         )
-    return space, f"{found.about} {found.source}"
+    why = (
+        "what a good answer costs; wrong ones are no good, but what they do beyond that is not in it"
+        if found.minimize == _CHEAP
+        else "failures count as never, and what stalls or is asked again counts as well"
+    )
+    reason = f"{found.minimize} was made small, as nothing else was asked for: {why}."
+    return Ready(space, f"{found.about} {found.source}", found.minimize, reason)
+
+
+def check_bounded(name: str, goals: Sequence[Goal], limits: Sequence[Sequence[Objective]]) -> None:
+    """That the goals or the limits of every scenario keep a recipe from going to an end of its range.
+
+    Raises
+    ------
+    LlmsimError
+        With what to type.
+    """
+    needed = RECIPES[name].bounded
+    if not needed or any(part.metric in needed for goal in goals for part in goal.sum.metrics):
+        return
+    if not all(any(line.metric in needed for line in lines) for lines in limits):
+        raise LlmsimError(
+            f"nothing here keeps the answers right, so the recipe {name} would end at the lowest threshold. Bound the "
+            f'wrong ones, --subject-to "{needed[0]} < 0.5%", or say what one costs you in dollars, '
+            f'--minimize "cost_per_ok + 0.02*{needed[0]}"'
+        )
 
 
 def _policies(scenario: Scenario) -> Iterator[tuple[str, str, Any]]:

@@ -24,6 +24,7 @@ from llmsim.tuning.rivals import Apart, told_apart
 from llmsim.tuning.settings_runs import Entry, Runs, told
 from llmsim.tuning.space import Dimension
 from llmsim.tuning.tuned import Account, Held, Sensitive, Trial
+from llmsim.tuning.undone import Alone, alone, put_back
 
 __all__ = ["Plan", "Stage", "Stages", "TuneProgress"]
 
@@ -101,6 +102,8 @@ class Stages:
         self.held: dict[int, Held] = {}
         self.sensitivity: list[Sensitive] = []
         self.edges: list[Edge] = []
+        self.undone: list[Sensitive] = []  #: each tuned value alone put back
+        self.alone: Alone | None = None  #: what is needed of them, without the rest
         self._started = perf_counter()
         self._spent = (0, 0)  # replications of held-out luck, and of the neighbourhood
         self._tuning_made = 0  # replications of trials, once they are over
@@ -301,10 +304,16 @@ class Stages:
         if settings is None:
             return  # what there is lies outside of the space: it has no neighbours there
         beside = [(path, value, self.fresh.entry(other)) for path, value, other in around(self.runs.space, settings)]
+        back = [
+            (path, self.fresh.entry(other))
+            for path, other in put_back(self.runs.space, self.runs.scenarios, self.winner.settings)
+        ]
         upto = min(_AROUND, self.plan.held_out)
-        self.fresh.ensure([entry for *_, entry in beside], upto)
+        self.fresh.ensure([*(entry for *_, entry in beside), *(entry for _, entry in back)], upto)
         for path, value, entry in beside:
             self.sensitivity.append(sensitive(self.question, best, entry, path, value))
+        self.undone = [sensitive(self.question, best, entry, path, None) for path, entry in back]
+        self.alone = alone(self.question, self.fresh, best, self.undone, upto)
         self.edges = edges(self.runs.space, self.runs.scenarios[0], settings, self.sensitivity)
         self._spent = (self._spent[0], self.fresh.made - self._spent[0])
 
@@ -374,7 +383,7 @@ class Stages:
         count, plan = len(self.runs.scenarios), self.plan
         per_trial = self.tuning.made / max(1, len(self.tried)) if self.tried else count * plan.most * 0.3
         to_try = (plan.trials - len(self.tried)) * per_trial if self.stage in ("baseline", "trials") else 0.0
-        ends = 2 * len(self.runs.space.dimensions) * min(_AROUND, plan.held_out) * count
+        ends = 3 * len(self.runs.space.dimensions) * min(_AROUND, plan.held_out) * count
         held_out = 2 * looks(plan.held_out)[0].replications * count  # the first look decides, as a rule
         after = max(0.0, held_out + ends - self.fresh.made)
         return wall_s / fresh * (to_try + after)

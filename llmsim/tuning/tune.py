@@ -19,6 +19,7 @@ from llmsim.tuning.held_out import HELD_OUT
 from llmsim.tuning.journal import Journal
 from llmsim.tuning.objective import goals_of, limits_of
 from llmsim.tuning.optuna_study import check_place, write_study
+from llmsim.tuning.recipes import check_bounded
 from llmsim.tuning.recipes import recipe as ready
 from llmsim.tuning.settings_runs import Runs
 from llmsim.tuning.space import Space
@@ -51,6 +52,7 @@ def tune(
     progress: Callable[[TuneProgress], object] | None = None,
     backend: str | None = None,
     scheduler: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> Tuned:
     """Search settings that make a number small (or large) while limits hold, and say how sure that is.
 
@@ -72,7 +74,8 @@ def tune(
     minimize, maximize
         ``cost_per_ok``, ``ttft p(95)``; several: a front of those that no other beats. Or a sum, which weighs one
         number against another in the unit of the one without a weight: in ``cost_per_ok + 0.02*false_hit_rate`` a
-        wrong answer from the cache costs $0.02 (`llmsim.scenario.sum_text` says how sums are written).
+        wrong answer from the cache costs $0.02 (`llmsim.scenario.sum_text` says how sums are written). Neither: what
+        the recipe is about.
     subject_to
         Lines that must hold, ``["ttft p(95) < 2s"]``; None: the scenario's own SLOs.
     trials
@@ -101,6 +104,8 @@ def tune(
         Called about ten times a second with a `TuneProgress`.
     backend, scheduler
         ``"dask"`` and its scheduler's address, in place of processes here; see `llmsim.run`.
+    overrides
+        ``path=value`` texts, checked against the schema: what every scenario is before it is tuned.
 
     Raises
     ------
@@ -117,23 +122,27 @@ def tune(
     given = [scenario] if isinstance(scenario, Scenario | str | Path | Mapping) else list(scenario)
     if not given:
         raise LlmsimError("there is no scenario to tune")
-    bases = [load(one) for one in given]
+    bases = [load(one, overrides) for one in given]
     bases = [dataclasses.replace(base, seed=bases[0].seed if seed is None else seed) for base in bases]
     wanted, about = dict(space or {}), ""
     if recipe is not None:
-        found, about = ready(recipe, bases[0])
-        wanted = {**found, **wanted}
+        found = ready(recipe, bases[0])
+        wanted, about = {**found.space, **wanted}, found.about
+        if not minimize and not maximize:
+            minimize, about = found.minimize, f"{about} {found.reason}"
     parsed = parse_space(wanted, bases[0])
     for base in bases[1:]:
         parsed.check(base)
     plan = _plan(bases, minimize, maximize, subject_to, weights, trials, replications, held_out)
     plan = plan._replace(optional=frozenset(wanted) - frozenset(space or {}))
+    if recipe is not None:
+        check_bounded(recipe, plan.goals, plan.limits)
     source = Path(given[0]) if isinstance(given[0], str | Path) else None
     written = Path(optuna) if optuna is not None else None
     if written is not None:
         check_place(written, Path(study) if study is not None else None)
     one = _Tune(bases, parsed, plan, cluster or _jobs(bases, plan, jobs), study, progress)
-    one.written = written
+    one.written, one.overrides = written, tuple(overrides)
     return one.all(source, wanted, about)
 
 
@@ -203,6 +212,7 @@ class _Tune:
         self.runs = Runs(bases, space, self.journal, jobs=jobs, tick=self._tick)
         self.stages = Stages(plan, self.runs, progress)
         self.written: Path | None = None  #: as an Optuna study
+        self.overrides: tuple[str, ...] = ()
 
     def _tick(self) -> None:
         self.stages.moved()
@@ -239,6 +249,8 @@ class _Tune:
             front=tuple(stages.held[id(one)] for one in stages.front if id(one) in stages.held),
             differences=tuple(stages.compared()),
             sensitivity=tuple(stages.sensitivity),
+            undone=tuple(stages.undone),
+            alone=stages.alone,
             edges=tuple(stages.edges),
             apart=stages.apart,
             idle=tuple(one.path for one in stages.idle),
@@ -249,6 +261,7 @@ class _Tune:
             held_seed=stages.held_seed,
             given=dict(given),
             recipe=about,
+            overrides=self.overrides,
             so_far=dict(chosen) if best is None else None,
             scenario=space.settled(self.runs.scenarios[0], chosen),
             source=source,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmsim.tuning.edges import Edge
     from llmsim.tuning.rivals import Apart
     from llmsim.tuning.tuned_plots import TunedPlots
+    from llmsim.tuning.undone import Alone
 
 __all__ = ["Account", "Change", "Held", "LimitHeld", "Sensitive", "Trial", "Tuned", "Verdict"]
 
@@ -162,7 +163,10 @@ class Tuned:
     edges: tuple[Edge, ...] = ()  #: where the best is at an end of its range, and would go further if it could
     apart: Apart | None = None  #: how well the winner is told from other settings; None: of several goals, say
     idle: tuple[str, ...] = ()  #: paths of the recipe that were left out: nothing that happens depends on them
+    undone: tuple[Sensitive, ...] = ()  #: each tuned value alone put back to what it is now
+    alone: Alone | None = None  #: what is needed of them, without the rest; None: all, or nothing by itself
     given: Any = None  #: the space as it was asked for
+    overrides: tuple[str, ...] = ()  #: what was changed before it was tuned, ``path=value``
     recipe: str = ""
     so_far: dict[str, Any] | None = None  #: the best when it was interrupted
     scenario: Scenario | None = None  #: the first one, tuned

@@ -40,5 +40,7 @@ def moves(found: Tuned, one: Held, current: Held) -> str:
     """Every goal on held-out luck, against what there is."""
     parts = []
     for goal, was, now, change in zip(found.goals, current.held_out, one.held_out, one.changes, strict=True):
-        parts.append(f"{goal.name} {cost(found, goal, now)} instead of {cost(found, goal, was)}, {moved(goal, change)}")
+        by = moved(goal, change)
+        text = f"{goal.name} {cost(found, goal, now)} instead of {cost(found, goal, was)}"
+        parts.append(f"{text}, {by}" if by != "–" else text)
     return "; ".join(parts)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmsim.errors import LlmsimError
-from llmsim.scenario.load import parse_scenario
+from llmsim.scenario.load import parse_scenario, read_value
 from llmsim.scenario.rewrite import rewritten
 from llmsim.tuning.space_words import parse_space
 
@@ -46,15 +46,16 @@ def tuned_text(found: Tuned) -> str:
         raise LlmsimError("the scenario did not come from a file; .scenario of this result is it with the tuned values")
     source = str(found.source)
     text = found.source.read_bytes().decode("utf-8-sig")
-    base = parse_scenario(text, source)
+    base = parse_scenario(text, source, found.overrides)
     space = parse_space(found.given, base)
     kinds = {one.path: one for one in space.dimensions}
     gone = [path for path, value in found.settings.items() if kinds[path].off(value)]
+    before = {path.strip(): read_value(value) for path, _, value in (one.partition("=") for one in found.overrides)}
     values = {
         path: value
-        for path, value in found.settings.items()
+        for path, value in {**before, **found.settings}.items()
         if not any(path == off or path.startswith(off + ".") for off in gone)
-        and not (kinds[path].kind == "policy" and not isinstance(value, dict))
+        and not (path in kinds and kinds[path].kind == "policy" and not isinstance(value, dict))
     }
     return rewritten(text, values, gone, space.settled(base, found.settings), source)
 

@@ -28,6 +28,8 @@ def grids(found: Tuned) -> list[Grid]:
             tables.append(_front(found))
         if found.differences:
             tables.append(_differences(found))
+        if found.undone:
+            tables.append(_undone(found))
         if found.sensitivity:
             tables.append(_sensitivity(found))
     return tables
@@ -93,6 +95,16 @@ def _differences(found: Tuned) -> Grid:
     where = f" of {found.scenarios[0].name}" if len(found.scenarios) > 1 else ""
     note = "worse, better, changed: by 5 % or more, and surely (sign test, Holm over all rows)."
     return Grid(f"What else changes, on held-out luck{where}", ("", "now", "tuned", "change", ""), rows, 1, (note,))
+
+
+def _undone(found: Tuned) -> Grid:
+    rows = []
+    for one in found.undone:
+        breaks = f"breaks {', '.join(one.breaks)}" if one.breaks else ""
+        tuned, now = shown(found.settings[one.path]), found.now.get(one.path, "as it is")
+        rows.append((one.path, tuned, now, breaks, moved(found.goals[0], one.change)))
+    head = ("parameter", "tuned", "put back to", "", f"{found.goals[0].name} (95 %)")
+    return Grid("What it takes: each alone put back, the others as tuned", head, rows, 4)
 
 
 def _sensitivity(found: Tuned) -> Grid:

@@ -12,18 +12,21 @@ from llmsim.tuning.settings_runs import told
 from llmsim.tuning.space import shown
 from llmsim.tuning.tuned_figures import cost, moves
 from llmsim.tuning.tuned_front import as_it_is, front_note, place_of
+from llmsim.tuning.undone import needed_note, no_gain_note
 from llmsim.units import counted
 
 if TYPE_CHECKING:
     from llmsim.tuning.edges import Edge
     from llmsim.tuning.rivals import Apart
     from llmsim.tuning.tuned import Held, Tuned
+    from llmsim.tuning.undone import Alone
 
 __all__ = ["as_dict", "headline", "notes"]
 
 #: From here on a winner's figure on the luck it was chosen on is called optimistic: the share by which it is better
 #: there than on held-out luck, relative to what it gains at all.
 _OPTIMISTIC = 0.1
+_MOST_NAMED = 2  # limits in a headline
 
 
 def headline(found: Tuned) -> str:
@@ -39,7 +42,7 @@ def headline(found: Tuned) -> str:
     if best.holds == "FAIL":
         return f"{name}: nothing was found that holds its limits; the nearest: {told_of}"
     if current.holds == "FAIL" and best.holds == "PASS":
-        return f"{name}: holds what fails as it is; {told_of}"
+        return f"{name}: holds what fails as it is ({_failing(current)}); {told_of}"
     if found.verdict == "better":
         doubt = "" if best.holds == "PASS" else "; whether its limits hold is undecided"
         return f"{name}: {told_of}{doubt}"
@@ -48,9 +51,15 @@ def headline(found: Tuned) -> str:
     return f"{name}: no better than what you have{where}: {told_of}"
 
 
+def _failing(current: Held) -> str:
+    lines = list(dict.fromkeys(f"{one.line.key} {one.line.text}" for one in current.limits if one.verdict == "FAIL"))
+    more = f" and {len(lines) - _MOST_NAMED} more" if len(lines) > _MOST_NAMED else ""
+    return ", ".join(lines[:_MOST_NAMED]) + more
+
+
 def notes(found: Tuned) -> list[str]:
     """What else is to be known."""
-    lines = []
+    lines = [line for line in (needed_note(found), no_gain_note(found), _price(found)) if line]
     if found.best is not None and found.current is not None and found.best.settings:
         lines.append(_optimism(found, found.best, found.current))
     if found.current is not None and any(one.settings for one in found.front):
@@ -83,6 +92,19 @@ def notes(found: Tuned) -> list[str]:
     return lines
 
 
+def _price(found: Tuned) -> str:
+    """What gets worse by it, beside what was asked for; empty: nothing does, surely and by 5 % or more."""
+    if not found.improves:
+        return ""
+    asked = {part.name for goal in found.goals for part in (goal.sum, *goal.sum.parts)}
+    worse = []
+    for one in found.differences:
+        if one.verdict == "worse" and one.name not in asked:
+            was, now, change = one.shown()
+            worse.append(f"{one.name} {now} instead of {was}, {change}")
+    return f"What gets worse by it: {'; '.join(worse)}." if worse else ""
+
+
 def _spent(found: Tuned) -> str:
     """Where the replications went."""
     account = found.account
@@ -104,8 +126,8 @@ def _optimism(found: Tuned, best: Held, current: Held) -> str:
     )
     # Luck alone makes both settings cheaper or dearer: optimism is what the *gain* loses.
     promised, kept = current.tuning[0] - tuned, current.held_out[0] - held
-    if not (math.isfinite(promised) and math.isfinite(kept)) or promised <= 0:
-        return text + "."
+    if not (math.isfinite(promised) and math.isfinite(kept)) or promised <= best.changes[0].least:
+        return text + "."  # no gain that matters was promised
     lost = 1 - kept / promised
     if lost > _OPTIMISTIC:
         return f"{text}: of the gain that tuning promised, {share(min(1.0, lost))} was luck."
@@ -208,6 +230,18 @@ def _as_dict(apart: Apart) -> dict[str, Any]:
     return {**apart._asdict(), "rivals": [one._asdict() for one in apart.rivals]}
 
 
+def _alone(found: Tuned, alone: Alone) -> dict[str, Any]:
+    change = alone.change
+    return {
+        "settings": dict(alone.settings),
+        "held_out": found.goals[0].value(alone.held_out),
+        "change": change.change,
+        "interval": change.interval,
+        "relative": change.relative,
+        "breaks": list(alone.breaks),
+    }
+
+
 def as_dict(found: Tuned) -> dict[str, Any]:
     """Everything but how long it took: what is asked again gives the same."""
     goals = found.goals
@@ -241,6 +275,18 @@ def as_dict(found: Tuned) -> dict[str, Any]:
             }
             for one in found.sensitivity
         ],
+        "undone": [
+            {
+                "path": one.path,
+                "value": found.now.get(one.path),
+                "change": one.change.change,
+                "interval": one.change.interval,
+                "relative": one.change.relative,
+                "breaks": list(one.breaks),
+            }
+            for one in found.undone
+        ],
+        "alone": _alone(found, found.alone) if found.alone is not None else None,
         "binds": found.binds,
         "edges": [{"path": one.path, "value": shown(one.value), "upper": one.upper} for one in found.edges],
         "idle": list(found.idle),

@@ -53,6 +53,19 @@ def test_it_tells_writes_and_can_be_seen_again(file: Path, ask: Any) -> None:
     assert '"study_name":"llmsim tune shop"' in file.with_name("trials.log").read_text().partition("\n")[0]
 
 
+@pytest.mark.slow
+def test_what_it_starts_from_can_be_set_and_is_written(file: Path, ask: Any) -> None:
+    tuned = file.with_name("tuned.yaml")
+    start = ("--set", "gateway.retry.max_attempts=1", "--set", "traffic.base_rate=6/s")
+    ran = ask("tune", file, *BETTER, *start, "--json", "-", "--write", tuned)
+    assert ran.exit_code == 0, ran.output
+    told = json.loads(ran.stdout)
+    assert told["now"] == {"gateway.retry.max_attempts": "1"}
+    assert told["settings"] == {"gateway.retry.max_attempts": 4}  # and not what was set
+    assert tuned.read_text() == SHOP.replace("max_attempts: 1 ", "max_attempts: 4 ").replace("5/s", "6/s")
+    assert file.read_text() == SHOP
+
+
 def test_nothing_better_is_1_and_writes_nothing(file: Path, ask: Any) -> None:
     tuned = file.with_name("tuned.yaml")
     worst = ("--space", "gateway.retry.max_attempts=1,2", "--maximize", "error_rate", *BETTER[4:])
@@ -70,6 +83,7 @@ def test_nothing_better_is_1_and_writes_nothing(file: Path, ask: Any) -> None:
         (("--space", "gateway.retry.max_attempts=1,2"), "nothing is asked for"),
         (("--recipe", "breaker", "--minimize", "error_rate"), "nothing of the kind"),
         (("--space", "gateway.retry.max_atempts=1,2", "--minimize", "error_rate"), "max_attempts"),
+        ((*BETTER, "--set", "gateway.retry.max_atempts=2"), "max_attempts"),
         ((*BETTER, "--weights", "a"), "--weights 'a' are no numbers"),
         ((*BETTER, "--study", "a.log", "--optuna", "./a.log"), "--study and --optuna both name a.log; name two files"),
         ((*BETTER, "--report", "a.html", "--json", "a.html"), "--report and --json both name a.html"),

@@ -27,6 +27,38 @@ def mean_wait(c: int, load: float, mu: float = 1.0) -> float:
     return erlang_c(c, load) / (mu * (c - load))
 
 
+class Retried(NamedTuple):
+    """M/M/c at 1/μ = 1 s whose calls fail as they end and are made again after a pause, up to a number of attempts.
+
+    Calls that come back make a network of product form (Baskett, Chandy, Muntz & Palacios 1975): each of them waits as
+    in M/M/c under the load of all, and the pause is no more than a delay. That holds where whether a call fails depends
+    on nothing, every call takes as long in distribution, first come is first served, and the load is below c.
+    """
+
+    servers: int
+    fails: float
+    again_s: float
+
+    def load(self, rate: float, attempts: int) -> float:
+        """Servers that are busy on average."""
+        return rate * (1 - self.fails**attempts) / (1 - self.fails)
+
+    def most(self, attempts: int) -> float:
+        """The rate at which all servers are busy."""
+        return self.servers * (1 - self.fails) / (1 - self.fails**attempts)
+
+    def answered_s(self, rate: float, attempts: int) -> float:
+        """Mean time to the answer of a request that gets one."""
+        fails, load = self.fails, self.load(rate, attempts)
+        share = 1 - fails**attempts
+        calls = sum(n * fails ** (n - 1) * (1 - fails) for n in range(1, attempts + 1)) / share
+        return (
+            math.inf
+            if load >= self.servers
+            else calls * (mean_wait(self.servers, load) + 1) + (calls - 1) * self.again_s
+        )
+
+
 def mmck(c: int, k: int, load: float) -> np.ndarray:
     """Stationary distribution of the number in M/M/c/K, shape ``(k + 1,)``."""
     weights = [1.0]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
-from theory.queueing import Estimate, mean_wait
+from theory.queueing import Estimate, Retried
 
 from llmsim.luck import Luck
 from llmsim.scenario.load import load_scenario
@@ -22,6 +22,8 @@ from llmsim.tuning.space_words import parse_space
 from llmsim.tuning.stages import Plan, Stages
 
 FAILS, AGAIN_S, SERVERS = 0.3, 2.0, 4
+NETWORK = Retried(SERVERS, FAILS, AGAIN_S)
+answered_s = NETWORK.answered_s
 LIMIT_S, FAILED, MOST = 2.7, 0.05, 6
 SPACE = {"traffic.base_rate": ("0.5/s", "4/s"), "gateway.retry.max_attempts": list(range(1, MOST + 1))}
 SUBJECT_TO = [f"ttft_ok mean < {LIMIT_S}s", f"error_rate < {FAILED:.0%}"]
@@ -50,22 +52,9 @@ SCENARIO = load_scenario({
 })  # fmt: skip
 
 
-def answered_s(rate, attempts):
-    """Mean time to the answer of a request that gets one.
-
-    Calls that come back make a network of product form (Baskett, Chandy, Muntz & Palacios 1975): each of them waits as
-    in M/M/c under the load of all, and the pause is no more than a delay.
-    """
-    share = 1 - FAILS**attempts
-    calls = sum(n * FAILS ** (n - 1) * (1 - FAILS) for n in range(1, attempts + 1)) / share
-    load = rate * share / (1 - FAILS)
-    return math.inf if load >= SERVERS else calls * (mean_wait(SERVERS, load) + 1) + (calls - 1) * AGAIN_S
-
-
 def borne(attempts):
     """The most requests a second within the time."""
-    top = SERVERS * (1 - FAILS) / (1 - FAILS**attempts)
-    return brentq(lambda rate: answered_s(rate, attempts) - LIMIT_S, 0.01, top * (1 - 1e-6))
+    return brentq(lambda rate: answered_s(rate, attempts) - LIMIT_S, 0.01, NETWORK.most(attempts) * (1 - 1e-6))
 
 
 BEST = max(borne(n) * (1 - FAILS**n) for n in range(1, MOST + 1) if FAILS**n < FAILED)
@@ -109,7 +98,7 @@ def test_the_search_lands_near_it():
             luck = Luck.of(scenario.seed, number)
             common = 0.03 * norm.ppf(luck.uniform("common"))
             own = 0.005 * norm.ppf(luck.uniform("own", "", rate, attempts))
-            heavy = min(rate * math.exp(common + own), 0.97 * SERVERS * (1 - FAILS) / (1 - FAILS**attempts))
+            heavy = min(rate * math.exp(common + own), 0.97 * NETWORK.most(attempts))
             failed = FAILS**attempts
             return [
                 rate * math.exp(common) * (1 - failed),

@@ -104,7 +104,9 @@ def words(found):
     tuned = SimpleNamespace(
         best=best, current=None, idle=(), apart=found, edges=(), binds=[], sensitivity=(), account=account
     )
-    return "\n".join(notes(SimpleNamespace(**vars(tuned), scenarios=(), front=(), recipe="", improves=False)))
+    return "\n".join(
+        notes(SimpleNamespace(**vars(tuned), scenarios=(), front=(), recipe="", improves=False, partial=True))
+    )
 
 
 @pytest.mark.parametrize(
