@@ -85,6 +85,25 @@ async def forgets_await(request, call_next):
 
 
 @ls.policy
+async def returns_a_coroutine(request, call_next):
+    return call_next(request)
+
+
+@ls.policy
+async def reads_a_coroutine(request, call_next):
+    response = call_next(request)
+    try:
+        return [chunk async for chunk in response]
+    finally:
+        response.close()
+
+
+@ls.policy
+async def changes_the_request(request, call_next):
+    request.max_tokens = 10
+
+
+@ls.policy
 async def reads_and_returns(request, call_next):
     response = await call_next(request)
     await response.read()
@@ -131,6 +150,9 @@ CASES = [
     (is_a_generator, "async def", "has a yield where it should return a Response"),
     (takes_too_little, "async def", "raised TypeError: .*takes 1 positional argument but 2 were given"),
     (forgets_await, "response.upstream", "raised AttributeError: 'coroutine' object has no attribute 'upstream'"),
+    (returns_a_coroutine, "async def", "returned a coroutine instead of a Response: an await is missing"),
+    (reads_a_coroutine, "async for", "got coroutine; an await is missing"),
+    (changes_the_request, "max_tokens = 10", r"can't set attribute; .* send request\.to\(upstream, model=\.\.\.\)"),
     (reads_and_returns, "async def", "its caller would get nothing"),
     (sends_nowhere, "claude", "sent a request to 'claude'; configured upstreams: a, b"),
     (cancels_itself, "await task", "let a CancelledError out that nobody had asked for"),
