@@ -41,6 +41,8 @@ def name_of(target: Any) -> str:
 
 def start_policy(spec: Any, run: Run) -> Handler:
     """The spec's handler, checked unless it is one of the built-in policies."""
+    if isinstance(spec, type):
+        raise PolicyError(f"{spec.__name__} is a class; write {spec.__name__}() for a policy with its defaults")
     if not isinstance(spec, PolicySpec):
         if not callable(spec):
             raise PolicyError(f"{spec!r} is no policy: it needs start(run) or to be an async def f(request, call_next)")
