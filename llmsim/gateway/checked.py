@@ -16,6 +16,7 @@ from llmsim.gateway.contract import FunctionPolicy, Handler, PolicySpec, Run
 from llmsim.gateway.exchange import Attempt, current_exchange
 from llmsim.gateway.foreign import translated
 from llmsim.gateway.hints import WENT_ON, hint, no_response, short, somebody_elses, used_up
+from llmsim.places import line_of
 from llmsim.types import CallNext, Request, Response
 
 __all__ = ["TOLL", "UnknownUpstream", "checked", "name_of", "start_policy"]
@@ -79,6 +80,7 @@ def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
     source
         The user's function or object, for the line where it begins.
     """
+    who = f"{name} ({_where(source)})"
 
     async def handle(request: Request, call_next: CallNext) -> Response:
         calls = _Calls(request, call_next)
@@ -100,7 +102,7 @@ def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
             raise problem from error
         finally:
             if exchange.open:
-                _blame(exchange.open, response, calls.before, calls.number, f"{name} ({_where(source)})")
+                _blame(exchange.open, response, calls.before, calls.number, who)
         message, where = _wrong(response, calls, source)
         if message:
             raise PolicyError(message, policy=name, where=where or _where(source))
@@ -202,13 +204,13 @@ def _called_from() -> str:
     frame = sys._getframe(2)  # noqa: SLF001 - there is no other way
     while frame.f_back is not None and frame.f_code.co_filename.startswith(("<", *_NOT_THEIRS)):
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return line_of(frame.f_code.co_filename, frame.f_lineno)
 
 
 def _where(source: Any) -> str:
     code = getattr(inspect.unwrap(source), "__code__", None)
     code = code or getattr(getattr(type(source), "__call__", None), "__code__", None)  # noqa: B004 - its code is wanted
-    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+    return line_of(code.co_filename, code.co_firstlineno) if code is not None else ""
 
 
 def _raised_at(error: BaseException) -> str:
@@ -218,6 +220,6 @@ def _raised_at(error: BaseException) -> str:
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
         if not file.startswith(("<", *_NOT_THEIRS)):
-            place = f"{file}:{traceback.tb_lineno}"
+            place = line_of(file, traceback.tb_lineno)
         traceback = traceback.tb_next
     return place
