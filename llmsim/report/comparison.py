@@ -85,9 +85,7 @@ class Comparison:
     @property
     def grid(self) -> Grid:
         """The table for a notebook, the verdict first."""
-        rows = [
-            (f"{_MARKS[one.verdict]} {one.verdict}", one.name, *one.shown(), f"{one.p:.2g}") for one in self.differences
-        ]
+        rows = [(self._word(one), one.name, *one.shown(), f"{one.p:.2g}") for one in self.differences]
         title = f"{self.scenario}: {counted(self.pairs, 'pair')} under the same luck"
         told = [line.strip() for line in (*self._few(), *self._parting())]
         return Grid(title, ("verdict", "metric", "before", "after", "change", "p"), rows, 2, told)
@@ -97,6 +95,11 @@ class Comparison:
 
     def _repr_markdown_(self) -> str:
         return self.grid._repr_markdown_()
+
+    def _word(self, one: Difference) -> str:
+        if one.change and self.pairs < FEWEST_PAIRS:
+            return "not told"  # "same" would be a claim
+        return f"{_MARKS[one.verdict]} {one.verdict}"
 
     def _few(self) -> list[str]:
         # Six pairs that all got worse have p = 1/32, and over eleven metrics 0.34: that reads as if nothing had moved.

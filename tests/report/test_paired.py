@@ -101,10 +101,12 @@ def test_too_few_pairs_are_said_to_be():
     told = "2 pairs cannot tell a change from chance, however large it is: it takes 9"
     assert told in str(few) and told in few._repr_html_() and told in few._repr_markdown_()
     assert {one.name: one.verdict for one in few.differences}["error_rate"] == "same"
-    assert "cannot tell" not in str(enough)
+    assert [row[0] for row in few.grid.rows if row[1] == "error_rate"] == ["not told"]
+    assert "cannot tell" not in str(enough) and "not told" not in enough._repr_html_()
     assert {one.name: one.verdict for one in enough.differences}["error_rate"] == "worse"
     same = compare(results[2, 0.0], results[2, 0.0])
     assert "cannot tell" not in str(same), "these are the same, whatever chance does"
+    assert [row[0] for row in same.grid.rows if row[1] == "error_rate"] == ["  same"]
 
 
 def test_what_is_asked_for_besides_is_compared_in_pairs_too():
