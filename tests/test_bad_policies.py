@@ -99,6 +99,16 @@ async def reads_a_coroutine(request, call_next):
 
 
 @ls.policy
+async def looks_into_a_task(request, call_next):
+    task = asyncio.create_task(call_next(request))
+    await asyncio.sleep(0.01)
+    try:
+        return task.upstream
+    finally:
+        task.cancel()
+
+
+@ls.policy
 async def changes_the_request(request, call_next):
     request.max_tokens = 10
 
@@ -152,6 +162,7 @@ CASES = [
     (forgets_await, "response.upstream", "raised AttributeError: 'coroutine' object has no attribute 'upstream'"),
     (returns_a_coroutine, "async def", "returned a coroutine instead of a Response: an await is missing"),
     (reads_a_coroutine, "async for", "got coroutine; an await is missing"),
+    (looks_into_a_task, "task.upstream", "has no attribute 'upstream'; an await is missing"),
     (changes_the_request, "max_tokens = 10", r"can't set attribute; .* send request\.to\(upstream, model=\.\.\.\)"),
     (reads_and_returns, "async def", "its caller would get nothing"),
     (sends_nowhere, "claude", "sent a request to 'claude'; configured upstreams: a, b"),

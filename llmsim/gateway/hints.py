@@ -16,7 +16,7 @@ WENT_ON = (
 )
 
 #: In what Python says of a coroutine or a task that is taken for what it will give.
-_NOT_AWAITED = ("'coroutine' object", "got coroutine", "'_asyncio.Task'")
+_NOT_AWAITED = ("'coroutine' object", "got coroutine", "'_asyncio.Task' object", "'SimTask' object")
 
 
 def hint(error: BaseException) -> str:
