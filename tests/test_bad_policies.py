@@ -241,6 +241,8 @@ def test_a_class_is_named_with_its_line(how, source, line, message):
 def test_what_is_no_policy_at_all():
     with pytest.raises(PolicyError, match=r"7 is no policy: it needs start\(run\)"):
         run(7)
+    with pytest.raises(PolicyError, match=r"Retry is a class; write Retry\(\)"):
+        run(ls.Retry)
 
 
 # -- leaks -------------------------------------------------------------------------------------------------------------
