@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from llmsim.errors import PolicyError
+from llmsim.places import line_of
 
 __all__ = ["run_callbacks"]
 
@@ -34,10 +35,10 @@ def run_callbacks(callbacks: Iterable[Callable[..., Any]], outcome: object, usag
 def _failed(callback: Callable[..., Any], error: Exception) -> PolicyError:
     name = getattr(callback, "__qualname__", type(callback).__qualname__).partition(".<locals>")[0]
     code = getattr(callback, "__code__", None)
-    where = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+    where = line_of(code.co_filename, code.co_firstlineno) if code is not None else ""
     traceback = error.__traceback__ and error.__traceback__.tb_next
     if traceback is not None and traceback.tb_frame.f_code.co_filename != __file__:
-        where = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+        where = line_of(traceback.tb_frame.f_code.co_filename, traceback.tb_lineno)
     failure = PolicyError(f"its on_end callback raised {type(error).__name__}: {error}", policy=name, where=where)
     failure.__cause__ = error
     return failure

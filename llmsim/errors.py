@@ -122,6 +122,11 @@ class EventBudgetError(EngineError):
 class VirtualTimeError(EngineError):
     """Code inside a simulation touched the real world: a thread, a socket, a blocking sleep."""
 
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        from llmsim.places import notebook_traceback
+
+        return notebook_traceback(self)
+
 
 class SimulationInterrupted(EngineError):
     """The user stopped the run. ``abandoned`` says what would not stop, ``partial`` is the run so far."""
@@ -150,6 +155,11 @@ class PolicyError(LlmsimError):
         self.where = where
         place = f" ({where})" if where else ""
         super().__init__(f"policy {policy!r}{place}: {message}" if policy else message + place)
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        from llmsim.places import notebook_traceback
+
+        return notebook_traceback(self)
 
 
 class GatewayError(LlmsimError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llmsim.errors import ScenarioError, SimulationInterrupted
 from llmsim.report.result import Result
 from llmsim.scenario.given import ScenarioLike, load
-from llmsim.scenario.live_file import left_out, live_scenario, load_live
+from llmsim.scenario.live_file import check_keys, left_out, live_scenario, load_live
 from llmsim.scenario.preflight import first_choice_of, preflight
 from llmsim.scenario.replicate import Progress
 from llmsim.scenario.scaled import scaled
@@ -75,7 +75,7 @@ def plan_live(
     Raises
     ------
     ScenarioError
-        With all problems of one of the files.
+        With all problems of one of the files, or the keys that are not in the environment.
     """
     found = load(scenario, overrides)
     if seed is not None:
@@ -84,6 +84,7 @@ def plan_live(
     if without_faults:
         found = left_out(found, (without_faults,) if isinstance(without_faults, str) else without_faults)
     found = live_scenario(scaled(found, time=time_scale, rate=rate_scale), live, document)
+    check_keys(live, document)
     asked = preflight(found)
     clock = found.clock
     requests = asked.expected_requests * (clock.warm_up + clock.duration) / clock.duration

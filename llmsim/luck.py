@@ -38,7 +38,7 @@ class _Generator(threading.local):
     """One Philox a thread, re-keyed for every block: making a new one asks the system for entropy each time."""
 
     def __init__(self) -> None:
-        self.philox = np.random.Philox(key=0)
+        self.philox = np.random.Philox(0)  # its key is replaced for every block; with `key=` it asks for entropy
         self.state = self.philox.state
         self.counter = np.zeros(4, dtype=np.uint64)
 

@@ -85,6 +85,35 @@ async def forgets_await(request, call_next):
 
 
 @ls.policy
+async def returns_a_coroutine(request, call_next):
+    return call_next(request)
+
+
+@ls.policy
+async def reads_a_coroutine(request, call_next):
+    response = call_next(request)
+    try:
+        return [chunk async for chunk in response]
+    finally:
+        response.close()
+
+
+@ls.policy
+async def looks_into_a_task(request, call_next):
+    task = asyncio.create_task(call_next(request))
+    await asyncio.sleep(0.01)
+    try:
+        return task.upstream
+    finally:
+        task.cancel()
+
+
+@ls.policy
+async def changes_the_request(request, call_next):
+    request.max_tokens = 10
+
+
+@ls.policy
 async def reads_and_returns(request, call_next):
     response = await call_next(request)
     await response.read()
@@ -131,6 +160,10 @@ CASES = [
     (is_a_generator, "async def", "has a yield where it should return a Response"),
     (takes_too_little, "async def", "raised TypeError: .*takes 1 positional argument but 2 were given"),
     (forgets_await, "response.upstream", "raised AttributeError: 'coroutine' object has no attribute 'upstream'"),
+    (returns_a_coroutine, "async def", "returned a coroutine instead of a Response: an await is missing"),
+    (reads_a_coroutine, "async for", "got coroutine; an await is missing"),
+    (looks_into_a_task, "task.upstream", "has no attribute 'upstream'; an await is missing"),
+    (changes_the_request, "max_tokens = 10", r"can't set attribute; .* send request\.to\(upstream, model=\.\.\.\)"),
     (reads_and_returns, "async def", "its caller would get nothing"),
     (sends_nowhere, "claude", "sent a request to 'claude'; configured upstreams: a, b"),
     (cancels_itself, "await task", "let a CancelledError out that nobody had asked for"),
@@ -208,6 +241,8 @@ def test_a_class_is_named_with_its_line(how, source, line, message):
 def test_what_is_no_policy_at_all():
     with pytest.raises(PolicyError, match=r"7 is no policy: it needs start\(run\)"):
         run(7)
+    with pytest.raises(PolicyError, match=r"Retry is a class; write Retry\(\)"):
+        run(ls.Retry)
 
 
 # -- leaks -------------------------------------------------------------------------------------------------------------

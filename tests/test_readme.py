@@ -173,11 +173,13 @@ def test_the_words_for_slos_are_words_of_a_scenario(tmp_path: Path) -> None:
     assert lines[4].abort_on_fail
 
 
-def test_live_yaml_is_one() -> None:
+def test_live_yaml_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     from llmsim.live_run import plan_live
     from llmsim.scenario.load import read_document
 
     (text,) = [text for _, text in _BLOCK.findall(README) if text.startswith("# live.yaml")]
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(variable, "sk-of-a-test")
     plan = plan_live(
         ROOT / "scenarios" / "hacker-news-spike.yaml", read_document(text)[0].data, overrides=["faults=[]"]
     )

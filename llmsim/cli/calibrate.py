@@ -196,15 +196,16 @@ def probe(
         from llmsim.calibrate.probe import probe as make_calls
         from llmsim.calibrate.probe_design import Design
         from llmsim.calibrate.upstream import fit_upstream
-        from llmsim.scenario.live_file import load_live
+        from llmsim.scenario.live_file import check_keys, load_live
 
         check_places(out, plot)
         if budget is None or not budget > 0:
             raise LlmsimError("a probe spends money, and needs to know how much it may; add --budget 0.10 (USD)")
-        live, _ = load_live(file)
+        live, document = load_live(file)
         name = provider or _only(list(live.providers), file)
         if name not in live.providers:
             raise LlmsimError(f"{file} has no provider {name!r}; it has {', '.join(live.providers)}")
+        check_keys(live, document, [name])
         spec = live.providers[name]
         design = Design(
             _numbers("--input", input_tokens), _numbers("--output", output_tokens),

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from llmsim.places import line_of
+
 __all__ = ["called_by_user", "is_plumbing", "place", "stack", "user_frame", "where"]
 
 _ENGINE = str(Path(__file__).parent)
@@ -61,13 +63,9 @@ def where(frame: FrameType | None = None) -> str:
     best = user_frame(stack(frame if frame is not None else sys._getframe(1)))  # noqa: SLF001 - there is no other way
     if best is None:
         return "the engine itself"
-    return f"{best.f_code.co_filename}:{best.f_lineno} in {best.f_code.co_name}"
+    return place(best)
 
 
 def place(frame: FrameType) -> str:
     """``file:line in function``; in a notebook, whose files nobody knows, ``Cell In[7], line 3 in function``."""
-    file, line = frame.f_code.co_filename, f"{frame.f_lineno} in {frame.f_code.co_name}"
-    ipython = sys.modules.get("IPython")  # not imported: not in a notebook
-    shell = ipython.get_ipython() if ipython is not None else None
-    cell = shell.compile.format_code_name(file) if shell is not None else None
-    return f"{file}:{line}" if cell is None else f"{' '.join(cell)}, line {line}"
+    return f"{line_of(frame.f_code.co_filename, frame.f_lineno or 0)} in {frame.f_code.co_name}"

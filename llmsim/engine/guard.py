@@ -7,7 +7,9 @@ While a guard is active in a thread, code of that thread
   fails *silently*: tenacity's ``stop_after_delay(10)`` made 201 attempts over 200 virtual seconds;
 - is refused threads, sockets, processes, `time.sleep`, waiting for another thread and ending the program
   (``os._exit``, ``os.kill``), with the line that asked;
-- draws from a generator of its own, seeded for the run, where it uses the functions of `random`.
+- draws from generators of its own, seeded for the run, where it uses the functions of `random` or asks the system for
+  randomness (`os.urandom`, and through it `uuid.uuid4`, `secrets`, numpy's ``default_rng()``). Generators that were
+  made outside go on where they stand, numpy's global one too: no run repeats what another has drawn from them.
 
 Other threads see no difference, and without an active guard in any thread nothing is exchanged at all.
 """
@@ -54,6 +56,8 @@ class Guard:
         self.violation: VirtualTimeError | None = None
         self.suspended = 0
         self.random = random.Random(seed)  # noqa: S311 - a simulation keeps no secrets
+        # Apart, so that a library that asks for some when it is first used shifts nothing for `random`.
+        self.entropy = random.Random(f"entropy {seed}")  # noqa: S311
 
     def now(self) -> float:
         """Seconds of virtual time."""

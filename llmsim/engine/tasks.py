@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from llmsim.engine.frames import is_plumbing
+from llmsim.places import line_of
 
 if TYPE_CHECKING:
     from llmsim.engine.loop import SimLoop
@@ -75,7 +76,7 @@ def _place(task: asyncio.Task[Any]) -> str:
         return "not started yet" if not task.done() else "done"
     file, line = best.f_code.co_filename, best.f_lineno
     source = linecache.getline(file, line).strip()
-    return f"{file}:{line} in {best.f_code.co_name}" + (f": {source}" if source else "")
+    return f"{line_of(file, line)} in {best.f_code.co_name}" + (f": {source}" if source else "")
 
 
 def _frames(awaited: Any) -> Iterator[Any]:

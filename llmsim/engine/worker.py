@@ -18,6 +18,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from llmsim.engine import frames
 from llmsim.engine.collector import as_before
+from llmsim.engine.forked import refuse_after_fork
 from llmsim.engine.handles import StopRun
 from llmsim.engine.loop import SimLoop
 from llmsim.engine.session import Session, begin
@@ -59,9 +60,12 @@ def in_worker_thread(
         On KeyboardInterrupt, within a second. In the first stages the main coroutine of the run gets CancelledError, so
         that `work` can still return what there is: that is ``partial``. What had to be left running is in
         ``abandoned``.
+    EngineError
+        This is a forked process in which no run can end.
     BaseException
         What `work` raised, with its traceback.
     """
+    refuse_after_fork()
     worker = _Worker(work)
     worker.thread.start()
     try:

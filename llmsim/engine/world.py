@@ -39,6 +39,7 @@ class Warden(Protocol):
 
     epoch_s: float
     random: Random
+    entropy: Random
 
     def now(self) -> float:
         """Seconds of virtual time."""
@@ -62,7 +63,7 @@ class World:
         self._active = active
         self._in_place = in_place
         self._entered = 0
-        self._builtins = [*self._clocks(), *self._refused_builtins()]
+        self._builtins = [*self._clocks(), *self._refused_builtins(), self._entropy()]
         self._attributes = [*self._refused_methods(), *self._datetime()]
         self._chance = Chance(self._generator, in_place=in_place)
 
@@ -98,6 +99,19 @@ class World:
     def _generator(self) -> Random | None:
         guard = self._active()
         return None if guard is None else guard.random
+
+    def _entropy(self) -> Exchange:
+        """`os.urandom`, and with it `uuid.uuid4`, `secrets`, `random.SystemRandom` and numpy's ``default_rng()``."""
+        active = self._active
+
+        def make(real: Anything) -> Anything:
+            def urandom(size: int) -> bytes:
+                guard = active()
+                return cast("bytes", real(size)) if guard is None else guard.entropy.randbytes(size)
+
+            return urandom
+
+        return Exchange(os, "urandom", make, in_place=self._in_place)
 
     # -- clocks ------------------------------------------------------------------------------------------------
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import CoroutineType, TracebackType
-from typing import Any
+from typing import Any, cast
 
 from llmsim.errors import EngineError, GatewayError, LlmsimError, PolicyError
 from llmsim.gateway.contract import FunctionPolicy, Handler, PolicySpec, Run
 from llmsim.gateway.exchange import Attempt, current_exchange
 from llmsim.gateway.foreign import translated
+from llmsim.gateway.hints import WENT_ON, hint, no_response, short, somebody_elses, used_up
+from llmsim.places import line_of
 from llmsim.types import CallNext, Request, Response
 
 __all__ = ["TOLL", "UnknownUpstream", "checked", "name_of", "start_policy"]
@@ -39,6 +42,8 @@ def name_of(target: Any) -> str:
 
 def start_policy(spec: Any, run: Run) -> Handler:
     """The spec's handler, checked unless it is one of the built-in policies."""
+    if isinstance(spec, type):
+        raise PolicyError(f"{spec.__name__} is a class; write {spec.__name__}() for a policy with its defaults")
     if not isinstance(spec, PolicySpec):
         if not callable(spec):
             raise PolicyError(f"{spec!r} is no policy: it needs start(run) or to be an async def f(request, call_next)")
@@ -52,7 +57,7 @@ def start_policy(spec: Any, run: Run) -> Handler:
         message = f"start(run) raised {type(error).__name__}: {error}"
         raise PolicyError(message, policy=run.name, where=_raised_at(error) or _where(spec.start)) from error
     if not callable(handler):
-        message = f"start(run) returned {_short(handler)}, no async handler(request, call_next)"
+        message = f"start(run) returned {short(handler)}, no async handler(request, call_next)"
         raise PolicyError(message, policy=run.name, where=_where(spec.start))
     if type(spec).__module__.startswith("llmsim.gateway.policies."):
         return handler
@@ -75,19 +80,14 @@ def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
     source
         The user's function or object, for the line where it begins.
     """
+    who = f"{name} ({_where(source)})"
 
     async def handle(request: Request, call_next: CallNext) -> Response:
-        exchange = current_exchange.get()
-        calls, before = 0, exchange.attempts
-
-        def counted(request: Request) -> Any:
-            nonlocal calls
-            calls += 1
-            return call_next(request)
-
+        calls = _Calls(request, call_next)
+        exchange = calls.exchange
         response: Any = None
         try:
-            result = handler(request, counted)
+            result = handler(request, calls.on)
             # isawaitable() takes longer than all else here, and nearly everything is a coroutine.
             response = await result if type(result) is CoroutineType or inspect.isawaitable(result) else result
         except BaseException as error:
@@ -95,19 +95,79 @@ def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
             if foreign is not None:
                 raise foreign  # noqa: B904 - it is the reason of `error`, not what came of it
             problem = _problem(error, request, name, source)
+            if calls.went_on and not isinstance(problem or error, PolicyError | EngineError):
+                problem = PolicyError(WENT_ON, policy=name, where=calls.went_on)
             if problem is None:
                 raise
             raise problem from error
         finally:
             if exchange.open:
-                _blame(exchange.open, response, before, calls, f"{name} ({_where(source)})")
-        if not isinstance(response, Response):
-            raise PolicyError(_no_response(response, source), policy=name, where=_where(source))
-        if response.outcome is not None and not exchange.settled:  # not a loser that the pipeline has closed
-            raise PolicyError(_used_up(response), policy=name, where=_where(source))
-        return response
+                _blame(exchange.open, response, calls.before, calls.number, who)
+        message, where = _wrong(response, calls, source)
+        if message:
+            raise PolicyError(message, policy=name, where=where or _where(source))
+        return cast("Response", response)
 
     return handle
+
+
+class _Calls:
+    """What one handler calls on with for one request, and what it was seen to do.
+
+    Attributes
+    ----------
+    number
+        How often it has called.
+    before
+        Attempts that had been made when it was called.
+    went_on
+        The line that called after the request had been cancelled: it swallowed that. Empty otherwise.
+    others
+        Calls with another request than its own: that request's id, and the answer.
+    """
+
+    __slots__ = ("before", "cancelled", "exchange", "next", "number", "others", "request", "task", "went_on")
+
+    def __init__(self, request: Request, call_next: CallNext) -> None:
+        self.request, self.next = request, call_next
+        self.exchange = current_exchange.get()
+        self.task = asyncio.current_task()
+        self.cancelled = 0 if self.task is None else self.task.cancelling()
+        self.number, self.before = 0, self.exchange.attempts
+        self.went_on = ""
+        self.others: list[tuple[str, Response]] = []
+
+    def on(self, request: Request) -> Any:
+        """Call on: the `call_next` of the handler."""
+        self.number += 1
+        task = self.task
+        if task is not None and task.cancelling() > self.cancelled and asyncio.current_task() is task:
+            self.went_on = self.went_on or _called_from()
+        if current_exchange.get(None) is self.exchange and getattr(request, "id", "") == self.request.id:
+            return self.next(request)
+        return self._on_behalf(request)
+
+    async def _on_behalf(self, request: Request) -> Response:
+        """As a part of the request whose `call_next` this is, also in a task that another one has begun."""
+        before = current_exchange.set(self.exchange)
+        try:
+            response = await self.next(request)
+        finally:
+            current_exchange.reset(before)
+        if request.id != self.request.id:
+            self.others.append((request.id, response))
+        return response
+
+
+def _wrong(response: Any, calls: _Calls, source: Any) -> tuple[str, str]:
+    """What is wrong with what a handler returned, and in which line if that is known; empty if nothing is."""
+    if not isinstance(response, Response):
+        return no_response(response, source), ""
+    if calls.went_on:
+        return WENT_ON, calls.went_on
+    if response.outcome is not None and not calls.exchange.settled:  # not a loser that the pipeline has closed
+        return used_up(response), ""
+    return (somebody_elses(calls.request, response, calls.others) if calls.others else ""), ""
 
 
 def _problem(error: BaseException, request: Request, name: str, source: Any) -> PolicyError | None:
@@ -119,27 +179,12 @@ def _problem(error: BaseException, request: Request, name: str, source: Any) -> 
         return None
     if isinstance(error, Exception | SystemExit):  # sys.exit() would end the run as if the user had stopped it
         where = _raised_at(error) or _where(source)
-        return PolicyError(f"raised {type(error).__name__}: {error}", policy=name, where=where)
+        return PolicyError(f"raised {type(error).__name__}: {error}{hint(error)}", policy=name, where=where)
     task = asyncio.current_task()
     if isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling():
         message = "let a CancelledError out that nobody had asked for: of a task it cancelled itself, or its own"
         return PolicyError(message, policy=name, where=_raised_at(error) or _where(source))
     return None
-
-
-def _no_response(result: object, source: Any) -> str:
-    if inspect.isasyncgen(result):
-        return "is an async generator: it has a yield where it should return a Response"
-    asynchronous = inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(source, "__call__", None))  # noqa: B004 - its code is wanted
-    return f"returned {_short(result)} instead of a Response" + ("" if asynchronous else "; write it as async def")
-
-
-def _used_up(response: Response) -> str:
-    return (
-        f"returned {response!r}, whose end has come already: its caller would get nothing. To look at a whole answer "
-        "first, return Response(WholeAnswer(text, tokens, usage), upstream=response.upstream, parents=(response,)) "
-        "with what was read (WholeAnswer is in llmsim.types)"
-    )
 
 
 def _blame(opened: list[Attempt], response: Any, before: int, calls: int, who: str) -> None:
@@ -154,15 +199,18 @@ def _blame(opened: list[Attempt], response: Any, before: int, calls: int, who: s
             attempt.lost_by = attempt.lost_by or who
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+def _called_from() -> str:
+    """The line of the user's own code that calls whoever calls this."""
+    frame = sys._getframe(2)  # noqa: SLF001 - there is no other way
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(("<", *_NOT_THEIRS)):
+        frame = frame.f_back
+    return line_of(frame.f_code.co_filename, frame.f_lineno)
 
 
 def _where(source: Any) -> str:
     code = getattr(inspect.unwrap(source), "__code__", None)
     code = code or getattr(getattr(type(source), "__call__", None), "__code__", None)  # noqa: B004 - its code is wanted
-    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+    return line_of(code.co_filename, code.co_firstlineno) if code is not None else ""
 
 
 def _raised_at(error: BaseException) -> str:
@@ -172,6 +220,6 @@ def _raised_at(error: BaseException) -> str:
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
         if not file.startswith(("<", *_NOT_THEIRS)):
-            place = f"{file}:{traceback.tb_lineno}"
+            place = line_of(file, traceback.tb_lineno)
         traceback = traceback.tb_next
     return place

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from inspect import isawaitable
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, dataclass_transform, overload, runtime_checkable
 
 from llmsim.gateway.caching import AnswerStore, StoreOpener, StoreSpec
 from llmsim.gateway.deadlines import Deadlines
@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 Scope = Literal["gateway", "upstream"]
+_T = TypeVar("_T")
 
 
 class Handler(Protocol):
@@ -281,11 +282,21 @@ class FunctionPolicy:
         return handle
 
 
+@overload
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def policy(target: type[_T]) -> type[_T]: ...  # type: ignore[overload-overlap]  # no class is called with a request
+
+
+@overload
+def policy(target: PolicyFunction) -> FunctionPolicy: ...
+
+
 def policy(target: Any) -> Any:
     """Make a policy of an ``async def f(request, call_next)`` or of a class with ``start(self, run)``.
 
     A function keeps no state of its own and reaches its `Run` through `current_run`. A class becomes a frozen,
-    keyword-only dataclass whose YAML kind is its name in snake_case.
+    keyword-only dataclass whose YAML kind is its name in snake_case. Annotations are `llmsim.Request`,
+    `llmsim.Response`, ``llmsim.types.CallNext`` and, for what ``start`` returns, ``llmsim.gateway.contract.Handler``.
 
     Raises
     ------

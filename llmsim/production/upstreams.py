@@ -35,13 +35,15 @@ async def live_providers(
     Raises
     ------
     ScenarioError
-        With all that is wrong with the file, or a provider of the scenario that it does not have.
+        With all that is wrong with the file, a provider of the scenario that it does not have, or a key that is not
+        in the environment.
     """
     from llmsim.providers.live.opened import live_provider
-    from llmsim.scenario.live_file import live_scenario, load_live
+    from llmsim.scenario.live_file import check_keys, live_scenario, load_live
 
     live, document = load_live(source)
     found = live_scenario(dataclasses.replace(scenario, faults=()), live, document)
+    check_keys(live, document, found.providers)
     async with AsyncExitStack() as stack:
         opened = []
         for name, spec in found.providers.items():

@@ -10,7 +10,7 @@ from llmsim.errors import LlmsimError
 from llmsim.report.figures import clock
 from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
-from llmsim.report.paired import COMPARED, Difference, paired, values_by_metric
+from llmsim.report.paired import COMPARED, FEWEST_PAIRS, Difference, paired, values_by_metric
 from llmsim.report.parting import Parting, parting
 from llmsim.scenario.objectives import ObjectiveError
 from llmsim.scenario.spec import Scenario
@@ -78,18 +78,16 @@ class Comparison:
             mark, name, *cells, p, verdict = row
             told = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[2:5], strict=True))
             lines.append(f"  {mark:<1} {name:<{widths[1]}}  {told}  {p:>{widths[5]}}  {verdict}".rstrip())
-        return "\n".join([*lines, "", *self._parting()])
+        return "\n".join([*lines, "", *self._few(), *self._parting()])
 
     __repr__ = __str__
 
     @property
     def grid(self) -> Grid:
         """The table for a notebook, the verdict first."""
-        rows = [
-            (f"{_MARKS[one.verdict]} {one.verdict}", one.name, *one.shown(), f"{one.p:.2g}") for one in self.differences
-        ]
+        rows = [(self._word(one), one.name, *one.shown(), f"{one.p:.2g}") for one in self.differences]
         title = f"{self.scenario}: {counted(self.pairs, 'pair')} under the same luck"
-        told = [line.strip() for line in self._parting()]
+        told = [line.strip() for line in (*self._few(), *self._parting())]
         return Grid(title, ("verdict", "metric", "before", "after", "change", "p"), rows, 2, told)
 
     def _repr_html_(self) -> str:
@@ -97,6 +95,18 @@ class Comparison:
 
     def _repr_markdown_(self) -> str:
         return self.grid._repr_markdown_()
+
+    def _word(self, one: Difference) -> str:
+        if one.change and self.pairs < FEWEST_PAIRS:
+            return "not told"  # "same" would be a claim
+        return f"{_MARKS[one.verdict]} {one.verdict}"
+
+    def _few(self) -> list[str]:
+        # Six pairs that all got worse have p = 1/32, and over eleven metrics 0.34: that reads as if nothing had moved.
+        if self.pairs >= FEWEST_PAIRS or self.parts is None:
+            return []
+        few = f"{counted(self.pairs, 'pair')} cannot tell a change from chance, however large it is"
+        return [f"  {few}: it takes {FEWEST_PAIRS}, so run both with {FEWEST_PAIRS} replications or more."]
 
     def _parting(self) -> list[str]:
         if self.parts is None:

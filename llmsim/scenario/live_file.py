@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from llmsim.scenario.load import read_document
 from llmsim.scenario.messages import problems_of
 from llmsim.scenario.spec import Scenario
 
-__all__ = ["left_out", "live_scenario", "load_live"]
+__all__ = ["check_keys", "left_out", "live_scenario", "load_live"]
 
 _ALL, _SIMULATED_ONLY = "all", "simulated-only"  #: in place of names of faults
 
@@ -96,6 +96,29 @@ def live_scenario(scenario: Scenario, live: LiveFile, document: Document) -> Sce
         price = spec.price if given.price is None else given.price
         providers[name] = dataclasses.replace(spec, model=given.model or spec.model, price=price)
     return dataclasses.replace(scenario, providers=providers)
+
+
+def check_keys(live: LiveFile, document: Document, names: Iterable[str] | None = None) -> None:
+    """See to it that the keys of these providers (default: all) are in the environment, before anything begins.
+
+    Raises
+    ------
+    ScenarioError
+        Naming every variable that is not set, or whose value cannot be a key.
+    """
+    from llmsim.providers.live.auth import EnvironmentKey
+
+    problems = [
+        document.problem(
+            ("providers", name, "key_env"),
+            f"{name}: the environment variable {variable} {wrong}",
+            "Export it before this is started; leave key_env out if the server wants no key.",
+        )
+        for name in (live.providers if names is None else names)
+        if (variable := live.providers[name].key_env) and (wrong := EnvironmentKey(variable).problem())
+    ]
+    if problems:
+        raise ScenarioError(problems, document.source)
 
 
 def left_out(scenario: Scenario, names: Sequence[str]) -> Scenario:

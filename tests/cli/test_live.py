@@ -175,7 +175,10 @@ def test_the_question_on_a_terminal(files: Any, tmp_path: Path, typed: bytes, co
         (("--budget", "1", "--without-faults", "all"), "nobody is there to be asked"),
     ],
 )
-def test_what_is_refused_before_anything_is_sent(files: Any, ask: Any, words: tuple[str, ...], told: str) -> None:
+def test_what_is_refused_before_anything_is_sent(
+    files: Any, ask: Any, words: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHORT_KEY", KEY)
     with LoopbackServer(answer) as server:
         files(server)
         ran = ask("run", "short.yaml", "--live", "live.yaml", *words)

@@ -91,6 +91,24 @@ def test_the_interval_of_a_median_takes_what_is_missing_for_anything():
     assert all(math.isnan(end) for end in interval_of_median([math.nan, math.nan, *values[2:]]))
 
 
+def test_too_few_pairs_are_said_to_be():
+    results = {
+        (pairs, failing): Result(scenario(), [spike(number, failing=failing) for number in range(pairs)])
+        for pairs in (2, 9)
+        for failing in (0.0, 0.9)
+    }
+    few, enough = (compare(results[pairs, 0.0], results[pairs, 0.9]) for pairs in (2, 9))
+    told = "2 pairs cannot tell a change from chance, however large it is: it takes 9"
+    assert told in str(few) and told in few._repr_html_() and told in few._repr_markdown_()
+    assert {one.name: one.verdict for one in few.differences}["error_rate"] == "same"
+    assert [row[0] for row in few.grid.rows if row[1] == "error_rate"] == ["not told"]
+    assert "cannot tell" not in str(enough) and "not told" not in enough._repr_html_()
+    assert {one.name: one.verdict for one in enough.differences}["error_rate"] == "worse"
+    same = compare(results[2, 0.0], results[2, 0.0])
+    assert "cannot tell" not in str(same), "these are the same, whatever chance does"
+    assert [row[0] for row in same.grid.rows if row[1] == "error_rate"] == ["  same"]
+
+
 def test_what_is_asked_for_besides_is_compared_in_pairs_too():
     calm = Result(scenario(), [spike(number, failing=0.0) for number in range(2)])
     storm = Result(scenario(), [spike(number, failing=0.9) for number in range(2)])

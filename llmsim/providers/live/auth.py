@@ -14,6 +14,8 @@ __all__ = ["EnvironmentKey"]
 #: Shorter values ("none", "x", what local servers are given) are no secrets, and blotting them out would maul texts.
 _SECRET_LENGTH = 8
 _BLOT = "[key]"
+_NOT_SET = "is not set"
+_ADVICE = "; export it, or say api_key_env=None for a server that wants no key"
 
 #: Answer headers that can carry credentials or a session.
 _PRIVATE_HEADERS = frozenset(
@@ -59,17 +61,19 @@ class EnvironmentKey(httpx.Auth):
             The variable is not set, or its value cannot stand in a header. Checked here because h11 would quote the
             value in its own message.
         """
-        problem = self._problem()
+        problem = self.problem()
         if problem:
-            raise AuthError(f"the environment variable {self.variable} {problem}", upstream=upstream)
+            advice = _ADVICE if problem == _NOT_SET else ""
+            raise AuthError(f"the environment variable {self.variable} {problem}{advice}", upstream=upstream)
 
-    def _problem(self) -> str:
+    def problem(self) -> str:
+        """What is wrong with the variable, as the end of a sentence about it; empty if nothing is."""
         # Raises nothing itself: its frame holds the key, and must be gone before there is a traceback.
         key = self._value()
         if key is None:
             return ""
         if not key:
-            return "is not set; export it, or say api_key_env=None for a server that wants no key"
+            return _NOT_SET
         if " " in key or not (key.isascii() and key.isprintable()):
             return "cannot be an API key: its value has characters that an HTTP header cannot carry"
         return ""
