@@ -93,6 +93,7 @@ def test_all_that_is_written_otherwise_is_in_its_table() -> None:
     assert {name for name, one in vars(otherwise).items() if isinstance(one, type(good))} == OTHERWISE.keys()
 
 
+@pytest.mark.long  # by the same lines of the same scenarios as those above, but for one
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", OTHERWISE)
 def test_it_is_caught_however_it_is_written(bug: str, check: Check) -> None:
