@@ -62,7 +62,7 @@ def test_the_best_timeout_under_restarts(seed):
         {"upstream.timeout.ttft": ("50ms", "60s", "log")},
         minimize="ttft mean",
         subject_to=[],
-        trials=30,
+        trials=20,
         seed=seed,
     )
     tuned = standing(found.scenario, "upstream.timeout.ttft")
