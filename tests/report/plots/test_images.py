@@ -67,9 +67,16 @@ def test_and_what_not():
         assert _seen(lambda picture: None, "headroom") < MOST
 
 
+#: Each kind on every other odd day; on those between with ``-m long``.
+ODD_DAYS = [
+    pytest.param(odd, kind, marks=[pytest.mark.long] if (i + j) % 2 else [])
+    for i, odd in enumerate(ODD)
+    for j, kind in enumerate((*KINDS, "request"))
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*KINDS, "request"])
-@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize(("odd", "kind"), ODD_DAYS)
 def test_odd_days(odd, kind):
     """A picture of nothing says so: it has words in place of data, and no numbers of nothing."""
     picture = getattr(ODD[odd]().plot, kind)()
