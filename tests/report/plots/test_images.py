@@ -105,7 +105,7 @@ def test_axes_of_ones_own(kind):
     [(200_000, 3.0, 1.0), pytest.param(1_000_000, 12.0, 3.0, marks=pytest.mark.long)],
 )
 def test_many_requests(rows, metrics_s, picture_s):
-    """Every picture of a million takes less than a second, the page is small, the first look computes all metrics."""
+    """Every picture of a million takes less than a second, the page is small, the first look does all metrics."""
     result = large(rows)
     started = time.process_time()
     html = result._repr_html_()
