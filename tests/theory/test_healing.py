@@ -19,7 +19,7 @@ from llmsim.scenario.replicate import replicate
 from llmsim.scenario.spec import Clock, Scenario
 from llmsim.traffic.spec import Route, Stage, Traffic
 
-SEEDS = range(8)
+SEEDS = range(5)
 BEFORE, SPIKE, AFTER = 40.0, 20.0, 120.0  # s at 1x, at 3x, at 1x
 HEAL = 60.0  #: s after the spike by which it must be over
 
