@@ -36,7 +36,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # As Hypothesis has it where CI is set: how long an example takes says how busy the machine is, and nothing about it.
 # The suite takes a minute; `HYPOTHESIS_PROFILE=thorough pytest -m hypothesis`, as CI does, tries more (and so does what
 # says by `examples.examples` how many it tries).
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=20)
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=12)
 settings.register_profile("thorough", settings.get_profile("suite"), max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 

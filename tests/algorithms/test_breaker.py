@@ -115,7 +115,7 @@ TestBreakerAgainstItsRules.settings = settings(max_examples=examples(80), statef
 
 @pytest.mark.slow
 class TestBreakerAgainstItsRulesInManyCases(TestBreakerAgainstItsRules):
-    settings = settings(max_examples=500, stateful_step_count=40)
+    settings = settings(max_examples=250, stateful_step_count=40)
 
 
 @given(st.integers(1, 60), st.floats(0.01, 1.0), st.lists(st.booleans(), max_size=120))

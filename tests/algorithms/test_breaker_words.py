@@ -158,7 +158,7 @@ TestEverythingAtOnce.settings = settings(max_examples=examples(40), stateful_ste
 
 @pytest.mark.slow
 class TestEverythingAtOnceInManyCases(TestEverythingAtOnce):
-    settings = settings(max_examples=400, stateful_step_count=50)
+    settings = settings(max_examples=200, stateful_step_count=50)
 
 
 def trip(core, now, times=MINIMUM):

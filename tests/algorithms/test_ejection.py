@@ -64,7 +64,7 @@ TestConsecutiveErrors.settings = settings(max_examples=examples(40), stateful_st
 
 @pytest.mark.slow
 class TestConsecutiveErrorsInManyCases(TestConsecutiveErrors):
-    settings = settings(max_examples=400, stateful_step_count=40)
+    settings = settings(max_examples=200, stateful_step_count=40)
 
 
 calls = st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.floats(0.0, 6.0)), max_size=200)

@@ -131,7 +131,7 @@ TestShelf.settings = settings(max_examples=20, stateful_step_count=40, deadline=
 
 @pytest.mark.slow
 class TestShelfAtLength(Machine.TestCase):
-    settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+    settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 
 
 @given(st.floats(0, 100), st.floats(0.001, 100))

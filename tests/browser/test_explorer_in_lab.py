@@ -31,7 +31,7 @@ import dataclasses
 import llmsim as ls
 
 spike = ls.load("scenarios/hacker-news-spike.yaml")
-one = ls.lab.explore(dataclasses.replace(spike, replications=6))
+one = ls.lab.explore(dataclasses.replace(spike, replications=2))
 one
 """
 OTHER = """\
@@ -39,8 +39,7 @@ two = ls.lab.explore("scenarios/semantic-cache.yaml", ["traffic.base_rate", "gat
 two
 """
 DASHBOARD = """\
-ls.lab.compare_policies({"nothing": [], "a retry": [ls.Retry()], "a cache": [ls.Cache()]}, spike, replications=2)\\
-    .dashboard()
+ls.lab.compare_policies({"nothing": [], "a cache": [ls.Cache()]}, spike, replications=2).dashboard()
 """
 BEGIN = "import time\n\nbegun = time.monotonic()"
 FREE = "print('free after', time.monotonic() - begun)"
@@ -283,7 +282,7 @@ def test_two_explorers_and_a_dashboard(tmp_path: Path, theme: str) -> None:
         page.wait_for_function("area => area.value.includes('base_rate: 4.3/s')", arg=area.element_handle())
         assert "# about the mean of the Azure conversation trace" in area.input_value()
         one.press("Judge")
-        one.told("PASS|FAIL|UNDECIDED")
+        one.told("UNDECIDED")  # two replications are few
         page.screenshot(path=tmp_path / f"{theme}-judged.png")
         two.root.scroll_into_view_if_needed()
         _by_key(two, "gateway.semantic_cache.threshold", "ArrowLeft")

@@ -33,7 +33,8 @@ def evenly_within(answer, seed):
     return [int(members[name][int(u * len(members[name]))]) for name, u in zip(named, random.random(8000), strict=True)]
 
 
-@pytest.mark.parametrize(("stream", "streams"), [(None, 8), pytest.param(evenly_within, 8, marks=pytest.mark.long)])
+@pytest.mark.long  # half a minute; with made sentences: tests/calibrate/test_similarity.py
+@pytest.mark.parametrize(("stream", "streams"), [(None, 8), (evenly_within, 8)])
 def test_out_of_sample_it_is_within_two_points_and_a_factor_of_one_and_a_half(banking77, stream, streams):
     """Fitted on one half of the intents, 8,000 requests over the other half's sentences, LRU 1000, eight times.
 

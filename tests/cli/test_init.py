@@ -74,7 +74,7 @@ def test_where_it_cannot_be_written(ask: Any, tmp_path: Path, way: str) -> None:
 def test_everything_in_it_works(ask: Any, tmp_path: Path) -> None:
     assert ask("init", ".").exit_code == 0
     for words in (
-        ("llmsim", "run", "scenario.yaml"),
+        ("llmsim", "run", "scenario.yaml", "--replications", "6"),
         ("llmsim", "run", "scenario.yaml", "--gateway", "gateway:gateway", "--replications", "6"),
         ("llmsim", "check", "scenario.yaml", "--gateway", "gateway:gateway", "--junit", "c.xml", "--html", "report"),
         ("pytest", "-p", "no:cacheprovider"),

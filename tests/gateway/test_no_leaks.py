@@ -339,7 +339,7 @@ def test_nothing_is_leaked(name, schedule, answers_a, answers_b):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STACKS)
-@settings(max_examples=80, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(**SCHEDULE)
 def test_nothing_is_leaked_at_length(name, schedule, answers_a, answers_b):
     _play(STACKS[name], schedule, answers_a, answers_b)

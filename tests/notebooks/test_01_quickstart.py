@@ -32,6 +32,6 @@ def test_it_comes_out_as_committed() -> None:
     assert key_facts(fresh(NAME)) == key_facts(committed(NAME)), f"run python tests/notebook_tools.py {NAME}.ipynb"
 
 
-@pytest.mark.slow
+@pytest.mark.long  # tests/browser/test_quickstart_in_lab.py does
 def test_it_runs_with_other_parameters(tmp_path: Path) -> None:
     with_parameters(NAME, tmp_path, RUNS=1)

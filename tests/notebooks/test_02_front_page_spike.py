@@ -62,6 +62,6 @@ def test_it_comes_out_as_committed() -> None:
     assert table(found) == table(committed(NAME))
 
 
-@pytest.mark.slow
+@pytest.mark.long  # tests/browser/test_explorer_in_lab.py does
 def test_it_runs_with_other_parameters(tmp_path: Path) -> None:
     with_parameters(NAME, tmp_path, RUNS=1)

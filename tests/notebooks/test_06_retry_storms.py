@@ -52,6 +52,6 @@ def test_it_comes_out_as_committed() -> None:
     assert facts(fresh(NAME)) == facts(committed(NAME)), f"run python tests/notebook_tools.py {NAME}.ipynb"
 
 
-@pytest.mark.slow
+@pytest.mark.long  # so do the quickstart and the spike, in a browser, and three more by papermill
 def test_it_runs_with_other_parameters(tmp_path: Path) -> None:
     with_parameters(NAME, tmp_path, RUNS=1, SURE=2)

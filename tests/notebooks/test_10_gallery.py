@@ -36,6 +36,6 @@ def test_it_comes_out_as_committed() -> None:
     assert facts(fresh(NAME)) == facts(committed(NAME))
 
 
-@pytest.mark.slow
+@pytest.mark.long  # one replication in place of two: next to the same pictures
 def test_it_runs_with_other_parameters(tmp_path: Path) -> None:
     with_parameters(NAME, tmp_path, RUNS=1)

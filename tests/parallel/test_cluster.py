@@ -179,7 +179,8 @@ def test_errors_come_in_the_order_of_the_tasks(dask: Cluster) -> None:
         next(found)
 
 
-def test_a_scheduler_that_is_not_there() -> None:
+def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmsim.parallel.cluster._CONNECT_S", 1.0)
     with pytest.raises(ls.LlmsimError, match=r"no scheduler answers at tcp://127\.0\.0\.1:1 "):
         ls.run(SCENARIO, backend="dask", scheduler="tcp://127.0.0.1:1")
 

@@ -165,7 +165,7 @@ def test_calls_and_times_of_a_few_trials():
 
 @pytest.mark.slow
 def test_calls_and_times_and_the_published_order():
-    assert_published_order(compare(trials=30, oracle_trials=2000))
+    assert_published_order(compare(trials=12, oracle_trials=600))
 
 
 @pytest.mark.slow

@@ -135,7 +135,13 @@ def agree(kind, p, runs, **size):
 
 
 #: Without retries and with three there is nothing to learn from more than one p: the closed form has them all.
-CASES = [(kind, p) for p in PUBLISHED for kind in CLIENTS if p == 0.2 or kind in ("adaptive", "breaker")]
+CASES = [
+    # Those between are between, and 10 % of a breaker's are among those of fewer clients.
+    pytest.param(kind, p, marks=[pytest.mark.long] if p in (0.01, 0.1) else [])
+    for p in PUBLISHED
+    for kind in CLIENTS
+    if p == 0.2 or kind in ("adaptive", "breaker")
+]
 #: A fifth of the clients, each as busy as published: all that differs is the noise.
 FEWER = {"clients": 20, "rate": 200.0}
 

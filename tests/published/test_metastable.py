@@ -137,7 +137,7 @@ def test_a_strong_trigger_brings_it_down_for_good_and_a_budget_does_not_let_it()
 
 @pytest.mark.slow
 def test_published_two_thirds_of_the_runs_stay_down():
-    seeds, more = 60, 120
+    seeds, more = 40, 80
     stuck = sum(down(ours(NAIVE, seed)) for seed in range(seeds))
     others = sum(down(oracle(False, seed)) for seed in range(more))
     (low, high), (other_low, other_high) = interval(stuck, seeds), interval(others, more)
@@ -150,7 +150,7 @@ def test_published_two_thirds_of_the_runs_stay_down():
 
 @pytest.mark.slow
 def test_published_with_backoff_practically_none_does():
-    seeds = 60
+    seeds = 30
     backing_off = Retry(max_attempts=3, backoff=LATER)
     assert sum(ours(backing_off, seed) < 0.5 for seed in range(seeds)) <= 1
     assert sum(oracle(True, seed) < 0.5 for seed in range(seeds)) <= 1
@@ -158,8 +158,8 @@ def test_published_with_backoff_practically_none_does():
 
 @pytest.mark.slow
 def test_a_stronger_trigger_brings_all_down():
-    assert all(down(ours(NAIVE, seed, peak=2.5)) for seed in range(8))
-    assert all(down(oracle(False, seed, peak=2.5)) for seed in range(12))
+    assert all(down(ours(NAIVE, seed, peak=2.5)) for seed in range(5))
+    assert all(down(oracle(False, seed, peak=2.5)) for seed in range(5))
 
 
 CURES = {

@@ -57,8 +57,8 @@ def _theory(c, queue, load):
     ("c", "queue", "rho", "customers"),
     [
         (3, 5, 1.2, 700),
-        pytest.param(10, 20, 0.95, 7_000, marks=pytest.mark.slow),
-        pytest.param(1, 10, 0.8, 7_000, marks=pytest.mark.slow),
+        pytest.param(10, 20, 0.95, 4_500, marks=pytest.mark.slow),
+        pytest.param(1, 10, 0.8, 4_500, marks=pytest.mark.slow),
     ],
 )
 def test_blocking_and_wait_are_those_of_erlang(c, queue, rho, customers):

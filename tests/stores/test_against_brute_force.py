@@ -109,6 +109,7 @@ def test_real_sentences_hit_for_hit_on_five_streams(banking77, measured):
         assert found == wanted, (threshold, seed)
 
 
+@pytest.mark.long  # about the table of the research and the oracle; nothing of llmsim but vectors is in it
 @pytest.mark.slow
 def test_the_measured_table_is_one_of_these_streams(measured):
     """Each cell within the 99.9 % interval for one more stream; most of them must be nearer than that."""

@@ -164,7 +164,7 @@ def test_hit_for_hit_where_some_have_thresholds_of_their_own_and_writing_takes_a
 @SLOW
 @pytest.mark.parametrize("keeping", KEEPING.values(), ids=KEEPING)
 def test_hit_for_hit_at_every_threshold(keeping):
-    given = stream(*questions(2000), partitions=2, caches=2)
+    given = stream(*questions(1200), partitions=2, caches=2)
     for threshold in THRESHOLDS:
         cache = keeping._replace(threshold=threshold)
         done = replay(given, cache, near)

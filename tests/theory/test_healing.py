@@ -19,7 +19,7 @@ from llmsim.scenario.replicate import replicate
 from llmsim.scenario.spec import Clock, Scenario
 from llmsim.traffic.spec import Route, Stage, Traffic
 
-SEEDS = range(8)
+SEEDS = range(5)
 BEFORE, SPIKE, AFTER = 40.0, 20.0, 120.0  # s at 1x, at 3x, at 1x
 HEAL = 60.0  #: s after the spike by which it must be over
 
@@ -68,7 +68,7 @@ def test_with_freed_slots_the_service_heals_and_with_abandoned_work_it_does_not(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_with_constant_service_times_not_even_freed_slots_heal(seed):
     """First come, first served: whoever gets a slot has waited 4 − 40/(3λ) = 3.4 s and needs 1 s more.
 

@@ -211,7 +211,9 @@ def test_the_books_balance(block):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", range(1, 21))
+@pytest.mark.parametrize(
+    "block", [pytest.param(block, marks=[pytest.mark.long] if block > 8 else []) for block in range(1, 21)]
+)
 def test_the_books_balance_in_many_worlds(block):
     for seed in range(100 * block, 100 * (block + 1)):
         _check(seed)

@@ -139,7 +139,7 @@ def test_jumping_over_steps_is_exactly_taking_them(spec, on_cancel, actions, wok
 
 
 @pytest.mark.slow
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=700, deadline=None)
 @given(specs(), st.sampled_from(["free", "finish_prefill", "continue"]), scripts(), st.booleans())
 def test_jumping_over_steps_is_exactly_taking_them_in_many_cases(spec, on_cancel, actions, woken):
     _agrees(spec, on_cancel, actions, woken)
