@@ -23,6 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         Always. 0 pass, 1 an SLO failed, 2 bad input or nothing found, 3 undecided, 4 llmsim broke, 130 interrupted.
     """
     from llmsim.cli.app import app
+    from llmsim.cli.ended import hear_the_end
+    from llmsim.cli.terminal import put
+    from llmsim.errors import LlmsimError
 
-    app(args=None if arguments is None else list(arguments))
+    hear_the_end()
+    try:
+        app(args=None if arguments is None else list(arguments))
+    except LlmsimError as error:  # of commands that have nothing to look after
+        put(str(error), "stderr")
+        raise SystemExit(2) from None
     raise SystemExit(0)
