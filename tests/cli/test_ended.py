@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+import llmsim.cli
 from llmsim.cli.ended import hear_the_end
 
 _ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -57,3 +59,17 @@ def test_a_forked_process_just_ends() -> None:
         finally:
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+
+
+def test_ctrl_c_while_modules_are_still_read_shows_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Slow:  # stands where the commands would be imported from
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "llmsim.cli.app", Slow())
+    with pytest.raises(SystemExit) as ended:
+        llmsim.cli.main(["run"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
