@@ -47,7 +47,7 @@ def _of_ours(path: Path) -> str:
     with suppress(LlmsimError):
         ours = shipped("scenarios")
         if path.name == ours.name and path.suffix == "":
-            return f"Name a folder that is there; those that llmsim comes with are in {ours}, and `llmsim init` writes one."
+            return f"Name a folder that is there; what llmsim comes with is in {ours}, and `llmsim init` writes one."
         if (ours / path.name).is_file() or (ours / f"{path.name}.yaml").is_file():
             return f"llmsim comes with it: {ours / path.with_suffix('.yaml').name} (copy it here to change it)."
     return "Check the path."

@@ -24,7 +24,7 @@ def test_a_scenario_of_the_readme_is_found_by_those_who_have_no_clone(
 
 def test_the_folder_of_the_readme_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert f"are in {SPIKE.parent}, and `llmsim init` writes one." in str(missing_file(Path("scenarios")))
+    assert f"is in {SPIKE.parent}, and `llmsim init` writes one." in str(missing_file(Path("scenarios")))
 
 
 def test_what_stands_here_is_nearer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
