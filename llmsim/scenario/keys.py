@@ -125,7 +125,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     theirs = next((how for name, how in _ELSEWHERE.get(word.casefold(), ()) if name in names), "")
     if theirs:
         return f"Write {theirs}."
-    near = get_close_matches(word, names, n=1, cutoff=_NEAR) or [name for name in names if name.casefold() == word.casefold()]
+    near = get_close_matches(word, names, n=1, cutoff=_NEAR) or [
+        name for name in names if name.casefold() == word.casefold()
+    ]
     if near:
         return f"Did you mean {near[0]!r}?"
     return f"Known: {', '.join(names)}." if names else "Nothing is known here."
