@@ -1,4 +1,4 @@
-"""A bound that a provider's own first tokens miss: no load is too high then, and no setting of the gateway is at fault."""
+"""A bound that a provider's own first tokens miss: then no load is too high, and no setting is at fault."""
 
 from __future__ import annotations
 
@@ -45,10 +45,9 @@ def unaided(result: Result) -> list[str]:
         time = times.quantile(share, "higher")
         if time is not None and time > line.objective.bound and rows * (1 - share) >= _BEYOND:
             bound = f"{line.objective.key} {line.objective.text}"
-            return [
-                f"{name} by itself (no queue, retry or fallback before) takes {format_duration(time)} to a first token at "
-                f"p({line.objective.percentile:g}): {bound} needs a faster first choice, a hedge, or a higher bound."
-            ]
+            took = f"{format_duration(time)} to a first token at p({line.objective.percentile:g})"
+            alone = f"{name} by itself (no queue, retry or fallback before) takes {took}"
+            return [f"{alone}: {bound} needs a faster first choice, a hedge, or a higher bound."]
     return []
 
 

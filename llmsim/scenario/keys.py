@@ -32,7 +32,8 @@ _EXAMPLES = {
 
 #: Keys by which gateways, proxies, load testers and clients call what has another name here, with how it is written:
 #: LiteLLM (rpm, tpm, num_retries, allowed_fails, cooldown_time), OpenAI's and Anthropic's SDKs (max_retries, timeout),
-#: resilience4j and Polly (failure_threshold, break_duration), tenacity (wait_min), k6 (thresholds, rate), Envoy (percent).
+#: resilience4j and Polly (failure_threshold, break_duration), tenacity (wait_min), k6 (thresholds, rate), Envoy
+#: (percent).
 _ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
     "rpm": (("requests", "requests: 5000/min"),),
     "tpm": (("tokens", "tokens: 4M/min"),),

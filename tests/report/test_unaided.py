@@ -29,10 +29,11 @@ def _told(*, own_s: float = 2.5, waited_s: float = 0.0, queue_s: float = 0.0, ca
 
 
 def test_a_provider_that_is_slow_by_itself() -> None:
-    assert _told() == [
+    (sentence,) = _told()
+    assert sentence == (
         "openai by itself (no queue, retry or fallback before) takes 2.5s to a first token at p(90): ttft p(90) < 2s "
         "needs a faster first choice, a hedge, or a higher bound."
-    ]
+    )
 
 
 @pytest.mark.parametrize(
