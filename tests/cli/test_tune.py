@@ -70,6 +70,7 @@ def test_nothing_better_is_1_and_writes_nothing(file: Path, ask: Any) -> None:
         (("--space", "gateway.retry.max_attempts=1,2"), "nothing is asked for"),
         (("--recipe", "breaker", "--minimize", "error_rate"), "nothing of the kind"),
         (("--space", "gateway.retry.max_atempts=1,2", "--minimize", "error_rate"), "max_attempts"),
+        ((*BETTER, "--within", "3"), "--within: '3' is not a duration"),
         ((*BETTER, "--weights", "a"), "--weights 'a' are no numbers"),
         ((*BETTER, "--study", "a.log", "--optuna", "./a.log"), "--study and --optuna both name a.log; name two files"),
         ((*BETTER, "--report", "a.html", "--json", "a.html"), "--report and --json both name a.html"),
