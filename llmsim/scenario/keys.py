@@ -27,13 +27,18 @@ _EXAMPLES = {
     "order": "[openai, anthropic]",
     "time": "2s",
     "queue": "{limit: 100, timeout: 10s}",
+    "priority": "0",
+    "on": "[rate_limited, server_error]",
+    "points": "[{at: 50%}, {at: 100%, ttft: 2x, inter_token: 1.5x}]",
+    "file": "requests.csv",
+    "client": "nightly-reports",
     "levels": "[{priority: 0, above: 60%}, {priority: 10, above: 95%}]",
 }
 
 #: Keys by which gateways, proxies, load testers and clients call what has another name here, with how it is written:
 #: LiteLLM (rpm, tpm, num_retries, allowed_fails, cooldown_time), OpenAI's and Anthropic's SDKs (max_retries, timeout),
 #: resilience4j and Polly (failure_threshold, break_duration), tenacity (wait_min), k6 (thresholds, rate), Envoy
-#: (percent).
+#: (percent), agents' frameworks (max_steps, max_iterations, recursion_limit).
 _ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
     "rpm": (("requests", "requests: 5000/min"),),
     "tpm": (("tokens", "tokens: 4M/min"),),
@@ -48,6 +53,9 @@ _ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
     "slots": (("concurrency", "concurrency: 32"),),
     "percent": (("percentage", "percentage: 30%"),),
     "probability": (("percentage", "percentage: 30%"),),
+    "max_steps": (("max_calls", "max_calls: 100"),),
+    "max_iterations": (("max_calls", "max_calls: 100"),),
+    "recursion_limit": (("max_calls", "max_calls: 100"),),
     "status_code": (("status", "status: 529"),),
     "code": (("status", "status: 529"),),
     "start": (("at", "at: 2m"),),
@@ -136,7 +144,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def example(key: str, annotation: Any) -> str:
     """How the value of `key` could be written."""
-    unit = next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Unit)), None)
+    marks = (getattr(mark, "unit", mark) for mark in getattr(annotation, "__metadata__", ()))  # of distributions, too
+    unit = next((mark for mark in marks if isinstance(mark, Unit)), None)
     return unit.examples[0] if unit else _EXAMPLES.get(key, "…")
 
 
