@@ -170,6 +170,8 @@ def tune(
         told = {"files": [str(file) for file in files], "exit_code": answer.code, **found.to_dict(), "written": None}
         answer.page = told
         put(found.headline if quiet else repr(found), answer.to, painted=True)
+        if found.partial:
+            put(_how_to_go_on(study), answer.to)
         told["written"] = _written(found, write, report, answer.to)
 
 
@@ -219,6 +221,12 @@ def _code(found: Tuned) -> int:
     if not found.improves or found.best is None:
         return 1
     return 0 if found.best.holds == "PASS" else 3
+
+
+def _how_to_go_on(study: Path | None) -> str:
+    if study is None:
+        return "Nothing of it is kept; with --study FILE the same command could go on from here."
+    return f"Kept in {study}: the same command goes on from there."
 
 
 def _written(found: Tuned, write: Path | None, report: Path | None, where: Any) -> str | None:

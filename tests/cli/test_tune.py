@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llmsim.scenario.load import load_scenario
+from llmsim.tuning.stages import Stages
 
 SHOP = """\
 # A shop whose provider fails one call in five.
@@ -81,3 +82,22 @@ def test_what_is_wrong_is_2(file: Path, ask: Any, words: tuple[str, ...], says: 
     ran = ask("tune", file, *words)
     assert ran.exit_code == 2
     assert says in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--study", "kept.jsonl"), "Kept in kept.jsonl: the same command goes on from there."),
+        ((), "with --study FILE the same command could go on from here."),
+    ],
+)
+def test_after_an_interrupt_it_says_how_to_go_on(
+    file: Path, ask: Any, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], says: str
+) -> None:
+    def stop(self: Stages) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stages, "choose", stop)
+    ran = ask("tune", file, *BETTER, *words)
+    assert ran.exit_code == 130
+    assert says in ran.stdout
