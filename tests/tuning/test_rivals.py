@@ -104,7 +104,8 @@ def words(found):
     tuned = SimpleNamespace(
         best=best, current=None, idle=(), apart=found, edges=(), binds=[], sensitivity=(), account=account
     )
-    return "\n".join(notes(SimpleNamespace(**vars(tuned), scenarios=(), front=(), recipe="", improves=False)))
+    more = SimpleNamespace(**vars(tuned), scenarios=(), front=(), recipe="", improves=False, within_s=None)
+    return "\n".join(notes(more))
 
 
 @pytest.mark.parametrize(
