@@ -210,8 +210,11 @@ class _OrModel:
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         text = {"type": "string", "examples": ["openai/gpt-4o-mini"], "pattern": "^[^/]+/.+$"}
+        text["description"] = "In place of figures: the list price of this model."
         date = {"type": "string", "examples": ["2026-05-01"], "pattern": r"^\d{4}-\d{2}-\d{2}$"}
-        properties = {"model": text, "date": date, "batch": {"type": "boolean"}}
+        date["description"] = "The list price as of this day; without it, the latest that is known."
+        batch = {"type": "boolean", "description": "Whether for the provider's batch interface."}
+        properties = {"model": text, "date": date, "batch": batch}
         looked_up = {"type": "object", "properties": properties, "required": ["model"], "additionalProperties": False}
         return {"anyOf": [handler(schema), looked_up]}
 

@@ -216,7 +216,9 @@ class Unit:
         if not math.isfinite(number):
             raise ValueError(f"{_short(value)} is out of range; {self.name} must be finite")
         if not (number > self.low if self.above else number >= self.low) or number > self.high:
-            raise ValueError(f"{_short(value)} is out of range; {self.name} must be {self._bounds()}")
+            share = self.high == 1.0 and 1 < number <= 100 and "%" not in str(value)
+            percent = f" (did you mean {number:g}%?)" if share else ""
+            raise ValueError(f"{_short(value)} is out of range; {self.name} must be {self._bounds()}{percent}")
         if self.whole:
             if number != int(number):
                 raise ValueError(f"{_short(value)} is not {self.name}; it must be a whole number")

@@ -35,8 +35,8 @@ _PART = re.compile(
 )
 
 
-def read_map(texts: list[str]) -> dict[str, str]:
-    """``field=formula`` texts as a mapping.
+def read_map(texts: list[str], fields: Mapping[str, str] = FIELDS) -> dict[str, str]:
+    """``field=formula`` texts as a mapping; `fields` are those that there are.
 
     Raises
     ------
@@ -52,10 +52,10 @@ def read_map(texts: list[str]) -> dict[str, str]:
     for text in texts:
         field, equals, said = text.partition("=")
         field = field.strip()
-        if not equals or not said.strip() or field not in FIELDS:
+        if not equals or not said.strip() or field not in fields:
             raise LlmsimError(
                 f"--map {text}: write FIELD=COLUMN or a sum such as ttft_s=first_token_ms/1000; fields are "
-                f"{', '.join(FIELDS)}"
+                f"{', '.join(fields)}"
             )
         formula(said)
         found[field] = said.strip()

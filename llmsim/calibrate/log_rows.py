@@ -79,8 +79,15 @@ class Row(NamedTuple):
     values: Mapping[str, Any]
 
 
-def rows_of(path: Path) -> tuple[str, list[Row]]:
+def rows_of(path: Path, *, cached: bool = False) -> tuple[str, list[Row]]:
     """The rows of a file, and what kind of log it is: ``litellm``, ``otlp``, ``attempts``, ``calls`` or ``table``.
+
+    Parameters
+    ----------
+    path
+        A file.
+    cached
+        Whether what LiteLLM's own cache has answered is wanted: it is traffic, but says nothing about a provider.
 
     Raises
     ------
@@ -110,8 +117,8 @@ def rows_of(path: Path) -> tuple[str, list[Row]]:
     for kind, columns in (("litellm", LITELLM), ("calls", OWN_CALLS), ("attempts", OWN_ATTEMPTS)):
         named = [columns["model"], columns["sent_s"], columns["input_tokens"], columns["ttft_s"].partition("-")[0]]
         if all(name in first for name in named):
-            kept = [row for row in rows if str(row.values.get("cache_hit", "")).lower() != "true"]
-            return kind, kept  # what LiteLLM's own cache has answered says nothing about a provider
+            hit = [str(row.values.get("cache_hit", "")).lower() == "true" for row in rows]
+            return kind, [row for row, from_cache in zip(rows, hit, strict=True) if cached or not from_cache]
     return "table", rows
 
 

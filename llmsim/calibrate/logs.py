@@ -15,6 +15,7 @@ import polars as pl
 from llmsim.calibrate.calls import Calls, calls_of
 from llmsim.calibrate.formulas import FIELDS, formula, number_of
 from llmsim.calibrate.log_rows import LITELLM, OTLP, OWN_ATTEMPTS, OWN_CALLS, Row, rows_of
+from llmsim.calibrate.outcome_words import outcome_of
 from llmsim.errors import LlmsimError
 
 __all__ = ["Log", "read_log"]
@@ -149,7 +150,7 @@ def _read(row: Row, readers: Mapping[str, Callable[[Mapping[str, Any]], Any]], f
 
     ttft_s, e2e_s = number("ttft_s"), number("e2e_s")
     said = text("outcome")
-    outcome = _outcome(said) if said else ("ok" if ttft_s is not None and e2e_s is not None else "error")
+    outcome = outcome_of(said) if said else ("ok" if ttft_s is not None and e2e_s is not None else "error")
     tokens = {field: number(field) for field in ("input_tokens", "cached_tokens", "output_tokens")}
     wrong = _wrong({"ttft_s": ttft_s, "e2e_s": e2e_s, **tokens}, formulas) if outcome == "ok" else ""
     counts = {field: int(value) if value is not None and 0 <= value < _MOST else 0 for field, value in tokens.items()}
@@ -181,23 +182,6 @@ def _status(told: float | None, outcome: str) -> int:
     """The HTTP status: from its own column, or because the outcome is one."""
     found = told if told is not None else number_of(outcome)
     return int(found) if found is not None and 100 <= found < 600 else 0
-
-
-def _outcome(said: str) -> str:
-    """An outcome word for what a log says."""
-    word = said.strip().lower()
-    if word in ("ok", "success", "succeeded", "true"):
-        return "ok"
-    status = number_of(word)
-    if status is None:
-        return {"failure": "error", "failed": "error", "false": "error", "429": "rate_limited"}.get(word, word)
-    if 200 <= status < 300:
-        return "ok"
-    if status == 429:
-        return "rate_limited"
-    if status in (503, 529):  # as `llmsim.providers.live.errors` takes them
-        return "overloaded"
-    return "server_error" if status >= 500 else "bad_request"
 
 
 def _chosen(found: list[_One], kind: str, path: str, provider: str, model: str, *, timed: bool) -> Log:

@@ -8,7 +8,9 @@ A file of one's own that registers policies and then calls `main` runs scenarios
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 __all__ = ["main"]
@@ -22,7 +24,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     SystemExit
         Always. 0 pass, 1 an SLO failed, 2 bad input or nothing found, 3 undecided, 4 llmsim broke, 130 interrupted.
     """
-    from llmsim.cli.app import app
-
-    app(args=None if arguments is None else list(arguments))
+    try:
+        _begin(arguments)
+    except KeyboardInterrupt:  # before the command itself began: a second of imports has no story to tell
+        with suppress(OSError):
+            print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
     raise SystemExit(0)
+
+
+def _begin(arguments: Sequence[str] | None) -> None:
+    from llmsim.cli.app import app
+    from llmsim.cli.ended import hear_the_end
+    from llmsim.cli.terminal import put
+    from llmsim.errors import LlmsimError
+
+    hear_the_end()
+    try:
+        app(args=None if arguments is None else list(arguments))
+    except LlmsimError as error:  # of commands that have nothing to look after
+        put(str(error), "stderr")
+        raise SystemExit(2) from None

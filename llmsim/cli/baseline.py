@@ -57,7 +57,7 @@ class Baseline:
         """The page with a failed line for every metric that is worse than it was."""
         if not page.get("values"):
             return page
-        before = self._pages.get(page["file"]) or self._pages.get(_named(page["scenario"]))
+        before = self._pages.get(page["file"]) or self._by_name(page["scenario"])
         why = _other_luck(before, page)
         if before is None or why:
             return _noted(page, f"not compared with {self._file}: {page['file']} {why}")
@@ -78,6 +78,12 @@ class Baseline:
             "exit_code": worst([page["exit_code"], 1]),
             "text": "\n".join([f"{MARKS['FAIL']} {'FAIL':<10}{head[12:]}", *rest, *told]),
         }
+
+    def _by_name(self, scenario: str) -> dict[str, Any] | None:
+        """The one page of a scenario of this name: builds run where they like, and paths are written from there."""
+        saved = self._pages.get(_named(scenario))
+        named = [page for page in self._pages.values() if page.get("scenario") == scenario]
+        return saved or (named[0] if len(named) == 1 else None)
 
 
 def comparable(result: Result) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
-from llmsim.errors import Problem, ScenarioError
+from llmsim.errors import LlmsimError, Problem, ScenarioError
 
 __all__ = ["missing_file", "nothing_named"]
 
@@ -19,7 +20,10 @@ def nothing_named() -> str:
         return f"Name a scenario file: llmsim run {near[0]}" + (
             f" (also here: {', '.join(near[1:6])})" if near[1:] else ""
         )
-    return "Name a scenario file: llmsim run FILE.yaml (there is none here nor in scenarios/; `llmsim run --help`)"
+    return (
+        "Name a scenario file: llmsim run FILE.yaml (there is none here nor in scenarios/). "
+        "`llmsim init DIR` writes one to start from."
+    )
 
 
 def missing_file(path: Path) -> ScenarioError | None:
@@ -32,8 +36,21 @@ def missing_file(path: Path) -> ScenarioError | None:
             near.setdefault(candidate.name, candidate)
             near.setdefault(candidate.stem, candidate)
     found = get_close_matches(path.name, near, n=1) or get_close_matches(path.stem, near, n=1)
-    hint = f"Did you mean {near[found[0]]}?" if found else "Check the path."
+    hint = f"Did you mean {near[found[0]]}?" if found else _of_ours(path)
     return ScenarioError([Problem("there is no such file", hint=hint)], str(path))
+
+
+def _of_ours(path: Path) -> str:
+    """Where a scenario of the README and of ``--help`` is, for those who have no clone; else what can be done."""
+    from llmsim.cli.shipped import shipped
+
+    with suppress(LlmsimError):
+        ours = shipped("scenarios")
+        if path.name == ours.name and path.suffix == "":
+            return f"Name a folder that is there; what llmsim comes with is in {ours}, and `llmsim init` writes one."
+        if (ours / path.name).is_file() or (ours / f"{path.name}.yaml").is_file():
+            return f"llmsim comes with it: {ours / path.with_suffix('.yaml').name} (copy it here to change it)."
+    return "Check the path."
 
 
 def _scenarios(place: Path) -> Iterator[Path]:

@@ -62,7 +62,11 @@ Scheduler = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Change the scenario: gateway.retry.max_attempts=2. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Change the scenario: gateway.retry.max_attempts=2; gateway.retry=off. Repeatable.",
+    ),
 ]
 Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - is standard output.")

@@ -7,6 +7,8 @@ import re
 import sys
 from typing import Literal, TextIO
 
+from llmsim.errors import LlmsimError
+
 __all__ = ["bold", "colourful", "paint", "put", "redraws", "steady_streams"]
 
 _STYLES = {"PASS": "32", "✓": "32", "EXPECTED": "32", "FAIL": "1;31", "✗": "1;31", "UNDECIDED": "33", "?": "33"}
@@ -45,15 +47,23 @@ def bold(text: str, stream: TextIO) -> str:
 
 
 def put(text: str, to: Literal["stdout", "stderr"] = "stdout", *, painted: bool = False) -> None:
-    """Write a line. A reader that has left (``| head``) is no error: the rest goes nowhere."""
+    """Write a line. A reader that has left (``| head``) is no error: the rest goes nowhere.
+
+    Raises
+    ------
+    LlmsimError
+        Standard output cannot be written: its disk is full. (If standard error cannot, there is nobody to tell.)
+    """
     stream: TextIO = getattr(sys, to)
     if painted and colourful(stream):
         text = paint(text)
     try:
         print(text, file=stream, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes once more at exit; that must not fail either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if to == "stdout" and not isinstance(error, BrokenPipeError):
+            raise LlmsimError(f"standard output cannot be written: {error.strerror}") from None
 
 
 def steady_streams() -> None:

@@ -87,6 +87,69 @@ def describe(
             put(f"\n  Drawn in {plot}")
 
 
+@trace.command()
+def convert(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="A gateway's log: a row a request.")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="What to write.")] = Path("trace.csv"),
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="FIELD=COLUMN", help="Where a field stands; or a sum. Repeatable."),
+    ] = None,
+    traceback: Annotated[bool, typer.Option("--traceback", help="With an error, show the whole traceback.")] = False,
+) -> None:
+    """Make a trace of a gateway's log, for ``executor: trace`` and ``llmsim trace describe``.
+
+    LOG is LiteLLM's spend logs (JSON or CSV), OpenTelemetry spans as OTLP JSON, or a CSV, JSON, JSONL or Parquet file
+    of any form, with --map for each of the fields
+
+    \b
+      sent_s         when the request came: seconds on any clock, or a date with a time
+      input_tokens, output_tokens
+      outcome        ok, success or 200; else it failed
+      route, session, client
+
+    of which the first two lines are needed. A field is a column, or a sum of columns and numbers, from left to right
+    (`llmsim calibrate log --help`). Texts of prompts, keys and users are not copied, unless --map says so.
+
+    \b
+    Examples:
+      llmsim trace convert spend_logs.json --out monday.csv
+      llmsim trace convert access.csv --map sent_s=timestamp --map input_tokens=prompt_tokens
+        --map output_tokens=completion_tokens --map outcome=status --map client=user_id
+    """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
+    steady_streams()
+    try:
+        notes = _converted(log, out, mapping or [])
+    except Exception as error:
+        put(block(error, str(log), f"llmsim trace convert {log}", whole=traceback), "stderr")
+        raise typer.Exit(code_of(error)) from None
+    put("\n".join(notes))
+
+
+def _converted(log: Path, out: Path, mapping: list[str]) -> list[str]:
+    from llmsim.calibrate.arrivals import TRAFFIC_FIELDS, read_arrivals, write_arrivals
+    from llmsim.calibrate.formulas import read_map
+    from llmsim.cli.outputs import check_file
+    from llmsim.errors import LlmsimError
+    from llmsim.report.figures import clock
+
+    check_file("--out", out, "name a file")
+    if out.suffix != ".csv":
+        raise LlmsimError(f"--out {out}: traces are written as CSV; name it {out.with_suffix('.csv')}")
+    if out.exists() and log.exists() and out.samefile(log):
+        raise LlmsimError(f"--out {out} is the log itself; name another file")
+    found = read_arrivals(log, read_map(mapping, TRAFFIC_FIELDS))
+    write_arrivals(found, out)
+    span_s, failed = found.rows[-1].sent_s - found.rows[0].sent_s, sum(one.failed for one in found.rows)
+    return [
+        f"{out}: {len(found.rows):,} requests in {clock(span_s)}, {failed:,} of them failed",
+        *found.notes,
+        f"What it is like: llmsim trace describe {out}",
+        f"As traffic:      traffic: {{executor: trace, trace: {{file: {out}}}}}",
+    ]
+
+
 def _quantity(text: str, unit: Unit, option: str) -> float:
     try:
         return unit.parse(text)

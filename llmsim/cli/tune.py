@@ -68,6 +68,13 @@ Study = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Keep finished replications there; with it, what was stopped or killed goes on."),
 ]
+Within = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="About how long it may take: 3m. Then no more trials are begun, and what was found is checked.",
+    ),
+]
 OptunaFile = Annotated[
     Path | None,
     typer.Option("--optuna", metavar="FILE", help="Write the trials for optuna.load_study and optuna-dashboard."),
@@ -95,6 +102,7 @@ def tune(
     held_out: HeldOut = None,
     study: Study = None,
     optuna: OptunaFile = None,
+    within: Within = None,
     write: Write = None,
     report: Report = None,
     jobs: Jobs = None,
@@ -136,6 +144,7 @@ def tune(
       llmsim tune spike.yaml outage.yaml --recipe timeouts --minimize "ttft p(95)" --study timeouts.jsonl
       llmsim tune faq.yaml --recipe cache-threshold --minimize "cost_per_ok + 0.02*false_hit_rate"
       llmsim tune checkout.yaml --recipe breaker --minimize cost_per_ok --write tuned.yaml --report tuned.html
+      llmsim tune checkout.yaml --recipe backoff --minimize cost_per_ok --within 3m --study backoff.jsonl
       llmsim tune checkout.yaml --recipe backoff --minimize cost_per_ok --optuna trials.log
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     again = f"llmsim tune {' '.join(map(str, files))}"
@@ -158,6 +167,7 @@ def tune(
             held_out=held_out,
             study=study,
             optuna=optuna,
+            within_s=_seconds(within),
             jobs=jobs,
             backend=backend,
             scheduler=scheduler,
@@ -166,6 +176,8 @@ def tune(
         told = {"files": [str(file) for file in files], "exit_code": answer.code, **found.to_dict(), "written": None}
         answer.page = told
         put(found.headline if quiet else repr(found), answer.to, painted=True)
+        if found.partial:
+            put(_how_to_go_on(study), answer.to)
         told["written"] = _written(found, write, report, answer.to)
 
 
@@ -217,6 +229,12 @@ def _code(found: Tuned) -> int:
     return 0 if found.best.holds == "PASS" else 3
 
 
+def _how_to_go_on(study: Path | None) -> str:
+    if study is None:
+        return "Nothing of it is kept; with --study FILE the same command could go on from here."
+    return f"Kept in {study}: the same command goes on from there."
+
+
 def _written(found: Tuned, write: Path | None, report: Path | None, where: Any) -> str | None:
     """Write what is asked for, and say so."""
     if report is not None:
@@ -246,6 +264,18 @@ def _space(given: _Texts) -> dict[str, str]:
             raise LlmsimError(f"--space {path} stands twice")
         space[path] = values
     return space
+
+
+def _seconds(text: str | None) -> float | None:
+    from llmsim.errors import LlmsimError
+    from llmsim.units import DURATION
+
+    if text is None:
+        return None
+    try:
+        return DURATION.parse(text)
+    except ValueError as error:
+        raise LlmsimError(f"--within: {error}") from None
 
 
 def _weights(text: str | None) -> tuple[float, ...] | None:

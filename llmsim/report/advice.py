@@ -15,6 +15,7 @@ from llmsim.error_words import error_matcher
 from llmsim.errors import Rejected
 from llmsim.report.figures import clock, count, share, usd
 from llmsim.report.recorded import Recorded
+from llmsim.report.unaided import unaided
 from llmsim.telemetry.costs import WASTED
 from llmsim.telemetry.outcomes import CLASSES
 from llmsim.telemetry.recorder import rows_of
@@ -286,7 +287,7 @@ def _slow(result: Result) -> list[str]:
     )
     if late and sum(rows_of(one.tables["requests"]) for one in result.replications) > _MOST_DIAGNOSED:
         return ["Answers were late; result.diagnosis says which part of them, with all requests in memory."]
-    return result.diagnosis if late else []
+    return [*unaided(result), *result.diagnosis] if late else []
 
 
 def _calm(result: Result, requests: int, failed: pl.DataFrame) -> str:

@@ -27,8 +27,59 @@ _EXAMPLES = {
     "order": "[openai, anthropic]",
     "time": "2s",
     "queue": "{limit: 100, timeout: 10s}",
+    "priority": "0",
+    "on": "[rate_limited, server_error]",
+    "points": "[{at: 50%}, {at: 100%, ttft: 2x, inter_token: 1.5x}]",
+    "file": "requests.csv",
+    "client": "nightly-reports",
     "levels": "[{priority: 0, above: 60%}, {priority: 10, above: 95%}]",
 }
+
+#: Keys by which gateways, proxies, load testers and clients call what has another name here, with how it is written:
+#: LiteLLM (rpm, tpm, num_retries, allowed_fails, cooldown_time), OpenAI's and Anthropic's SDKs (max_retries, timeout),
+#: resilience4j and Polly (failure_threshold, break_duration), tenacity (wait_min), k6 (thresholds, rate), Envoy
+#: (percent), agents' frameworks (max_steps, max_iterations, recursion_limit).
+_ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
+    "rpm": (("requests", "requests: 5000/min"),),
+    "tpm": (("tokens", "tokens: 4M/min"),),
+    "rps": (("requests", "requests: 80/s"), ("base_rate", "base_rate: 80/s")),
+    "qps": (("requests", "requests: 80/s"), ("base_rate", "base_rate: 80/s")),
+    "rate": (("base_rate", "base_rate: 80/s"), ("percentage", "percentage: 30%")),
+    "max_retries": (("max_attempts", "max_attempts, which counts the first: 3 retries are max_attempts: 4"),),
+    "num_retries": (("max_attempts", "max_attempts, which counts the first: 3 retries are max_attempts: 4"),),
+    "retries": (("max_attempts", "max_attempts, which counts the first: 3 retries are max_attempts: 4"),),
+    "max_parallel_requests": (("concurrency", "concurrency: 32"), ("limit", "limit: 32")),
+    "max_concurrency": (("concurrency", "concurrency: 32"), ("limit", "limit: 32")),
+    "slots": (("concurrency", "concurrency: 32"),),
+    "percent": (("percentage", "percentage: 30%"),),
+    "probability": (("percentage", "percentage: 30%"),),
+    "max_steps": (("max_calls", "max_calls: 100"),),
+    "max_iterations": (("max_calls", "max_calls: 100"),),
+    "recursion_limit": (("max_calls", "max_calls: 100"),),
+    "status_code": (("status", "status: 529"),),
+    "code": (("status", "status: 529"),),
+    "start": (("at", "at: 2m"),),
+    "end": (("duration", "at: and duration:, at: 2m, duration: 90s"),),
+    "until": (("duration", "at: and duration:, at: 2m, duration: 90s"),),
+    "failure_threshold": (("failure_rate", "failure_rate: 50% with minimum_calls: 20"),),
+    "threshold": (("failure_rate", "failure_rate: 50% with minimum_calls: 20"),),
+    "break_duration": (("wait_in_open", "wait_in_open: 15s"),),
+    "reset_timeout": (("wait_in_open", "wait_in_open: 15s"),),
+    "recovery_timeout": (("wait_in_open", "wait_in_open: 15s"),),
+    "allowed_fails": (("failures", "failures: 3"),),
+    "cooldown_time": (("time", "time: 5s"),),
+    "base_delay": (("initial", "initial: 500ms"),),
+    "wait_min": (("initial", "initial: 500ms"),),
+    "factor": (("multiplier", "multiplier: 2"),),
+    "max_delay": (("max", "max: 20s"),),
+    "wait_max": (("max", "max: 20s"),),
+    "thresholds": (("slo", 'slo: {ttft: ["p(95) < 2s"]}'),),
+    "upstreams": (("providers", "providers: {openai: {profile: openai-gpt-4o}}"),),
+    "models": (("providers", "providers: {openai: {profile: openai-gpt-4o}}"),),
+    "model_list": (("providers", "providers:; `llmsim import-gateway` reads a LiteLLM config"),),
+}
+#: Of `difflib`'s measure. At its default of 0.6 "recovery" would be taken for "provider".
+_NEAR = 0.65
 
 
 def keys_of(cls: Any) -> dict[str, Any]:
@@ -72,9 +123,20 @@ def dataclasses_below(*annotations: Any) -> list[type[Any]]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """``Did you mean 'retry'?``, or the list of what is known."""
+    """``Did you mean 'retry'?``, how a word of another tool is written here, or the list of what is known.
+
+    Examples
+    --------
+    >>> nearest("rety", ["retry", "cache"]), nearest("rpm", ["requests", "tokens"]), nearest("recovery", ["provider"])
+    ("Did you mean 'retry'?", 'Write requests: 5000/min.', 'Known: provider.')
+    """
     names = list(known)
-    near = get_close_matches(word, names, n=1) or [name for name in names if name.casefold() == word.casefold()]
+    theirs = next((how for name, how in _ELSEWHERE.get(word.casefold(), ()) if name in names), "")
+    if theirs:
+        return f"Write {theirs}."
+    near = get_close_matches(word, names, n=1, cutoff=_NEAR) or [
+        name for name in names if name.casefold() == word.casefold()
+    ]
     if near:
         return f"Did you mean {near[0]!r}?"
     return f"Known: {', '.join(names)}." if names else "Nothing is known here."
@@ -82,7 +144,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def example(key: str, annotation: Any) -> str:
     """How the value of `key` could be written."""
-    unit = next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Unit)), None)
+    marks = (getattr(mark, "unit", mark) for mark in getattr(annotation, "__metadata__", ()))  # of distributions, too
+    unit = next((mark for mark in marks if isinstance(mark, Unit)), None)
     return unit.examples[0] if unit else _EXAMPLES.get(key, "…")
 
 

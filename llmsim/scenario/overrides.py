@@ -81,8 +81,9 @@ def apply_overrides(document: Document, overrides: Sequence[str], read: Callable
 def change(document: Document, values: Mapping[str, Any], problems: Sequence[Problem] = ()) -> Changed:
     """A document with the values at these paths replaced; the policies of its preset are written out.
 
-    A new ``gateway.preset`` takes the place of all policies that were there, as a preset beside policies of one's own
-    would have no effect.
+    ``off`` (or False) for a whole policy or fault takes it out, before other paths are followed. A new
+    ``gateway.preset`` takes the place of all policies that were there, as a preset beside policies of one's own would
+    have no effect.
 
     Raises
     ------
@@ -92,7 +93,9 @@ def change(document: Document, values: Mapping[str, Any], problems: Sequence[Pro
     found = list(problems)
     data, places, typed = copied(document.data), dict(document.places), {}
     first = [text for text in values if text in _FIRST]
-    for texts in (first, [text for text in values if text not in _FIRST]):
+    rest = [text for text in values if text not in _FIRST]
+    off = [text for text in rest if values[text] is False or values[text] == "off"]
+    for texts in (first, off, [text for text in rest if text not in off]):
         if texts is not first:  # whatever gateway there is to be is there now
             data, unknown = with_preset(document.with_data(data))
             data = copied(data)
@@ -105,12 +108,29 @@ def change(document: Document, values: Mapping[str, Any], problems: Sequence[Pro
                 continue
             if path == ("gateway", "preset"):
                 data["gateway"] = {k: v for k, v in (data.get("gateway") or {}).items() if k not in POLICIES}
+            if text in off and (whole := _whole(path)):
+                _take_out(data, whole)
+                places = {place: spot for place, spot in places.items() if place[: len(whole) - 1] != whole[:-1]}
+                continue
             _put(data, path, values[text])
             typed[dotted(path)] = text
             places = {place: spot for place, spot in places.items() if place[: len(path)] != path}
     if found:
         raise ScenarioError(found, SOURCE)
     return Changed(Document(data, document.source, places), typed)
+
+
+def _whole(path: Path) -> Path | None:
+    """The item of a list that a path leads to, if that is a whole policy or fault."""
+    if len(path) in (3, 4) and path[:2] in (("gateway", "policies"), ("gateway", "upstream")):
+        return path[:3]  # behind its index its kind may stand
+    return path if len(path) == 2 and path[0] == "faults" else None
+
+
+def _take_out(data: Any, path: Path) -> None:
+    for part in path[:-1]:
+        data = data[part]
+    del data[path[-1]]
 
 
 def copied(value: Any) -> Any:

@@ -120,7 +120,8 @@ def detect(path: Path) -> Any:
         path,
         f"the columns {', '.join(sorted(keys))} are of no known format",
         "Name them arrival_s, input_tokens, output_tokens (and route, session, client, failed, if there are); "
-        "or say the format: azure, burstgpt, mooncake, ragpulse, servegen.",
+        "or say the format: azure, burstgpt, mooncake, ragpulse, servegen. "
+        f"`llmsim trace convert {path.name} --map …` makes one of a gateway's log.",
         first[0],
     )
 

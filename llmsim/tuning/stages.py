@@ -23,6 +23,7 @@ from llmsim.tuning.racing import Race
 from llmsim.tuning.rivals import Apart, told_apart
 from llmsim.tuning.settings_runs import Entry, Runs, told
 from llmsim.tuning.space import Dimension
+from llmsim.tuning.time_left import left_s, time_is_up
 from llmsim.tuning.tuned import Account, Held, Sensitive, Trial
 from llmsim.tuning.undone import Alone, alone, put_back
 
@@ -65,6 +66,7 @@ class Plan(NamedTuple):
     most: int  #: replications of a setting
     held_out: int
     optional: frozenset[str] = frozenset()  #: paths that may be left out where they have no effect
+    within_s: float = math.inf  #: how long it may take
 
 
 class Stages:
@@ -94,6 +96,7 @@ class Stages:
         self.stage: Stage = "baseline"
         self.idle: list[Dimension] = []  #: that were left out
         self.tried: list[Entry] = []
+        self.cut = False  #: there was no time for more trials
         self.misfits = 0  #: settings whose values do not fit together
         self.current = self.tuning.entry({})
         self.winner: Entry | None = None
@@ -178,7 +181,7 @@ class Stages:
         own = self.runs.space.current(self.runs.scenarios[0])
         if own is not None and len(self.runs.scenarios) == 1:
             self.proposer.tell([self._answer(self.current, own)])
-        while len(self.tried) < self.plan.trials:
+        while len(self.tried) < self.plan.trials and not self.cut:
             best = self.best_so_far() if len(self.plan.goals) == 1 else None
             here = (best.settings or own) if best is not None else None
             asked = self.proposer.ask(min(BATCH, self.plan.trials - len(self.tried)), here)
@@ -189,6 +192,9 @@ class Stages:
             self.tried += batch
             reference = self.race.reference
             self.proposer.tell([self._answer(entry, dict(entry.settings), reference) for entry in batch])
+            self.cut = len(self.tried) < self.plan.trials and time_is_up(
+                self, perf_counter() - self._started, batch=BATCH, again=_FINALISTS, around=_AROUND
+            )
 
     def _fits(self, settings: dict[str, Any]) -> bool:
         """Whether values that fit each for itself fit together; if not, that is an answer too, and costs nothing."""
@@ -363,7 +369,7 @@ class Stages:
         self._report(
             TuneProgress(
                 self.stage, len(self.tried), self.plan.trials, len(self.runs.journal.known), self._shown_best(), wall_s,
-                self._left_s(wall_s),
+                left_s(self, wall_s, around=_AROUND),
             )
         )  # fmt: skip
 
@@ -374,19 +380,6 @@ class Stages:
         value = self.question.centres(best)[0]
         shown = self.plan.goals[0].shown(value, share=len(self.runs.scenarios) > 1)
         return f"{shown} ({told(best.settings)})" if best.settings else f"{shown} (as it is)"
-
-    def _left_s(self, wall_s: float) -> float | None:
-        """Seconds from here, if trials go on costing what they cost so far."""
-        fresh = self.runs.journal.fresh
-        if fresh < 5 or wall_s < 0.5:
-            return None
-        count, plan = len(self.runs.scenarios), self.plan
-        per_trial = self.tuning.made / max(1, len(self.tried)) if self.tried else count * plan.most * 0.3
-        to_try = (plan.trials - len(self.tried)) * per_trial if self.stage in ("baseline", "trials") else 0.0
-        ends = 3 * len(self.runs.space.dimensions) * min(_AROUND, plan.held_out) * count
-        held_out = 2 * looks(plan.held_out)[0].replications * count  # the first look decides, as a rule
-        after = max(0.0, held_out + ends - self.fresh.made)
-        return wall_s / fresh * (to_try + after)
 
 
 def _seeds(seed: int, count: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -48,6 +49,7 @@ def tune(
     held_out: int | None = None,
     study: str | Path | None = None,
     optuna: str | Path | None = None,
+    within_s: float | None = None,
     jobs: int | None = None,
     progress: Callable[[TuneProgress], object] | None = None,
     backend: str | None = None,
@@ -98,6 +100,9 @@ def tune(
     optuna
         A file that ``optuna.load_study`` and optuna-dashboard read: the trials, written at the end or when interrupted
         (`llmsim.tuning.optuna_study` says what is in it).
+    within_s
+        About how long it may take: no more trials are begun once what follows them (held-out luck, the neighbourhood)
+        would need the rest. The answer then depends on the machine; with `study`, the same call without it goes on.
     jobs
         Processes; None: one per core if it is worth it. The answer does not depend on it.
     progress
@@ -134,7 +139,11 @@ def tune(
     for base in bases[1:]:
         parsed.check(base)
     plan = _plan(bases, minimize, maximize, subject_to, weights, trials, replications, held_out)
-    plan = plan._replace(optional=frozenset(wanted) - frozenset(space or {}))
+    if within_s is not None and not within_s > 0:
+        raise ScenarioError(f"within_s is {within_s:g}; use a time above 0", "tune")
+    plan = plan._replace(
+        optional=frozenset(wanted) - frozenset(space or {}), within_s=math.inf if within_s is None else within_s
+    )
     if recipe is not None:
         check_bounded(recipe, plan.goals, plan.limits)
     source = Path(given[0]) if isinstance(given[0], str | Path) else None
@@ -266,6 +275,7 @@ class _Tune:
             scenario=space.settled(self.runs.scenarios[0], chosen),
             source=source,
             partial=partial,
+            within_s=plan.within_s if stages.cut else None,
             wall_s=perf_counter() - self._started,
             study=getattr(stages.proposer, "study", None),
         )

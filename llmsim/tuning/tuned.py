@@ -172,6 +172,7 @@ class Tuned:
     scenario: Scenario | None = None  #: the first one, tuned
     source: Path | None = None
     partial: bool = False
+    within_s: float | None = None  #: how long it was given, where that ended the trials
     wall_s: float = 0.0
     study: Any = None  #: Optuna's study, for its own plots; None where every setting was tried
 

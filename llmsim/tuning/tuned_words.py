@@ -13,7 +13,7 @@ from llmsim.tuning.space import shown
 from llmsim.tuning.tuned_figures import cost, moves
 from llmsim.tuning.tuned_front import as_it_is, front_note, place_of
 from llmsim.tuning.undone import needed_note, no_gain_note
-from llmsim.units import counted
+from llmsim.units import counted, format_duration
 
 if TYPE_CHECKING:
     from llmsim.tuning.edges import Edge
@@ -114,7 +114,10 @@ def _spent(found: Tuned) -> str:
     if account.confirming:
         spent += f"; {account.confirming} more to tell whether limits hold"
     rest = f"; {account.held_out} on held-out luck, {account.sensitivity} around the winner"
-    return spent + (rest if found.best is not None else "") + "."
+    text = spent + (rest if found.best is not None else "") + "."
+    if found.within_s is not None:
+        text += f" There was no time for more trials in {format_duration(found.within_s)}."
+    return text
 
 
 def _optimism(found: Tuned, best: Held, current: Held) -> str:

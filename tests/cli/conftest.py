@@ -61,17 +61,21 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
 @pytest.fixture
 def spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """``spawn("run", "calm.yaml")`` in a process of its own, with pipes; ``script=`` runs that file instead,
-    and ``stderr=`` is where standard error goes."""
+    and ``stdout=`` and ``stderr=`` are where these go."""
 
     def start(
-        *words: object, script: Path | None = None, stderr: int = subprocess.PIPE, **environment: str
+        *words: object,
+        script: Path | None = None,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+        **environment: str,
     ) -> subprocess.Popen[str]:
         command = [sys.executable, *(["-m", "llmsim"] if script is None else [str(script)]), *map(str, words)]
         plain = {name: value for name, value in os.environ.items() if name not in UNSET}
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
             text=True,
             encoding="utf-8",

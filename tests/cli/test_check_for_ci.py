@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -142,3 +143,19 @@ def test_a_summary_has_the_worst_in_full_as_far_as_it_fits() -> None:
     # A second check of the same step has what the first one left.
     assert len(summary(pages, used=1_000_000).encode()) <= LARGEST_SUMMARY - 1_000_000
     assert len(summary(pages, used=LARGEST_SUMMARY - 100)) <= 100
+
+
+@pytest.mark.slow
+def test_a_baseline_from_another_folder_is_told_by_the_scenarios_name(scenario: Any, ask: Any, tmp_path: Path) -> None:
+    scenario("slow", replications=12, bound="60%")
+    ask("check", "slow.yaml", "--jobs", 1, "--quiet", "--json", "base.json", "--replications", 12)
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "slow.yaml").rename(tmp_path / "inner" / "slow.yaml")
+    more = ("--jobs", 1, "--replications", 12, "--set", "providers.openai.ttft=600ms", "--baseline", "base.json")
+    ran = ask("check", "inner", *more)
+    assert ran.exit_code == 1, "a green build that compared nothing would be worse than a red one"
+    assert "ttft p(95)  not worse than the baseline: 300ms → 600ms" in ran.stdout
+    (page,) = json.loads((tmp_path / "base.json").read_text(encoding="utf-8"))
+    twice = [page, {**page, "file": "other.yaml"}]
+    (tmp_path / "base.json").write_text(json.dumps(twice), encoding="utf-8")
+    assert "inner/slow.yaml is not in it" in ask("check", "inner", *more).stdout  # which of the two, nobody knows

@@ -66,8 +66,10 @@ def own(tmp_path: Path, scenario: Any) -> Path:
     return script
 
 
-def _interrupt(process: subprocess.Popen[str], after: str) -> tuple[float, str, str]:
-    """SIGINT once `after` was said on stderr and a moment passed: seconds until the end, stdout, stderr."""
+def _interrupt(
+    process: subprocess.Popen[str], after: str, sent: signal.Signals = signal.SIGINT
+) -> tuple[float, str, str]:
+    """A signal once `after` was said on stderr and a moment passed: seconds until the end, stdout, stderr."""
     assert process.stderr is not None
     said = ""
     for line in process.stderr:
@@ -78,17 +80,20 @@ def _interrupt(process: subprocess.Popen[str], after: str) -> tuple[float, str, 
     assert process.poll() is None, "it ended before it could be interrupted"
     with Stolen(process.pid) as stolen:
         start = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         out, err = process.communicate(timeout=60)
         seconds = time.monotonic() - start - stolen.s
     return seconds, out, said + err
 
 
 @pytest.mark.slow
-def test_ctrl_c_shows_and_saves_what_there_is_and_ends_with_130(scenario: Any, spawn: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
+def test_an_interrupt_shows_and_saves_what_there_is_and_ends_with_130(
+    scenario: Any, spawn: Any, tmp_path: Path, sent: signal.Signals
+) -> None:
     scenario("long", duration="100h", replications=50)
     process = spawn("run", "long.yaml", "--out", "out", "--json", "-", "--jobs", 1)
-    seconds, out, err = _interrupt(process, "slots")
+    seconds, out, err = _interrupt(process, "slots", sent)
     page = json.loads(out)
     assert process.returncode == page["exit_code"] == 130
     assert page["partial"] is True
@@ -111,10 +116,11 @@ def test_ctrl_c_ends_a_policy_that_spins(own: Path, spawn: Any) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_worker_processes(scenario: Any, spawn: Any) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP], ids=["ctrl_c", "sighup"])
+def test_an_interrupt_ends_worker_processes(scenario: Any, spawn: Any, sent: signal.Signals) -> None:
     scenario("long", duration="100h", replications=50)
     process = spawn("run", "long.yaml", "--jobs", 2)
-    seconds, _, err = _interrupt(process, "slots")
+    seconds, _, err = _interrupt(process, "slots", sent)
     assert process.returncode == 130
     assert "interrupted after 0 whole replications" in err
     assert "Traceback" not in err
@@ -162,6 +168,21 @@ def test_a_reader_that_leaves_is_no_error(scenario: Any, spawn: Any) -> None:
     err = process.stderr.read()
     assert process.wait(60) == 0
     assert "BrokenPipe" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [("run", "calm.yaml", "-q", "--json", "-"), ("policies",)])
+def test_a_full_disk_behind_standard_output_is_not_a_broken_slo(
+    scenario: Any, spawn: Any, words: tuple[str, ...]
+) -> None:
+    scenario("calm", duration="10s")
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        process = spawn(*words, stdout=full.fileno())
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2  # 1 would tell a build that an SLO is broken
+    assert "standard output cannot be written: No space left on device" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.slow

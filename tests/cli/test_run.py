@@ -223,6 +223,10 @@ def test_version_and_schema(ask: Any) -> None:
 
     assert ask("--version").stdout == f"llmsim {llmsim.__version__}\n"
     assert json.loads(ask("schema").stdout)["title"] == "llmsim scenario"
+    page = ask("schema", "faults")
+    assert "latency …\n  capacity …\n  rate_limit …\n      Multipliers of TTFT" in page.stdout
+    assert "llmsim schema faults.latency" in page.stdout
+    assert ask("schema", "fault").exit_code == 2
 
 
 def test_where_the_time_went(scenario: Any, ask: Any) -> None:

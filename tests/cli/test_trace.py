@@ -77,3 +77,30 @@ def test_bad_input_is_said_and_ends_with_2(ask, requests_csv, words, says):
 def test_help_has_examples(ask):
     assert "llmsim trace describe AzureLLM" in ask("trace", "describe", "--help").output
     assert "describe" in ask("trace").output
+
+
+def test_a_gateways_log_becomes_traffic(ask, tmp_path):
+    (tmp_path / "log.csv").write_text("when,p,c,code\n10,5,7,200\n12.5,6,,500\n", encoding="utf-8")
+    fields = ("sent_s=when", "input_tokens=p", "output_tokens=c", "outcome=code")
+    answer = ask("trace", "convert", "log.csv", *(word for one in fields for word in ("--map", one)))
+    assert answer.exit_code == 0, answer.output
+    assert "trace.csv: 2 requests in 0:02, 1 of them failed" in answer.stdout
+    assert (tmp_path / "trace.csv").read_text(encoding="utf-8").splitlines()[2] == "2.500000,6,0,1"
+    assert ask("trace", "describe", "trace.csv").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("log.csv", "--out", "log.csv"), "is the log itself"),
+        (("log.csv", "--out", "log.json"), "name it log.csv"),
+        (("log.csv", "--map", "when=x"), "fields are sent_s, input_tokens"),
+        (("log.csv",), "Its columns: when, p, c"),
+        (("none.csv",), "there is no such file"),
+    ],
+)
+def test_what_cannot_be_converted_is_2(ask, tmp_path, words, says):
+    (tmp_path / "log.csv").write_text("when,p,c\n10,5,7\n", encoding="utf-8")
+    answer = ask("trace", "convert", *words)
+    assert answer.exit_code == 2
+    assert says in answer.stderr

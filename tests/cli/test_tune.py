@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llmsim.scenario.load import load_scenario
+from llmsim.tuning.stages import Stages
 
 SHOP = """\
 # A shop whose provider fails one call in five.
@@ -84,6 +85,7 @@ def test_nothing_better_is_1_and_writes_nothing(file: Path, ask: Any) -> None:
         (("--recipe", "breaker", "--minimize", "error_rate"), "nothing of the kind"),
         (("--space", "gateway.retry.max_atempts=1,2", "--minimize", "error_rate"), "max_attempts"),
         ((*BETTER, "--set", "gateway.retry.max_atempts=2"), "max_attempts"),
+        ((*BETTER, "--within", "3"), "--within: '3' is not a duration"),
         ((*BETTER, "--weights", "a"), "--weights 'a' are no numbers"),
         ((*BETTER, "--study", "a.log", "--optuna", "./a.log"), "--study and --optuna both name a.log; name two files"),
         ((*BETTER, "--report", "a.html", "--json", "a.html"), "--report and --json both name a.html"),
@@ -94,3 +96,22 @@ def test_what_is_wrong_is_2(file: Path, ask: Any, words: tuple[str, ...], says: 
     ran = ask("tune", file, *words)
     assert ran.exit_code == 2
     assert says in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--study", "kept.jsonl"), "Kept in kept.jsonl: the same command goes on from there."),
+        ((), "with --study FILE the same command could go on from here."),
+    ],
+)
+def test_after_an_interrupt_it_says_how_to_go_on(
+    file: Path, ask: Any, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], says: str
+) -> None:
+    def stop(self: Stages) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stages, "choose", stop)
+    ran = ask("tune", file, *BETTER, *words)
+    assert ran.exit_code == 130
+    assert says in ran.stdout

@@ -104,9 +104,8 @@ def words(found):
     tuned = SimpleNamespace(
         best=best, current=None, idle=(), apart=found, edges=(), binds=[], sensitivity=(), account=account
     )
-    return "\n".join(
-        notes(SimpleNamespace(**vars(tuned), scenarios=(), front=(), recipe="", improves=False, partial=True))
-    )
+    rest = {"scenarios": (), "front": (), "recipe": "", "improves": False, "partial": True, "within_s": None}
+    return "\n".join(notes(SimpleNamespace(**vars(tuned), **rest)))
 
 
 @pytest.mark.parametrize(

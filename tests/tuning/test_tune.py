@@ -118,6 +118,20 @@ def test_an_interrupt_keeps_what_is_known(tmp_path):
 
 
 @pytest.mark.slow
+def test_with_no_time_for_more_trials_what_was_found_is_checked_all_the_same(tmp_path):
+    asked = {**ASKED, "trials": 16, "study": tmp_path / "study.jsonl", "jobs": 1}
+    short = tune(TINY, SPACE, **asked, within_s=1e-6)
+    assert short.account.trials == 8  # a batch: of none there is nothing to check
+    assert not short.partial
+    assert short.best is not None
+    assert short.account.held_out > 0
+    assert "There was no time for more trials in" in repr(short)
+    whole = tune(TINY, SPACE, **asked)  # goes on with the study, and knows nothing of the time
+    assert whole.account.trials == 16
+    assert [trial.settings for trial in whole.trials][:8] == [trial.settings for trial in short.trials]
+    assert "no time for more trials" not in repr(whole)
+
+
 def test_several_scenarios_are_tuned_for_the_worst():
     calm = shop(**{**TINY, "name": "calm", "providers": {"a": {"ttft": "300ms"}}})
     found = tune([shop(**TINY), calm], SPACE, **ASKED)

@@ -25,7 +25,13 @@ OWN_TIMING = ("ttft", "inter_token", "concurrency", "prefill", "load", "pace", "
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """The waiting room before the slots; a call that finds it full gets a 503."""
+    """The waiting room before the slots; a call that finds it full gets a 503.
+
+    Parameters
+    ----------
+    limit
+        Calls that may wait; None: any number.
+    """
 
     __pydantic_config__: ClassVar = FORBID
 

@@ -1,0 +1,58 @@
+"""A bound that a provider's own first tokens miss: then no load is too high, and no setting is at fault."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from llmsim.report.telemetry import answers
+from llmsim.units import format_duration
+
+if TYPE_CHECKING:
+    from llmsim.report.result import Result
+    from llmsim.report.slo import SloResult
+
+__all__ = ["unaided"]
+
+_METRICS = ("ttft", "ttft_ok", "ttft_upstream")
+_MAIN = 0.5  # of the answers: the upstream that a quantile over all of them is about
+_BEYOND = 5  # answers above a quantile, or it is the luck of a few
+
+
+def unaided(result: Result) -> list[str]:
+    """At most one sentence: the upstream that gives most answers is slower by itself than a broken bound on TTFT.
+
+    By itself is from the slot to the first token, of requests that came while no fault was on: without its queue, and
+    without waits, retries and fallbacks before.
+    Asked of broken lines ``p(q) < bound`` over all requests of the whole run, the highest quantile first.
+    """
+    lines = [line for line in result.slo if _asks(line)]
+    if not lines or not result.samples:
+        return []
+    own = answers(result).filter(pl.col("prefill_s").is_not_null())
+    for fault in result.scenario.faults:
+        own = own.filter((pl.col("arrival_s") < fault.at) | (pl.col("arrival_s") >= fault.end_s))
+    if own.is_empty():
+        return []
+    name, rows = own.group_by("served_by").agg(pl.len()).sort("len", descending=True).row(0)
+    if rows < _MAIN * own.height:
+        return []
+    times = own.filter(pl.col("served_by") == name)["prefill_s"]
+    for line in sorted(lines, key=lambda line: -(line.objective.percentile or 0.0)):
+        share = (line.objective.percentile or 0.0) / 100
+        time = times.quantile(share, "higher")
+        if time is not None and time > line.objective.bound and rows * (1 - share) >= _BEYOND:
+            bound = f"{line.objective.key} {line.objective.text}"
+            took = f"{format_duration(time)} to a first token at p({line.objective.percentile:g})"
+            alone = f"{name} by itself (no queue, retry or fallback before) takes {took}"
+            return [f"{alone}: {bound} needs a faster first choice, a hedge, or a higher bound."]
+    return []
+
+
+def _asks(line: SloResult) -> bool:
+    asked = line.objective
+    whole = not asked.tags and asked.phase is None and asked.window_s is None
+    bounded = asked.percentile is not None and asked.comparison in ("<", "<=") and math.isfinite(asked.bound)
+    return line.verdict == "FAIL" and asked.metric in _METRICS and whole and bounded

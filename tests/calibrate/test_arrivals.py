@@ -1,0 +1,80 @@
+"""A gateway's log as traffic."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmsim.calibrate.arrivals import read_arrivals, write_arrivals
+from llmsim.errors import LlmsimError
+from llmsim.traffic.traces import load_trace
+
+ACCESS = """\
+timestamp,status,prompt_tokens,completion_tokens,app
+2026-11-01T10:00:04Z,200,200,510,search
+2026-11-01T10:00:00Z,200,930,210,chat
+2026-11-01T10:00:01Z,429,1200,,chat
+2026-11-01T10:00:02Z,200,,310,chat
+soon,200,100,310,chat
+"""
+MAP = {"sent_s": "timestamp", "input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+
+
+@pytest.fixture
+def access(tmp_path: Path) -> Path:
+    path = tmp_path / "access.csv"
+    path.write_text(ACCESS, encoding="utf-8")
+    return path
+
+
+def test_an_access_log_becomes_a_trace_in_the_order_of_time(access: Path, tmp_path: Path) -> None:
+    found = read_arrivals(access, {**MAP, "outcome": "status", "route": "app"})
+    write_arrivals(found, tmp_path / "trace.csv")
+    trace = load_trace(tmp_path / "trace.csv")
+    assert trace.format == "llmsim"
+    assert trace.times_s.tolist() == [0.0, 1.0, 4.0]
+    assert trace.input_tokens.tolist() == [930, 1200, 200]
+    assert trace.failed.tolist() == [False, True, False]
+    assert (tmp_path / "trace.csv").read_text(encoding="utf-8").splitlines()[1:] == [
+        "0.000000,930,210,0,chat",
+        "1.000000,1200,0,1,chat",
+        "4.000000,200,510,0,search",
+    ]
+    assert found.notes == ("2 of 5 rows left out: line 5 (prompt_tokens is missing); line 6 (timestamp is no time)",)
+
+
+def test_what_litellms_cache_answered_is_traffic_too(tmp_path: Path) -> None:
+    def row(second: int, **fields: Any) -> dict[str, Any]:
+        at = f"2026-11-01T10:00:0{second}Z"
+        common = {
+            "startTime": at,
+            "completionStartTime": at,
+            "endTime": at,
+            "model": "gpt-4o",
+            "user": "jo@example.org",
+        }
+        return {**common, "prompt_tokens": 10 + second, "completion_tokens": 5, "status": "success", **fields}
+
+    path = tmp_path / "spend.json"
+    path.write_text(json.dumps([row(0), row(1, cache_hit="True"), row(3, status="failure")]), encoding="utf-8")
+    found = read_arrivals(path)
+    assert found.kind == "litellm"
+    assert [one.input_tokens for one in found.rows] == [10, 11, 13]
+    assert [one.failed for one in found.rows] == [False, False, True]
+    write_arrivals(found, tmp_path / "trace.csv")
+    assert "example.org" not in (tmp_path / "trace.csv").read_text(encoding="utf-8")  # nobody asked for users
+
+
+@pytest.mark.parametrize(
+    ("mapping", "says"),
+    [
+        ({}, "add --map sent_s=COLUMN.*output_tokens: of the answer. Its columns: timestamp, status"),
+        ({**MAP, "sent_s": "status/0"}, r"no row is a request with a time and tokens: line 2 \(status/0 is no time\)"),
+    ],
+)
+def test_what_is_missing_is_said_with_what_there_is(access: Path, mapping: dict[str, str], says: str) -> None:
+    with pytest.raises(LlmsimError, match=says):
+        read_arrivals(access, mapping)
