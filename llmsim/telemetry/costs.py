@@ -205,7 +205,10 @@ def price_of(sample: Sample, upstream: str, kind: str) -> pl.Expr:
         value = getattr(price, kind)
         return float(price.input if value is None else value)
 
-    found = pl.lit(of(sample.prices[upstream]))
-    for start_s, price in sample.price_steps.get(upstream, ())[1:]:
-        found = pl.when(pl.col("start_s") >= start_s).then(pl.lit(of(price))).otherwise(found)
-    return found
+    steps = sample.price_steps.get(upstream)
+    if steps is None:
+        return pl.lit(of(sample.prices[upstream]))
+    # A price that climbs has a thousand steps: looked up, since as many conditions would each be gone through.
+    starts = pl.lit(pl.Series([start_s for start_s, _ in steps], dtype=pl.Float64))
+    found = starts.search_sorted(pl.col("start_s").cast(pl.Float64), side="right") - 1
+    return pl.lit(pl.Series([of(price) for _, price in steps], dtype=pl.Float64)).gather(found)
