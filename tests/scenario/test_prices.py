@@ -48,6 +48,23 @@ def sample_of(result):
     return samples(result.scenario, result.replications)[0]
 
 
+def test_a_price_climbs_and_comes_down_again_call_by_call():
+    fault = Fault(
+        name="f", provider="a", at=5.0, ramp_up=10.0, duration=5.0, ramp_down=15.0, price=Scale(multiplier=5.0)
+    )
+    result = run(fault)
+    rows = result.attempts.select("start_s", "cost_usd").sort("start_s")
+    wanted = [EACH * fault.factor("price", at) for at in rows["start_s"]]
+    # In steps of a thousandth of the ramp, each with the price of its middle: off by a 2000th of 4 times the price.
+    assert rows["cost_usd"].to_list() == pytest.approx(wanted, abs=4 * EACH / 2000 * 1.01)
+    assert len(set(wanted)) > 20
+    sample = sample_of(result)
+    total = sample.requests["cost_usd"].sum()
+    assert cost_parts(sample)["total"] == pytest.approx(total)
+    # The bill looks the price of every attempt up for itself.
+    assert math.fsum(cost for told in token_costs(sample).values() for _, cost in told.values()) == pytest.approx(total)
+
+
 def test_a_call_is_billed_at_the_price_of_the_moment_it_was_sent():
     rows = run(dearer()).attempts
     # The clock of attempts is the scenario's, whose 0 is the end of warm-up; the call of second 19 ends after 20.
