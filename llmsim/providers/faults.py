@@ -251,7 +251,8 @@ class Fault:
     @property
     def end_s(self) -> float:
         """When it is over, ramps and all; losing its state and nothing else is over at once."""
-        return self.at if self.effects == ("lose_state",) else self.full_until_s + self.ramp_down
+        at_once = self.lose_state and self.effects == ("lose_state",)
+        return self.at if at_once else self.full_until_s + self.ramp_down
 
     @property
     def full_from_s(self) -> float:

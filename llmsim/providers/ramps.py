@@ -104,18 +104,15 @@ def mean_strength(fault: Fault, edges_s: NDArray[np.float64]) -> NDArray[np.floa
     """
     import numpy as np
 
-    grown = _grown(edges_s, fault.at, fault.ramp_up)
-    faded = _grown(edges_s, fault.end_s - fault.ramp_down, fault.ramp_down)
-    return np.asarray(np.diff(grown - faded) / np.diff(edges_s), dtype=np.float64)
-
-
-def _grown(times_s: NDArray[np.float64], begin_s: float, length_s: float) -> NDArray[np.float64]:
-    """The integral, up to each time, of what goes from 0 to 1 in `length_s` and stays there."""
-    import numpy as np
-
-    within = np.clip(times_s - begin_s, 0.0, length_s)
-    after = np.maximum(times_s - begin_s - length_s, 0.0)
-    return np.asarray(after + (within**2 / (2 * length_s) if length_s else 0.0), dtype=np.float64)
+    begins, ends = edges_s[:-1], edges_s[1:]
+    found = np.clip(np.minimum(ends, fault.full_until_s) - np.maximum(begins, fault.full_from_s), 0.0, None)
+    if fault.ramp_up:
+        since = np.clip(edges_s - fault.at, 0.0, fault.ramp_up)
+        found += np.diff(since**2) / (2 * fault.ramp_up)
+    if fault.ramp_down:
+        left = np.clip(fault.end_s - edges_s, 0.0, fault.ramp_down)
+        found -= np.diff(left**2) / (2 * fault.ramp_down)
+    return np.asarray(found / np.diff(edges_s), dtype=np.float64)
 
 
 def outline(fault: Fault, low_s: float, high_s: float) -> list[tuple[float, float]]:

@@ -98,8 +98,8 @@ def span(fault: Fault) -> tuple[str, str, str]:
     >>> span(Fault(name="f", provider="a", at=60.0, ramp_up=60.0, abort=Abort(status=503)))
     ('1:00', 'the end', ' (grows until 2:00)')
     """
-    ramps = [f"grows until {clock(fault.full_from_s)}"] * (fault.ramp_up > 0)
-    ramps += [f"fades from {clock(fault.full_until_s)}"] * (fault.ramp_down > 0)
+    ramps = [f"grows until {clock(fault.full_from_s)}"] if fault.ramp_up else []
+    ramps += [f"fades from {clock(fault.full_until_s)}"] if fault.ramp_down else []
     until = clock(fault.end_s) if math.isfinite(fault.end_s) else "the end"
     return clock(fault.at), until, f" ({', '.join(ramps)})" if ramps else ""
 

@@ -298,7 +298,7 @@ def _without_effect(document: Document, index: int, provider: Any) -> Iterator[P
             message = f"provider {provider!r} has no {needs} for this fault to change"
             yield document.problem(("faults", index, effect), message, f"Give it {example}.", at_key=True)
         elif multiplier is not None and not has:
-            for ramp in {"ramp_up", "ramp_down"} & set(document.get(("faults", index))):
+            for ramp in [word for word in ("ramp_up", "ramp_down") if document.get(("faults", index, word))]:
                 message = f"provider {provider!r} has no {needs} of which there could be less and less"
                 yield document.problem(("faults", index, ramp), message, f"Give it {example}.", at_key=True)
     drift = document.get(("faults", index, "drift"))

@@ -230,8 +230,8 @@ class Lab:
                 loop.at(self.zero_s + fault.at, self.stores.lose_state, fault.store)
             of = {"store": fault.store} if fault.store else {}
             states = [(fault.at, "begins"), (fault.end_s, "ends")]
-            states += [(fault.full_from_s, "full")] * (fault.ramp_up > 0)
-            states += [(fault.full_until_s, "fades")] * (fault.ramp_down > 0)
+            states += [(fault.full_from_s, "full")] if fault.ramp_up else []
+            states += [(fault.full_until_s, "fades")] if fault.ramp_down else []
             for when, state in states:
                 if self.zero_s + when <= self.end_s:
                     fields = {"name": fault.name, "state": state, **of}

@@ -209,6 +209,9 @@ def price_of(sample: Sample, upstream: str, kind: str) -> pl.Expr:
     if steps is None:
         return pl.lit(of(sample.prices[upstream]))
     # A price that climbs has a thousand steps: looked up, since as many conditions would each be gone through.
-    starts = pl.lit(pl.Series([start_s for start_s, _ in steps], dtype=pl.Float64))
-    found = starts.search_sorted(pl.col("start_s").cast(pl.Float64), side="right") - 1
-    return pl.lit(pl.Series([of(price) for _, price in steps], dtype=pl.Float64)).gather(found)
+    starts, prices = np.array([(start_s, of(price)) for start_s, price in steps]).T
+
+    def then(times_s: pl.Series) -> pl.Series:
+        return pl.Series(prices[np.searchsorted(starts, times_s.to_numpy(), side="right") - 1])
+
+    return pl.col("start_s").map_batches(then, return_dtype=pl.Float64, is_elementwise=True)
