@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from llmsim.types import Usage
@@ -75,7 +77,7 @@ def price_at(steps: PriceSteps, time_s: float) -> TokenPrice:
     >>> price_at(steps, 59.9).input, price_at(steps, 60.0).input
     (0.0, 2e-06)
     """
-    return next(price for start_s, price in reversed(steps) if start_s <= time_s)
+    return steps[bisect_right(steps, time_s, key=itemgetter(0)) - 1][1]
 
 
 class _Batch(NamedTuple):

@@ -99,6 +99,7 @@ def default_paths(scenario: Scenario) -> list[str]:
         paths += [f"faults.{fault.name}.{one}" for one in own[:1]]
         if math.isfinite(fault.duration):
             paths.append(f"faults.{fault.name}.duration")
+        paths += [f"faults.{fault.name}.{ramp}" for ramp in ("ramp_up", "ramp_down") if getattr(fault, ramp)]
     if not traffic.base_rate:
         paths.remove("traffic.base_rate")
     return paths + [path for path, _ in policies]

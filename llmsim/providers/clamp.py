@@ -11,6 +11,7 @@ from llmsim.gateway.contract import Provider
 from llmsim.providers.dialects import DIALECTS, Account, Refused, Ticket
 from llmsim.providers.faults import Fault
 from llmsim.providers.outage import At
+from llmsim.providers.ramps import steps
 from llmsim.providers.wrapped import Wrapped
 from llmsim.traffic.workload import World
 from llmsim.types import NO_USAGE, Outcome, Request, Response, Usage
@@ -57,11 +58,9 @@ class Clamp:
         self.dialect = DIALECTS[dialect]
         self._faults = [fault for fault in faults if fault.rate_limit]
         self._now = now
-        self._zero_s = zero_s
         self.active = False
-        for edge_s in sorted({zero_s + edge for fault in self._faults for edge in (fault.at, fault.end_s)}):
-            if edge_s < math.inf:
-                at(edge_s, self._change, edge_s - zero_s)
+        for start_s, at_s in steps(self._faults, zero_s):
+            at(start_s, self._change, at_s)
 
     def admit(self, input_tokens: int, output_tokens: int | None) -> Ticket | Refused | None:
         """A ticket; or why the call does not get in; or None: it does, and has not been charged."""
@@ -72,11 +71,10 @@ class Clamp:
             return None
         return found
 
-    def _change(self, time_s: float) -> None:
-        active = [fault for fault in self._faults if fault.at <= time_s < fault.end_s]
-        self.active = bool(active)
-        multiplier = math.prod(fault.rate_limit.multiplier for fault in active if fault.rate_limit)
-        self.account.rescale(multiplier, self._now())
+    def _change(self, at_s: float) -> None:
+        """What lasts from now on is what there is at `at_s` on the scenario's clock."""
+        self.active = any(fault.at <= at_s < fault.end_s for fault in self._faults)
+        self.account.rescale(math.prod(fault.factor("rate_limit", at_s) for fault in self._faults), self._now())
 
 
 class Clamped(Wrapped):

@@ -7,6 +7,7 @@ front of a live provider too; latency, capacity, price and drift are refused liv
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -24,6 +25,8 @@ Status = Annotated[int, _STATUS]
 _FROM_WITHIN = ("latency", "capacity", "price", "drift")
 #: What can go wrong with a store.
 _OF_STORES = ("latency", "abort", "delay", "outage", "lose_state")
+#: What is there or not, with nothing in between that a ramp could go through.
+_ALL_OR_NOTHING = ("drift", "outage", "lose_state", "sequence")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +138,15 @@ class Fault:
         every replica. A store can have latency, delay, abort (operations that fail), outage and lose_state. Its
         embedder is another service, and not hit.
     at, duration
-        Window on the scenario's clock (0 is the end of warm-up).
+        When it begins on the scenario's clock (0 is the end of warm-up), and how long it has its full strength.
+    ramp_up, ramp_down
+        How long it takes to build up, from `at` on and before `duration` begins, and to fade away, after `duration` has
+        passed; its strength goes in a straight line from nothing to full, and back. With a ramp_up and no duration it
+        is there for good. At half strength half of the share of calls is hit (abort, stall, break), a delay holds them
+        back half as long, and a multiplier is halfway between 1 and its value. It is over after at + ramp_up +
+        duration + ramp_down: what is said of the time during and after it, and recovery_time, count both ramps as
+        parts of it. What is there or not (outage, sequence, drift, lose_state) has no ramps. Calls meet the strength of
+        their moment; slots, rate limits, prices and a serving engine's speed follow in a thousand steps a ramp.
     latency, capacity, rate_limit
         Multipliers of TTFT and token gaps, of slots (simulated providers only), and of every rate limit. `latency` is
         that of the moment a call gets its slot: its timeline is fixed then, so a slow answer stays slow after the
@@ -166,6 +177,8 @@ class Fault:
     store: str = ""
     at: Duration = 0.0
     duration: PositiveDuration = float("inf")
+    ramp_up: Duration = 0.0
+    ramp_down: Duration = 0.0
     latency: Scale | None = None
     capacity: Scale | None = None
     rate_limit: Scale | None = None
@@ -193,12 +206,34 @@ class Fault:
                 else "latency, capacity, rate_limit, price, drift, abort, delay, stall, break, outage or sequence"
             )
             raise ValueError(f"fault {self.name!r} does nothing; give it {words}")
+        self._check_ramps()
         if self.store:
             self._check_store()
         elif self.lose_state:
             raise BadValue("a provider has no state to lose; write outage: true", "lose_state")
         elif self.abort is not None and self.abort.status is None:
             raise BadValue("an abort needs the status that is answered; write abort: {status: 503}", "abort")
+
+    def _check_ramps(self) -> None:
+        """Refuse to let grow or fade what cannot, or what never gets there."""
+        for ramp in ("ramp_up", "ramp_down"):
+            if not getattr(self, ramp):
+                continue
+            if not math.isfinite(getattr(self, ramp)):
+                raise BadValue(f"a {ramp} has to get there some day; write {ramp}: 10m", ramp)
+            for word in self.effects:
+                if word in _ALL_OR_NOTHING:
+                    raise BadValue(
+                        f"{word} is there or not, with no strength to grow or fade; remove {ramp}, or give {word} "
+                        "a fault of its own",
+                        ramp,
+                    )
+        if self.ramp_down and math.isinf(self.duration):
+            raise BadValue(
+                "this fault keeps its full strength for ever, so it never fades; add duration: 7m, how long it has its "
+                "full strength",
+                "ramp_down",
+            )
 
     def _check_store(self) -> None:
         """Refuse what makes no sense for a store."""
@@ -215,8 +250,43 @@ class Fault:
 
     @property
     def end_s(self) -> float:
-        """End of its window; that of losing its state and nothing else is its beginning."""
-        return self.at if self.effects == ("lose_state",) else self.at + self.duration
+        """When it is over, ramps and all; losing its state and nothing else is over at once."""
+        at_once = self.lose_state and self.effects == ("lose_state",)
+        return self.at if at_once else self.full_until_s + self.ramp_down
+
+    @property
+    def full_from_s(self) -> float:
+        """From when on it has its full strength."""
+        return self.at + self.ramp_up
+
+    @property
+    def full_until_s(self) -> float:
+        """Until when it has its full strength."""
+        return self.full_from_s + self.duration
+
+    def strength(self, time_s: float) -> float:
+        """How strong it is at a time of the scenario's clock, from 0 to 1.
+
+        Examples
+        --------
+        >>> slow = Fault(name="f", provider="a", at=60.0, duration=30.0, ramp_down=60.0, abort=Abort(status=503))
+        >>> slow.strength(59.0), slow.strength(60.0), slow.strength(135.0), slow.strength(150.0)
+        (0.0, 1.0, 0.25, 0.0)
+        """
+        end_s = self.end_s
+        if not self.at <= time_s < end_s:
+            return 0.0
+        if time_s < self.full_from_s:
+            return (time_s - self.at) / self.ramp_up
+        return 1.0 if time_s <= self.full_until_s else (end_s - time_s) / self.ramp_down
+
+    def factor(self, word: str, time_s: float) -> float:
+        """What it multiplies `word` (latency, capacity, rate_limit, price) by at a time of the scenario's clock."""
+        scale: Scale | None = getattr(self, word)
+        strength = 0.0 if scale is None else self.strength(time_s)
+        if scale is None or not strength:
+            return 1.0
+        return scale.multiplier if strength == 1 else 1 + (scale.multiplier - 1) * strength
 
     @property
     def effects(self) -> tuple[str, ...]:

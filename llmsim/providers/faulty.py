@@ -70,12 +70,14 @@ class FaultyProvider(Wrapped):
         if time_s >= self._next_change_s:
             self._change(time_s)
         # Not a coroutine of its own: most of the time there is nothing to do but to get out of the way.
-        return self._hit_by(self._active, request) if self._active else self._inner.send(request)
+        return self._hit_by(self._active, time_s, request) if self._active else self._inner.send(request)
 
-    async def _hit_by(self, active: list[Fault], request: Request) -> Response:
+    async def _hit_by(self, faults: list[Fault], time_s: float, request: Request) -> Response:
+        # Each with its strength of the moment the call was sent, however long one before it holds the call back.
+        active = [(fault, fault.strength(time_s)) for fault in faults]
         number = self._calls[request.id] = self._calls.get(request.id, -1) + 1
-        for fault in active:
-            await self._before(fault, request, number)
+        for fault, strength in active:
+            await self._before(fault, strength, request, number)
         stalls, breaks = self._spoils(active, request, number)
         if not stalls and not breaks:
             return await self._inner.send(request)
@@ -84,17 +86,17 @@ class FaultyProvider(Wrapped):
     def _hit(self, fault: Fault, what: str, share: float, request: Request, number: int) -> bool:
         return share >= 1 or self._luck.uniform(f"fault.{what}", request.id, self.name, fault.name, number) < share
 
-    async def _before(self, fault: Fault, request: Request, number: int) -> None:
+    async def _before(self, fault: Fault, strength: float, request: Request, number: int) -> None:
         """What happens instead of, or before, passing the call on."""
         delay = fault.delay
         if delay is not None and self._hit(fault, "delay", delay.percentage, request, number):
             series = self._luck.series("fault.delay_time", self.name, fault.name, request.id, number, block=4)
-            await asyncio.sleep(float(delay.time.quantile(series.array(0, 1))[0]))
+            await asyncio.sleep(float(delay.time.quantile(series.array(0, 1))[0]) * strength)
         scripted = self._scripted(fault, request)
         if scripted is not None:
             raise error_of_status(scripted, self.name)
         abort: Abort | None = fault.abort
-        if abort is not None and self._hit(fault, "abort", abort.percentage, request, number):
+        if abort is not None and self._hit(fault, "abort", abort.percentage * strength, request, number):
             assert abort.status is not None, "a fault of a provider has one"
             raise error_of_status(abort.status, self.name, abort.retry_after)
 
@@ -107,15 +109,17 @@ class FaultyProvider(Wrapped):
         answer = fault.sequence[place] if place < len(fault.sequence) else "ok"
         return None if answer == "ok" else int(answer)
 
-    def _spoils(self, active: list[Fault], request: Request, number: int) -> tuple[list[tuple[int, float]], list[int]]:
+    def _spoils(
+        self, active: list[tuple[Fault, float]], request: Request, number: int
+    ) -> tuple[list[tuple[int, float]], list[int]]:
         """Where this call's stream falls silent and for how long, and where it breaks; in tokens."""
         stalls, breaks = [], []
-        for fault in active:
+        for fault, strength in active:
             stall, cut = fault.stall, fault.break_
-            if stall is not None and self._hit(fault, "stall", stall.percentage, request, number):
+            if stall is not None and self._hit(fault, "stall", stall.percentage * strength, request, number):
                 series = self._luck.series("fault.stall_time", self.name, fault.name, request.id, number, block=4)
                 stalls.append((max(stall.after_tokens, 1), float(stall.time.quantile(series.array(0, 1))[0])))
-            if cut is not None and self._hit(fault, "break", cut.percentage, request, number):
+            if cut is not None and self._hit(fault, "break", cut.percentage * strength, request, number):
                 breaks.append(max(cut.after_tokens, 1))
         return stalls, breaks
 

@@ -222,7 +222,9 @@ def _fault_lines(result: Result, request: dict[str, Any]) -> list[_Line]:
     lines = []
     for fault in result.scenario.faults:
         if fault.at <= end_s and fault.end_s >= start_s:
-            about = f"{fault.name} of {fault.target} ({', '.join(fault.effects)})"
+            strength = fault.strength(max(fault.at, start_s))
+            weaker = f", at {strength:.0%} of its strength" if strength < 1 and fault.strength(start_s) else ""
+            about = f"{fault.name} of {fault.target} ({', '.join(fault.effects)}){weaker}"
             if fault.at <= start_s:
                 lines.append(_Line(0.0, 0, f"  {_at(0.0)}    ! fault under way: {about}"))
             else:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from llmsim.units import format_duration
 
-__all__ = ["clock", "count", "figure", "share", "sparkline", "usd"]
+if TYPE_CHECKING:
+    from llmsim.providers.faults import Fault
+
+__all__ = ["clock", "count", "figure", "share", "span", "sparkline", "usd"]
 
 MISSING = "–"
 
@@ -81,6 +85,23 @@ def _factor(value: float) -> str:
 
 def _rate(value: float) -> str:
     return f"{value:.3g}/s"
+
+
+def span(fault: Fault) -> tuple[str, str, str]:
+    """When a fault begins and ends, and, where it does so little by little, from and until when it is at its full.
+
+    Examples
+    --------
+    >>> from llmsim.providers.faults import Abort, Fault
+    >>> span(Fault(name="f", provider="a", at=60.0, duration=30.0, ramp_down=60.0, abort=Abort(status=503)))
+    ('1:00', '2:30', ' (fades from 1:30)')
+    >>> span(Fault(name="f", provider="a", at=60.0, ramp_up=60.0, abort=Abort(status=503)))
+    ('1:00', 'the end', ' (grows until 2:00)')
+    """
+    ramps = [f"grows until {clock(fault.full_from_s)}"] if fault.ramp_up else []
+    ramps += [f"fades from {clock(fault.full_until_s)}"] if fault.ramp_down else []
+    until = clock(fault.end_s) if math.isfinite(fault.end_s) else "the end"
+    return clock(fault.at), until, f" ({', '.join(ramps)})" if ramps else ""
 
 
 def clock(seconds: float) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsim.providers.ramps import outline
 from llmsim.report.colours import CLASS_STYLE
-from llmsim.report.figures import clock, figure, share
+from llmsim.report.figures import clock, figure, share, span
 from llmsim.report.page_svg import Drawing, fill_of
 from llmsim.report.plots.bins import Bins, Floats, Latencies, latencies, outcome_bins, stairs
 from llmsim.telemetry.outcomes import CLASSES
@@ -52,12 +53,17 @@ def steps_of(edges_s: Floats, heights: Floats, end_s: float) -> list[tuple[float
 
 
 def shade(drawing: Drawing, result: Result, end_s: float, top: float, bottom: float) -> None:
-    """The time of every fault, behind the data."""
+    """The time of every fault, behind the data; as high as its strength where it grows and fades."""
     for fault in result.scenario.faults:
-        if fault.at < end_s:
-            start, end = max(0.0, fault.at) / end_s, min(end_s, fault.end_s) / end_s
-            width = (RIGHT - LEFT) * (end - start)
-            drawing.rect(LEFT + (RIGHT - LEFT) * start, top, width, bottom - top, look="shade")
+        if fault.at >= end_s:
+            continue
+        corners = [(LEFT + (RIGHT - LEFT) * at_s / end_s, strength) for at_s, strength in outline(fault, 0.0, end_s)]
+        left, right = corners[0][0], corners[-1][0]
+        if not fault.ramp_up and not fault.ramp_down:
+            drawing.rect(left, top, right - left, bottom - top, look="shade")
+            continue
+        edge = [(x, bottom - (bottom - top) * strength) for x, strength in corners]
+        drawing.path([(left, bottom), *edge, (right, bottom)], look="shade", closed=True)
 
 
 def _fault_rows(result: Result, end_s: float) -> list[tuple[float, float, str, float, int]]:
@@ -68,8 +74,8 @@ def _fault_rows(result: Result, end_s: float) -> list[tuple[float, float, str, f
         if fault.at >= end_s:
             continue
         start, end = (LEFT + (RIGHT - LEFT) * at / end_s for at in (max(0.0, fault.at), min(end_s, fault.end_s)))
-        until = clock(fault.end_s) if math.isfinite(fault.end_s) else "the end"
-        text = f"{fault.name} ({fault.target}: {', '.join(fault.effects)}) {clock(fault.at)}–{until}"
+        begins, ends, ramps = span(fault)
+        text = f"{fault.name} ({fault.target}: {', '.join(fault.effects)}) {begins}–{ends}{ramps}"
         at = max(LEFT, min(start, WIDTH - Drawing.width_of(text)))
         row = next((number for number, place in enumerate(free) if place <= min(start, at)), len(free))
         free[row : row + 1] = [max(end, at + Drawing.width_of(text)) + 12]
@@ -243,8 +249,9 @@ def _words(result: Result, bins: Bins, told: Latencies) -> str:
         if not np.isnan(values).all()
     )
     faults = ", ".join(
-        f"{fault.name} from {clock(fault.at)} to {clock(fault.end_s) if math.isfinite(fault.end_s) else 'the end'}"
+        f"{fault.name} from {begins} to {ends}{ramps}"
         for fault in result.scenario.faults
+        for begins, ends, ramps in [span(fault)]
     )
     known = bins.amplification[~np.isnan(bins.amplification)]
     return " ".join(

@@ -297,6 +297,10 @@ def _without_effect(document: Document, index: int, provider: Any) -> Iterator[P
         if multiplier is not None and not has and not nothing:
             message = f"provider {provider!r} has no {needs} for this fault to change"
             yield document.problem(("faults", index, effect), message, f"Give it {example}.", at_key=True)
+        elif multiplier is not None and not has:
+            for ramp in [word for word in ("ramp_up", "ramp_down") if document.get(("faults", index, word))]:
+                message = f"provider {provider!r} has no {needs} of which there could be less and less"
+                yield document.problem(("faults", index, ramp), message, f"Give it {example}.", at_key=True)
     drift = document.get(("faults", index, "drift"))
     if isinstance(drift, dict):
         yield from _idle_drift(document, index, str(provider), drift, settings)

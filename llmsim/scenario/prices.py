@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from llmsim.pricing import PriceSteps
+from llmsim.providers.ramps import course
 from llmsim.scenario.spec import Scenario
 
 __all__ = ["price_steps"]
@@ -38,10 +39,7 @@ def price_steps(scenario: Scenario, zero_s: float = 0.0) -> Mapping[str, PriceSt
         changes = [fault for fault in scenario.faults if fault.provider == name and fault.price is not None]
         if not changes:
             continue
-        edges = sorted({edge for fault in changes for edge in (fault.at, fault.end_s) if edge < math.inf})
         found = [(-math.inf, provider.price)]
-        for edge in edges:
-            multiplier = math.prod(f.price.multiplier for f in changes if f.price and f.at <= edge < f.end_s)
-            found.append((zero_s + edge, provider.price.times(multiplier)))
+        found += [(start_s, provider.price.times(factor)) for start_s, factor in course(changes, "price", zero_s)]
         steps[name] = tuple(found)
     return steps

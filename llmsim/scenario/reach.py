@@ -191,5 +191,5 @@ def _more_time(when: str) -> str:
     if when == "before":
         return "Give the first fault a later at:."
     if when == "after":
-        return "End the last fault earlier (duration:), or give clock: a longer duration."
+        return "End the last fault earlier (duration:, ramp_down:), or give clock: a longer duration."
     return "A fault that only loses state takes no time; write after, or give it a duration."

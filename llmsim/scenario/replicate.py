@@ -229,7 +229,10 @@ class Lab:
             if fault.lose_state and self.stores is not None:
                 loop.at(self.zero_s + fault.at, self.stores.lose_state, fault.store)
             of = {"store": fault.store} if fault.store else {}
-            for when, state in ((fault.at, "begins"), (fault.end_s, "ends")):
+            states = [(fault.at, "begins"), (fault.end_s, "ends")]
+            states += [(fault.full_from_s, "full")] if fault.ramp_up else []
+            states += [(fault.full_until_s, "fades")] if fault.ramp_down else []
+            for when, state in states:
                 if self.zero_s + when <= self.end_s:
                     fields = {"name": fault.name, "state": state, **of}
                     loop.at(self.zero_s + when, recorder.emit, "fault", "", "", fault.provider, 0, fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from llmsim.errors import ScenarioError
+from llmsim.providers.faults import Fault
 from llmsim.scenario.spec import Scenario
 
 __all__ = ["scaled"]
@@ -22,7 +23,7 @@ def scaled(scenario: Scenario, *, time: float = 1.0, rate: float = 1.0) -> Scena
     scenario
         Any but one that replays a trace, which has its own ``speed``.
     time
-        Multiplies warm-up, duration, stages, and the beginnings and lengths of faults. The drain stays.
+        Multiplies warm-up, duration, stages, and the beginnings, lengths and ramps of faults. The drain stays.
     rate
         Multiplies the base rate.
 
@@ -50,7 +51,10 @@ def scaled(scenario: Scenario, *, time: float = 1.0, rate: float = 1.0) -> Scena
         scenario,
         clock=dataclasses.replace(clock, warm_up=clock.warm_up * time, duration=clock.duration * time),
         traffic=dataclasses.replace(traffic, base_rate=traffic.base_rate * rate, stages=stages),
-        faults=tuple(
-            dataclasses.replace(fault, at=fault.at * time, duration=fault.duration * time) for fault in scenario.faults
-        ),
+        faults=tuple(_longer(fault, time) for fault in scenario.faults),
     )
+
+
+def _longer(fault: Fault, time: float) -> Fault:
+    lengths = {word: getattr(fault, word) * time for word in ("at", "ramp_up", "duration", "ramp_down")}
+    return dataclasses.replace(fault, **lengths)

@@ -31,11 +31,11 @@ class StoreFault(Protocol):
     @property
     def outage(self) -> bool: ...
     @property
-    def latency(self) -> Any: ...  #: its multiplier
-    @property
     def delay(self) -> Any: ...  #: its time and percentage
     @property
     def abort(self) -> Any: ...  #: its percentage
+    def strength(self, time_s: float) -> float: ...  #: from 0 to 1
+    def factor(self, word: str, time_s: float) -> float: ...  #: what it multiplies a property by
 
 
 class Surroundings(NamedTuple):
@@ -239,15 +239,16 @@ class SlowStore:
         """Wait as long as it takes: the seconds that was. Raises `StoreError` if it fails."""
         fails = self._model.failures > 0 and self._hit(f"{what}_fails", self._model.failures, request_id, n)
         for fault in self._now_active():
-            if fault.latency is not None:
-                seconds *= fault.latency.multiplier
+            time_s = self._around.now() - self._around.zero_s
+            strength = fault.strength(time_s)
+            seconds *= fault.factor("latency", time_s)
             delay = fault.delay
             if delay is not None and self._hit(f"{what}_delay", delay.percentage, request_id, fault.name, n):
-                seconds += self._held_s(fault, what)(request_id, n)
+                seconds += self._held_s(fault, what)(request_id, n) * strength
             abort = fault.abort
             fails = fails or fault.outage
             fails = fails or (
-                abort is not None and self._hit(f"{what}_abort", abort.percentage, request_id, fault.name, n)
+                abort is not None and self._hit(f"{what}_abort", abort.percentage * strength, request_id, fault.name, n)
             )
         if fails:
             seconds = self._connect_s(request_id, n)

@@ -205,7 +205,13 @@ def price_of(sample: Sample, upstream: str, kind: str) -> pl.Expr:
         value = getattr(price, kind)
         return float(price.input if value is None else value)
 
-    found = pl.lit(of(sample.prices[upstream]))
-    for start_s, price in sample.price_steps.get(upstream, ())[1:]:
-        found = pl.when(pl.col("start_s") >= start_s).then(pl.lit(of(price))).otherwise(found)
-    return found
+    steps = sample.price_steps.get(upstream)
+    if steps is None:
+        return pl.lit(of(sample.prices[upstream]))
+    # A price that climbs has a thousand steps: looked up, since as many conditions would each be gone through.
+    starts, prices = np.array([(start_s, of(price)) for start_s, price in steps]).T
+
+    def then(times_s: pl.Series) -> pl.Series:
+        return pl.Series(prices[np.searchsorted(starts, times_s.to_numpy(), side="right") - 1])
+
+    return pl.col("start_s").map_batches(then, return_dtype=pl.Float64, is_elementwise=True)

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from llmsim.providers.faults import Fault
+from llmsim.providers.ramps import mean_strength
 from llmsim.report.figures import share
 from llmsim.report.result import Result
 from llmsim.scenario.preflight import Load, preflight
@@ -74,8 +75,7 @@ def _left(faults: Sequence[Fault], load: Load, edges: Floats) -> Floats:
     for fault in faults:
         cut = fault.capacity if load.limit == "slots" else fault.rate_limit
         if fault.provider == load.provider and cut is not None:
-            inside = np.clip(np.minimum(edges[1:], fault.end_s) - np.maximum(edges[:-1], fault.at), 0.0, None)
-            left *= 1 - (1 - cut.multiplier) * inside / np.diff(edges)
+            left *= 1 - (1 - cut.multiplier) * mean_strength(fault, edges)
     return np.asarray(left, dtype=np.float64)
 
 

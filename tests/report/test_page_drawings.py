@@ -74,6 +74,19 @@ class TestTimeline:
         assert len(boxes(svg, "shade")) == 3 * 2  # each fault in each of the three panels
         assert "brown-out (openai: abort) 0:20–0:50" in texts(svg)
 
+    def test_a_fault_that_fades_is_drawn_as_it_does(self):
+        fades = {"at": "20s", "ramp_up": "10s", "duration": "10s", "ramp_down": "20s"}
+        fault = {"name": "slow", "provider": "openai", **fades, "abort": {"status": 529}}
+        svg = timeline(Result(scenario(faults=[fault]), [spike()]))
+        assert "slow (openai: abort) 0:20–1:00 (grows until 0:30, fades from 0:40)" in texts(svg)
+        shades = [one.get("d") for one in drawn(svg).iter(f"{SVG}path") if one.get("class") == "shade"]
+        each = (RIGHT - LEFT) / 100
+        assert len(shades) == 3 and not boxes(svg, "shade")
+        for shade in shades:
+            x, y = zip(*(map(float, point.split()) for point in re.findall(r"[\d.]+ [\d.]+", shade)), strict=True)
+            assert x == pytest.approx([LEFT + at * each for at in (20, 20, 30, 40, 60, 60)], abs=0.1)
+            assert (y[0], y[2], y[4]) == (y[1], y[3], y[5]) and y[0] == y[4] > y[2]
+
     def test_it_names_what_there_was_and_nothing_else(self):
         told = texts(timeline(result()))
         assert any(text.startswith("rate limited ") for text in told)

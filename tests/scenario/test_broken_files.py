@@ -71,6 +71,15 @@ EXPECTED: dict[str, list[tuple[int, int, str, str, str]]] = {
         (8, 40, "faults[0].at", "this fault starts at 3m, when the", "Choose an earlier at:, or a")
     ],
     "fault-missing-name": [(7, 5, "faults[0].name", "'name' is missing", "Add name: brown-out.")],
+    "fault-ramp-endless": [
+        (7, 55, "faults[0].ramp_down", "this fault keeps its full strength", "Add duration: 7m, how long it has")
+    ],
+    "fault-ramp-of-no-slots": [
+        (7, 44, "faults[0].ramp_up", "provider 'openai' has no concurrency of which", "Give it concurrency: 32.")
+    ],
+    "fault-ramp-outage": [
+        (7, 62, "faults[0].ramp_down", "outage is there or not, with no", "Remove ramp_down, or give outage a")
+    ],
     "fault-sequence": [
         (7, 54, "faults[0].sequence[1]", "'fine' is not an error status", "Write it like 503 or 429, or 'ok'.")
     ],

@@ -8,14 +8,14 @@ import pytest
 import llmsim as ls
 from llmsim.distributions import Constant
 from llmsim.gateway.policies import Budget, Routing
-from llmsim.pricing import TokenPrice
+from llmsim.pricing import TokenPrice, price_at
 from llmsim.providers.faults import Fault, Scale
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.report.samples import samples
 from llmsim.scenario.prices import price_steps
 from llmsim.scenario.spec import Clock, Scenario
 from llmsim.telemetry.cost_tables import token_costs
-from llmsim.telemetry.costs import cost_parts
+from llmsim.telemetry.costs import cost_parts, price_of
 from llmsim.traffic.spec import Route, Traffic
 
 CHEAP, DEAR = TokenPrice(input=1e-6, output=4e-6), TokenPrice(input=3e-6, output=9e-6, cached_input=1e-6)
@@ -46,6 +46,22 @@ def run(*faults, gateway=()):
 
 def sample_of(result):
     return samples(result.scenario, result.replications)[0]
+
+
+def test_a_price_climbs_and_comes_down_again_call_by_call():
+    fault = Fault(
+        name="f", provider="a", at=5.0, ramp_up=10.0, duration=5.0, ramp_down=15.0, price=Scale(multiplier=5.0)
+    )
+    result = run(fault)
+    rows = result.attempts.select("start_s", "cost_usd").sort("start_s")
+    wanted = [EACH * fault.factor("price", at) for at in rows["start_s"]]
+    # In steps of a thousandth of the ramp, each with the price of its middle: off by a 2000th of 4 times the price.
+    assert rows["cost_usd"].to_list() == pytest.approx(wanted, abs=4 * EACH / 2000 * 1.01)
+    assert len(set(wanted)) > 20
+    sample = sample_of(result)
+    found = rows.select(there=price_of(sample, "a", "output"))["there"].to_list()
+    assert found == [price_at(sample.price_steps["a"], at).output for at in rows["start_s"]]
+    assert cost_parts(sample)["total"] == pytest.approx(sample.requests["cost_usd"].sum())
 
 
 def test_a_call_is_billed_at_the_price_of_the_moment_it_was_sent():

@@ -36,6 +36,12 @@ def test_the_course_is_shortened_and_requests_are_not() -> None:
     assert scaled(before) is before
 
 
+def test_a_fault_that_grows_and_fades_is_shortened_ramps_and_all() -> None:
+    given = parse_scenario(TEXT.replace("duration: 60s, abort", "ramp_up: 20s, duration: 60s, ramp_down: 40s, abort"))
+    (fault,) = scaled(given, time=0.1).faults
+    assert (fault.at, fault.full_from_s, fault.full_until_s, fault.end_s) == (15, 17, 23, 27)
+
+
 @pytest.mark.parametrize(
     ("change", "scale", "says"),
     [

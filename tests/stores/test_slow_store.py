@@ -218,6 +218,31 @@ def test_delays_and_aborts_hit_their_share():
     assert 65 <= failed <= 135
 
 
+def test_what_grows_and_fades_does_so_operation_by_operation():
+    ramps = {"name": "f", "store": "semantic_cache", "at": 10.0, "ramp_up": 10.0, "duration": 5.0, "ramp_down": 20.0}
+
+    async def script(lab):
+        store, waits, failed = lab.open("redis"), [], []
+        for when in (9.0, 12.5, 20.0, 35.0, 45.0):
+            await at(lab, when)
+            waits.append((await lab.timed(store.exact(question(1), when)))[1])
+            asked = [lab.timed(store.exact(question(number), when)) for number in range(200)]
+            found = await asyncio.gather(*asked)  # at one moment: a failure takes its time
+            failed.append(sum(isinstance(one, StoreError) for one, _ in found))
+        return waits, failed
+
+    strengths = [0.0, 0.25, 1.0, 0.5, 0.0]
+    slower = Fault(**ramps, latency=Scale(multiplier=51.0), delay=Delay(time=Constant(0.01)))
+    waits, _ = play(script, faults=[slower])
+    # Times of an operation are microseconds, in which a strength does not move.
+    assert waits == pytest.approx([44e-6 * (1 + 50 * one) + 0.01 * one for one in strengths], rel=1e-3)
+    _, failed = play(script, faults=[Fault(**ramps, abort=Abort(percentage=0.8))])
+    assert failed[0] == failed[-1] == 0
+    for hit, strength in zip(failed[1:-1], strengths[1:-1], strict=True):
+        share = 0.8 * strength
+        assert abs(hit - 200 * share) < 4 * (200 * share * (1 - share)) ** 0.5
+
+
 # -- the verifier of the lab
 
 

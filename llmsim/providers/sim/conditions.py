@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from llmsim.providers.faults import Fault
+from llmsim.providers.ramps import steps
 
 __all__ = ["HEALTHY", "Conditions", "Phase"]
 
@@ -23,6 +26,7 @@ class Phase(NamedTuple):
     refusals: float = 1.0
     model: str = ""  # what it silently became; empty: what it was
     outage: bool = False
+    latency_at: Callable[[float], float] | None = None  # its exact latency by loop time, where that changes within it
 
 
 HEALTHY = Phase(0.0)
@@ -41,19 +45,18 @@ class Conditions:
 
     def __init__(self, faults: Sequence[Fault], zero_s: float) -> None:
         changes = [fault for fault in faults if fault.intrinsic or fault.outage]
-        edges = sorted({0.0, *(zero_s + f.at for f in changes), *(zero_s + f.end_s for f in changes)})
         self.phases = [
-            self._phase(edge, [f for f in changes if zero_s + f.at <= edge < zero_s + f.end_s]) for edge in edges
+            self._phase(start_s, at_s, [f for f in changes if f.at <= at_s < f.end_s], zero_s)
+            for start_s, at_s in steps(changes, zero_s, first_s=0.0)
         ]
 
     @staticmethod
-    def _phase(start_s: float, active: list[Fault]) -> Phase:
+    def _phase(start_s: float, at_s: float, active: list[Fault], zero_s: float) -> Phase:
         multipliers = dict.fromkeys(("latency", "capacity", "rate_limit", "ttft", "length", "defects", "refusals"), 1.0)
         model = ""
         for fault in active:
             for name in ("latency", "capacity", "rate_limit"):
-                scale = getattr(fault, name)
-                multipliers[name] *= scale.multiplier if scale else 1.0
+                multipliers[name] *= fault.factor(name, at_s)
             drift = fault.drift
             if drift is not None:
                 multipliers["latency"] *= drift.latency
@@ -62,4 +65,22 @@ class Conditions:
                 multipliers["defects"] *= drift.json_defects
                 multipliers["refusals"] *= drift.refusals
                 model = drift.model or model
-        return Phase(start_s, **multipliers, model=model, outage=any(fault.outage for fault in active))
+        ramps = [fault for fault in active if fault.latency and 0 < fault.strength(at_s) < 1]
+        rest = [fault for fault in active if fault not in ramps]
+        return Phase(
+            start_s,
+            **multipliers,
+            model=model,
+            outage=any(fault.outage for fault in active),
+            latency_at=partial(_latency, ramps, _steady(rest, at_s), zero_s) if ramps else None,
+        )
+
+
+def _steady(faults: list[Fault], at_s: float) -> float:
+    """What those make of the latency that are at their full strength."""
+    return math.prod(fault.factor("latency", at_s) * (fault.drift.latency if fault.drift else 1.0) for fault in faults)
+
+
+def _latency(ramps: list[Fault], steady: float, zero_s: float, now: float) -> float:
+    """What all make of it at a loop time."""
+    return steady * math.prod(fault.factor("latency", now - zero_s) for fault in ramps)

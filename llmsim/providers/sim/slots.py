@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from llmsim.distributions import Distribution
@@ -89,12 +89,13 @@ class Slots:
         self._by_load = spec.load is not None
         self._arrived = timing.arrived if timing.counts_arrivals else None
         self._congestion = congestion
-        self._varies = self._by_load or congestion is not None
+        self._varies = self._by_load or congestion is not None  # whether there is more to it than `_latency`
         self._has_manners = timing.pace is not None or timing.silence is not None
         self._settle = provider.settle if provider.settles else None
         self._slots = math.inf if spec.concurrency is None else spec.concurrency
         self._usable = self._slots  # of them now: a capacity cut takes some away
         self._latency = self._first = 1.0
+        self._latency_at: Callable[[float], float] | None = None  # while a fault of it grows or fades
         self._active: dict[Call, None] | None = {} if loses else None
 
     def find(self, at: Mapping[str, int]) -> None:
@@ -151,7 +152,7 @@ class Slots:
         return pace, (int(row[self._stall_place] * gaps), row[self._stall])
 
     def _start(self, call: Call, now: float) -> None:
-        first = gap = self._latency
+        first = gap = self._latency if self._latency_at is None else self._latency_at(now)
         if self._by_load:
             by_load, gaps_by_load = self._timing.load_factors(self.busy, now)
             first, gap = first * by_load, gap * gaps_by_load
@@ -187,7 +188,8 @@ class Slots:
                 self._start(call, self._loop.time())
 
     def enter(self, phase: Phase, *, outage: bool) -> None:
-        self._latency, self._first = phase.latency, phase.ttft
+        self._latency, self._first, self._latency_at = phase.latency, phase.ttft, phase.latency_at
+        self._varies = self._by_load or self._congestion is not None or self._latency_at is not None
         self._usable = whole_slots(self._slots, phase.capacity)
         if outage and self._active is not None:
             self._cut_all(self._active)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from llmsim.providers.dialects import DIALECTS, Account
 from llmsim.providers.dialects.account import Accounting
 from llmsim.providers.dialects.meters import Meter
+from llmsim.providers.ramps import course
 from llmsim.report.plots.bins import Floats
 from llmsim.traffic.clients import mixes
 
@@ -148,31 +151,27 @@ def levels_of(result: Result, members: Sequence[str], edges_s: Floats, replicati
     bins = len(edges_s) - 1
     counted, _ = np.histogram(calls.start_s[calls.throttled], edges_s)
     steps = _steps(account, calls, edges_s)
-    cuts = [(edge, name) for name in members for edge in _edges_of(result, name)]
-    for edge, _ in cuts:
-        steps.append((edge, _SCALE, (0.0,) * 4))
+    cuts = {name: _cuts_of(result, name) for name in members}
+    steps += [(start_s, _SCALE, (0.0,) * 4) for cut in cuts.values() for start_s, _ in cut]
     steps.sort(key=lambda step: (step[0], step[1]))
     agreed = [meter.capacity for meter in account.meters]
     least = np.empty((len(agreed), bins))
-    _run(account, steps, least, zero_s, lambda at_s: _rescale(result, account, members, at_s, zero_s))
+    _run(account, steps, least, zero_s, lambda at_s: _rescale(account, cuts, at_s, zero_s))
     return Levels(
         tuple(meter.name for meter in account.meters), edges_s, least / np.array(agreed)[:, None], counted.astype(float)
     )
 
 
-def _edges_of(result: Result, name: str) -> list[float]:
+def _cuts_of(result: Result, name: str) -> list[tuple[float, float]]:
+    """From when on faults leave which share of a provider's limits."""
     faults = [fault for fault in result.scenario.faults if fault.provider == name and fault.rate_limit]
-    return sorted({edge for fault in faults for edge in (fault.at, fault.end_s) if math.isfinite(edge)})
+    return course(faults, "rate_limit")
 
 
-def _rescale(result: Result, account: Account, members: Sequence[str], at_s: float, zero_s: float) -> None:
-    for name in members:
-        active = [
-            fault.rate_limit.multiplier
-            for fault in result.scenario.faults
-            if fault.provider == name and fault.rate_limit and fault.at <= at_s < fault.end_s
-        ]
-        account.rescale(math.prod(active), at_s + zero_s, name)
+def _rescale(account: Account, cuts: Mapping[str, list[tuple[float, float]]], at_s: float, zero_s: float) -> None:
+    for name, cut in cuts.items():
+        place = bisect_right(cut, at_s, key=itemgetter(0)) - 1
+        account.rescale(cut[place][1] if place >= 0 else 1.0, at_s + zero_s, name)
 
 
 _Step = tuple[float, int, tuple[float, ...]]

@@ -6,9 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Polygon
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from llmsim.providers.ramps import outline
 from llmsim.report.colours import FAULT
 from llmsim.report.figures import share
 from llmsim.report.plots.bins import Bins, Floats, Latencies, stairs
@@ -155,10 +156,13 @@ def draw_amplification(ax: Axes, bins: Bins) -> None:
 
 
 def shade_faults(ax: Axes, result: Result, end_s: float) -> None:
-    """The time of every fault, behind the data."""
+    """The time of every fault, behind the data; as high as its strength where it grows and fades."""
     for fault in result.scenario.faults:
         if fault.at < end_s:
-            ax.axvspan(max(0.0, fault.at), min(end_s, fault.end_s), color=FAULT, alpha=0.09, linewidth=0, zorder=0)
+            edge = outline(fault, 0.0, end_s)
+            corners = [(edge[0][0], 0.0), *edge, (edge[-1][0], 0.0)]
+            shade = Polygon(corners, color=FAULT, alpha=0.09, linewidth=0, zorder=0, transform=ax.get_xaxis_transform())
+            ax.add_patch(shade)
 
 
 def draw_faults(ax: Axes, result: Result, end_s: float) -> int:
@@ -173,7 +177,10 @@ def draw_faults(ax: Axes, result: Result, end_s: float) -> int:
         needs = max(end, start + length)
         row = next((number for number, free in enumerate(rows) if free <= start), len(rows))
         rows[row : row + 1] = [needs + end_s * 0.01]
-        ax.broken_barh([(start, end - start)], (-row - 0.9, 0.8), facecolor=FAULT, alpha=0.25)
+        x, strengths = zip(*outline(fault, 0.0, end_s), strict=True)
+        ax.fill_between(
+            x, -row - 0.9, [-row - 0.9 + 0.8 * one for one in strengths], color=FAULT, alpha=0.25, linewidth=0
+        )
         at_right = start + length > end_s
         ax.text(
             end - end_s * 0.004 if at_right else start + end_s * 0.004,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsim.report.figures import clock, figure, share
+from llmsim.report.figures import clock, figure, share, span
 from llmsim.report.plots.bins import Bins, Latencies, latencies, outcome_bins
 from llmsim.report.plots.canvas import Picture, bare, style, time_axis
 from llmsim.report.plots.panels import draw_amplification, draw_faults, draw_latency, draw_outcomes, shade_faults
@@ -131,8 +130,9 @@ def slo_bounds(result: Result, metric: str = "ttft") -> list[tuple[str, float]]:
 
 def _alt(result: Result, bins: Bins, told: Latencies) -> str:
     names = ", ".join(
-        f"{fault.name} from {clock(fault.at)} to {clock(fault.end_s) if math.isfinite(fault.end_s) else 'the end'}"
+        f"{fault.name} from {begins} to {ends}{ramps}"
         for fault in result.scenario.faults
+        for begins, ends, ramps in [span(fault)]
     )
     faults = f" Faults: {names}." if names else ""
     return f"Timeline of {_title(result)}. {_alt_load(bins)} {_alt_bands(told)}{faults}"

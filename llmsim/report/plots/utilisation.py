@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from matplotlib.ticker import FuncFormatter
 
+from llmsim.providers.ramps import mean_strength
 from llmsim.report.figures import clock, count, share
 from llmsim.report.plots.bins import Floats, stairs, time_bins
 from llmsim.report.plots.canvas import (
@@ -166,9 +167,7 @@ def _allowed(result: Result, name: str, edges: Floats) -> Floats:
     left = np.ones(len(edges) - 1)
     for fault in result.scenario.faults:
         if fault.provider == name and fault.rate_limit:
-            inside = np.clip(np.minimum(edges[1:], fault.end_s) - np.maximum(edges[:-1], fault.at), 0, None)
-            part = inside / np.diff(edges)
-            left *= 1 - part * (1 - fault.rate_limit.multiplier)
+            left *= 1 - mean_strength(fault, edges) * (1 - fault.rate_limit.multiplier)
     return np.maximum(left, 1e-3)
 
 
