@@ -361,6 +361,11 @@ class Stages:
         made = self._tuning_made or self.tuning.made
         return Account(tried, made, (tried + 1) * self.plan.most * count, self.tuning.made - made, *self._spent)
 
+    @property
+    def before_s(self) -> float:
+        """How long it took before anything was simulated: what a study knew."""
+        return 0.0 if self.runs.began is None else max(0.0, self.runs.began - self._started)
+
     def moved(self) -> None:
         """Tell where this is."""
         if self._report is None:
