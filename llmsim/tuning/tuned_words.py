@@ -113,7 +113,7 @@ def _spent(found: Tuned) -> str:
     if account.grid:
         spent += f", {share(account.share)} of the {account.grid} that each of them run to its end would take"
     if account.confirming:
-        spent += f"; {account.confirming} more to tell whether limits hold"
+        spent += f"; {account.confirming} more where it was open whether limits hold"
     rest = f"; {account.held_out} on held-out luck, {account.sensitivity} around the winner"
     text = spent + (rest if found.best is not None else "") + "."
     if found.within_s is not None:
