@@ -185,6 +185,20 @@ def test_bad_luck_that_is_a_settings_own_is_not_taken_off():
     assert question.standing(other, race._known(best)).doubt == 2
 
 
+def test_beside_an_infinite_cost_pairs_are_compared_and_scatter_as_pairs_do():
+    """Otherwise differences of pairs would be held against the scatter of what shares no luck."""
+    stages = pretended(SHOP, RATE, slope, noise=0.1, most=4)
+    race, best, other = stages.race, at(stages, 0.5), at(stages, 0.52)
+    for mine, theirs in [([1.0, 0.7], [1.0, 1.4]), ([0.7, 1.0], [1.0, 1.4])] * 9:  # luck of their own
+        race._common.learn("goal 0", mine, theirs)
+    other.rows = [[[1.0, ""]], [[1.1, ""]]]
+    for last, common in ((1.2, False), (math.inf, True)):
+        best.rows = [[[1.0, ""]], [[1.4, ""]], [[1.0, ""]], [[last, ""]]]
+        pairs = race._changes(other, best, 2)[0] == pytest.approx([0.0, -0.3])
+        assert pairs is common
+        assert (race._prior(0, best, 2) == race._common.variance("goal 0")) is common
+
+
 def test_of_a_tie_what_passed_without_a_longer_look_is_preferred():
     """What took one is near its bound, and may not pass on other luck."""
     stages = pretended(SHOP, RATE, slope, noise=0.1, limit=errors, subject_to=["error_rate < 10%"], most=10)
