@@ -255,8 +255,10 @@ class Stages:
         """What was given up for something cheaper that does not hold after all, if its own limits may hold.
 
         The cheapest to the end, one after another, as long as nothing passed without a longer look that is as cheap,
-        and nothing passed at all that is cheaper by what matters.
+        and nothing passed at all that is cheaper by what matters. Without limits nothing was given up for that.
         """
+        if not any(self.plan.limits):
+            return
         given_up = [one for one in self.tried if 0 < one.done < self.plan.most and self.race.may_hold(one)]
         for entry in sorted(given_up, key=self.costs)[:_SPARE]:
             if any(self._instead(one, entry) for one in self.finished):

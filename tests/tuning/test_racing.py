@@ -199,6 +199,17 @@ def test_beside_an_infinite_cost_pairs_are_compared_and_scatter_as_pairs_do():
         assert (race._prior(0, best, 2) == race._common.variance("goal 0")) is common
 
 
+@pytest.mark.parametrize("subject_to", [[], ["error_rate < 10%"]])
+def test_what_was_given_up_gets_another_chance_only_where_limits_may_have_decided(subject_to):
+    """Beyond the budget of the race, and told as replications that limits took."""
+    stages = pretended(SHOP, RATE, slope, noise=0.1, limit=errors, subject_to=subject_to, most=4)
+    given_up, row = at(stages, 0.1), [1.0, *(0.05 for _ in subject_to), ""]
+    stages.current.rows = [[[3.0, *row[1:]]]] * 4
+    given_up.rows, stages.tried = [[row]] * 2, [given_up]
+    stages._rescue()
+    assert (given_up.done > 2) == bool(subject_to)
+
+
 def test_of_a_tie_what_passed_without_a_longer_look_is_preferred():
     """What took one is near its bound, and may not pass on other luck."""
     stages = pretended(SHOP, RATE, slope, noise=0.1, limit=errors, subject_to=["error_rate < 10%"], most=10)
