@@ -72,7 +72,8 @@ Within = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="About how long it may take: 3m. Then no more trials are begun, and what was found is checked.",
+        help="About how long it may take: 3m. Then no trials beyond the first 8 are begun, and what was found is "
+        "checked; how far that gets depends on the machine.",
     ),
 ]
 OptunaFile = Annotated[

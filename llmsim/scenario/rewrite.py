@@ -32,7 +32,7 @@ _UNITS = ("{}", "{}s", "{}x", "{}/s", "${}", "{}B", "${}/tok")
 
 
 def rewritten(text: str, values: Mapping[str, Any], gone: Sequence[str], wanted: Scenario, source: str) -> str:
-    r"""A scenario's text with the values at these paths replaced, and without these policies.
+    r"""A scenario's text with the values at these paths replaced, and without these policies and faults.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def rewritten(text: str, values: Mapping[str, Any], gone: Sequence[str], wanted:
     values
         By path, as `Scenario.with_values` takes them.
     gone
-        Paths of policies to leave out.
+        Paths of policies and faults to leave out.
     wanted
         What the text is to say in the end.
     source
@@ -180,9 +180,10 @@ def _walk(node: Any, place: Path) -> tuple[Any, Path]:
 
 
 def _without(text: str, path: str, source: str) -> str:
-    place = resolve(read_document(text, source)[0], path)[:3]
-    listed, _ = _walk(_root(text), place[:2])
-    index = place[2]
+    place = resolve(read_document(text, source)[0], path)
+    within = 1 if place[0] == "faults" else 2
+    listed, _ = _walk(_root(text), place[:within])
+    index = place[within]
     assert isinstance(listed, SequenceNode) and isinstance(index, int)
     items = listed.value
     item = items[index]
@@ -193,7 +194,8 @@ def _without(text: str, path: str, source: str) -> str:
     lines = text.splitlines(keepends=True)
     begin = item.start_mark.line
     if len(items) == 1:
-        return "".join([*lines[:begin], " " * listed.start_mark.column, "[]\n", *lines[_end_line(item) :]])
+        indent = " " * (listed.start_mark.column + 2)  # deeper than its key, which may stand in the column of the dash
+        return "".join([*lines[:begin], indent, "[]\n", *lines[_end_line(item) :]])
     return "".join([*lines[:begin], *lines[_end_line(item) :]])
 
 
@@ -222,7 +224,11 @@ def _preset_written_out(
             inside[path] = _for_file(document, path, value, base.with_values({path: value}), source)
     changed = change(document, inside).document
     data = changed.data["gateway"]
-    for place in sorted((resolve(changed, path) for path in gone), key=lambda place: -_index(place)):
+    policies = [path for path in gone if path.startswith(("gateway", "upstream"))]
+    for path in gone:
+        if path not in policies:
+            first = _without(first, path, source)
+    for place in sorted((resolve(changed, path) for path in policies), key=lambda place: -_index(place)):
         del data[str(place[1])][_index(place)]
     lines = [f"gateway:  # {data.get('preset')}, written out and changed"]
     for key, value in data.items():

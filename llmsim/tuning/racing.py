@@ -235,8 +235,12 @@ class Race:
         ]
 
     def _goal_share(self, number: int, other: Entry, upto: int) -> float:
-        """Where the other has no more replications there is nothing to tell by how lucky it was in these."""
-        return self.cost_share(number) if other.done > upto else 1.0
+        """Where the other has no more replications there is nothing to tell by how lucky it was in these.
+
+        Nor where one of its costs is infinite: there `unlike` compares pair by pair.
+        """
+        told = other.done > upto and all(map(math.isfinite, self._question.costs(other, self._luck.most)[number]))
+        return self.cost_share(number) if told else 1.0
 
     def _prior(self, number: int, other: Entry, upto: int) -> float | None:
         return self._common.variance(f"goal {number}", self._goal_share(number, other, upto))

@@ -224,10 +224,13 @@ def _by_index(scope: str, index: int, kind: str) -> str:
 
 
 def _below_max(spec: Any, values: Range) -> Range:
-    """A first sleep is no longer than the longest."""
+    """A first sleep is no longer than the longest; where that is short, it is tried down to a tenth of it."""
     low, high, *log = values
     longest = spec.backoff.max
-    return values if DURATION.parse(high) <= longest else (low, f"{longest:g}s", *log)
+    if DURATION.parse(high) <= longest:
+        return values
+    shortest = low if DURATION.parse(low) <= longest / 10 else f"{longest * 100:g}ms"
+    return (shortest, f"{longest:g}s", *log)
 
 
 def _at(spec: Any, key: str) -> Any:

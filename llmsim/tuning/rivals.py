@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from llmsim.report.verdict import ERROR, FIRST_LOOK
+from llmsim.tuning.common_luck import differences
 from llmsim.tuning.question import LONGER, Question
 from llmsim.tuning.racing import lower_limit, t_quantile
 from llmsim.tuning.settings_runs import Entry
@@ -82,8 +83,7 @@ def told_apart(question: Question, winner: Entry, finished: Sequence[Entry]) -> 
 
 def _changes(question: Question, winner: Entry, other: Entry) -> list[float]:
     """Pair by pair; empty where they cannot be averaged."""
-    pairs = zip(question.costs(other, question.most)[0], question.costs(winner, question.most)[0], strict=True)
-    changes = [0.0 if one == best else one - best for one, best in pairs]
+    changes = differences(question.costs(other, question.most)[0], question.costs(winner, question.most)[0])
     return changes if all(map(math.isfinite, changes)) else []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Literal
 
 from llmsim.parallel import Workers
@@ -134,6 +135,8 @@ class Luck:
             entry.rows[number].append(known[key])
 
     def _make(self, places: Sequence[tuple[Entry, int, int]], keys: Sequence[str]) -> None:
+        if places and self._runs.began is None:
+            self._runs.began = perf_counter()
         for index in range(len(self._bases)):
             mine = [(place, key) for place, key in zip(places, keys, strict=True) if place[2] == index]
             tasks = []
@@ -175,6 +178,7 @@ class Runs:
     ) -> None:
         self.scenarios, self.space, self.journal, self.jobs, self.tick = tuple(scenarios), space, journal, jobs, tick
         self._work = work or _measured
+        self.began: float | None = None  #: `perf_counter` as the first new replication began
 
     def luck(
         self,

@@ -255,8 +255,10 @@ class Stages:
         """What was given up for something cheaper that does not hold after all, if its own limits may hold.
 
         The cheapest to the end, one after another, as long as nothing passed without a longer look that is as cheap,
-        and nothing passed at all that is cheaper by what matters.
+        and nothing passed at all that is cheaper by what matters. Without limits nothing was given up for that.
         """
+        if not any(self.plan.limits):
+            return
         given_up = [one for one in self.tried if 0 < one.done < self.plan.most and self.race.may_hold(one)]
         for entry in sorted(given_up, key=self.costs)[:_SPARE]:
             if any(self._instead(one, entry) for one in self.finished):
@@ -360,6 +362,11 @@ class Stages:
         tried = sum(1 for one in self.tried if one.done)
         made = self._tuning_made or self.tuning.made
         return Account(tried, made, (tried + 1) * self.plan.most * count, self.tuning.made - made, *self._spent)
+
+    @property
+    def before_s(self) -> float:
+        """How long it took before anything was simulated: what a study knew."""
+        return 0.0 if self.runs.began is None else max(0.0, self.runs.began - self._started)
 
     def moved(self) -> None:
         """Tell where this is."""

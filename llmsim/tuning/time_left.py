@@ -28,13 +28,13 @@ def left_s(at: Stages, wall_s: float, *, around: int) -> float | None:
     around
         Replications of a neighbour of the winner.
     """
-    fresh = at.runs.journal.fresh
-    if fresh < _TOLD or wall_s < _TOLD_S:
+    if at.runs.journal.fresh < _TOLD or wall_s - at.before_s < _TOLD_S:
         return None
+    each_s = _each_s(at, wall_s)
     if at.stage not in ("baseline", "trials") or at.cut:
-        return wall_s / fresh * _after(at, around)
+        return each_s * _after(at, around)
     to_try = (at.plan.trials - len(at.tried)) * _per_trial(at)
-    return min(wall_s / fresh * (to_try + _after(at, around)), max(0.0, at.plan.within_s - wall_s))
+    return min(each_s * (to_try + _after(at, around)), max(0.0, at.plan.within_s - wall_s))
 
 
 def time_is_up(at: Stages, wall_s: float, *, batch: int, again: int, around: int) -> bool:
@@ -49,12 +49,16 @@ def time_is_up(at: Stages, wall_s: float, *, batch: int, again: int, around: int
     again
         Settings that the last race may run to their end.
     """
-    fresh = at.runs.journal.fresh
-    if not fresh:  # all so far was read from a study, and took no time to speak of
+    if not at.runs.journal.fresh:  # all so far was read from a study, and took no time to speak of
         return wall_s > at.plan.within_s
     to_the_end = again * at.plan.most * len(at.runs.scenarios)
     more = batch * _per_trial(at) + to_the_end + _after(at, around)
-    return wall_s + wall_s / fresh * more > at.plan.within_s
+    return wall_s + _each_s(at, wall_s) * more > at.plan.within_s
+
+
+def _each_s(at: Stages, wall_s: float) -> float:
+    """What a replication took, without what was read from a study before the first one was made."""
+    return (wall_s - at.before_s) / at.runs.journal.fresh
 
 
 def _per_trial(at: Stages) -> float:

@@ -101,8 +101,9 @@ def tune(
         A file that ``optuna.load_study`` and optuna-dashboard read: the trials, written at the end or when interrupted
         (`llmsim.tuning.optuna_study` says what is in it).
     within_s
-        About how long it may take: no more trials are begun once what follows them (held-out luck, the neighbourhood)
-        would need the rest. The answer then depends on the machine; with `study`, the same call without it goes on.
+        About how long it may take: beyond the first eight no trials are begun once what follows them (held-out luck,
+        the neighbourhood) would need the rest. The answer then depends on the machine; with `study`, the same call
+        without it goes on.
     jobs
         Processes; None: one per core if it is worth it. The answer does not depend on it.
     progress

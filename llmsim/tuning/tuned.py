@@ -99,7 +99,9 @@ class Account(NamedTuple):
     trials: int
     tuning: int
     grid: int  #: what as many trials cost that all run to their end
-    confirming: int  #: beyond that, to tell whether the limits of what would win hold
+    confirming: (
+        int  #: beyond that, where a limit is open: longer looks, and settings that were given up run to their end
+    )
     held_out: int
     sensitivity: int
 

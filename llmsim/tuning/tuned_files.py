@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from llmsim.errors import LlmsimError
 from llmsim.scenario.load import parse_scenario, read_value
 from llmsim.scenario.rewrite import rewritten
 from llmsim.tuning.space_words import parse_space
+from llmsim.tuning.standing import standing
+from llmsim.tuning.written import is_off
 
 if TYPE_CHECKING:
     from llmsim.report.plots.canvas import Picture
@@ -49,8 +52,10 @@ def tuned_text(found: Tuned) -> str:
     base = parse_scenario(text, source, found.overrides)
     space = parse_space(found.given, base)
     kinds = {one.path: one for one in space.dimensions}
-    gone = [path for path, value in found.settings.items() if kinds[path].off(value)]
     before = {path.strip(): read_value(value) for path, _, value in (one.partition("=") for one in found.overrides)}
+    there = parse_scenario(text, source)
+    gone = [path for path, value in before.items() if is_off(value) and is_dataclass(standing(there, path))]
+    gone += [path for path, value in found.settings.items() if kinds[path].off(value)]
     values = {
         path: value
         for path, value in {**before, **found.settings}.items()

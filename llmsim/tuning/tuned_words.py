@@ -67,7 +67,8 @@ def notes(found: Tuned) -> list[str]:
     if found.best is not None:
         binds = found.binds
         if binds:
-            lines.append(f"What binds: {', '.join(binds)}. Without it a neighbour would do better.")
+            them = "it" if len(binds) == 1 else "them"
+            lines.append(f"What binds: {', '.join(binds)}. Without {them} a neighbour would do better.")
         elif found.best.limits and found.sensitivity and found.best.holds != "FAIL":
             lines.append("No limit binds: no neighbour that breaks one would do better.")
     lines += [_edge(found, edge) for edge in found.edges]
@@ -112,11 +113,12 @@ def _spent(found: Tuned) -> str:
     if account.grid:
         spent += f", {share(account.share)} of the {account.grid} that each of them run to its end would take"
     if account.confirming:
-        spent += f"; {account.confirming} more to tell whether limits hold"
+        spent += f"; {account.confirming} more where it was open whether limits hold"
     rest = f"; {account.held_out} on held-out luck, {account.sensitivity} around the winner"
     text = spent + (rest if found.best is not None else "") + "."
     if found.within_s is not None:
-        text += f" There was no time for more trials in {format_duration(found.within_s)}."
+        given, took = format_duration(found.within_s), format_duration(found.wall_s)
+        text += f" There was no time for more trials in {given} (it took {took}); a faster machine gets further."
     return text
 
 
@@ -246,7 +248,7 @@ def _alone(found: Tuned, alone: Alone) -> dict[str, Any]:
 
 
 def as_dict(found: Tuned) -> dict[str, Any]:
-    """Everything but how long it took: what is asked again gives the same."""
+    """Everything but how long it took: what is asked again gives the same, unless time ended the trials."""
     goals = found.goals
     return {
         "scenarios": [one.name for one in found.scenarios],
@@ -258,6 +260,7 @@ def as_dict(found: Tuned) -> dict[str, Any]:
         "space": list(found.space),
         "now": found.now,
         "partial": found.partial,
+        "within_s": found.within_s,
         "headline": found.headline,
         "verdict": found.verdict,
         "improves": found.improves,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from llmsim.errors import ScenarioError
 from llmsim.scenario.spec import Scenario
 from llmsim.tuning.held_out import sensitive
+from llmsim.tuning.objective import centre
 from llmsim.tuning.question import Question
 from llmsim.tuning.settings_runs import Entry, Luck
 from llmsim.tuning.space import Settings, Space, shown
@@ -83,7 +84,8 @@ def alone(question: Question, luck: Luck, best: Entry, undone: Sequence[Sensitiv
     entry = luck.entry(settings)
     luck.ensure([entry], upto)
     change = sensitive(question, luck.entry({}), entry, "", None).change
-    return Alone(settings, question.centres(entry)[0], change, sensitive(question, best, entry, "", None).breaks)
+    costs = centre(question.goals[0], question.costs(entry, upto)[0])
+    return Alone(settings, costs, change, sensitive(question, best, entry, "", None).breaks)
 
 
 def needed_note(found: Tuned) -> str:
@@ -97,6 +99,8 @@ def needed_note(found: Tuned) -> str:
     by = {one.path: one for one in found.undone}
     changed = [text.partition(": ")[0] for text in found.space]
     changed = [path for path in changed if path in found.settings and _differs(found, path)]
+    off = tuple(f"{path}." for path, value in found.settings.items() if value is False)
+    changed = [path for path in changed if not path.startswith(off)]  # there it means nothing
     stay = [path for path in changed if path in by and _no_loss(by[path])]
     unsure = [path for path in changed if path in by and path not in stay and not _loss(by[path])]
     take = [path for path in changed if path not in stay and path not in unsure]
@@ -112,7 +116,8 @@ def needed_note(found: Tuned) -> str:
         told = counted(len(unsure), "other") if take else "these"
         parts.append(f"Not clear whether it takes {told}: {', '.join(unsure)}.")
     if stay:
-        parts.append(f"Can stay as it is, each by itself: {', '.join(stay)}.")
+        each = ", each by itself" if len(stay) > 1 else ""
+        parts.append(f"Can stay as it is{each}: {', '.join(stay)}.")
     return " ".join(parts)
 
 
@@ -130,11 +135,19 @@ def _differs(found: Tuned, path: str) -> bool:
 
 
 def _loss(one: Sensitive) -> bool:
-    return bool(one.breaks) or one.change.verdict == "worse"
+    return bool(one.breaks) or (one.change.verdict == "worse" and not _no_loss(one))
 
 
 def _no_loss(one: Sensitive) -> bool:
-    return not one.breaks and one.change.verdict in ("same", "better")
+    """Whether it breaks nothing, and costs no more by what matters: a loss can be sure and too little."""
+    interval = one.change.interval
+    return not one.breaks and interval is not None and interval[1] <= one.change.least
+
+
+def _word(change: Change) -> str:
+    """What is sure, but within half a percent, is no difference."""
+    inside = change.interval is not None and max(map(abs, change.interval)) <= change.least
+    return _WORDS["same" if inside else change.verdict]
 
 
 def no_gain_note(found: Tuned) -> str:
@@ -142,10 +155,10 @@ def no_gain_note(found: Tuned) -> str:
     if found.partial or found.best is None or found.best.settings or len(found.goals) > 1:
         return ""
     if not found.sensitivity:
-        return "What you have lies outside of what was tried, and nothing inside is better."
+        return "What you have lies outside of the space, and nothing that was tried in it is better."
     rows = found.sensitivity
     breaking = [one for one in rows if one.breaks]
-    rest = [_WORDS[one.change.verdict] for one in rows if not one.breaks]
+    rest = [_word(one.change) for one in rows if not one.breaks]
     told = [
         f"{count} {'is' if count == 1 else 'are'} {text}" for text in _WORDS.values() if (count := rest.count(text))
     ]

@@ -82,6 +82,35 @@ def test_a_policy_goes_and_its_neighbours_comments_stay():
     assert "policies: [cache]" in write({}, ["gateway.deadline"], text=flow)
 
 
+BLOCK = (
+    HEAD
+    + """\
+gateway:
+  policies:
+  - retry:
+      max_attempts: 3
+faults:
+- {name: brown-out, provider: a, at: 1s, duration: 2s, abort: {status: 503}}
+- {name: outage, provider: a, at: 5s, duration: 2s, abort: {status: 503}}
+"""
+)
+
+
+def test_the_only_policy_of_a_list_in_the_column_of_its_key_goes():
+    out = write({}, ["gateway.retry"], text=BLOCK)
+    assert "retry" not in out
+    assert parse_scenario(out).gateway.policies == ()
+
+
+@pytest.mark.parametrize("gateway", ["", "gateway: {preset: article-snippet}\n"])
+def test_a_fault_goes(gateway):
+    text = gateway + BLOCK.replace("a: {}", "a: {}, b: {}").replace(
+        "gateway:\n  policies:\n  - retry:\n      max_attempts: 3\n", ""
+    )
+    out = write({"gateway.timeout.total": "9s"} if gateway else {}, ["faults.outage"], text=text)
+    assert [fault.name for fault in parse_scenario(out).faults] == ["brown-out"]
+
+
 def test_a_preset_is_written_out():
     text = HEAD.replace("{a: {}}", "{a: {}, b: {}}") + "gateway: {preset: article-snippet}\n"
     out = write({"gateway.timeout.total": "9s", "gateway.sdk.max_attempts": 1}, text=text)

@@ -185,6 +185,31 @@ def test_bad_luck_that_is_a_settings_own_is_not_taken_off():
     assert question.standing(other, race._known(best)).doubt == 2
 
 
+def test_beside_an_infinite_cost_pairs_are_compared_and_scatter_as_pairs_do():
+    """Otherwise differences of pairs would be held against the scatter of what shares no luck."""
+    stages = pretended(SHOP, RATE, slope, noise=0.1, most=4)
+    race, best, other = stages.race, at(stages, 0.5), at(stages, 0.52)
+    for mine, theirs in [([1.0, 0.7], [1.0, 1.4]), ([0.7, 1.0], [1.0, 1.4])] * 9:  # luck of their own
+        race._common.learn("goal 0", mine, theirs)
+    other.rows = [[[1.0, ""]], [[1.1, ""]]]
+    for last, common in ((1.2, False), (math.inf, True)):
+        best.rows = [[[1.0, ""]], [[1.4, ""]], [[1.0, ""]], [[last, ""]]]
+        pairs = race._changes(other, best, 2)[0] == pytest.approx([0.0, -0.3])
+        assert pairs is common
+        assert (race._prior(0, best, 2) == race._common.variance("goal 0")) is common
+
+
+@pytest.mark.parametrize("subject_to", [[], ["error_rate < 10%"]])
+def test_what_was_given_up_gets_another_chance_only_where_limits_may_have_decided(subject_to):
+    """Beyond the budget of the race, and told as replications that limits took."""
+    stages = pretended(SHOP, RATE, slope, noise=0.1, limit=errors, subject_to=subject_to, most=4)
+    given_up, row = at(stages, 0.1), [1.0, *(0.05 for _ in subject_to), ""]
+    stages.current.rows = [[[3.0, *row[1:]]]] * 4
+    given_up.rows, stages.tried = [[row]] * 2, [given_up]
+    stages._rescue()
+    assert (given_up.done > 2) == bool(subject_to)
+
+
 def test_of_a_tie_what_passed_without_a_longer_look_is_preferred():
     """What took one is near its bound, and may not pass on other luck."""
     stages = pretended(SHOP, RATE, slope, noise=0.1, limit=errors, subject_to=["error_rate < 10%"], most=10)

@@ -58,6 +58,14 @@ def test_it_tunes_what_there_is():
     assert set(recipe("limits", scenario).space) >= {"upstream.concurrency_limit.limit", "gateway.bulkhead.at_once"}
 
 
+@pytest.mark.parametrize(("longest", "first"), [("10s", "50ms..4000ms"), ("2s", "50ms..2000ms"), ("40ms", "4ms..40ms")])
+def test_a_first_sleep_is_no_longer_than_the_longest(longest, first):
+    retry = {"retry": {"max_attempts": 2, "backoff": {"initial": "5ms", "max": longest}}}
+    scenario = shop(gateway={"policies": [retry]})
+    tried = [str(one) for one in parse_space(recipe("backoff", scenario).space, scenario).dimensions]
+    assert f"gateway.retry.backoff.initial: {first} log" in tried
+
+
 @pytest.mark.parametrize("file", ["hacker-news-spike", "article-gateway"])
 def test_shipped_scenarios_have_something_to_tune(file):
     scenario = llmsim.load(f"scenarios/{file}.yaml")

@@ -130,8 +130,10 @@ def test_with_no_time_for_more_trials_what_was_found_is_checked_all_the_same(tmp
     assert whole.account.trials == 16
     assert [trial.settings for trial in whole.trials][:8] == [trial.settings for trial in short.trials]
     assert "no time for more trials" not in repr(whole)
+    assert (short.to_dict()["within_s"], whole.to_dict()["within_s"]) == (1e-6, None)
 
 
+@pytest.mark.slow
 def test_several_scenarios_are_tuned_for_the_worst():
     calm = shop(**{**TINY, "name": "calm", "providers": {"a": {"ttft": "300ms"}}})
     found = tune([shop(**TINY), calm], SPACE, **ASKED)
