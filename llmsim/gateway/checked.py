@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import CoroutineType, TracebackType
+from types import CoroutineType, FrameType, TracebackType
 from typing import Any, cast
 
 from llmsim.errors import EngineError, GatewayError, LlmsimError, PolicyError
@@ -24,7 +24,10 @@ __all__ = ["TOLL", "UnknownUpstream", "checked", "name_of", "start_policy"]
 #: The methods of a `llmsim.gateway.contract.Toll`.
 TOLL = ("before_attempt", "after_attempt")
 
-_NOT_THEIRS = (str(Path(__file__).parents[1]), *{str(Path(path)) for path in sysconfig.get_paths().values()})
+_LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")  # not "data": that is /usr, where programs are kept, too
+_NOT_THEIRS = (str(Path(__file__).parents[1]), *{str(Path(sysconfig.get_path(name))) for name in _LIBRARIES})
+
+_TYPED = ("<ipython-input", "<python-input", "<stdin>")  #: at a prompt, which has no files
 
 
 class UnknownUpstream(PolicyError):
@@ -95,8 +98,8 @@ def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
             if foreign is not None:
                 raise foreign  # noqa: B904 - it is the reason of `error`, not what came of it
             problem = _problem(error, request, name, source)
-            if calls.went_on and not isinstance(problem or error, PolicyError | EngineError):
-                problem = PolicyError(WENT_ON, policy=name, where=calls.went_on)
+            if calls.went_on is not None and not isinstance(problem or error, PolicyError | EngineError):
+                problem = PolicyError(WENT_ON, policy=name, where=calls.went_on or _where(source))
             if problem is None:
                 raise
             raise problem from error
@@ -121,9 +124,10 @@ class _Calls:
     before
         Attempts that had been made when it was called.
     went_on
-        The line that called after the request had been cancelled: it swallowed that. Empty otherwise.
+        The line that called after the request had been cancelled: it swallowed that. Empty if that line is not known,
+        None if it did not.
     others
-        Calls with another request than its own: that request's id, and the answer.
+        Calls with another request than its own: that request, and the answer.
     """
 
     __slots__ = ("before", "cancelled", "exchange", "next", "number", "others", "request", "task", "went_on")
@@ -134,15 +138,15 @@ class _Calls:
         self.task = asyncio.current_task()
         self.cancelled = 0 if self.task is None else self.task.cancelling()
         self.number, self.before = 0, self.exchange.attempts
-        self.went_on = ""
-        self.others: list[tuple[str, Response]] = []
+        self.went_on: str | None = None
+        self.others: list[tuple[Request, Response]] = []
 
     def on(self, request: Request) -> Any:
         """Call on: the `call_next` of the handler."""
         self.number += 1
         task = self.task
         if task is not None and task.cancelling() > self.cancelled and asyncio.current_task() is task:
-            self.went_on = self.went_on or _called_from()
+            self.went_on = _called_from() if self.went_on is None else self.went_on
         if current_exchange.get(None) is self.exchange and getattr(request, "id", "") == self.request.id:
             return self.next(request)
         return self._on_behalf(request)
@@ -155,7 +159,7 @@ class _Calls:
         finally:
             current_exchange.reset(before)
         if request.id != self.request.id:
-            self.others.append((request.id, response))
+            self.others.append((request, response))
         return response
 
 
@@ -163,7 +167,7 @@ def _wrong(response: Any, calls: _Calls, source: Any) -> tuple[str, str]:
     """What is wrong with what a handler returned, and in which line if that is known; empty if nothing is."""
     if not isinstance(response, Response):
         return no_response(response, source), ""
-    if calls.went_on:
+    if calls.went_on is not None:
         return WENT_ON, calls.went_on
     if response.outcome is not None and not calls.exchange.settled:  # not a loser that the pipeline has closed
         return used_up(response), ""
@@ -200,11 +204,17 @@ def _blame(opened: list[Attempt], response: Any, before: int, calls: int, who: s
 
 
 def _called_from() -> str:
-    """The line of the user's own code that calls whoever calls this."""
-    frame = sys._getframe(2)  # noqa: SLF001 - there is no other way
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(("<", *_NOT_THEIRS)):
+    """The line of the user's own code that calls whoever calls this; empty if there is none."""
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - there is no other way
+    while frame is not None:
+        if _is_theirs(frame.f_code.co_filename):
+            return line_of(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
-    return line_of(frame.f_code.co_filename, frame.f_lineno)
+    return ""
+
+
+def _is_theirs(file: str) -> bool:
+    return not file.startswith(_NOT_THEIRS) and (not file.startswith("<") or file.startswith(_TYPED))
 
 
 def _where(source: Any) -> str:
@@ -219,7 +229,7 @@ def _raised_at(error: BaseException) -> str:
     traceback: TracebackType | None = error.__traceback__
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
-        if not file.startswith(("<", *_NOT_THEIRS)):
+        if _is_theirs(file):
             place = line_of(file, traceback.tb_lineno)
         traceback = traceback.tb_next
     return place
