@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from llmsim.errors import EngineError, GatewayError, LlmsimError, PolicyError
 from llmsim.gateway.contract import FunctionPolicy, Handler, PolicySpec, Run
-from llmsim.gateway.exchange import Attempt, current_exchange
+from llmsim.gateway.exchange import Attempt, Exchange, current_exchange
 from llmsim.gateway.foreign import translated
 from llmsim.gateway.hints import WENT_ON, hint, no_response, short, somebody_elses, used_up
 from llmsim.places import line_of
@@ -84,10 +84,15 @@ def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
         The user's function or object, for the line where it begins.
     """
     who = f"{name} ({_where(source)})"
+    loop: asyncio.AbstractEventLoop | None = None  # a handler serves one run
 
     async def handle(request: Request, call_next: CallNext) -> Response:
-        calls = _Calls(request, call_next)
-        exchange = calls.exchange
+        nonlocal loop
+        if loop is None:
+            loop = asyncio.get_running_loop()
+        exchange = current_exchange.get()
+        # Without its loop current_task() asks for it, which on Python 3.11 is a system call every time.
+        calls = _Calls(request, call_next, exchange, asyncio.current_task(loop))
         response: Any = None
         try:
             result = handler(request, calls.on)
@@ -106,6 +111,9 @@ def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
         finally:
             if exchange.open:
                 _blame(exchange.open, response, calls.before, calls.number, who)
+        # Of nearly all, nothing more is to be known.
+        if type(response) is Response and response.outcome is None and calls.others is None and calls.went_on is None:
+            return response
         message, where = _wrong(response, calls, source)
         if message:
             raise PolicyError(message, policy=name, where=where or _where(source))
@@ -127,19 +135,23 @@ class _Calls:
         The line that called after the request had been cancelled: it swallowed that. Empty if that line is not known,
         None if it did not.
     others
-        Calls with another request than its own: that request, and the answer.
+        Calls with another request than its own: that request, and the answer. None if there was none.
     """
 
     __slots__ = ("before", "cancelled", "exchange", "next", "number", "others", "request", "task", "went_on")
 
-    def __init__(self, request: Request, call_next: CallNext) -> None:
-        self.request, self.next = request, call_next
-        self.exchange = current_exchange.get()
-        self.task = asyncio.current_task()
-        self.cancelled = 0 if self.task is None else self.task.cancelling()
-        self.number, self.before = 0, self.exchange.attempts
+    def __init__(
+        self, request: Request, call_next: CallNext, exchange: Exchange, task: asyncio.Task[Any] | None
+    ) -> None:
+        self.request = request
+        self.next = call_next
+        self.exchange = exchange
+        self.task = task
+        self.cancelled = 0 if task is None else task.cancelling()
+        self.number = 0
+        self.before = exchange.attempts
         self.went_on: str | None = None
-        self.others: list[tuple[Request, Response]] = []
+        self.others: list[tuple[Request, Response]] | None = None
 
     def on(self, request: Request) -> Any:
         """Call on: the `call_next` of the handler."""
@@ -159,7 +171,7 @@ class _Calls:
         finally:
             current_exchange.reset(before)
         if request.id != self.request.id:
-            self.others.append((request, response))
+            self.others = [*(self.others or ()), (request, response)]
         return response
 
 
