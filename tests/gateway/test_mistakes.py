@@ -63,7 +63,7 @@ def test_who_calls_on_after_the_user_has_left_is_named_with_the_line(bad, line):
 
 
 @pytest.mark.parametrize(
-    ("file", "where"), [("<ipython-input-3-0123>", "<ipython-input-3-0123>:7"), ("<string>", "<string>:2")]
+    ("file", "where"), [("<ipython-input-3-0123>", "Cell In[3], line 7"), ("<string>", "<string>:2")]
 )
 def test_code_without_a_file_is_named_as_well_as_can_be(file, where):
     source = """
