@@ -20,7 +20,7 @@ TRAFFIC_FIELDS: dict[str, str] = {
     "sent_s": "when the request came: seconds on any clock, or a date with a time",
     "input_tokens": "of the prompt",
     "output_tokens": "of the answer",
-    "outcome": "ok, success or 200; else it failed",
+    "outcome": "ok, success, true, 1 or 200; else it failed",
     "route": "what kind of request it was: a path, an application",
     "session": "requests with the same are one conversation",
     "client": "who sent it",

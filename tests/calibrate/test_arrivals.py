@@ -82,6 +82,20 @@ def test_false_is_a_failure_and_session_0_a_session(tmp_path: Path) -> None:
     assert [one.names for one in found.rows] == [("0",), ("0",), ("",)]
 
 
+def test_a_flag_of_a_database_is_true_or_false(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("t,in,out,success\n0,10,5,1\n1,10,0,0\n2,10,5,1.0\n", encoding="utf-8")
+    mapping = {"sent_s": "t", "input_tokens": "in", "output_tokens": "out", "outcome": "success"}
+    assert [one.failed for one in read_arrivals(path, mapping).rows] == [False, True, False]
+
+
+def test_a_line_with_more_fields_than_the_header_is_no_crash(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("a,b\n1,2,3\n", encoding="utf-8")
+    with pytest.raises(LlmsimError, match=r"Its columns: a, b, \(beyond the header\)$"):
+        read_arrivals(path)
+
+
 def test_replications_have_one_clock_and_are_not_added_up(tmp_path: Path) -> None:
     """Three replications of 5 requests a second are not 15 a second."""
     fields = {"model": "m", "input_tokens": 10, "output_tokens": 5, "outcome": "ok", "first_s": 1.0, "end_s": 2.0}
