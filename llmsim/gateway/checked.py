@@ -84,15 +84,17 @@ def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
         The user's function or object, for the line where it begins.
     """
     who = f"{name} ({_where(source)})"
-    loop: asyncio.AbstractEventLoop | None = None  # a handler serves one run
+    loop: asyncio.AbstractEventLoop | None = None
 
     async def handle(request: Request, call_next: CallNext) -> Response:
         nonlocal loop
-        if loop is None:
-            loop = asyncio.get_running_loop()
-        exchange = current_exchange.get()
         # Without its loop current_task() asks for it, which on Python 3.11 is a system call every time.
-        calls = _Calls(request, call_next, exchange, asyncio.current_task(loop))
+        task = asyncio.current_task(loop)
+        if loop is None or task is None:  # the first request, or the first on another loop
+            loop = asyncio.get_running_loop()
+            task = asyncio.current_task(loop)
+        exchange = current_exchange.get()
+        calls = _Calls(request, call_next, exchange, task)
         response: Any = None
         try:
             result = handler(request, calls.on)

@@ -7,10 +7,11 @@ import pytest
 import llmsim as ls
 from llmsim.distributions import Constant
 from llmsim.errors import PolicyError
+from llmsim.gateway.pipeline import Gateway
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.spec import Clock, Scenario
 from llmsim.traffic.spec import Traffic
-from llmsim.types import Message
+from llmsim.types import Message, Request, Usage
 
 
 def run(*policies, replications=1, **traffic):
@@ -79,6 +80,41 @@ async def typed(request, call_next):
     with pytest.raises(PolicyError, match="called on after it had been cancelled") as caught:
         run(names["typed"], patience=Constant(0.3))
     assert caught.value.where == where
+
+
+def test_it_is_noticed_on_whichever_loop_a_started_gateway_is_asked():
+    """As by a script that calls `asyncio.run` for every question, though it belongs to the loop it was opened on."""
+
+    class Slow:
+        name, model = "b", "m"
+
+        async def send(self, request):
+            await asyncio.sleep(60)
+
+        def cancelled_usage(self, request):
+            return Usage()
+
+        async def aclose(self):
+            pass
+
+    async def ask(running):
+        running = running or Gateway.of([gives_up_too_late]).open([Slow()])
+        call = asyncio.ensure_future(running.send(Request("mine")))
+        await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(PolicyError, match="called on after it had been cancelled"):
+            await call
+        return running
+
+    @ls.policy
+    async def gives_up_too_late(request, call_next):
+        try:
+            return await call_next(request)
+        except BaseException:
+            call_next(request).close()
+            raise
+
+    asyncio.run(ask(asyncio.run(ask(None))))
 
 
 def test_an_outer_time_limit_that_is_swallowed_is_the_same_mistake():
