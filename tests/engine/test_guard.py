@@ -285,7 +285,25 @@ def test_random_is_seeded_and_the_state_outside_is_not_touched():
     assert type(random._inst) is random.Random
 
 
-urandom, hexadecimal = os.urandom, secrets.token_hex  # bound long before a run
+urandom, hexadecimal, real_seed = os.urandom, secrets.token_hex, random.Random.seed  # bound long before a run
+
+
+def reseeded(generator):
+    generator.seed()
+    return generator.random()
+
+
+def test_seeding_without_a_seed_asks_nobody_outside():
+    async def main(loop):
+        before = random.random()
+        random.seed()
+        return before, random.random()
+
+    first = simulate(main, seed=7)
+    assert first == simulate(main, seed=7)
+    assert first != simulate(main, seed=8)
+    assert vars(random.Random)["seed"] is real_seed
+    assert reseeded(random.Random(3)) != reseeded(random.Random(3))
 
 
 def test_what_the_system_has_of_randomness_is_seeded_too():
@@ -296,6 +314,9 @@ def test_what_the_system_has_of_randomness_is_seeded_too():
             uuid.uuid4(),
             random.SystemRandom().random(),
             np.random.default_rng().random(),
+            random.Random().random(),
+            reseeded(random.Random(3)),
+            *([os.getrandom(8)] if hasattr(os, "getrandom") else []),
         ]
         return drawn, len(urandom(0)), draws()
 
