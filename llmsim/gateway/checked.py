@@ -15,7 +15,7 @@ from llmsim.errors import EngineError, GatewayError, LlmsimError, PolicyError
 from llmsim.gateway.contract import FunctionPolicy, Handler, PolicySpec, Run
 from llmsim.gateway.exchange import Attempt, Exchange, current_exchange
 from llmsim.gateway.foreign import translated
-from llmsim.gateway.hints import WENT_ON, hint, no_response, short, somebody_elses, used_up
+from llmsim.gateway.hints import GIVEN_TWICE, WENT_ON, hint, no_response, short, somebody_elses, used_up
 from llmsim.places import line_of
 from llmsim.types import CallNext, Request, Response
 
@@ -113,9 +113,12 @@ def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
         finally:
             if exchange.open:
                 _blame(exchange.open, response, calls.before, calls.number, who)
-        # Of nearly all, nothing more is to be known.
         if type(response) is Response and response.outcome is None and calls.others is None and calls.went_on is None:
-            return response
+            for callback in response._callbacks or ():  # noqa: SLF001 - who waits for its end is nobody else's business
+                if getattr(callback, "__func__", None) is Exchange.ended:
+                    break  # as a rule there is none: the gateway adds it when all policies are through
+            else:
+                return response
         message, where = _wrong(response, calls, source)
         if message:
             raise PolicyError(message, policy=name, where=where or _where(source))
@@ -183,9 +186,17 @@ def _wrong(response: Any, calls: _Calls, source: Any) -> tuple[str, str]:
         return no_response(response, source), ""
     if calls.went_on is not None:
         return WENT_ON, calls.went_on
+    if any(_answers_another(callback, calls.exchange) for callback in response._callbacks or ()):  # noqa: SLF001
+        return GIVEN_TWICE, ""
     if response.outcome is not None and not calls.exchange.settled:  # not a loser that the pipeline has closed
         return used_up(response), ""
     return (somebody_elses(calls.request, response, calls.others) if calls.others else ""), ""
+
+
+def _answers_another(callback: object, exchange: Exchange) -> bool:
+    """Whether it tells another request of the same gateway that it is over; a gateway may be another's provider."""
+    other = getattr(callback, "__self__", None)
+    return isinstance(other, Exchange) and other is not exchange and other.runtime is exchange.runtime
 
 
 def _problem(error: BaseException, request: Request, name: str, source: Any) -> PolicyError | None:

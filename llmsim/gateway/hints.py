@@ -8,12 +8,18 @@ from typing import Any
 from llmsim.luck import request_address
 from llmsim.types import Request, Response
 
-__all__ = ["WENT_ON", "hint", "no_response", "short", "somebody_elses", "used_up"]
+__all__ = ["GIVEN_TWICE", "WENT_ON", "hint", "no_response", "short", "somebody_elses", "used_up"]
 
 WENT_ON = (
     "called on after it had been cancelled: it caught CancelledError (except BaseException: or a bare except: does), "
     "so its caller, who has left or ran out of time, goes on costing money; let it through with `raise` (where its own "
     "timer cancelled it: asyncio.timeout() takes that back, task.cancel() alone does not)"
+)
+
+GIVEN_TWICE = (
+    "returned a Response that another request has been answered with: it is read once, so one of the two would wait "
+    "for ever. Read it, and give each its own: Response(WholeAnswer(text, tokens, usage), upstream=response.upstream) "
+    "(WholeAnswer is in llmsim.types); or use the policy single_flight, which shares streams as they come"
 )
 
 #: In what Python says of a coroutine or a task that is taken for what it will give.

@@ -198,6 +198,26 @@ def test_who_asks_the_same_may_send_what_another_sent(around):
     assert len(kept) < result.attempts.height
 
 
+def test_one_response_for_two_requests_is_refused():
+    """Whoever shares calls by hand does this first; the second reader waited until the end of the run."""
+    last = {}
+
+    @ls.policy
+    async def shares(request, call_next):
+        if "call" not in last or last["call"].done():
+            last["call"] = asyncio.ensure_future(call_next(request))
+        return await asyncio.shield(last["call"])
+
+    @ls.policy
+    async def innocent(request, call_next):
+        return await call_next(request)
+
+    for around in ((), (innocent,)):
+        with pytest.raises(PolicyError, match=r"that another request has been answered with.*single_flight") as caught:
+            run(*around, shares)
+        assert caught.value.policy == "shares"
+
+
 def test_calls_under_ids_of_ones_own_making_are_nobody_elses():
     @ls.policy
     async def renames(request, call_next):
