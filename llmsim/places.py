@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -11,18 +12,24 @@ from typing import Any
 
 __all__ = ["line_of", "notebook_traceback"]
 
+_TYPED = re.compile(r"<ipython-input-(\d+)-")  #: how a terminal's IPython calls what was typed, and IPython 7 its cells
+
 
 def line_of(file: str, line: int) -> str:
     """``file:line``; in a notebook, whose files nobody knows, ``Cell In[7], line 3``.
 
     Examples
     --------
-    >>> line_of("gateway.py", 12)
-    'gateway.py:12'
+    >>> line_of("gateway.py", 12), line_of("<ipython-input-7-86f7e437faa5>", 3)
+    ('gateway.py:12', 'Cell In[7], line 3')
     """
+    typed = _TYPED.match(file)
+    if typed is not None:
+        return f"Cell In[{typed[1]}], line {line}"
     ipython = sys.modules.get("IPython")  # not imported: not in a notebook
     shell = ipython.get_ipython() if ipython is not None else None
-    cell = shell.compile.format_code_name(file) if shell is not None else None
+    name_of = getattr(getattr(shell, "compile", None), "format_code_name", None)  # since IPython 8; Colab has 7
+    cell = None if name_of is None else name_of(file)
     return f"{file}:{line}" if cell is None else f"{' '.join(cell)}, line {line}"
 
 

@@ -70,6 +70,15 @@ def test_a_leak_is_blamed_on_the_cell(notebook):
     assert who.startswith("forgets_a_stream (Cell In[7], line ")
 
 
+def test_an_ipython_that_names_no_cells_is_no_reason_to_fail(monkeypatch):
+    """`format_code_name` came with IPython 8; Colab has 7.34, and there no policy of one's own could begin."""
+    shell = SimpleNamespace(compile=SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    with pytest.raises(PolicyError, match="oops") as caught:
+        ls.run(ls.load(SMALL).with_gateway([raises]))
+    assert caught.value.where.startswith(f"{__file__}:")
+
+
 def test_outside_of_one_it_is_file_and_line():
     with pytest.raises(PolicyError) as caught:
         ls.run(ls.load(SMALL).with_gateway([raises]))

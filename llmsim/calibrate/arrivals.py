@@ -20,10 +20,11 @@ TRAFFIC_FIELDS: dict[str, str] = {
     "sent_s": "when the request came: seconds on any clock, or a date with a time",
     "input_tokens": "of the prompt",
     "output_tokens": "of the answer",
-    "outcome": "ok, success or 200; else it failed",
+    "outcome": "ok, success, true, 1 or 200; else it failed",
     "route": "what kind of request it was: a path, an application",
     "session": "requests with the same are one conversation",
     "client": "who sent it",
+    "run": "which run, where several were written on one clock: the first in the file is taken",
 }
 _NEEDED = ("sent_s", "input_tokens", "output_tokens")
 _NAMES = ("route", "session", "client")
@@ -37,6 +38,7 @@ class _One(NamedTuple):
     output_tokens: int
     failed: bool
     names: tuple[str, ...]
+    run: str
 
 
 class Arrivals(NamedTuple):
@@ -84,11 +86,15 @@ def read_arrivals(path: str | Path, mapping: Mapping[str, str] | None = None) ->
             wrong.append(f"{row.number} ({one})")
     if not found:
         raise LlmsimError(f"{path}: no row is a request with a time and tokens: line {'; line '.join(wrong[:_SHOWN])}")
-    notes: tuple[str, ...] = ()
+    notes = []
     if wrong:
         more = f" and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
-        notes = (f"{len(wrong):,} of {len(rows):,} rows left out: line {'; line '.join(wrong[:_SHOWN])}{more}",)
-    return Arrivals(tuple(sorted(found, key=lambda one: one.sent_s)), kind, names, notes)
+        notes.append(f"{len(wrong):,} of {len(rows):,} rows left out: line {'; line '.join(wrong[:_SHOWN])}{more}")
+    runs = len({one.run for one in found})
+    if runs > 1:  # replications: each begins at 0, and together they would be many times the traffic
+        found = [one for one in found if one.run == found[0].run]
+        notes.append(f"{runs} runs on one clock: only the first was taken, {formulas['run']} {found[0].run}")
+    return Arrivals(tuple(sorted(found, key=lambda one: one.sent_s)), kind, names, tuple(notes))
 
 
 def _read(
@@ -98,10 +104,15 @@ def _read(
     formulas: Mapping[str, str],
 ) -> _One | str:
     """The request of a row, or why it is none."""
+
+    def text(field: str) -> str:  # 0 and False are something
+        value = readers[field](row.values) if field in readers else None
+        return "" if value is None else str(value)
+
     sent_s = number_of(readers["sent_s"](row.values))
     if sent_s is None or not math.isfinite(sent_s):
         return f"{formulas['sent_s']} is no time"
-    said = str(readers["outcome"](row.values) or "") if "outcome" in readers else ""
+    said = text("outcome")
     failed = bool(said) and outcome_of(said) != "ok"
     counts = []
     for field in ("input_tokens", "output_tokens"):
@@ -111,7 +122,7 @@ def _read(
         if value is None or not 0 <= value < _MOST:
             return f"{formulas[field]} is {'missing' if value is None else f'{value:g}'}"
         counts.append(int(value))
-    return _One(sent_s, counts[0], counts[1], failed, tuple(str(readers[name](row.values) or "") for name in names))
+    return _One(sent_s, counts[0], counts[1], failed, tuple(map(text, names)), text("run"))
 
 
 def write_arrivals(found: Arrivals, path: Path) -> None:

@@ -19,7 +19,7 @@ FIELDS: dict[str, str] = {
     "input_tokens": "of the prompt, cached ones included",
     "cached_tokens": "of these, read from the provider's prompt cache",
     "output_tokens": "of the answer",
-    "outcome": "ok, success or 200; else an error word or an HTTP status",
+    "outcome": "ok, success, true, 1 or 200; else an error word or an HTTP status",
     "cost_usd": "what it cost",
     "model": "name of the model",
     "upstream": "name of the provider",

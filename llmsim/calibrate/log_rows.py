@@ -71,6 +71,8 @@ _MODEL = (ATTRIBUTES["model"], ATTRIBUTES["response_model"])
 _UPSTREAM = (ATTRIBUTES["upstream"], "gen_ai.system")
 _CLIENT = (3, "SPAN_KIND_CLIENT")  # SpanKind; the JSON encoding wants the number, some exporters write the name
 
+_BEYOND = "(beyond the header)"  #: the column of what a line of a CSV has more than there are names
+
 
 class Row(NamedTuple):
     """One row, and its line in the file."""
@@ -101,7 +103,7 @@ def rows_of(path: Path, *, cached: bool = False) -> tuple[str, list[Row]]:
             rows = _parquet(path)
         elif path.suffix in (".csv", ".tsv"):
             with path.open(encoding="utf-8-sig", newline="") as file:
-                table = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+                table = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",", restkey=_BEYOND)
                 rows = [Row(table.line_num, row) for row in table]
         else:
             rows = list(_json(path))

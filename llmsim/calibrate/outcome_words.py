@@ -14,6 +14,8 @@ def outcome_of(said: str) -> str:
     --------
     >>> outcome_of("Success"), outcome_of("200"), outcome_of("429"), outcome_of("502")
     ('ok', 'ok', 'rate_limited', 'server_error')
+    >>> outcome_of("1"), outcome_of("0")  # true and false, as databases have them; or no answer at all
+    ('ok', 'error')
     """
     word = said.strip().lower()
     if word in ("ok", "success", "succeeded", "true"):
@@ -21,8 +23,10 @@ def outcome_of(said: str) -> str:
     status = number_of(word)
     if status is None:
         return {"failure": "error", "failed": "error", "false": "error", "429": "rate_limited"}.get(word, word)
-    if 200 <= status < 300:
+    if 200 <= status < 300 or status == 1:
         return "ok"
+    if status == 0:
+        return "error"
     if status == 429:
         return "rate_limited"
     if status in (503, 529):  # as `llmsim.providers.live.errors` takes them

@@ -77,7 +77,7 @@ def log(
       ttft_s         seconds from there to the first token
       e2e_s          seconds from there to the end
       input_tokens, cached_tokens, output_tokens
-      outcome        ok, success or 200; else an error word or an HTTP status
+      outcome        ok, success, true, 1 or 200; else an error word or an HTTP status
       cost_usd, model, upstream
 
     of which ttft_s, e2e_s, input_tokens and output_tokens are needed. A field is a column, or a sum of columns and

@@ -106,8 +106,9 @@ def convert(
     \b
       sent_s         when the request came: seconds on any clock, or a date with a time
       input_tokens, output_tokens
-      outcome        ok, success or 200; else it failed
+      outcome        ok, success, true, 1 or 200; else it failed
       route, session, client
+      run            which run, where several were written on one clock: the first in the file is taken
 
     of which the first two lines are needed. A field is a column, or a sum of columns and numbers, from left to right
     (`llmsim calibrate log --help`). Texts of prompts, keys and users are not copied, unless --map says so.

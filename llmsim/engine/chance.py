@@ -79,7 +79,15 @@ def _dispatching(own: Callable[[], random.Random | None]) -> type[random.Random]
 
     # Everything that Random does comes down to these, in its C base class; so they stand between the two. (Overriding
     # Random's own methods would not do: the module's functions were bound to those long ago.)
-    names = ("random", "getrandbits", "seed", "getstate", "setstate")
+    names = ("random", "getrandbits", "getstate", "setstate")
     namespace: dict[str, Any] = {name: method(name) for name in names}
+
+    def seed(self: random.Random, a: Any = None) -> None:
+        generator = own()
+        if generator is not None and a is None:
+            a = generator.getrandbits(256)  # `random.seed()`: not from the system, it is a simulation's
+        core.seed(generator or self, a)
+
+    namespace["seed"] = seed
     namespace["gauss_next"] = property(get_gauss_next, set_gauss_next)
     return type("Random", (random.Random, type("_Core", (core,), namespace)), {})

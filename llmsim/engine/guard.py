@@ -8,8 +8,9 @@ While a guard is active in a thread, code of that thread
 - is refused threads, sockets, processes, `time.sleep`, waiting for another thread and ending the program
   (``os._exit``, ``os.kill``), with the line that asked;
 - draws from generators of its own, seeded for the run, where it uses the functions of `random` or asks the system for
-  randomness (`os.urandom`, and through it `uuid.uuid4`, `secrets`, numpy's ``default_rng()``). Generators that were
-  made outside go on where they stand, numpy's global one too: no run repeats what another has drawn from them.
+  randomness (`os.urandom`, and through it `uuid.uuid4`, `secrets`, numpy's ``default_rng()``; ``random.Random()``).
+  Generators that were made outside go on where they stand, numpy's global one too: no run repeats what another has
+  drawn from them.
 
 Other threads see no difference, and without an active guard in any thread nothing is exchanged at all.
 """

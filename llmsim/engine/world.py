@@ -63,8 +63,8 @@ class World:
         self._active = active
         self._in_place = in_place
         self._entered = 0
-        self._builtins = [*self._clocks(), *self._refused_builtins(), self._entropy()]
-        self._attributes = [*self._refused_methods(), *self._datetime()]
+        self._builtins = [*self._clocks(), *self._refused_builtins(), *self._entropy()]
+        self._attributes = [*self._refused_methods(), *self._datetime(), _Attribute(Random, "seed", self._seeding)]
         self._chance = Chance(self._generator, in_place=in_place)
 
     def enter(self) -> None:
@@ -100,18 +100,30 @@ class World:
         guard = self._active()
         return None if guard is None else guard.random
 
-    def _entropy(self) -> Exchange:
+    def _entropy(self) -> list[Exchange]:
         """`os.urandom`, and with it `uuid.uuid4`, `secrets`, `random.SystemRandom` and numpy's ``default_rng()``."""
         active = self._active
 
         def make(real: Anything) -> Anything:
-            def urandom(size: int) -> bytes:
+            def draw(size: int, *args: Any, **kwargs: Any) -> bytes:
                 guard = active()
-                return cast("bytes", real(size)) if guard is None else guard.entropy.randbytes(size)
+                return cast("bytes", real(size, *args, **kwargs) if guard is None else guard.entropy.randbytes(size))
 
-            return urandom
+            return draw
 
-        return Exchange(os, "urandom", make, in_place=self._in_place)
+        names = [name for name in ("urandom", "getrandom") if hasattr(os, name)]
+        return [Exchange(os, name, make, in_place=self._in_place) for name in names]
+
+    def _seeding(self, real: Anything) -> Anything:
+        """``random.Random()`` without a seed, which asks the system from C."""
+        active = self._active
+
+        @functools.wraps(real)
+        def seed(self: Random, a: Any = None, version: int = 2) -> None:
+            guard = active() if a is None else None
+            real(self, a if guard is None else guard.entropy.getrandbits(256), version)
+
+        return seed
 
     # -- clocks ------------------------------------------------------------------------------------------------
 

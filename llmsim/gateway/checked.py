@@ -8,14 +8,14 @@ import sys
 import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import CoroutineType, TracebackType
+from types import CoroutineType, FrameType, TracebackType
 from typing import Any, cast
 
 from llmsim.errors import EngineError, GatewayError, LlmsimError, PolicyError
 from llmsim.gateway.contract import FunctionPolicy, Handler, PolicySpec, Run
-from llmsim.gateway.exchange import Attempt, current_exchange
+from llmsim.gateway.exchange import Attempt, Exchange, current_exchange
 from llmsim.gateway.foreign import translated
-from llmsim.gateway.hints import WENT_ON, hint, no_response, short, somebody_elses, used_up
+from llmsim.gateway.hints import GIVEN_TWICE, WENT_ON, hint, no_response, short, somebody_elses, used_up
 from llmsim.places import line_of
 from llmsim.types import CallNext, Request, Response
 
@@ -24,7 +24,10 @@ __all__ = ["TOLL", "UnknownUpstream", "checked", "name_of", "start_policy"]
 #: The methods of a `llmsim.gateway.contract.Toll`.
 TOLL = ("before_attempt", "after_attempt")
 
-_NOT_THEIRS = (str(Path(__file__).parents[1]), *{str(Path(path)) for path in sysconfig.get_paths().values()})
+_LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")  # not "data": that is /usr, where programs are kept, too
+_NOT_THEIRS = (str(Path(__file__).parents[1]), *{str(Path(sysconfig.get_path(name))) for name in _LIBRARIES})
+
+_TYPED = ("<ipython-input", "<python-input", "<stdin>")  #: at a prompt, which has no files
 
 
 class UnknownUpstream(PolicyError):
@@ -81,10 +84,17 @@ def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
         The user's function or object, for the line where it begins.
     """
     who = f"{name} ({_where(source)})"
+    loop: asyncio.AbstractEventLoop | None = None
 
     async def handle(request: Request, call_next: CallNext) -> Response:
-        calls = _Calls(request, call_next)
-        exchange = calls.exchange
+        nonlocal loop
+        # Without its loop current_task() asks for it, which on Python 3.11 is a system call every time.
+        task = asyncio.current_task(loop)
+        if loop is None or task is None:  # the first request, or the first on another loop
+            loop = asyncio.get_running_loop()
+            task = asyncio.current_task(loop)
+        exchange = current_exchange.get()
+        calls = _Calls(request, call_next, exchange, task)
         response: Any = None
         try:
             result = handler(request, calls.on)
@@ -95,14 +105,20 @@ def checked(handler: Callable[..., Any], name: str, source: Any) -> Handler:
             if foreign is not None:
                 raise foreign  # noqa: B904 - it is the reason of `error`, not what came of it
             problem = _problem(error, request, name, source)
-            if calls.went_on and not isinstance(problem or error, PolicyError | EngineError):
-                problem = PolicyError(WENT_ON, policy=name, where=calls.went_on)
+            if calls.went_on is not None and not isinstance(problem or error, PolicyError | EngineError):
+                problem = PolicyError(WENT_ON, policy=name, where=calls.went_on or _where(source))
             if problem is None:
                 raise
             raise problem from error
         finally:
             if exchange.open:
                 _blame(exchange.open, response, calls.before, calls.number, who)
+        if type(response) is Response and response.outcome is None and calls.others is None and calls.went_on is None:
+            for callback in response._callbacks or ():  # noqa: SLF001 - who waits for its end is nobody else's business
+                if getattr(callback, "__func__", None) is Exchange.ended:
+                    break  # as a rule there is none: the gateway adds it when all policies are through
+            else:
+                return response
         message, where = _wrong(response, calls, source)
         if message:
             raise PolicyError(message, policy=name, where=where or _where(source))
@@ -121,28 +137,33 @@ class _Calls:
     before
         Attempts that had been made when it was called.
     went_on
-        The line that called after the request had been cancelled: it swallowed that. Empty otherwise.
+        The line that called after the request had been cancelled: it swallowed that. Empty if that line is not known,
+        None if it did not.
     others
-        Calls with another request than its own: that request's id, and the answer.
+        Calls with another request than its own: that request, and the answer. None if there was none.
     """
 
     __slots__ = ("before", "cancelled", "exchange", "next", "number", "others", "request", "task", "went_on")
 
-    def __init__(self, request: Request, call_next: CallNext) -> None:
-        self.request, self.next = request, call_next
-        self.exchange = current_exchange.get()
-        self.task = asyncio.current_task()
-        self.cancelled = 0 if self.task is None else self.task.cancelling()
-        self.number, self.before = 0, self.exchange.attempts
-        self.went_on = ""
-        self.others: list[tuple[str, Response]] = []
+    def __init__(
+        self, request: Request, call_next: CallNext, exchange: Exchange, task: asyncio.Task[Any] | None
+    ) -> None:
+        self.request = request
+        self.next = call_next
+        self.exchange = exchange
+        self.task = task
+        self.cancelled = 0 if task is None else task.cancelling()
+        self.number = 0
+        self.before = exchange.attempts
+        self.went_on: str | None = None
+        self.others: list[tuple[Request, Response]] | None = None
 
     def on(self, request: Request) -> Any:
         """Call on: the `call_next` of the handler."""
         self.number += 1
         task = self.task
         if task is not None and task.cancelling() > self.cancelled and asyncio.current_task() is task:
-            self.went_on = self.went_on or _called_from()
+            self.went_on = _called_from() if self.went_on is None else self.went_on
         if current_exchange.get(None) is self.exchange and getattr(request, "id", "") == self.request.id:
             return self.next(request)
         return self._on_behalf(request)
@@ -155,7 +176,7 @@ class _Calls:
         finally:
             current_exchange.reset(before)
         if request.id != self.request.id:
-            self.others.append((request.id, response))
+            self.others = [*(self.others or ()), (request, response)]
         return response
 
 
@@ -163,11 +184,19 @@ def _wrong(response: Any, calls: _Calls, source: Any) -> tuple[str, str]:
     """What is wrong with what a handler returned, and in which line if that is known; empty if nothing is."""
     if not isinstance(response, Response):
         return no_response(response, source), ""
-    if calls.went_on:
+    if calls.went_on is not None:
         return WENT_ON, calls.went_on
+    if any(_answers_another(callback, calls.exchange) for callback in response._callbacks or ()):  # noqa: SLF001
+        return GIVEN_TWICE, ""
     if response.outcome is not None and not calls.exchange.settled:  # not a loser that the pipeline has closed
         return used_up(response), ""
     return (somebody_elses(calls.request, response, calls.others) if calls.others else ""), ""
+
+
+def _answers_another(callback: object, exchange: Exchange) -> bool:
+    """Whether it tells another request of the same gateway that it is over; a gateway may be another's provider."""
+    other = getattr(callback, "__self__", None)
+    return isinstance(other, Exchange) and other is not exchange and other.runtime is exchange.runtime
 
 
 def _problem(error: BaseException, request: Request, name: str, source: Any) -> PolicyError | None:
@@ -200,11 +229,17 @@ def _blame(opened: list[Attempt], response: Any, before: int, calls: int, who: s
 
 
 def _called_from() -> str:
-    """The line of the user's own code that calls whoever calls this."""
-    frame = sys._getframe(2)  # noqa: SLF001 - there is no other way
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(("<", *_NOT_THEIRS)):
+    """The line of the user's own code that calls whoever calls this; empty if there is none."""
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - there is no other way
+    while frame is not None:
+        if _is_theirs(frame.f_code.co_filename):
+            return line_of(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
-    return line_of(frame.f_code.co_filename, frame.f_lineno)
+    return ""
+
+
+def _is_theirs(file: str) -> bool:
+    return not file.startswith(_NOT_THEIRS) and (not file.startswith("<") or file.startswith(_TYPED))
 
 
 def _where(source: Any) -> str:
@@ -219,7 +254,7 @@ def _raised_at(error: BaseException) -> str:
     traceback: TracebackType | None = error.__traceback__
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
-        if not file.startswith(("<", *_NOT_THEIRS)):
+        if _is_theirs(file):
             place = line_of(file, traceback.tb_lineno)
         traceback = traceback.tb_next
     return place

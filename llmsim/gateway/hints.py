@@ -8,11 +8,18 @@ from typing import Any
 from llmsim.luck import request_address
 from llmsim.types import Request, Response
 
-__all__ = ["WENT_ON", "hint", "no_response", "short", "somebody_elses", "used_up"]
+__all__ = ["GIVEN_TWICE", "WENT_ON", "hint", "no_response", "short", "somebody_elses", "used_up"]
 
 WENT_ON = (
     "called on after it had been cancelled: it caught CancelledError (except BaseException: or a bare except: does), "
-    "so its caller, who has left or ran out of time, goes on costing money; let it through with `raise`"
+    "so its caller, who has left or ran out of time, goes on costing money; let it through with `raise` (where its own "
+    "timer cancelled it: asyncio.timeout() takes that back, task.cancel() alone does not)"
+)
+
+GIVEN_TWICE = (
+    "returned a Response that another request has been answered with: it is read once, so one of the two would wait "
+    "for ever. Read it, and give each its own: Response(WholeAnswer(text, tokens, usage), upstream=response.upstream) "
+    "(WholeAnswer is in llmsim.types); or use the policy single_flight, which shares streams as they come"
 )
 
 #: In what Python says of a coroutine or a task that is taken for what it will give.
@@ -43,21 +50,31 @@ def _leaves(error: BaseException) -> list[BaseException]:
     return [leaf for one in error.exceptions for leaf in _leaves(one)]
 
 
-def somebody_elses(request: Request, response: Response, others: list[tuple[str, Response]]) -> str:
+def somebody_elses(request: Request, response: Response, others: list[tuple[Request, Response]]) -> str:
     """What to say if `response` answers what another request of the scenario asked; empty if it does not.
 
-    A policy may give what it sends an id of its own making: only the ids of a scenario's requests are known.
+    A policy may give what it sends an id of its own making: only the ids of a scenario's requests are known. And who
+    sends the request of somebody who asks the same shares what may be shared.
     """
     parts = [response]
     for part in parts:
         parts.extend(part.parents)
     for asked, answer in others:
-        if request_address(asked) and request_address(request.id) and any(answer is part for part in parts):
+        if any(answer is part for part in parts) and _differ(request, asked):
             return (
-                f"answered request {request.id} with what request {asked} had asked: they share a variable, and one "
-                "changed it while the other was waiting; keep what belongs to one request in variables of the handler"
+                f"answered request {request.id} with what request {asked.id} had asked: they share a variable, and one "
+                "changed it while the other was waiting; keep what belongs to one request in variables of the handler "
+                "(if it was meant, send request._replace(messages=...), which has the right id)"
             )
     return ""
+
+
+def _differ(one: Request, other: Request) -> bool:
+    """Whether they are requests of the scenario that ask different things."""
+    here, there = request_address(one.id), request_address(other.id)
+    if here is None or there is None or here[:2] == there[:2]:  # the same step, which its user has sent again
+        return False
+    return not one.messages or one.messages != other.messages
 
 
 def no_response(result: object, source: Any) -> str:

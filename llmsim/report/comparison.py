@@ -10,7 +10,7 @@ from llmsim.errors import LlmsimError
 from llmsim.report.figures import clock
 from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
-from llmsim.report.paired import COMPARED, FEWEST_PAIRS, Difference, paired, values_by_metric
+from llmsim.report.paired import COMPARED, Difference, fewest_pairs, paired, values_by_metric
 from llmsim.report.parting import Parting, parting
 from llmsim.scenario.objectives import ObjectiveError
 from llmsim.scenario.spec import Scenario
@@ -96,17 +96,22 @@ class Comparison:
     def _repr_markdown_(self) -> str:
         return self.grid._repr_markdown_()
 
+    @property
+    def _fewest(self) -> int:
+        return fewest_pairs(len(self.differences))
+
     def _word(self, one: Difference) -> str:
-        if one.change and self.pairs < FEWEST_PAIRS:
+        if one.change and one.verdict == "same" and self.pairs < self._fewest:
             return "not told"  # "same" would be a claim
         return f"{_MARKS[one.verdict]} {one.verdict}"
 
     def _few(self) -> list[str]:
         # Six pairs that all got worse have p = 1/32, and over eleven metrics 0.34: that reads as if nothing had moved.
-        if self.pairs >= FEWEST_PAIRS or self.parts is None:
+        fewest = self._fewest
+        if self.pairs >= fewest or self.parts is None:
             return []
         few = f"{counted(self.pairs, 'pair')} cannot tell a change from chance, however large it is"
-        return [f"  {few}: it takes {FEWEST_PAIRS}, so run both with {FEWEST_PAIRS} replications or more."]
+        return [f"  {few}: it takes {fewest}, so run both with {fewest} replications or more."]
 
     def _parting(self) -> list[str]:
         if self.parts is None:

@@ -25,6 +25,7 @@ __all__ = [
     "ERROR",
     "FEWEST_PAIRS",
     "Difference",
+    "fewest_pairs",
     "interval_of_median",
     "paired",
     "paired_with_each",
@@ -34,8 +35,22 @@ __all__ = [
 ERROR = 0.05  #: of calling anything changed where nothing did, over all metrics
 
 
-#: Pairs it takes to call one of all metrics changed: 11 metrics times 2 / 2**9 is below 5 %.
+#: Pairs it takes to call one of all metrics changed: `fewest_pairs` of them.
 FEWEST_PAIRS = 9
+
+
+def fewest_pairs(metrics: int) -> int:
+    """Pairs with which one of so many metrics can be called changed, if it moved the same way in all of them.
+
+    Examples
+    --------
+    >>> fewest_pairs(len(COMPARED)) == FEWEST_PAIRS, fewest_pairs(6), fewest_pairs(13)
+    (True, 8, 10)
+    """
+    pairs = 1
+    while metrics * 2 / 2**pairs > ERROR:
+        pairs += 1
+    return pairs
 
 
 #: What is compared, by the name it goes by.

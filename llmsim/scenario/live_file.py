@@ -115,7 +115,7 @@ def check_keys(live: LiveFile, document: Document, names: Iterable[str] | None =
             "Export it before this is started; leave key_env out if the server wants no key.",
         )
         for name in (live.providers if names is None else names)
-        if (variable := live.providers[name].key_env) and (wrong := EnvironmentKey(variable).problem())
+        if (wrong := EnvironmentKey(variable := live.providers[name].key_env).problem())
     ]
     if problems:
         raise ScenarioError(problems, document.source)

@@ -68,6 +68,47 @@ def test_what_litellms_cache_answered_is_traffic_too(tmp_path: Path) -> None:
     assert "example.org" not in (tmp_path / "trace.csv").read_text(encoding="utf-8")  # nobody asked for users
 
 
+def test_false_is_a_failure_and_session_0_a_session(tmp_path: Path) -> None:
+    rows = [
+        {"t": 0, "in": 10, "out": 5, "ok": True, "conversation": 0},
+        {"t": 1, "in": 11, "out": 0, "ok": False, "conversation": 0},
+        {"t": 2, "in": 12, "out": None, "ok": False, "conversation": None},
+    ]
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    mapping = {"sent_s": "t", "input_tokens": "in", "output_tokens": "out", "outcome": "ok", "session": "conversation"}
+    found = read_arrivals(path, mapping)
+    assert [one.failed for one in found.rows] == [False, True, True]
+    assert [one.names for one in found.rows] == [("0",), ("0",), ("",)]
+
+
+def test_a_flag_of_a_database_is_true_or_false(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("t,in,out,success\n0,10,5,1\n1,10,0,0\n2,10,5,1.0\n", encoding="utf-8")
+    mapping = {"sent_s": "t", "input_tokens": "in", "output_tokens": "out", "outcome": "success"}
+    assert [one.failed for one in read_arrivals(path, mapping).rows] == [False, True, False]
+
+
+def test_a_line_with_more_fields_than_the_header_is_no_crash(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("a,b\n1,2,3\n", encoding="utf-8")
+    with pytest.raises(LlmsimError, match=r"Its columns: a, b, \(beyond the header\)$"):
+        read_arrivals(path)
+
+
+def test_replications_have_one_clock_and_are_not_added_up(tmp_path: Path) -> None:
+    """Three replications of 5 requests a second are not 15 a second."""
+    fields = {"model": "m", "input_tokens": 10, "output_tokens": 5, "outcome": "ok", "first_s": 1.0, "end_s": 2.0}
+    rows = [{**fields, "start_s": float(second), "replication": run} for run in (0, 1, 2) for second in range(2)]
+    path = tmp_path / "attempts.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    found = read_arrivals(path)
+    assert found.kind == "attempts"
+    assert [one.sent_s for one in found.rows] == [0.0, 1.0]
+    assert found.notes == ("3 runs on one clock: only the first was taken, replication 0",)
+    assert len(read_arrivals(path, {"run": "1"}).rows) == 6
+
+
 @pytest.mark.parametrize(
     ("mapping", "says"),
     [

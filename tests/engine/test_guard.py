@@ -12,18 +12,14 @@ import multiprocessing
 import os
 import queue
 import random
-import secrets
 import socket
 import subprocess
 import threading
 import time
-import uuid
 from time import monotonic, perf_counter_ns
 
-import numpy as np
 import pytest
 
-from llmsim import luck as luck_module
 from llmsim.engine import simulate
 from llmsim.engine.world import EPOCH, World
 from llmsim.errors import PolicyError, VirtualTimeError
@@ -283,44 +279,6 @@ def test_random_is_seeded_and_the_state_outside_is_not_touched():
     generator = random.Random(7)
     assert first[0][:2] == [generator.random(), generator.getrandbits(40)]
     assert type(random._inst) is random.Random
-
-
-urandom, hexadecimal = os.urandom, secrets.token_hex  # bound long before a run
-
-
-def test_what_the_system_has_of_randomness_is_seeded_too():
-    async def main(loop):
-        drawn = [
-            urandom(4),
-            hexadecimal(8),
-            uuid.uuid4(),
-            random.SystemRandom().random(),
-            np.random.default_rng().random(),
-        ]
-        return drawn, len(urandom(0)), draws()
-
-    async def draws_nothing_of_it(loop):
-        return draws()
-
-    first, again, other = simulate(main, seed=7), simulate(main, seed=7), simulate(main, seed=8)
-    assert first == again
-    assert all(one != another for one, another in zip(first[0], other[0], strict=True))
-    assert first[1] == 0
-    assert first[2] == simulate(draws_nothing_of_it, seed=7), "it shifts nothing for `random`"
-    assert len({urandom(8) for _ in range(3)}) == 3
-    with pytest.raises(ValueError, match="negative"):
-        urandom(-1)
-
-
-def test_our_own_luck_asks_for_none():
-    async def main(loop):
-        return urandom(8)
-
-    async def draws_luck(loop):
-        luck_module._Generator()  # as the first draw in a thread does
-        return urandom(8)
-
-    assert simulate(main, seed=7) == simulate(draws_luck, seed=7)
 
 
 def test_simulations_in_threads_do_not_share_their_luck():

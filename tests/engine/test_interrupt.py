@@ -31,6 +31,11 @@ class Lab:
         self.pressed_s = 0.0
         self.after_s = after_s
         self.times = times
+        self.stages = 0  # of stopping that have begun
+
+    def current(self):
+        self.stages += 1
+        return self.loop
 
     def simulate(self, main):
         return simulate(main, on_loop=lambda loop: setattr(self, "loop", loop))
@@ -41,7 +46,10 @@ class Lab:
             # begin, and a signal that nobody waits for yet would end the tests.
             while self.loop is None:
                 time.sleep(0.001)
-            for _ in range(self.times):
+            for number in range(self.times):
+                # Nor again before the last one was noticed: two signals at once are one.
+                while self.stages < number:
+                    time.sleep(0.001)
                 time.sleep(self.after_s)
                 self.pressed_s = time.perf_counter()
                 os.kill(os.getpid(), signal.SIGINT)
@@ -51,7 +59,7 @@ class Lab:
             thread.start()
             try:
                 with pytest.raises(SimulationInterrupted) as caught:
-                    in_worker_thread(work, loops=lambda: self.loop, grace_s=grace_s)
+                    in_worker_thread(work, loops=self.current, grace_s=grace_s)
             finally:
                 thread.join(60)
             self.took_s = time.perf_counter() - self.pressed_s - stolen.s

@@ -7,9 +7,11 @@ import pytest
 import llmsim as ls
 from llmsim.distributions import Constant
 from llmsim.errors import PolicyError
+from llmsim.gateway.pipeline import Gateway
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.scenario.spec import Clock, Scenario
 from llmsim.traffic.spec import Traffic
+from llmsim.types import Message, Request, Usage
 
 
 def run(*policies, replications=1, **traffic):
@@ -59,6 +61,60 @@ def test_who_calls_on_after_the_user_has_left_is_named_with_the_line(bad, line):
         run(bad, patience=Constant(0.3))
     assert caught.value.policy == bad.name
     assert caught.value.where.endswith(line_of(bad, line))
+
+
+@pytest.mark.parametrize(
+    ("file", "where"), [("<ipython-input-3-0123>", "Cell In[3], line 7"), ("<string>", "<string>:2")]
+)
+def test_code_without_a_file_is_named_as_well_as_can_be(file, where):
+    source = """
+@ls.policy
+async def typed(request, call_next):
+    try:
+        return await call_next(request)
+    except BaseException:
+        return await call_next(request.to("b"))
+"""
+    names = {"ls": ls}
+    exec(compile(source, file, "exec"), names)
+    with pytest.raises(PolicyError, match="called on after it had been cancelled") as caught:
+        run(names["typed"], patience=Constant(0.3))
+    assert caught.value.where == where
+
+
+def test_it_is_noticed_on_whichever_loop_a_started_gateway_is_asked():
+    """As by a script that calls `asyncio.run` for every question, though it belongs to the loop it was opened on."""
+
+    class Slow:
+        name, model = "b", "m"
+
+        async def send(self, request):
+            await asyncio.sleep(60)
+
+        def cancelled_usage(self, request):
+            return Usage()
+
+        async def aclose(self):
+            pass
+
+    async def ask(running):
+        running = running or Gateway.of([gives_up_too_late]).open([Slow()])
+        call = asyncio.ensure_future(running.send(Request("mine")))
+        await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(PolicyError, match="called on after it had been cancelled"):
+            await call
+        return running
+
+    @ls.policy
+    async def gives_up_too_late(request, call_next):
+        try:
+            return await call_next(request)
+        except BaseException:
+            call_next(request).close()
+            raise
+
+    asyncio.run(ask(asyncio.run(ask(None))))
 
 
 def test_an_outer_time_limit_that_is_swallowed_is_the_same_mistake():
@@ -111,6 +167,55 @@ def test_an_answer_to_somebody_elses_question_is_refused(around):
     with pytest.raises(PolicyError, match=r"answered request \d+/0/0 with what request \d+/0/0 had asked") as caught:
         run(shared_variable(), *around)
     assert caught.value.policy == "remembers"
+
+
+async def same_words(request, call_next):
+    return await call_next(request._replace(messages=(Message("user", "Are you open today?"),)))
+
+
+async def retries_at_once(request, call_next):
+    """The same user again, with the same question, while the first is not over yet."""
+    first = asyncio.ensure_future(call_next(request))
+    again = await call_next(request._replace(id=request.id[:-1] + "1"))
+    (await first).close()
+    return again
+
+
+@pytest.mark.parametrize("around", [same_words, retries_at_once])
+def test_who_asks_the_same_may_send_what_another_sent(around):
+    """A request kept by its question is a policy's right: the answer is to what both asked."""
+    kept = {}
+
+    @ls.policy
+    async def by_question(request, call_next):
+        key = request.messages if around is same_words else request.id.rpartition("/")[0]
+        first = kept.setdefault(key, request)
+        await asyncio.sleep(0.2)
+        return await call_next(first)
+
+    result = run(around, by_question)
+    assert set(result.requests["outcome"]) == {"ok"}
+    assert len(kept) < result.attempts.height
+
+
+def test_one_response_for_two_requests_is_refused():
+    """Whoever shares calls by hand does this first; the second reader waited until the end of the run."""
+    last = {}
+
+    @ls.policy
+    async def shares(request, call_next):
+        if "call" not in last or last["call"].done():
+            last["call"] = asyncio.ensure_future(call_next(request))
+        return await asyncio.shield(last["call"])
+
+    @ls.policy
+    async def innocent(request, call_next):
+        return await call_next(request)
+
+    for around in ((), (innocent,)):
+        with pytest.raises(PolicyError, match=r"that another request has been answered with.*single_flight") as caught:
+            run(*around, shares)
+        assert caught.value.policy == "shares"
 
 
 def test_calls_under_ids_of_ones_own_making_are_nobody_elses():

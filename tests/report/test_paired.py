@@ -9,7 +9,9 @@ from scipy.stats import binomtest
 
 from llmsim.errors import LlmsimError
 from llmsim.report.compare import compare
+from llmsim.report.comparison import Comparison
 from llmsim.report.paired import COMPARED, interval_of_median, paired, values_by_metric
+from llmsim.report.parting import Parting
 from llmsim.report.result import Result
 from llmsim.report.verdict import median
 from llmsim.telemetry.metrics import evaluate
@@ -107,6 +109,21 @@ def test_too_few_pairs_are_said_to_be():
     same = compare(results[2, 0.0], results[2, 0.0])
     assert "cannot tell" not in str(same), "these are the same, whatever chance does"
     assert [row[0] for row in same.grid.rows if row[1] == "error_rate"] == ["  same"]
+
+
+def test_more_metrics_take_more_pairs():
+    """With p = 2 / 2**9 each, 13 of them come to 5.1 %: nine pairs cannot call any changed."""
+    names = [f"m{number}" for number in range(13)]
+    for metrics, pairs, verdict in [(12, 9, "worse"), (13, 9, "same"), (13, 10, "worse"), (6, 8, "worse")]:
+        compared = dict.fromkeys(names[:metrics], COMPARED["error_rate"])
+        before, after = ({name: [value] * pairs for name in compared} for value in (0.1, 0.9))
+        found = paired(before, after, compared=compared)
+        assert {one.verdict for one in found} == {verdict}
+        shown = Comparison("s", pairs, tuple(found), Parting(0, 1.0, "1/0/0", "ok", "error"))
+        assert {row[0] for row in shown.grid.rows} == {"not told" if verdict == "same" else "✗ worse"}
+        assert ("9 pairs cannot tell a change from chance, however large it is: it takes 10" in str(shown)) is (
+            verdict == "same"
+        )
 
 
 def test_what_is_asked_for_besides_is_compared_in_pairs_too():

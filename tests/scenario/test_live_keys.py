@@ -56,6 +56,19 @@ def test_with_keys_it_would(files: tuple[str, str], monkeypatch: pytest.MonkeyPa
     assert plan_live(*files).requests > 0
 
 
+@pytest.mark.parametrize(("key_env", "wanted"), [(None, False), ("", True)])
+def test_none_is_no_key_and_an_empty_name_is_a_variable_that_nobody_has(key_env: str | None, wanted: bool) -> None:
+    """So it is when the call is made; until then such a file would pass."""
+    providers = {"a": {"base_url": "http://127.0.0.1:9/v1", "model": "m", "key_env": key_env}}
+    scenario = {"version": 1, "traffic": {"base_rate": "20/s"}, "providers": {"a": {}}}
+    live = {"version": 1, "providers": providers}
+    if not wanted:
+        assert plan_live(scenario, live).requests > 0
+        return
+    with pytest.raises(ScenarioError, match="leave key_env out if the server wants no key"):
+        plan_live(scenario, live)
+
+
 def test_a_server_does_not_start(files: tuple[str, str]) -> None:
     async def start() -> None:
         async with live_providers(files[1], ls.load(files[0])):
