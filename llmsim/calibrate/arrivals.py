@@ -29,6 +29,7 @@ _NEEDED = ("sent_s", "input_tokens", "output_tokens")
 _NAMES = ("route", "session", "client")
 _SHOWN = 5  # lines that are named among those left out
 _MOST = 1e9  # tokens; more are a mistake
+_FAR_S = 1e11  # no seconds since 1970: those would be in the year 5138
 
 
 class _One(NamedTuple):
@@ -82,13 +83,25 @@ def read_arrivals(path: str | Path, mapping: Mapping[str, str] | None = None) ->
             found.append(one)
         else:
             wrong.append(f"{row.number} ({one})")
+    for field in ("outcome", *_NAMES):  # the others have every row left out
+        if field in (mapping or {}) and all(readers[field](row.values) is None for row in rows):
+            columns = ", ".join(list(rows[0].values)[:20])
+            raise LlmsimError(f"{path}: --map {field}={formulas[field]}: no row has that. Its columns: {columns}")
     if not found:
         raise LlmsimError(f"{path}: no row is a request with a time and tokens: line {'; line '.join(wrong[:_SHOWN])}")
+    _check_unit(found[0].sent_s, f"{path}: --map sent_s={formulas['sent_s']}")
     notes: tuple[str, ...] = ()
     if wrong:
         more = f" and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
         notes = (f"{len(wrong):,} of {len(rows):,} rows left out: line {'; line '.join(wrong[:_SHOWN])}{more}",)
     return Arrivals(tuple(sorted(found, key=lambda one: one.sent_s)), kind, names, notes)
+
+
+def _check_unit(sent_s: float, given: str) -> None:
+    """Refuse milliseconds and the like since 1970: as seconds they would be a trace of years."""
+    if sent_s > _FAR_S:
+        per_s = next((per for per in (1_000, 1_000_000) if sent_s / per < _FAR_S), 1_000_000_000)
+        raise LlmsimError(f"{given} is {sent_s:.0f}, which are no seconds; write {given.rpartition(' ')[2]}/{per_s}")
 
 
 def _read(
@@ -101,7 +114,7 @@ def _read(
     sent_s = number_of(readers["sent_s"](row.values))
     if sent_s is None or not math.isfinite(sent_s):
         return f"{formulas['sent_s']} is no time"
-    said = str(readers["outcome"](row.values) or "") if "outcome" in readers else ""
+    said = _text(readers["outcome"](row.values)) if "outcome" in readers else ""
     failed = bool(said) and outcome_of(said) != "ok"
     counts = []
     for field in ("input_tokens", "output_tokens"):
@@ -111,7 +124,11 @@ def _read(
         if value is None or not 0 <= value < _MOST:
             return f"{formulas[field]} is {'missing' if value is None else f'{value:g}'}"
         counts.append(int(value))
-    return _One(sent_s, counts[0], counts[1], failed, tuple(str(readers[name](row.values) or "") for name in names))
+    return _One(sent_s, counts[0], counts[1], failed, tuple(_text(readers[name](row.values)) for name in names))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)  # False is a failure, and 0 somebody's number
 
 
 def write_arrivals(found: Arrivals, path: Path) -> None:
