@@ -104,3 +104,10 @@ def test_milliseconds_since_1970_are_no_seconds(tmp_path: Path, digits: int, per
     with pytest.raises(LlmsimError, match=rf"sent_s=t is 1764170+, which are no seconds; write sent_s=t/{per_s}$"):
         read_arrivals(log, given)
     assert read_arrivals(log, {**given, "sent_s": f"t/{per_s}"}).rows[0].sent_s == 1_764_170_000
+
+
+def test_a_number_beyond_all_numbers_is_a_bad_row_and_no_crash(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"t": 1, "p": %s, "c": 1}\n{"t": 2, "p": 5, "c": 1}' % ("9" * 400), encoding="utf-8")
+    found = read_arrivals(log, {"sent_s": "t", "input_tokens": "p", "output_tokens": "c"})
+    assert found.notes == ("1 of 2 rows left out: line 1 (p is missing)",)
