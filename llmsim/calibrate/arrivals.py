@@ -30,6 +30,7 @@ _NEEDED = ("sent_s", "input_tokens", "output_tokens")
 _NAMES = ("route", "session", "client")
 _SHOWN = 5  # lines that are named among those left out
 _MOST = 1e9  # tokens; more are a mistake
+_FAR_S = 1e11  # no seconds since 1970: those would be in the year 5138
 
 
 class _One(NamedTuple):
@@ -84,8 +85,13 @@ def read_arrivals(path: str | Path, mapping: Mapping[str, str] | None = None) ->
             found.append(one)
         else:
             wrong.append(f"{row.number} ({one})")
+    for field in ("outcome", *_NAMES):  # the others have every row left out
+        if field in (mapping or {}) and all(readers[field](row.values) is None for row in rows):
+            columns = ", ".join(list(rows[0].values)[:20])
+            raise LlmsimError(f"{path}: --map {field}={formulas[field]}: no row has that. Its columns: {columns}")
     if not found:
         raise LlmsimError(f"{path}: no row is a request with a time and tokens: line {'; line '.join(wrong[:_SHOWN])}")
+    _check_unit(found[0].sent_s, f"{path}: --map sent_s={formulas['sent_s']}")
     notes = []
     if wrong:
         more = f" and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
@@ -95,6 +101,13 @@ def read_arrivals(path: str | Path, mapping: Mapping[str, str] | None = None) ->
         found = [one for one in found if one.run == found[0].run]
         notes.append(f"{runs} runs on one clock: only the first was taken, {formulas['run']} {found[0].run}")
     return Arrivals(tuple(sorted(found, key=lambda one: one.sent_s)), kind, names, tuple(notes))
+
+
+def _check_unit(sent_s: float, given: str) -> None:
+    """Refuse milliseconds and the like since 1970: as seconds they would be a trace of years."""
+    if sent_s > _FAR_S:
+        per_s = next((per for per in (1_000, 1_000_000) if sent_s / per < _FAR_S), 1_000_000_000)
+        raise LlmsimError(f"{given} is {sent_s:.0f}, which are no seconds; write {given.rpartition(' ')[2]}/{per_s}")
 
 
 def _read(

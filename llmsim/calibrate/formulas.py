@@ -136,10 +136,10 @@ def number_of(value: Any) -> float | None:
     """A number, or the seconds since 1970 of a date; None where it is neither."""
     if value is None or isinstance(value, bool) or value == "":
         return None
-    if isinstance(value, int | float):
-        return float(value)
     try:
         return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
     except (TypeError, ValueError):
         pass
     try:

@@ -8,18 +8,24 @@ if nobody had asked.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from types import FrameType
+from typing import Any
 
 __all__ = ["Hearing"]
 
 
 class Hearing:
-    """Remembers a Ctrl-C while it is entered, so that `check` can raise it once more if it was lost."""
+    """Remembers a Ctrl-C while it is entered, so that `check` can raise it once more if it was lost.
+
+    What Python prints of a lost one is not printed: a traceback of a collector's callback tells nobody anything.
+    """
 
     def __init__(self) -> None:
         self._asked = False
         self._before: signal.Handlers | object = None
+        self._print: Any = None
 
     def __enter__(self) -> Hearing:
         before = signal.getsignal(signal.SIGINT)
@@ -27,11 +33,17 @@ class Hearing:
         if threading.current_thread() is threading.main_thread() and callable(before):
             self._before = before
             signal.signal(signal.SIGINT, self._hear)
+            self._print, sys.unraisablehook = sys.unraisablehook, self._lost
         return self
 
     def __exit__(self, *_: object) -> None:
         if callable(self._before):
             signal.signal(signal.SIGINT, self._before)
+            sys.unraisablehook = self._print
+
+    def _lost(self, one: Any) -> None:
+        if not (self._asked and issubclass(one.exc_type, KeyboardInterrupt)):
+            self._print(one)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self._asked = True

@@ -8,12 +8,15 @@ A file of one's own that registers policies and then calls `main` runs scenarios
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
 __all__ = ["main"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _begin(arguments: Sequence[str] | None) -> None:
     from llmsim.cli.app import app
     from llmsim.cli.ended import hear_the_end
-    from llmsim.cli.terminal import put
+    from llmsim.cli.terminal import no_more, put
     from llmsim.errors import LlmsimError
 
     hear_the_end()
@@ -44,4 +47,9 @@ def _begin(arguments: Sequence[str] | None) -> None:
         app(args=None if arguments is None else list(arguments))
     except LlmsimError as error:  # of commands that have nothing to look after
         put(str(error), "stderr")
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        put(str(no_more(sys.stdout, error)), "stderr")  # typer writes the help and the version itself
         raise SystemExit(2) from None

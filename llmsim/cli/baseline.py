@@ -57,7 +57,7 @@ class Baseline:
         """The page with a failed line for every metric that is worse than it was."""
         if not page.get("values"):
             return page
-        before = self._pages.get(page["file"]) or self._by_name(page["scenario"])
+        before = self._pages.get(page["file"]) or self._by_name(page)
         why = _other_luck(before, page)
         if before is None or why:
             return _noted(page, f"not compared with {self._file}: {page['file']} {why}")
@@ -79,10 +79,14 @@ class Baseline:
             "text": "\n".join([f"{MARKS['FAIL']} {'FAIL':<10}{head[12:]}", *rest, *told]),
         }
 
-    def _by_name(self, scenario: str) -> dict[str, Any] | None:
-        """The one page of a scenario of this name: builds run where they like, and paths are written from there."""
-        saved = self._pages.get(_named(scenario))
-        named = [page for page in self._pages.values() if page.get("scenario") == scenario]
+    def _by_name(self, page: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The one page of a file and a scenario of these names: builds run where they like, and paths are from there.
+
+        By the scenario's alone a copy with another gateway beside it would be held against what it was copied from.
+        """
+        name, file = page["scenario"], Path(page["file"]).name
+        saved = self._pages.get(_named(name))
+        named = [one for at, one in self._pages.items() if one.get("scenario") == name and Path(at).name == file]
         return saved or (named[0] if len(named) == 1 else None)
 
 

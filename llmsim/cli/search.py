@@ -86,7 +86,7 @@ def search(
     """  # noqa: D301 - \b is typer's mark for a paragraph that is not to be filled
     place = output if output is not None else file.with_name(f"{file.name.partition('.')[0]}-found.yaml")
     with answering(file, f"llmsim search {file}", json=json, traceback=traceback) as answer:
-        _check(place)
+        _check(file, place)
         found = _found(
             answer,
             file,
@@ -114,12 +114,16 @@ def search(
             put(f"Written: {place}\nSee it again: {_again(place, gateway)}", answer.to)
 
 
-def _check(place: Path) -> None:
-    """That what is found can be written, and takes the place of nothing that was written by hand."""
+def _check(file: Path, place: Path) -> None:
+    """That there is a scenario, and what is found can be written and takes the place of nothing written by hand."""
     from llmsim.chaos.regression import FOUND_BY
+    from llmsim.cli.files import missing_file
     from llmsim.cli.outputs import check_file
     from llmsim.errors import LlmsimError
 
+    missing = missing_file(file)  # before its folder, where what is found goes, is missed
+    if missing is not None:
+        raise missing
     check_file("--output", place)
     if place.exists() and not place.read_text(encoding="utf-8", errors="replace").startswith(FOUND_BY):
         raise LlmsimError(f"--output {place}: there is a file already, and not one of a search; name another")
@@ -127,12 +131,8 @@ def _check(place: Path) -> None:
 
 def _found(answer: Answer, file: Path, *, shown: bool, **options: Any) -> Searched:
     from llmsim.chaos.search import search as look
-    from llmsim.cli.files import missing_file
     from llmsim.cli.search_progress import progress
 
-    missing = missing_file(file)
-    if missing is not None:
-        raise missing
     with progress(wanted=shown) as report:
         return or_partial(answer, lambda: look(file, progress=report, **options))
 

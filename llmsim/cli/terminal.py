@@ -9,7 +9,7 @@ from typing import Literal, TextIO
 
 from llmsim.errors import LlmsimError
 
-__all__ = ["bold", "colourful", "paint", "put", "redraws", "steady_streams"]
+__all__ = ["bold", "colourful", "no_more", "paint", "put", "redraws", "steady_streams"]
 
 _STYLES = {"PASS": "32", "✓": "32", "EXPECTED": "32", "FAIL": "1;31", "✗": "1;31", "UNDECIDED": "33", "?": "33"}
 # Words anywhere; marks only where a line or a cell begins with them, for `?` also ends sentences.
@@ -60,10 +60,16 @@ def put(text: str, to: Literal["stdout", "stderr"] = "stdout", *, painted: bool 
     try:
         print(text, file=stream, flush=True)
     except OSError as error:
-        # Python flushes once more at exit; that must not fail either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        lost = no_more(stream, error)
         if to == "stdout" and not isinstance(error, BrokenPipeError):
-            raise LlmsimError(f"standard output cannot be written: {error.strerror}") from None
+            raise lost from None
+
+
+def no_more(stream: TextIO, error: OSError) -> LlmsimError:
+    """Let all that is still to be written go nowhere; what there is to say of it."""
+    # Python flushes once more at exit; that must not fail either.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return LlmsimError(f"standard output cannot be written: {error.strerror}")
 
 
 def steady_streams() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -135,6 +136,7 @@ def _converted(log: Path, out: Path, mapping: list[str]) -> list[str]:
     from llmsim.errors import LlmsimError
     from llmsim.report.figures import clock
 
+    name = shlex.quote(str(out))  # of YAML, too
     check_file("--out", out, "name a file")
     if out.suffix != ".csv":
         raise LlmsimError(f"--out {out}: traces are written as CSV; name it {out.with_suffix('.csv')}")
@@ -146,8 +148,8 @@ def _converted(log: Path, out: Path, mapping: list[str]) -> list[str]:
     return [
         f"{out}: {len(found.rows):,} requests in {clock(span_s)}, {failed:,} of them failed",
         *found.notes,
-        f"What it is like: llmsim trace describe {out}",
-        f"As traffic:      traffic: {{executor: trace, trace: {{file: {out}}}}}",
+        f"What it is like: llmsim trace describe {name}",
+        f"As traffic:      traffic: {{executor: trace, trace: {{file: {name}}}}}",
     ]
 
 

@@ -173,4 +173,7 @@ def _described(cls: Any) -> tuple[str, dict[str, str]]:
         elif inside and line.startswith("    "):
             for name in names:
                 found[name] = f"{found.get(name, '')} {line.strip()}".strip()
+    bases = [base for base in cls.__mro__[1:] if base is not object]
+    for name in [name for name, text in found.items() if text.startswith("See `")]:  # where it was inherited from
+        found[name] = next((text[name] for _, text in map(_described, bases) if name in text), found[name])
     return summary, found

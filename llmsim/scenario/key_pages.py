@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from llmsim.gateway.registry import policy_kinds
 from llmsim.scenario.objectives import METRICS
 
 __all__ = ["Key", "KeyPage", "key_page"]
@@ -58,8 +59,11 @@ def key_page(path: str = "") -> KeyPage:
             if gone == "providers":  # a name of one's own: what it holds is there already
                 gone = f"providers.{part}"
                 continue
+            kind = path.removeprefix("gateway.").removeprefix("upstream.").partition(".")[0]
             near = get_close_matches(part, known, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+            if gone in ("", "gateway") and kind in policy_kinds():  # as --set would have it
+                hint = f"What a policy takes: llmsim policies {kind}"
             raise LookupError(f"{gone or 'a scenario'} has no key {part!r}. {hint}")
         gone, node = f"{gone}.{part}".lstrip("."), known[part]
         if tuple(gone.split(".")) in _POLICIES:
@@ -97,7 +101,7 @@ def _key(name: str, node: _Node, needed: bool, root: _Node) -> Key:  # noqa: FBT
     if isinstance(default, bool):
         plain = str(default).lower()
     examples = [str(one) for choice in (node, *node.get("anyOf", ())) for one in choice.get("examples", ())]
-    words = [str(one) for choice in (node, *node.get("anyOf", ())) for one in choice.get("enum", ())]
+    words = [str(one) for choice in (node, *node.get("anyOf", ())) for one in choice.get("enum", ()) if one != ""]
     return Key(name, needed, plain, tuple(words or examples), node.get("description", ""), any(_parts(node, root)))
 
 

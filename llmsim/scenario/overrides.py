@@ -25,6 +25,16 @@ _FIRST = ("gateway", "gateway.preset")
 _ABSENT: Any = object()
 
 
+class _Off:
+    """Stands where a policy or a fault was until all paths are followed, so that indices mean what they meant."""
+
+    def __repr__(self) -> str:
+        return "off"
+
+
+_OFF: Any = _Off()
+
+
 class Changed(NamedTuple):
     """A document with changes, and which paths were changed under which name."""
 
@@ -81,9 +91,9 @@ def apply_overrides(document: Document, overrides: Sequence[str], read: Callable
 def change(document: Document, values: Mapping[str, Any], problems: Sequence[Problem] = ()) -> Changed:
     """A document with the values at these paths replaced; the policies of its preset are written out.
 
-    ``off`` (or False) for a whole policy or fault takes it out, before other paths are followed. A new
-    ``gateway.preset`` takes the place of all policies that were there, as a preset beside policies of one's own would
-    have no effect.
+    ``off`` (or False) for a whole policy or fault takes it out, before other paths are followed; indices count it all
+    the same. A new ``gateway.preset`` takes the place of all policies that were there, as a preset beside policies of
+    one's own would have no effect.
 
     Raises
     ------
@@ -91,12 +101,13 @@ def change(document: Document, values: Mapping[str, Any], problems: Sequence[Pro
         For paths that lead nowhere, and with the `problems` given.
     """
     found = list(problems)
-    data, places, typed = copied(document.data), dict(document.places), {}
+    data, places = copied(document.data), dict(document.places)
+    typed: dict[Path, str] = {}
     first = [text for text in values if text in _FIRST]
     rest = [text for text in values if text not in _FIRST]
     off = [text for text in rest if values[text] is False or values[text] == "off"]
     for texts in (first, off, [text for text in rest if text not in off]):
-        if texts is not first:  # whatever gateway there is to be is there now
+        if texts is off:  # whatever gateway there is to be is there now
             data, unknown = with_preset(document.with_data(data))
             data = copied(data)
             found += unknown
@@ -109,15 +120,17 @@ def change(document: Document, values: Mapping[str, Any], problems: Sequence[Pro
             if path == ("gateway", "preset"):
                 data["gateway"] = {k: v for k, v in (data.get("gateway") or {}).items() if k not in POLICIES}
             if text in off and (whole := _whole(path)):
-                _take_out(data, whole)
+                _put(data, whole, _OFF)
                 places = {place: spot for place, spot in places.items() if place[: len(whole) - 1] != whole[:-1]}
                 continue
             _put(data, path, values[text])
-            typed[dotted(path)] = text
+            typed[path] = text
             places = {place: spot for place, spot in places.items() if place[: len(path)] != path}
     if found:
         raise ScenarioError(found, SOURCE)
-    return Changed(Document(data, document.source, places), typed)
+    told = {dotted(_without_off(data, path)): text for path, text in typed.items()}
+    _take_out(data)
+    return Changed(Document(data, document.source, places), told)
 
 
 def _whole(path: Path) -> Path | None:
@@ -127,10 +140,20 @@ def _whole(path: Path) -> Path | None:
     return path if len(path) == 2 and path[0] == "faults" else None
 
 
-def _take_out(data: Any, path: Path) -> None:
-    for part in path[:-1]:
-        data = data[part]
-    del data[path[-1]]
+def _without_off(data: Any, path: Path) -> Path:
+    """Where what is at a path will be once all that is off is gone."""
+    here, found = data, []
+    for part in path:
+        found.append(part - sum(one is _OFF for one in here[:part]) if isinstance(part, int) else part)
+        here = here[part]
+    return tuple(found)
+
+
+def _take_out(data: Any) -> None:
+    gateway = data.get("gateway")
+    for holder, key in ((gateway, "policies"), (gateway, "upstream"), (data, "faults")):
+        if isinstance(holder, dict) and isinstance(holder.get(key), list):
+            holder[key] = [one for one in holder[key] if one is not _OFF]
 
 
 def copied(value: Any) -> Any:

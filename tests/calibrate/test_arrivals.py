@@ -119,3 +119,36 @@ def test_replications_have_one_clock_and_are_not_added_up(tmp_path: Path) -> Non
 def test_what_is_missing_is_said_with_what_there_is(access: Path, mapping: dict[str, str], says: str) -> None:
     with pytest.raises(LlmsimError, match=says):
         read_arrivals(access, mapping)
+
+
+def test_what_json_says_without_words_counts(tmp_path: Path) -> None:
+    """False is a failure and no lack of an outcome; 0 is somebody's number."""
+    log = tmp_path / "log.jsonl"
+    rows = [{"t": n, "p": 5, "c": 7, "ok": ok, "who": n} for n, ok in enumerate((True, False, None))]
+    log.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    given = {"sent_s": "t", "input_tokens": "p", "output_tokens": "c", "outcome": "ok", "client": "who"}
+    found = read_arrivals(log, given)
+    assert [(one.failed, *one.names) for one in found.rows] == [(False, "0"), (True, "1"), (False, "2")]
+
+
+@pytest.mark.parametrize("field", ["outcome", "route", "session", "client"])
+def test_a_column_that_is_not_there_is_not_taken_for_an_empty_one(access: Path, field: str) -> None:
+    with pytest.raises(LlmsimError, match=rf"--map {field}=user-id: no row has that\. Its columns: timestamp, status"):
+        read_arrivals(access, {**MAP, field: "user-id"})
+
+
+@pytest.mark.parametrize(("digits", "per_s"), [(13, 1_000), (16, 1_000_000), (19, 1_000_000_000)])
+def test_milliseconds_since_1970_are_no_seconds(tmp_path: Path, digits: int, per_s: int) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text(f"t,p,c\n{1_764_170_000 * 10 ** (digits - 10)},5,7\n", encoding="utf-8")
+    given = {"sent_s": "t", "input_tokens": "p", "output_tokens": "c"}
+    with pytest.raises(LlmsimError, match=rf"sent_s=t is 1764170+, which are no seconds; write sent_s=t/{per_s}$"):
+        read_arrivals(log, given)
+    assert read_arrivals(log, {**given, "sent_s": f"t/{per_s}"}).rows[0].sent_s == 1_764_170_000
+
+
+def test_a_number_beyond_all_numbers_is_a_bad_row_and_no_crash(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"t": 1, "p": %s, "c": 1}\n{"t": 2, "p": 5, "c": 1}' % ("9" * 400), encoding="utf-8")
+    found = read_arrivals(log, {"sent_s": "t", "input_tokens": "p", "output_tokens": "c"})
+    assert found.notes == ("1 of 2 rows left out: line 1 (p is missing)",)

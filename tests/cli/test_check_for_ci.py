@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from llmsim.cli import checking
+from llmsim.cli.baseline import Baseline
 from llmsim.cli.checking import Asked, died
 from llmsim.errors import SimulationInterrupted
 from llmsim.report.github import LARGEST_SUMMARY, MOST_ANNOTATIONS, commands, summary
@@ -146,7 +147,9 @@ def test_a_summary_has_the_worst_in_full_as_far_as_it_fits() -> None:
 
 
 @pytest.mark.slow
-def test_a_baseline_from_another_folder_is_told_by_the_scenarios_name(scenario: Any, ask: Any, tmp_path: Path) -> None:
+def test_a_baseline_from_another_folder_is_told_by_its_name_and_the_scenarios(
+    scenario: Any, ask: Any, tmp_path: Path
+) -> None:
     scenario("slow", replications=12, bound="60%")
     ask("check", "slow.yaml", "--jobs", 1, "--quiet", "--json", "base.json", "--replications", 12)
     (tmp_path / "inner").mkdir()
@@ -156,6 +159,23 @@ def test_a_baseline_from_another_folder_is_told_by_the_scenarios_name(scenario: 
     assert ran.exit_code == 1, "a green build that compared nothing would be worse than a red one"
     assert "ttft p(95)  not worse than the baseline: 300ms → 600ms" in ran.stdout
     (page,) = json.loads((tmp_path / "base.json").read_text(encoding="utf-8"))
-    twice = [page, {**page, "file": "other.yaml"}]
+    twice = [page, {**page, "file": "other/slow.yaml"}]
     (tmp_path / "base.json").write_text(json.dumps(twice), encoding="utf-8")
     assert "inner/slow.yaml is not in it" in ask("check", "inner", *more).stdout  # which of the two, nobody knows
+
+
+def test_a_copy_with_another_gateway_is_not_held_against_what_it_was_copied_from(tmp_path: Path) -> None:
+    page = {
+        "file": "a.yaml", "scenario": "scenario", "seed": 0, "traffic": "t", "values": {"ttft p(95)": [0.3] * 12},
+        "slo": [], "verdict": "PASS", "exit_code": 0, "text": "? PASS      ", "notes": [],
+    }  # fmt: skip
+    (tmp_path / "base.json").write_text(json.dumps([page]), encoding="utf-8")
+    baseline = Baseline(tmp_path / "base.json")
+    slower = {**page, "values": {"ttft p(95)": [0.6] * 12}}
+    assert baseline.held_against(slower)["verdict"] == "FAIL"
+    assert baseline.held_against({**slower, "file": "there/a.yaml"})["verdict"] == "FAIL"
+    copy = baseline.held_against({**slower, "file": "b.yaml"})
+    assert (copy["verdict"], copy["notes"]) == (
+        "PASS",
+        [f"not compared with {tmp_path / 'base.json'}: b.yaml is not in it"],
+    )

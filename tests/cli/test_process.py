@@ -172,7 +172,7 @@ def test_a_reader_that_leaves_is_no_error(scenario: Any, spawn: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("words", [("run", "calm.yaml", "-q", "--json", "-"), ("policies",)])
+@pytest.mark.parametrize("words", [("run", "calm.yaml", "-q", "--json", "-"), ("policies",), ("run", "--help")])
 def test_a_full_disk_behind_standard_output_is_not_a_broken_slo(
     scenario: Any, spawn: Any, words: tuple[str, ...]
 ) -> None:

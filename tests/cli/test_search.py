@@ -65,6 +65,7 @@ def test_nothing_found(shop: Path, ask: Any) -> None:
     ("words", "told"),
     [
         (("nope.yaml",), "there is no such file"),
+        (("scenarios/hacker-news-spike.yaml",), "llmsim comes with it"),  # an example of --help, without a clone
         (("shop.yaml", "--budget", "5"), "use 50 or more"),
         (("shop.yaml", "--kinds", "flood"), "there is no kind 'flood'"),
         (("shop.yaml", "--max-fault-time", "lots"), "--max-fault-time"),

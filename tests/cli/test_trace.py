@@ -89,6 +89,15 @@ def test_a_gateways_log_becomes_traffic(ask, tmp_path):
     assert ask("trace", "describe", "trace.csv").exit_code == 0
 
 
+def test_what_it_says_to_write_next_can_be_copied(ask, tmp_path):
+    (tmp_path / "log.csv").write_text("when,p,c\n10,5,7\n", encoding="utf-8")
+    fields = ("sent_s=when", "input_tokens=p", "output_tokens=c")
+    words = [word for one in fields for word in ("--map", one)]
+    answer = ask("trace", "convert", "log.csv", *words, "--out", "monday, all.csv")
+    assert "llmsim trace describe 'monday, all.csv'" in answer.stdout
+    assert "trace: {file: 'monday, all.csv'}" in answer.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

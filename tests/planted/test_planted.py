@@ -93,9 +93,14 @@ def test_all_that_is_written_otherwise_is_in_its_table() -> None:
     assert {name for name, one in vars(otherwise).items() if isinstance(one, type(good))} == OTHERWISE.keys()
 
 
-@pytest.mark.long  # by the same lines of the same scenarios as those above, but for one
+#: The others have the same line of the same scenario as one of those above.
+ITS_OWN_LINE = "cache_keyed_by_question"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("bug", OTHERWISE)
+@pytest.mark.parametrize(
+    "bug", [pytest.param(bug, marks=[] if bug == ITS_OWN_LINE else [pytest.mark.long]) for bug in OTHERWISE]
+)
 def test_it_is_caught_however_it_is_written(bug: str, check: Check) -> None:
     scenario, metric = OTHERWISE[bug]
     found = check(scenario, f"tests.planted.otherwise:{bug}")
@@ -103,18 +108,9 @@ def test_it_is_caught_however_it_is_written(bug: str, check: Check) -> None:
     assert metric in red(found), found["output"]
 
 
-#: A line that a good gateway breaks it breaks with a bug besides, where it would not be among those allowed above.
-FEW = ("semantic-cache", "slow-first-token", "thundering-herd")
-
-
+# All of them, and not only with `-m long`: whatever a bug may break there, a good gateway could break unseen above.
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        pytest.param(scenario, marks=[] if scenario in FEW else [pytest.mark.long])
-        for scenario in sorted({scenario for scenario, _, _ in CAUGHT.values()})
-    ],
-)
+@pytest.mark.parametrize("scenario", sorted({scenario for scenario, _, _ in CAUGHT.values()}))
 def test_the_good_gateway_passes_there(scenario: str, check: Check) -> None:
     found = check(scenario, "tests.planted.gateways:good")
     assert (found["verdict"], found["exit_code"]) == ("PASS", 0), found["output"]

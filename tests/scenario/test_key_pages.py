@@ -17,6 +17,8 @@ def test_every_part_can_be_looked_at_and_every_key_is_explained() -> None:
     pages = _all(key_page())
     assert {"faults.abort", "traffic.mix.agent", "providers.serving", "clock"} <= {page.path for page in pages}
     assert [f"{page.path}.{key.name}" for page in pages for key in page.keys if not key.text] == []
+    nothing = [key.name for page in pages for key in page.keys if "" in key.examples or key.text.startswith("See ")]
+    assert nothing == []
 
 
 def test_a_page_says_what_is_needed_what_is_taken_without_and_how_it_is_written() -> None:
@@ -37,6 +39,8 @@ def test_the_name_of_a_provider_may_stand_in_the_path() -> None:
         ("fault", "a scenario has no key 'fault'. Did you mean 'faults'?"),
         ("faults.abbort", "faults has no key 'abbort'. Did you mean 'abort'?"),
         ("providers.openai.rate_limits", "providers.openai has no key 'rate_limits'. Did you mean 'rate_limit'?"),
+        ("gateway.retry", "gateway has no key 'retry'. What a policy takes: llmsim policies retry"),
+        ("upstream.timeout.ttft", "What a policy takes: llmsim policies timeout"),
         ("seed", "seed has no keys below it"),
         ("gateway.upstream", "`llmsim policies` lists them"),
         ("slo", "retry_amplification, recovery_time"),

@@ -130,6 +130,8 @@ def test_says_what_to_type_instead(override: str, message: str) -> None:
         (["gateway.cache=off"], ["fallback", "retry", "retry", "timeout"]),
         (["gateway.sdk=off", "gateway.fallback=false"], ["cache", "retry", "timeout"]),
         (["gateway.policies.1=off"], ["cache", "retry", "retry", "timeout"]),
+        (["gateway.policies.0=off", "gateway.policies.1=off"], ["retry", "retry", "timeout"]),
+        (["gateway.cache=off", "gateway.policies.0=off"], ["fallback", "retry", "retry", "timeout"]),
         (["upstream.timeout=off"], ["cache", "fallback", "retry", "retry"]),
     ],
 )
@@ -138,15 +140,20 @@ def test_a_whole_policy_can_be_off(overrides: list[str], kinds: list[str]) -> No
     assert [spec.kind for spec in (*gateway.policies, *gateway.upstream)] == kinds
 
 
-def test_a_fault_can_be_off_and_what_comes_after_is_found_where_it_is_then() -> None:
+def test_a_fault_can_be_off_and_what_comes_after_is_found() -> None:
     assert scenario("faults.brown-out=off").faults == ()
     found = scenario("gateway.sdk.max_attempts=5", "gateway.cache=off")
     assert [getattr(spec, "max_attempts", 0) for spec in found.gateway.policies] == [0, 3, 5]
+    assert scenario("gateway.policies.3.retry.max_attempts=5", "gateway.cache=off").gateway == found.gateway
 
 
 def test_a_mistake_behind_a_policy_that_is_off_is_told_by_its_path() -> None:
     with pytest.raises(ScenarioError, match=r"gateway\.sdk\.max_attempts: 0 is out of range"):
         scenario("gateway.cache=off", "gateway.sdk.max_attempts=0")
+    with pytest.raises(ScenarioError, match=r"gateway\.policies\.3\.retry\.max_attempts: 0 is out of range"):
+        scenario("gateway.cache=off", "gateway.policies.3.retry.max_attempts=0")
+    with pytest.raises(ScenarioError, match=r"gateway\.policies\[0\] is off, which has no parts"):
+        scenario("gateway.cache=off", "gateway.policies.0.cache.ttl=5s")
     with pytest.raises(ScenarioError, match=r"gateway\.sdk\.max_attempts.*has no policy 'sdk'"):
         scenario("gateway.sdk=off", "gateway.sdk.max_attempts=5")
 
