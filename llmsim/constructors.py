@@ -17,9 +17,9 @@ from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from llmsim.units import Unit
+from llmsim.units import COUNT, Unit
 
-__all__ = ["checked_values", "number_given"]
+__all__ = ["checked_values", "number_given", "whole_given"]
 
 T = TypeVar("T", bound=type[Any])
 
@@ -75,6 +75,25 @@ connect_timeout_s=5.0
         return
     for wrong in (_wrong_type, _out_of_range):
         wrong(value, Annotated[float, unit], who, key)
+
+
+def whole_given(who: str, **values: object) -> None:
+    """Whole numbers, by the names of a function's arguments; None: not given. Their bounds are the function's.
+
+    Raises
+    ------
+    TypeError
+        One is something else.
+
+    Examples
+    --------
+    >>> whole_given("run", seed=None, replications="20")
+    Traceback (most recent call last):
+    TypeError: run(replications='20'): in Python a count is a whole number; write replications=20
+    """
+    for key, value in values.items():
+        if value is not None:
+            _wrong_number(value, COUNT, f"{who}({key}={_short(value)})", key)
 
 
 def _hints(cls: type[Any]) -> dict[str, Any]:

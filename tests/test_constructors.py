@@ -13,6 +13,7 @@ from llmsim.constructors import checked_values, number_given
 from llmsim.errors import PolicyError
 from llmsim.gateway.registry import policy_kinds
 from llmsim.scenario.keys import keys_of
+from llmsim.scenario.live_file import load_live
 from llmsim.units import DURATION, PositiveDuration, Unit
 
 P = ls.policies
@@ -106,3 +107,37 @@ def test_an_argument_of_a_function():
         number_given("2m", DURATION, "f", "wait_s")
     with pytest.raises(ValueError, match="f wait_s: -1 is out of range"):
         number_given(-1, DURATION, "f", "wait_s")
+
+
+def chat(**fields):
+    return ls.OpenAIChat("primary", base_url="https://api.openai.com/v1", **{"model": "gpt-4o-mini", **fields})
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (partial(chat, connect_timeout_s="10s"), TypeError, r"OpenAIChat\(.*write connect_timeout_s=10\.0$"),
+        (partial(chat, keep_alive_s=-1.0), ValueError, "keep_alive_s: -1.0 is out of range"),
+        (partial(chat, context_window="128k"), TypeError, "write context_window=128000$"),
+        (partial(chat, price="gpt-4o-mini"), TypeError, "price is a TokenPrice"),
+        (partial(ls.run, {}, replications="20"), TypeError, r"run\(.*write replications=20$"),
+        (partial(ls.run, {}, seed=1.5), TypeError, r"run\(seed=1\.5\): .* a whole number"),
+        (partial(ls.run, {}, jobs="2"), TypeError, "write jobs=2$"),
+        (partial(ls.tune, {}, trials="20"), TypeError, "write trials=20$"),
+        (partial(ls.load, 7), TypeError, "a file name, a mapping or a Scenario, not a int"),
+    ],
+)
+def test_functions_say_it_too(make, error, says):
+    with pytest.raises(error, match=says):
+        make()
+
+
+def test_a_key_in_place_of_its_name_is_refused_and_not_repeated():
+    secret = "sk-0123456789abcdef"
+    with pytest.raises(ValueError, match="the name of an environment variable") as caught:
+        chat(api_key_env=secret)
+    assert secret not in str(caught.value)
+    provider = {"api": "openai-chat", "base_url": "https://api.openai.com/v1", "key_env": secret}
+    with pytest.raises(ls.ScenarioError, match="the name of an environment variable") as caught:
+        load_live({"version": 1, "providers": {"openai": provider}})
+    assert secret not in str(caught.value)

@@ -112,6 +112,8 @@ class LiveUpstream:
         said = type(self).__name__
         number_given(connect_timeout_s, replace(DURATION, above=True), said, "connect_timeout_s")
         number_given(keep_alive_s, DURATION, said, "keep_alive_s")
+        if not isinstance(price, TokenPrice):
+            raise TypeError(f"{said}: price is a TokenPrice, like llmsim.pricing.list_price('openai/o3').price")
         number_given(context_window, replace(COUNT, low=1), said, "context_window", optional=True)
         if http2:
             check_http2(base_url)
