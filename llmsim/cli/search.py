@@ -127,8 +127,8 @@ def _check(place: Path) -> None:
 
 def _found(answer: Answer, file: Path, *, shown: bool, **options: Any) -> Searched:
     from llmsim.chaos.search import search as look
-    from llmsim.cli.files import missing_file
     from llmsim.cli.search_progress import progress
+    from llmsim.scenario.missing import missing_file
 
     missing = missing_file(file)
     if missing is not None:
