@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping
 import httpx
 
 from llmsim.errors import AuthError
+from llmsim.providers.live.quiet_logs import keep_out
 
 __all__ = ["EnvironmentKey", "check_variable"]
 
@@ -102,6 +103,7 @@ class EnvironmentKey(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Put the key into the request at the last moment (called by httpx)."""
         if self.variable is not None:
+            keep_out(self.variable, self.blot)
             bearer = "Bearer " if self.header == "Authorization" else ""
             request.headers[self.header] = f"{bearer}{self._value()}"
         yield request
