@@ -7,6 +7,7 @@ import pickle
 import pytest
 
 import llmsim as ls
+from llmsim.errors import PolicyError
 from llmsim.named import Named, UnknownName
 
 SCENARIO = {
@@ -52,6 +53,14 @@ def test_providers_of_a_scenario():
     with pytest.raises(KeyError, match=r"no provider 'x'; known: openai, anthropic"):
         scenario.providers["x"]
     assert scenario.with_gateway([]).providers == scenario.providers
+
+
+def test_providers_of_a_gateway_of_ones_own():
+    async def mine(request, providers):
+        return await providers["opnai"].send(request)
+
+    with pytest.raises(PolicyError, match=r"there is no provider 'opnai'; did you mean \['openai'\]\?"):
+        ls.run(ls.load(SCENARIO).with_gateway(mine))
 
 
 def test_it_stays_a_dict(result):

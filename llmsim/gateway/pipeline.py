@@ -20,6 +20,7 @@ from llmsim.gateway.health import Health
 from llmsim.gateway.presets import read_preset
 from llmsim.gateway.registry import kind_of
 from llmsim.gateway.terminal import Terminal, is_toll
+from llmsim.named import Named
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.types import CallNext, Request, Response
 from llmsim.units import PositiveCount
@@ -260,7 +261,7 @@ class _Replica:
         route: CallNext = _Router(self._upstreams).send
         call: CallNext
         if gateway.entry is not None:
-            function, upstreams = gateway.entry, self._upstreams
+            function, upstreams = gateway.entry, Named("provider", self._upstreams)
             entry = checked(lambda request, call_next: function(request, upstreams), name_of(function), function)
             call = _link(entry, route)
         else:
