@@ -123,7 +123,7 @@ def _elsewhere(name: str) -> str:
     if not name[:1].isupper():  # no policy: tools that look for `__wrapped__` and the like need not load any
         return ""
     policies = import_module("llmsim.gateway.policies")
-    return f"; write llmsim.policies.{name}" if hasattr(policies, name) else ""
+    return f"; write llmsim.policies.{name}" if name in policies.__all__ else ""
 
 
 def __dir__() -> list[str]:

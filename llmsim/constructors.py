@@ -110,12 +110,12 @@ def _check(value: Any, hint: Any, who: str, key: str, wrong: Callable[[Any, Any,
     if value is None and type(None) in members:
         return
     members = [member for member in members if member is not type(None)]
-    if len(members) > 1:  # a union of several things: each has its own words for what is wrong
+    if len(members) != 1:  # a union of several things: each has its own words for what is wrong
         return
     (member,) = members
     plain = get_args(member)[0] if get_origin(member) is Annotated else member
     origin, inner = get_origin(plain), get_args(plain)
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
+    if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
         for name, one in value.items():
             _check(one, inner[1], who, f"{key}[{name!r}]", wrong)
         return
@@ -147,6 +147,8 @@ def _wrong_type(value: Any, hint: Any, who: str, key: str) -> None:
         raise TypeError(f"{said}: write {key}=True or {key}=False")
     if plain is str and not isinstance(value, str):
         raise TypeError(f"{said}: this takes a text")
+    if plain in (int, float) and (not isinstance(value, Real) or isinstance(value, bool)):
+        raise TypeError(f"{said}: this takes a number")
     if get_origin(plain) is tuple and (isinstance(value, str) or not isinstance(value, Iterable)):
         error = ValueError if isinstance(value, str) else TypeError  # a bare word is a value, in a wrong place
         raise error(f"{said}: this takes a list or a tuple; write {key}=({_short(value)},)")

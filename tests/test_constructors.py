@@ -51,6 +51,7 @@ PARTS = [P.Backoff, P.WaitingLine, P.Pace, P.ShedLevel, P.RetryRule, P.ActiveBud
         (partial(P.WaitingRoom, rate=1.0, patience={"vip": "30s"}), TypeError, r"patience\['vip'\].*=30\.0$"),
         (partial(ls.Gateway, ls.Retry()), TypeError, r"policies=Retry\(…\)\): .* write policies=\(Retry\(…\),\)$"),
         (partial(ls.Gateway, upstream=ls.Timeout(ttft=1.0)), TypeError, r"write upstream=\(Timeout\(…\),\)$"),
+        (partial(P.StructuredOutput, temperature="0.2"), TypeError, "this takes a number$"),
         (partial(ls.Gateway, replicas="3"), TypeError, "write replicas=3$"),
         (partial(ls.Gateway, balancer="round-robin"), ValueError, "did you mean 'round_robin'"),
         (partial(ls.Gateway, (ls.Retry,)), PolicyError, r"write Retry\(\)"),
