@@ -113,10 +113,17 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
-        raise AttributeError(f"module 'llmsim' has no attribute {name!r}")
+        raise AttributeError(f"module 'llmsim' has no attribute {name!r}{_elsewhere(name)}")
     module = import_module(home)
     value = globals()[name] = module if name in ("lab", "policies") else getattr(module, name)
     return value
+
+
+def _elsewhere(name: str) -> str:
+    if not name[:1].isupper():  # no policy: tools that look for `__wrapped__` and the like need not load any
+        return ""
+    policies = import_module("llmsim.gateway.policies")
+    return f"; write llmsim.policies.{name}" if name in policies.__all__ else ""
 
 
 def __dir__() -> list[str]:

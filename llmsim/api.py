@@ -10,6 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from llmsim.constructors import whole_given
 from llmsim.errors import ScenarioError, SimulationInterrupted
 from llmsim.parallel import Workers, alone, in_order, workers_of
 from llmsim.report.live_display import notebook_progress
@@ -116,6 +117,7 @@ def run(
     >>> result.metrics["error_rate"]
     0.0
     """
+    whole_given("run", seed=seed, replications=replications, jobs=jobs)
     scenario = load(scenario, overrides)
     changes = {"seed": seed, "replications": replications}
     given = {name: value for name, value in changes.items() if value is not None}

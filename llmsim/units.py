@@ -172,6 +172,8 @@ class Unit:
         The value is an integer.
     pattern
         Regular expression of the text form, for editors.
+    in_python
+        What it is in Python, where there are no texts with units.
     """
 
     name: str
@@ -183,6 +185,7 @@ class Unit:
     above: bool = False
     whole: bool = False
     pattern: str = ""
+    in_python: str = "a number"
 
     def parse(self, value: Any, *, si: bool = False) -> float:
         """The float (int where `whole`) that `value` stands for.
@@ -268,24 +271,43 @@ def _short(value: object) -> str:
 _SHAPE = r"\d[\d_,]*(\.\d+)?(e[+-]?\d+)?\s*"
 _PER_TIME = r"[kKMGB]?\s*/\s*(s|min|m|h|day|d)$"
 
-DURATION = Unit("a duration", ("250ms", "30s", "2m"), _duration, pattern=f"^({_SHAPE}(us|ms|min|s|m|h|d)\\s*)+$")
-RATE = Unit("a rate", ("40/s", "5000/min"), _rate, pattern=f"^{_SHAPE}{_PER_TIME}")
-RATIO = Unit("a ratio", ("2%", "0.02"), _ratio, bare=True, high=1.0, pattern=f"^{_SHAPE}%?$")
+DURATION = Unit(
+    "a duration", ("250ms", "30s", "2m"), _duration, pattern=f"^({_SHAPE}(us|ms|min|s|m|h|d)\\s*)+$",
+    in_python="a number of seconds",
+)  # fmt: skip
+RATE = Unit("a rate", ("40/s", "5000/min"), _rate, pattern=f"^{_SHAPE}{_PER_TIME}", in_python="a number per second")
+RATIO = Unit(
+    "a ratio", ("2%", "0.02"), _ratio, bare=True, high=1.0, pattern=f"^{_SHAPE}%?$", in_python="a number from 0 to 1"
+)
 MULTIPLIER = Unit("a multiplier", ("10x", "0.25x"), _multiplier, bare=True, pattern=f"^{_SHAPE}x?$")
-COUNT = Unit("a count", ("50000", "4M", "400k"), _count, bare=True, whole=True, pattern=f"^{_SHAPE}[kKMGB]?$")
-PRICE = Unit("a price per token", ("$3/Mtok", "$0.15/Mtok"), _price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMG]?tok(ens?)?$")
-BYTES = Unit("a size in bytes", ("2kB", "512B", "1.5MB"), _bytes, pattern=f"^{_SHAPE}[kKMGT]?i?B$")
-BYTE_PRICE = Unit("a price per byte", ("$0.50/GB",), _byte_price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMGT]?i?B$")
+COUNT = Unit(
+    "a count", ("50000", "4M", "400k"), _count, bare=True, whole=True, pattern=f"^{_SHAPE}[kKMGB]?$",
+    in_python="a whole number",
+)  # fmt: skip
+PRICE = Unit(
+    "a price per token", ("$3/Mtok", "$0.15/Mtok"), _price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMG]?tok(ens?)?$",
+    in_python="a number, USD per token",
+)  # fmt: skip
+BYTES = Unit(
+    "a size in bytes", ("2kB", "512B", "1.5MB"), _bytes, pattern=f"^{_SHAPE}[kKMGT]?i?B$",
+    in_python="a number of bytes",
+)  # fmt: skip
+BYTE_PRICE = Unit(
+    "a price per byte", ("$0.50/GB",), _byte_price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMGT]?i?B$",
+    in_python="a number, USD per byte",
+)  # fmt: skip
 STORAGE_PRICE = Unit(
-    "a price of storage", ("$0.33/GB-month",), _storage_price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMGT]?i?B-month$"
-)
+    "a price of storage", ("$0.33/GB-month",), _storage_price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMGT]?i?B-month$",
+    in_python="a number, USD per byte and second",
+)  # fmt: skip
 EVENT_PRICE = Unit(
-    "a price per number of operations", ("$16/M", "$0.40/k"), _event_price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMGB]$"
-)
-USD = Unit("an amount of money", ("$0.02", "$15"), _usd, pattern=rf"^\$\s*{_SHAPE}$")
+    "a price per number of operations", ("$16/M", "$0.40/k"), _event_price, pattern=rf"^\$\s*{_SHAPE}/\s*[kKMGB]$",
+    in_python="a number, USD per operation",
+)  # fmt: skip
+USD = Unit("an amount of money", ("$0.02", "$15"), _usd, pattern=rf"^\$\s*{_SHAPE}$", in_python="a number of USD")
 GROWTH = Unit(
     "a growth", ("2%/day", "-1%/day", "10%/week"), _growth, low=-0.9, high=10.0,
-    pattern=r"^[+-]?\d+(\.\d+)?\s*%\s*/\s*(day|d|week|month)$",
+    pattern=r"^[+-]?\d+(\.\d+)?\s*%\s*/\s*(day|d|week|month)$", in_python="a number, the share per day",
 )  # fmt: skip
 
 Duration = Annotated[float, DURATION]

@@ -12,7 +12,7 @@ import llmsim
 ROOT = Path(llmsim.__file__).parent
 LEVELS = {
     "errors": 0, "error_words": 0, "processes": 0, "callbacks": 0, "units": 0, "types": 0, "luck": 0, "places": 0,
-    "distributions": 0, "pricing": 0,
+    "distributions": 0, "pricing": 0, "constructors": 0, "named": 0,
     "algorithms": 1,
     "gateway": 2, "traffic": 2, "telemetry": 2, "engine": 2,
     "stores": 3, "providers": 3,

@@ -14,6 +14,8 @@ import asyncio
 from typing import assert_type
 
 import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 import llmsim as ls
 from llmsim.gateway.contract import FunctionPolicy, Handler
@@ -45,6 +47,9 @@ gateway = ls.Gateway(policies=(ls.Cache(), local_first, Turnstile(at_once=3)), u
 result = ls.run(ls.load("scenario.yaml").with_gateway(gateway), replications=2)
 assert_type(result, ls.Result)
 assert_type(result.requests, pl.DataFrame)
+assert_type(result.plot.ttft(), Figure)
+assert_type(result.plot.request("3/0/0", replication=1), Figure)
+assert_type(result.plot.cost(ax=Figure().subplots()), Axes)
 """
 
 WRONG = {
@@ -53,6 +58,7 @@ WRONG = {
     "Turnstile(at_least=3)": "call-arg",
     "Turnstile().at_once = 4": "misc",
     "ls.policy(7)": "call-overload",
+    'ls.Timeout(ttft="5s")': "arg-type",
 }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
+from llmsim.constructors import checked_values
 from llmsim.units import RATIO, Duration, Multiplier, PositiveDuration, format_duration
 
 __all__ = ["Backoff", "Growth", "Jitter"]
@@ -57,6 +58,7 @@ class _WordOrShare:
 Jitter = Annotated[JitterWord | float, _WordOrShare()]
 
 
+@checked_values
 @dataclass(frozen=True, kw_only=True)
 class Backoff:
     """Waits that grow, with a cap and a kind of jitter.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from llmsim.constructors import checked_values
 from llmsim.units import PositiveCount, PositiveDuration, Ratio, format_duration
 
 __all__ = ["Aimd", "AimdLimit", "check_range"]
@@ -24,6 +25,7 @@ def check_range(word: str, initial: int, least: int, most: int) -> None:
         raise ValueError(f"{word} initial {initial} is outside of min {least} and max {most}")
 
 
+@checked_values
 @dataclass(frozen=True, kw_only=True)
 class Aimd:
     """One more for every sample that went well, a tenth less for one that did not. Blind to latency below `timeout`.

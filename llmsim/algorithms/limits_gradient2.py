@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from llmsim.algorithms.limits_aimd import check_range
+from llmsim.constructors import checked_values
 from llmsim.units import Count, Multiplier, PositiveCount, Ratio
 
 __all__ = ["Gradient2", "Gradient2Limit"]
@@ -14,6 +15,7 @@ __all__ = ["Gradient2", "Gradient2Limit"]
 _WARM_UP = 10
 
 
+@checked_values
 @dataclass(frozen=True, kw_only=True)
 class Gradient2:
     """Shrink in proportion as samples are slower than `tolerance` times their long-term average, else grow by `queue`.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from llmsim.algorithms.limits_aimd import check_range
+from llmsim.constructors import checked_values
 from llmsim.units import Multiplier, PositiveCount, Ratio
 
 __all__ = ["Vegas", "VegasLimit"]
@@ -17,6 +18,7 @@ def _log10(limit: float) -> int:
     return max(1, int(math.log10(limit)))
 
 
+@checked_values
 @dataclass(frozen=True, kw_only=True)
 class Vegas:
     """Keep the estimated queue, *limit · (1 − fastest / sample)*, between two bounds.

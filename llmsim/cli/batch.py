@@ -19,7 +19,6 @@ from llmsim.api import load
 from llmsim.api import run as simulate
 from llmsim.chaos.named import with_named_gateway
 from llmsim.cli.failures import INTERRUPTED, block, page_of, worst
-from llmsim.cli.files import missing_file
 from llmsim.cli.live import LiveOptions, run_for_money
 from llmsim.cli.outputs import Outputs
 from llmsim.cli.progress import progress
@@ -29,6 +28,7 @@ from llmsim.errors import LlmsimError, SimulationInterrupted
 from llmsim.parallel import workers_of
 from llmsim.report.layout import MARKS, headline
 from llmsim.report.result import Result
+from llmsim.scenario.missing import missing_file
 from llmsim.scenario.preflight import Preflight, preflight
 from llmsim.scenario.spec import Scenario
 

@@ -114,7 +114,7 @@ def frontier(
 
 def _loaded(file: Path, overrides: list[str] | None) -> Scenario:
     from llmsim.api import load
-    from llmsim.cli.files import missing_file
+    from llmsim.scenario.missing import missing_file
 
     missing = missing_file(file)
     if missing is not None:

@@ -94,9 +94,9 @@ def _found(
     **options: Any,
 ) -> Capacity:
     from llmsim.api import load
-    from llmsim.cli.files import missing_file
     from llmsim.cli.progress import progress
     from llmsim.errors import LlmsimError
+    from llmsim.scenario.missing import missing_file
     from llmsim.tuning.capacity import capacity as search
     from llmsim.units import RATIO
 

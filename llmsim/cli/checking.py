@@ -18,13 +18,13 @@ from llmsim.chaos.named import with_named_gateway
 from llmsim.cli.baseline import Baseline, comparable
 from llmsim.cli.expected import as_expected
 from llmsim.cli.failures import BROKEN, INTERRUPTED, block, page_of, worst
-from llmsim.cli.files import missing_file
 from llmsim.cli.progress import progress
 from llmsim.cli.replay import replay
 from llmsim.errors import LlmsimError, Problem, SimulationInterrupted
 from llmsim.report.layout import MARKS, common_reason
 from llmsim.report.markdown import to_markdown
 from llmsim.report.result import Result
+from llmsim.scenario.missing import missing_file
 from llmsim.scenario.preflight import preflight
 from llmsim.scenario.spec import Scenario
 from llmsim.units import counted

@@ -1,21 +1,17 @@
-"""Which scenario files are meant."""
+"""What to say where no scenario file is named."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 
-from llmsim.errors import LlmsimError, Problem, ScenarioError
+from llmsim.scenario.missing import scenario_files
 
-__all__ = ["missing_file", "nothing_named"]
+__all__ = ["nothing_named"]
 
 
 def nothing_named() -> str:
     """What to say to ``llmsim run`` without a file."""
-    near = [str(path) for path in _scenarios(Path())]
+    near = [str(path) for path in scenario_files(Path())]
     if near:
         return f"Name a scenario file: llmsim run {near[0]}" + (
             f" (also here: {', '.join(near[1:6])})" if near[1:] else ""
@@ -24,36 +20,3 @@ def nothing_named() -> str:
         "Name a scenario file: llmsim run FILE.yaml (there is none here nor in scenarios/). "
         "`llmsim init DIR` writes one to start from."
     )
-
-
-def missing_file(path: Path) -> ScenarioError | None:
-    """The error for a file that is not there, with the nearest that is; None if there is something of that name."""
-    if os.path.lexists(path):
-        return None
-    near: dict[str, Path] = {}
-    for place in dict.fromkeys((path.parent, Path())):
-        for candidate in _scenarios(place):
-            near.setdefault(candidate.name, candidate)
-            near.setdefault(candidate.stem, candidate)
-    found = get_close_matches(path.name, near, n=1) or get_close_matches(path.stem, near, n=1)
-    hint = f"Did you mean {near[found[0]]}?" if found else _of_ours(path)
-    return ScenarioError([Problem("there is no such file", hint=hint)], str(path))
-
-
-def _of_ours(path: Path) -> str:
-    """Where a scenario of the README and of ``--help`` is, for those who have no clone; else what can be done."""
-    from llmsim.cli.shipped import shipped
-
-    with suppress(LlmsimError):
-        ours = shipped("scenarios")
-        if path.name == ours.name and path.suffix == "":
-            return f"Name a folder that is there; what llmsim comes with is in {ours}, and `llmsim init` writes one."
-        if (ours / path.name).is_file() or (ours / f"{path.name}.yaml").is_file():
-            return f"llmsim comes with it: {ours / path.with_suffix('.yaml').name} (copy it here to change it)."
-    return "Check the path."
-
-
-def _scenarios(place: Path) -> Iterator[Path]:
-    for folder in (place, place / "scenarios"):
-        if folder.is_dir():
-            yield from sorted(folder.glob("*.y*ml"))

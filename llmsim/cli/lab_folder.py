@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from llmsim.cli.shipped import shipped
 from llmsim.errors import LlmsimError
+from llmsim.scenario.shipped import shipped
 
 __all__ = ["FIRST", "LabFolder", "next_free", "open_folder"]
 

@@ -117,9 +117,9 @@ def search(
 def _check(file: Path, place: Path) -> None:
     """That there is a scenario, and what is found can be written and takes the place of nothing written by hand."""
     from llmsim.chaos.regression import FOUND_BY
-    from llmsim.cli.files import missing_file
     from llmsim.cli.outputs import check_file
     from llmsim.errors import LlmsimError
+    from llmsim.scenario.missing import missing_file
 
     missing = missing_file(file)  # before its folder, where what is found goes, is missed
     if missing is not None:

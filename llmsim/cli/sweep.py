@@ -158,7 +158,7 @@ def _check(plot: Path | None) -> None:
 def _found(answer: Answer, file: Path, over: list[str], gateway: str, *, shown: bool, **options: Any) -> Sweep:
     from llmsim.api import load
     from llmsim.chaos.named import with_named_gateway
-    from llmsim.cli.files import missing_file
+    from llmsim.scenario.missing import missing_file
     from llmsim.tuning.sweep import sweep as run
 
     missing = missing_file(file)

@@ -191,9 +191,9 @@ def _check(
     json: str | None,
 ) -> None:
     """That everything can be read and written, before hours are spent."""
-    from llmsim.cli.files import missing_file
     from llmsim.cli.outputs import check_file
     from llmsim.errors import LlmsimError
+    from llmsim.scenario.missing import missing_file
 
     for file in files:
         missing = missing_file(file)

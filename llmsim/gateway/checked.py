@@ -19,7 +19,7 @@ from llmsim.gateway.hints import GIVEN_TWICE, WENT_ON, hint, no_response, short,
 from llmsim.places import line_of
 from llmsim.types import CallNext, Request, Response
 
-__all__ = ["TOLL", "UnknownUpstream", "checked", "name_of", "start_policy"]
+__all__ = ["TOLL", "UnknownUpstream", "checked", "name_of", "refuse_no_policy", "start_policy"]
 
 #: The methods of a `llmsim.gateway.contract.Toll`.
 TOLL = ("before_attempt", "after_attempt")
@@ -43,13 +43,23 @@ def name_of(target: Any) -> str:
     return str(getattr(target, "__name__", None) or type(target).__name__)
 
 
-def start_policy(spec: Any, run: Run) -> Handler:
-    """The spec's handler, checked unless it is one of the built-in policies."""
+def refuse_no_policy(spec: Any) -> None:
+    """Raise for what cannot be started.
+
+    Raises
+    ------
+    PolicyError
+        A class in place of one of its objects, a word, a number.
+    """
     if isinstance(spec, type):
         raise PolicyError(f"{spec.__name__} is a class; write {spec.__name__}() for a policy with its defaults")
+    if not isinstance(spec, PolicySpec) and not callable(spec):
+        raise PolicyError(f"{spec!r} is no policy: it needs start(run) or to be an async def f(request, call_next)")
+
+
+def start_policy(spec: Any, run: Run) -> Handler:
+    """The spec's handler, checked unless it is one of the built-in policies."""
     if not isinstance(spec, PolicySpec):
-        if not callable(spec):
-            raise PolicyError(f"{spec!r} is no policy: it needs start(run) or to be an async def f(request, call_next)")
         spec = FunctionPolicy(spec, name_of(spec))
         run.name = spec.name
     try:

@@ -9,17 +9,20 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
-from llmsim.errors import PolicyError, StreamBroken
+from llmsim.constructors import checked_values
+from llmsim.errors import PolicyError
 from llmsim.gateway.caching import StoreOpener
-from llmsim.gateway.checked import TOLL, UnknownUpstream, checked, name_of, start_policy
+from llmsim.gateway.checked import UnknownUpstream, checked, name_of, refuse_no_policy, start_policy
 from llmsim.gateway.contract import FunctionPolicy, Handler, Provider, Run, Runtime, Telemetry, Toll
 from llmsim.gateway.deadlines import Deadlines
-from llmsim.gateway.exchange import Attempt, Exchange, Tickets, current_exchange
+from llmsim.gateway.exchange import Attempt, Exchange, current_exchange
 from llmsim.gateway.health import Health
 from llmsim.gateway.presets import read_preset
 from llmsim.gateway.registry import kind_of
+from llmsim.gateway.terminal import Terminal, is_toll
+from llmsim.named import Named
 from llmsim.pricing import FREE, TokenPrice
-from llmsim.types import CallNext, Request, Response, Usage
+from llmsim.types import CallNext, Request, Response
 from llmsim.units import PositiveCount
 
 __all__ = ["Gateway", "RunningGateway", "Upstream"]
@@ -27,6 +30,7 @@ __all__ = ["Gateway", "RunningGateway", "Upstream"]
 GatewayFunction = Callable[[Request, Mapping[str, "Upstream"]], Awaitable[Response]]
 
 
+@checked_values
 @dataclass(frozen=True)
 class Gateway:
     """What stands between callers and providers.
@@ -68,6 +72,11 @@ class Gateway:
     preset: str = ""
 
     def __post_init__(self) -> None:
+        for scope in ("policies", "upstream"):
+            specs = tuple(getattr(self, scope))
+            for spec in specs:
+                refuse_no_policy(spec)
+            object.__setattr__(self, scope, specs)  # of a list too: what is frozen has a hash
         if not self.preset:
             return
         read_preset(self.preset)
@@ -238,28 +247,28 @@ class _Replica:
         self.number = number
         self.in_flight = 0
         self._upstreams: dict[str, Upstream] = {}
-        terminals: list[_Terminal] = []
+        terminals: list[Terminal] = []
         for name, provider in providers.items():
-            terminal = _Terminal(provider, runtime)
+            terminal = Terminal(provider, runtime)
             terminals.append(terminal)
             chain: CallNext = terminal.send
             for index, spec in reversed(tuple(enumerate(gateway.upstream))):
                 handler = started(index, spec, "upstream", name)
-                if _is_toll(handler):
+                if is_toll(handler):
                     terminal.tolls.append(cast("Toll", handler))
                 chain = _link(handler, chain)
             self._upstreams[name] = Upstream(name, chain, getattr(provider, "model", ""))
         route: CallNext = _Router(self._upstreams).send
         call: CallNext
         if gateway.entry is not None:
-            function, upstreams = gateway.entry, self._upstreams
+            function, upstreams = gateway.entry, Named("provider", self._upstreams)
             entry = checked(lambda request, call_next: function(request, upstreams), name_of(function), function)
             call = _link(entry, route)
         else:
             call = route
         for index, spec in reversed(tuple(enumerate(gateway.policies))):
             handler = started(index, spec, "gateway", "")
-            if _is_toll(handler):
+            if is_toll(handler):
                 for terminal in terminals:
                     terminal.tolls.append(cast("Toll", handler))
             call = _link(handler, call)
@@ -346,51 +355,6 @@ class RunningGateway:
         from zlib import crc32
 
         return self._replicas[crc32((request.session or request.id).encode()) % len(self._replicas)]
-
-
-class _Terminal:
-    """The innermost link: one call to one provider, accounted for."""
-
-    __slots__ = ("_cancelled_usage", "_model", "_name", "_now", "_send", "tolls")
-
-    def __init__(self, provider: Provider, runtime: Runtime) -> None:
-        self._send = provider.send
-        self._cancelled_usage = provider.cancelled_usage
-        self._name = provider.name
-        self._model: str = getattr(provider, "model", "")
-        self._now = runtime.now
-        self.tolls: list[Toll] = []
-
-    async def send(self, request: Request) -> Response:
-        exchange = current_exchange.get()
-        tickets = self._pay(request) if self.tolls else None
-        attempt = Attempt(exchange, self._name, request.model or self._model, self._now())
-        attempt.tickets = tickets
-        try:
-            response = await self._send(request)
-        except BaseException as error:
-            # A call that is not streamed breaks here too: what had been made is billed as that of a stream is.
-            unbilled = isinstance(error, Exception) and not isinstance(error, StreamBroken)
-            usage = Usage() if unbilled else self._cancelled_usage(request)
-            attempt.failed(error, usage)
-            raise
-        attempt.answered(response, self._now())
-        return response
-
-    def _pay(self, request: Request) -> Tickets:
-        tickets: Tickets = []
-        try:
-            for toll in self.tolls:
-                tickets.append((toll, toll.before_attempt(request, self._name)))
-        except BaseException:
-            for toll, ticket in tickets:
-                toll.after_attempt(ticket, None)
-            raise
-        return tickets
-
-
-def _is_toll(handler: object) -> bool:
-    return all(callable(getattr(handler, method, None)) for method in TOLL)
 
 
 def _link(handler: Handler, call_next: CallNext) -> CallNext:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from llmsim.constructors import checked_values
 
 __all__ = ["kind_of", "policy_kinds", "register"]
 
@@ -13,7 +16,7 @@ _KINDS: dict[str, type[Any]] = {}
 
 
 def register(kind: str) -> Callable[[T], T]:
-    """Class decorator: make a policy spec known as `kind`.
+    """Class decorator: make a policy spec known as `kind`, and its constructor look at what it is given.
 
     Registering a kind again replaces it, so that re-running a notebook cell works.
     """
@@ -21,7 +24,7 @@ def register(kind: str) -> Callable[[T], T]:
     def add(cls: T) -> T:
         _KINDS[kind] = cls
         cls.kind = kind
-        return cls
+        return checked_values(cls) if dataclasses.is_dataclass(cls) else cls
 
     return add
 

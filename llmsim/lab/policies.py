@@ -22,7 +22,7 @@ from llmsim.report.grid import Grid
 from llmsim.report.layout import MARKS
 from llmsim.report.live_display import NotebookProgress
 from llmsim.report.notebook import attended, in_notebook
-from llmsim.report.paired import COMPARED, FEWEST_PAIRS, values_by_metric
+from llmsim.report.paired import COMPARED, FEWEST_PAIRS, HOW, Difference, values_by_metric
 from llmsim.report.verdict import median
 from llmsim.scenario.given import ScenarioLike, load
 from llmsim.scenario.spec import Scenario
@@ -83,6 +83,19 @@ class PolicyComparison:
         notes = () if pairs >= FEWEST_PAIRS else (f"It takes {FEWEST_PAIRS} replications to call anything changed.",)
         title = f"{len(self.results)} gateways, {counted(pairs, 'replication')} each, under the same luck"
         return Grid(title, ("gateway", "verdict", *_COLUMNS), rows, 2, notes)
+
+    @property
+    def differences(self) -> Grid:
+        """How far each is from the base, metric by metric, and how surely: what `forest` draws, in figures."""
+        from llmsim.report.plots.forest import differences
+
+        rows = [
+            (name, one.name, one.shown()[-1], one.between(), f"{one.p:.2g}", _word(one))
+            for name, found in differences(self.results, self.base).items()
+            for one in (found[metric] for metric in _COLUMNS if metric in found)
+        ]
+        head = ("gateway", "metric", "change", "95 %", "p (Holm)", "")
+        return Grid(f"Against {self.base}, pair by pair", head, rows, 2, (HOW,))
 
     def against(self, name: str, base: str | None = None) -> Comparison:
         """One of them and the base, metric by metric, and where the two part."""
@@ -165,13 +178,17 @@ class PolicyComparison:
         return {"text/html": self._repr_html_(), "text/plain": repr(self)}
 
     def __repr__(self) -> str:
-        return str(self.table)
+        return f"{self.table}\n\n{self.differences}"
 
     def _repr_html_(self) -> str:
         picture = self.forest()
         image = base64.b64encode(picture.png(_SMALL)).decode()
-        table = self.table._repr_html_()
+        table = self.table._repr_html_() + self.differences._repr_html_()
         return f'{table}<p><img alt="{escape(picture.alt)}" src="data:image/png;base64,{image}"></p>'
+
+
+def _word(one: Difference) -> str:
+    return "not told" if one.change and one.pairs < FEWEST_PAIRS else one.verdict  # "same" would be a claim
 
 
 def _legend(picture: Picture, results: Sequence[Result]) -> None:

@@ -10,7 +10,7 @@ from llmsim.errors import LlmsimError
 from llmsim.report.figures import clock
 from llmsim.report.grid import Grid
 from llmsim.report.numbers import jsonable
-from llmsim.report.paired import COMPARED, Difference, fewest_pairs, paired, values_by_metric
+from llmsim.report.paired import COMPARED, HOW, Difference, fewest_pairs, paired, values_by_metric
 from llmsim.report.parting import Parting, parting
 from llmsim.scenario.objectives import ObjectiveError
 from llmsim.scenario.spec import Scenario
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison"]
 
+_NUMBERS = ("before", "after", "change", "95 %", "p (Holm)")
 _MARKS = {"worse": "✗", "better": "✓", "changed": "·", "same": " "}
 
 
@@ -67,28 +68,28 @@ class Comparison:
         return cls(before.scenario.name, pairs, tuple(found), parting(before, after))
 
     def __str__(self) -> str:
-        head = ("", "metric", "before", "after", "change", "p")
+        head = ("", "metric", *_NUMBERS)
         rows = [
-            (_MARKS[one.verdict], one.name, *one.shown(), f"{one.p:.2g}", "" if one.verdict == "same" else one.verdict)
+            (_MARKS[one.verdict], one.name, *_cells(one), "" if one.verdict == "same" else one.verdict)
             for one in self.differences
         ]
-        widths = [max(len(row[column]) for row in [head, *rows]) for column in range(6)]
+        widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
         lines = [f"{self.scenario}: {counted(self.pairs, 'pair')} under the same luck", ""]
         for row in [(*head, ""), *rows]:
-            mark, name, *cells, p, verdict = row
-            told = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[2:5], strict=True))
-            lines.append(f"  {mark:<1} {name:<{widths[1]}}  {told}  {p:>{widths[5]}}  {verdict}".rstrip())
-        return "\n".join([*lines, "", *self._few(), *self._parting()])
+            mark, name, *cells, verdict = row
+            told = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[2:], strict=True))
+            lines.append(f"  {mark:<1} {name:<{widths[1]}}  {told}  {verdict}".rstrip())
+        return "\n".join([*lines, "", f"  {HOW}", *self._few(), *self._parting()])
 
     __repr__ = __str__
 
     @property
     def grid(self) -> Grid:
         """The table for a notebook, the verdict first."""
-        rows = [(self._word(one), one.name, *one.shown(), f"{one.p:.2g}") for one in self.differences]
+        rows = [(self._word(one), one.name, *_cells(one)) for one in self.differences]
         title = f"{self.scenario}: {counted(self.pairs, 'pair')} under the same luck"
         told = [line.strip() for line in (*self._few(), *self._parting())]
-        return Grid(title, ("verdict", "metric", "before", "after", "change", "p"), rows, 2, told)
+        return Grid(title, ("verdict", "metric", *_NUMBERS), rows, 2, (HOW, *told))
 
     def _repr_html_(self) -> str:
         return self.grid._repr_html_()
@@ -134,6 +135,10 @@ class Comparison:
             ],
             "parts": None if self.parts is None else self.parts._asdict(),
         }
+
+
+def _cells(one: Difference) -> tuple[str, ...]:
+    return *one.shown(), one.between(), f"{one.p:.2g}"
 
 
 def _asked(metrics: Sequence[str], scenario: Scenario) -> dict[str, Sum]:

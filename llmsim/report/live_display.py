@@ -72,7 +72,11 @@ class NotebookProgress:
         self._show({"text/plain": text, "text/html": f"<small>{bar} {escape(text)}</small>"})
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind.
+
+        A notebook can only be told to drop all outputs of a cell, with what was printed. So an empty one stays, which
+        JupyterLab gives no height. One without any data would be as small, and nbconvert warns of it.
+        """
         if self._handle is not None:
             self._show({"text/plain": "", "text/html": ""})
 

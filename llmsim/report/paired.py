@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from llmsim.report.figures import figure
+from llmsim.report.figures import MISSING, figure
 from llmsim.report.verdict import median
 from llmsim.scenario.sum_text import parse_sum
 from llmsim.scenario.sums import Sum
@@ -24,6 +24,7 @@ __all__ = [
     "COMPARED",
     "ERROR",
     "FEWEST_PAIRS",
+    "HOW",
     "Difference",
     "fewest_pairs",
     "interval_of_median",
@@ -72,6 +73,10 @@ COMPARED: dict[str, Sum] = {
 }
 
 
+#: What the columns of a table of differences are.
+HOW = "95 %: interval of each metric's median change; p: sign test over the pairs, adjusted over the metrics (Holm)."
+
+
 class Difference(NamedTuple):
     """One metric, before and after."""
 
@@ -101,6 +106,17 @@ class Difference(NamedTuple):
         percent = f" ({sign}{abs(self.relative):.1%})" if math.isfinite(self.relative) and self.change else ""
         moved = f"{sign}{figure(abs(self.change), unit)}{percent}"
         return figure(self.before, unit), figure(self.after, unit), moved
+
+    def between(self) -> str:
+        """The interval of the change as a text."""
+        if self.interval is None:
+            return MISSING
+        return " … ".join(
+            figure(end, self.unit)
+            if math.isinf(end)
+            else f"{'+' if end > 0 else '−' if end < 0 else ''}{figure(abs(end), self.unit)}"
+            for end in self.interval
+        )
 
 
 def values_by_metric(result: Result, compared: Mapping[str, Sum] = COMPARED) -> dict[str, list[float]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
+from llmsim.named import Named
 from llmsim.report.numbers import jsonable, metrics
 from llmsim.report.recorded import in_parts, is_large
 from llmsim.report.samples import measured_until_s, parts_of, sample_of, samples
@@ -224,7 +225,9 @@ class Result:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """Every metric of a replication: medians of latencies and rates, means of counts and money."""
-        return metrics(self.samples)
+        numbers = metrics(self.samples)
+        inner = {name: Named(f"part of {name}", one) for name, one in numbers.items() if isinstance(one, dict)}
+        return Named("metric", {**numbers, **inner})
 
     @cached_property
     def slo(self) -> list[SloResult]:

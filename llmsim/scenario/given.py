@@ -35,6 +35,8 @@ def load(scenario: ScenarioLike, overrides: Sequence[str] = ()) -> Scenario:
 
             return scenario.with_values({path: read_value(value) for path, value in map(_split, overrides)})
         return scenario
+    if not isinstance(scenario, str | Path | Mapping):
+        raise TypeError(f"a scenario is a file name, a mapping or a Scenario, not a {type(scenario).__name__}")
     from llmsim.scenario.load import load_scenario
 
     return load_scenario(scenario, overrides)

@@ -19,6 +19,7 @@ from ruamel.yaml.nodes import ScalarNode
 
 from llmsim.errors import Problem, ScenarioError
 from llmsim.scenario.document import Document, Spot
+from llmsim.scenario.missing import missing_scenario
 from llmsim.scenario.nodes import Builder, Refused, refuse
 from llmsim.scenario.overrides import apply_overrides
 from llmsim.scenario.spec import Scenario
@@ -60,10 +61,7 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: Sequence[st
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        near = get_close_matches(path.name, beside, n=1)
-        hint = f"Did you mean {path.parent / near[0]}?" if near else "Check the path."
-        raise ScenarioError([Problem("there is no such file", hint=hint)], str(source)) from None
+        raise missing_scenario(path) from None
     except IsADirectoryError:
         raise ScenarioError([Problem("this is a directory", hint="Name a file in it.")], str(source)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from llmsim.gateway.pipeline import Gateway
+from llmsim.named import Named
 from llmsim.providers.faults import Fault
 from llmsim.providers.sim.spec import SimProvider
 from llmsim.stores.spec import StoreModel
@@ -132,6 +133,7 @@ class Scenario:
     source: Any = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "providers", Named("provider", self.providers))
         groups: dict[str, tuple[str, SimProvider]] = {}
         for name, spec in self.providers.items():
             if spec.quota_group is None or spec.rate_limit is None:

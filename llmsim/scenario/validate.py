@@ -21,6 +21,7 @@ from llmsim.scenario.presets import with_preset
 from llmsim.scenario.profiles import with_profiles
 from llmsim.scenario.reach import out_of_reach
 from llmsim.scenario.spec import Scenario
+from llmsim.types import CallNext, Request, Response
 
 __all__ = ["adapter", "policy_kind", "validated"]
 
@@ -101,8 +102,13 @@ def _with_policies(document: Document, *, si: bool) -> tuple[Any, list[Problem]]
         entries = document.get(path)
         if isinstance(entries, list):
             specs = [_policy(document, (*path, index), entry, problems, si=si) for index, entry in enumerate(entries)]
-            data = _replaced(data, path, specs)
+            data = _replaced(data, path, [_unread if spec is None else spec for spec in specs])
     return data, problems
+
+
+async def _unread(request: Request, call_next: CallNext) -> Response:
+    """Stands for a policy that is wrong while the rest is read, as no gateway takes what is none. It never runs."""
+    return await call_next(request)
 
 
 def _replaced(data: Any, path: Path, value: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from llmsim.constructors import whole_given
 from llmsim.errors import LlmsimError, ScenarioError, SimulationInterrupted
 from llmsim.parallel import Workers, workers_of
 from llmsim.report.verdict import MINIMUM
@@ -124,6 +125,7 @@ def tune(
     SimulationInterrupted
         With what is known so far in ``.partial``.
     """
+    whole_given("tune", trials=trials, seed=seed, replications=replications, held_out=held_out, jobs=jobs)
     cluster = workers_of(backend, scheduler, jobs)
     given = [scenario] if isinstance(scenario, Scenario | str | Path | Mapping) else list(scenario)
     if not given:

@@ -146,7 +146,7 @@ def test_a_crowd_with_one_retry_after_does_not_return_as_one():
         ({"multiplier": 0.5}, "write 2 to double"),
         ({"jitter": "some"}, "write full, equal, decorrelated, added, none, or a share like 25%"),
         ({"jitter": 1.5}, "a share like 25%"),
-        ({"initial": float("nan")}, "must not be negative"),
+        ({"initial": float("nan")}, "a number of seconds"),
         ({"growth": "quadratic"}, "write exponential, linear or constant"),
         ({"growth": "linear", "multiplier": 3.0}, "multiplier has no effect"),
         ({"growth": "linear", "jitter": "decorrelated"}, "growth has no effect"),

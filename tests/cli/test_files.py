@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from llmsim.cli.files import missing_file
-from llmsim.cli.shipped import shipped
+from llmsim.scenario.missing import missing_file
+from llmsim.scenario.shipped import shipped
 
 SPIKE = shipped("scenarios") / "hacker-news-spike.yaml"
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import typer
 
-from llmsim.cli.shipped import shipped
+from llmsim.scenario.shipped import shipped
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = "notebooks/01_quickstart.ipynb"

@@ -47,6 +47,10 @@ def test_in_the_background_comes_what_would_come_in_front(monkeypatch: pytest.Mo
     bundle = found._repr_mimebundle_()
     assert set(bundle) == {"text/html", "text/plain"}
     assert "data:image/png" in bundle["text/html"]
+    for shown in bundle.values():
+        assert "p (Holm)" in shown
+        assert "95 %" in shown
+    assert {(row[0], row[-1]) for row in found.differences.rows} <= {("a retry", "same"), ("a retry", "not told")}
     found.close()
 
 

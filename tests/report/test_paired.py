@@ -42,6 +42,13 @@ def test_what_is_too_small_to_matter():
     assert only("error_rate", [0.0] * 12, [0.001] * 12).verdict == "worse"
 
 
+def test_the_interval_is_shown_with_signs_and_units():
+    worse = only("ttft p(95)", [1.0] * 6, [1.25, 1.5, 1.5, 1.5, 1.5, math.inf])
+    assert worse.between() == "+250ms … never"
+    assert only("error_rate", [0.2] * 9, [0.1] * 9).between() == "−10 % … −10 %"
+    assert only("ttft p(95)", [1.0] * 5, [1.25] * 5).between() == "–"
+
+
 def test_never_is_a_value():
     never = [math.inf] * 8
     assert only("ttft p(99)", never, never).verdict == "same"
@@ -106,6 +113,10 @@ def test_too_few_pairs_are_said_to_be():
     assert [row[0] for row in few.grid.rows if row[1] == "error_rate"] == ["not told"]
     assert "cannot tell" not in str(enough) and "not told" not in enough._repr_html_()
     assert {one.name: one.verdict for one in enough.differences}["error_rate"] == "worse"
+    for shown in (str(enough), enough._repr_html_(), enough._repr_markdown_()):
+        assert "95 %" in shown
+        assert "p (Holm)" in shown
+        assert "adjusted over the metrics (Holm)" in shown
     same = compare(results[2, 0.0], results[2, 0.0])
     assert "cannot tell" not in str(same), "these are the same, whatever chance does"
     assert [row[0] for row in same.grid.rows if row[1] == "error_rate"] == ["  same"]

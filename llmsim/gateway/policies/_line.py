@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from llmsim.algorithms.queues import CALLED, Ticket
 from llmsim.algorithms.rate_limits import INSTANT_S
+from llmsim.constructors import checked_values
 from llmsim.errors import GatewayError, Rejected
 from llmsim.gateway.contract import Run
 from llmsim.luck import request_address
@@ -61,6 +62,7 @@ def key_text(key: Hashable) -> str:
     return "/".join(part for part in key if part) if isinstance(key, tuple) else str(key)
 
 
+@checked_values
 @dataclass(frozen=True, kw_only=True)
 class WaitingLine:
     """Who finds no room waits here.

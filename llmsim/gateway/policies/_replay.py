@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from llmsim.constructors import checked_values
 from llmsim.errors import StreamStalled
 from llmsim.gateway.caching import Entry
 from llmsim.types import NO_LIMITS, Chunk, Limits, Request, Response, Usage, WholeAnswer
@@ -20,6 +21,7 @@ __all__ = ["Pace", "replay"]
 _FLUENT_S = 0.05
 
 
+@checked_values
 @dataclass(frozen=True, kw_only=True)
 class Pace:
     """How fast kept answers come.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from llmsim.algorithms.shedding import RecentMean, Shedding
+from llmsim.constructors import checked_values
 from llmsim.gateway.contract import Handler, Run
 from llmsim.gateway.policies._line import turned_away
 from llmsim.gateway.registry import register
@@ -15,6 +16,7 @@ from llmsim.units import PositiveCount, PositiveDuration, Ratio
 __all__ = ["LoadShedding", "ShedLevel"]
 
 
+@checked_values
 @dataclass(frozen=True, kw_only=True)
 class ShedLevel:
     """A priority, and the utilisation above which it begins to be rejected."""

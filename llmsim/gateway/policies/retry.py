@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from llmsim.algorithms.backoff import Backoff
+from llmsim.constructors import checked_values
 from llmsim.error_words import ERROR_WORDS, error_matcher, outcome_word
 from llmsim.errors import AuthError, BadRequest, BudgetExceeded, DeadlineExceeded, QuotaExhausted
 from llmsim.gateway.contract import Handler, Run
@@ -39,6 +40,7 @@ def _statuses(words: OnWords) -> OnWords:
     return tuple(word for word in words if str(word) not in ERROR_WORDS)
 
 
+@checked_values
 @dataclass(frozen=True, kw_only=True)
 class RetryRule:
     """What is different for some errors.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from llmsim.algorithms.budgets import ActiveRetryBudget, FailureLimit, RetryBudget, RetryQuota
+from llmsim.constructors import checked_values
 from llmsim.errors import RateLimited
 from llmsim.types import Outcome, Usage
 from llmsim.units import COUNT, Count, Ratio
@@ -21,6 +22,7 @@ Tokens = Annotated[float, replace(COUNT, name="a number of tokens", whole=False,
 PositiveTokens = Annotated[float, replace(COUNT, name="a number of tokens", whole=False, above=True, examples=("500",))]
 
 
+@checked_values
 @dataclass(frozen=True, kw_only=True)
 class ActiveBudget:
     """Retries in flight at most a share of the requests in flight.
@@ -47,6 +49,7 @@ class ActiveBudget:
             raise ValueError(f"minimum must not be negative, like {self.minimum}; write it like 3")
 
 
+@checked_values
 @dataclass(frozen=True, kw_only=True)
 class Quota:
     """A bucket that retries drain and successes fill.

@@ -8,8 +8,9 @@ from collections.abc import Generator, Mapping
 import httpx
 
 from llmsim.errors import AuthError
+from llmsim.providers.live.quiet_logs import keep_out
 
-__all__ = ["EnvironmentKey"]
+__all__ = ["EnvironmentKey", "check_variable"]
 
 #: Shorter values ("none", "x", what local servers are given) are no secrets, and blotting them out would maul texts.
 _SECRET_LENGTH = 8
@@ -31,6 +32,22 @@ _PRIVATE_HEADERS = frozenset(
 )
 
 
+def check_variable(variable: str | None, field: str = "api_key_env") -> None:
+    """See to it that what should be a variable's name can be one: a key in its place would be in every repr and error.
+
+    Raises
+    ------
+    ValueError
+        It cannot; the message does not repeat it, as it may be the key itself.
+    """
+    if variable is not None and not (variable.isascii() and variable.isidentifier()):
+        none = "leave key_env out" if field == "key_env" else f"say {field}=None"
+        raise ValueError(
+            f"{field} is the name of an environment variable, like OPENAI_API_KEY; export the key there, or {none} if "
+            "the server wants none"
+        )
+
+
 class EnvironmentKey(httpx.Auth):
     """The value of an environment variable in a header: as a bearer token, unless another header is named.
 
@@ -43,9 +60,15 @@ class EnvironmentKey(httpx.Auth):
     header
         Which header takes the key as it is: ``x-api-key`` (Anthropic), ``x-goog-api-key`` (Google), ``api-key``
         (Azure). Default: ``Authorization``, which takes it as a bearer token.
+
+    Raises
+    ------
+    ValueError
+        From `check_variable`.
     """
 
     def __init__(self, variable: str | None, header: str = "Authorization") -> None:
+        check_variable(variable)
         self.variable = variable
         self.header = header
 
@@ -84,6 +107,7 @@ class EnvironmentKey(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Put the key into the request at the last moment (called by httpx)."""
         if self.variable is not None:
+            keep_out(self.variable, self.blot)
             bearer = "Bearer " if self.header == "Authorization" else ""
             request.headers[self.header] = f"{bearer}{self._value()}"
         yield request

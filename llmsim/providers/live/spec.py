@@ -76,8 +76,13 @@ class LiveProvider:
     template_tokens: Count = TEMPLATE_TOKENS
 
     def __post_init__(self) -> None:
+        from llmsim.providers.live.auth import check_variable
         from llmsim.providers.live.endpoint import check_endpoint, check_http2
 
+        try:
+            check_variable(self.key_env, "key_env")
+        except ValueError as error:
+            raise BadValue(str(error), "key_env") from None
         try:
             check_endpoint("this provider", self.base_url, self.extra_headers)
         except ValueError as error:

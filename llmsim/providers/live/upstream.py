@@ -8,11 +8,13 @@ import importlib
 import json
 import math
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
+from llmsim.constructors import number_given
 from llmsim.errors import ConnectionFailed, GatewayError, ServerError, StreamBroken
 from llmsim.pricing import FREE, TokenPrice
 from llmsim.providers.live.auth import EnvironmentKey
@@ -23,6 +25,7 @@ from llmsim.providers.live.sockets import SocketWatch
 from llmsim.providers.live.timings import CONNECT_HEADER, Timings
 from llmsim.providers.live.wire import Wire, estimate_input, estimate_tokens
 from llmsim.types import Request, Response, Usage, WholeAnswer
+from llmsim.units import COUNT, DURATION
 
 __all__ = ["LiveUpstream"]
 
@@ -106,6 +109,12 @@ class LiveUpstream:
         head_waits_for_slot: bool = False,
     ) -> None:
         check_endpoint(name, base_url, extra_headers or {})
+        said = type(self).__name__
+        number_given(connect_timeout_s, replace(DURATION, above=True), said, "connect_timeout_s")
+        number_given(keep_alive_s, DURATION, said, "keep_alive_s")
+        if not isinstance(price, TokenPrice):
+            raise TypeError(f"{said}: price is a TokenPrice, like llmsim.pricing.list_price('openai/o3').price")
+        number_given(context_window, replace(COUNT, low=1), said, "context_window", optional=True)
         if http2:
             check_http2(base_url)
         self.name = name

@@ -228,7 +228,7 @@ def test_calls_from_before_it_opened_do_not_decide():
     ("fields", "says"),
     [
         ({"failure_rate": 0.0}, "write 50%"),
-        ({"failure_rate": 50}, "write 50%"),
+        ({"failure_rate": 50}, "write failure_rate=0.5 for 50%"),
         ({"sliding_window": 0.0}, "sliding_window must be above 0"),
         ({"wait_in_open": -1.0}, "wait_in_open must be above 0"),
         ({"minimum_calls": 0}, "minimum_calls must be at least 1"),

@@ -202,7 +202,7 @@ def test_shared_by_replicas_it_is_told_once(shared, attempts):
         ({"max": -1.0}, "max must be above 0"),
         ({"ramp": 0.0}, "ramp must be above 0"),
         ({"failures": 0}, "failures must be at least 1"),
-        ({"jitter": 2.0}, "write 25%"),
+        ({"jitter": 1.5}, "write 25%"),
         ({"when_all": "panic"}, "fail, ask or wait"),
         ({"among": ["a"]}, "write when_all: wait, or remove it"),
         ({"among": "a", "when_all": "ask"}, "takes a list"),

@@ -168,7 +168,7 @@ def test_an_error_inside_of_the_retry_has_been_tried():
     ("fields", "says"),
     [
         ({"orders": {"contxt_too_long": ("a",)}}, "did you mean 'context_too_long'"),
-        ({"orders": {"context_too_long": "a"}}, r"write order: \[a\]"),
+        ({"orders": {"context_too_long": "a"}}, r"=\('a',\)"),
         ({"orders": {"context_too_long": ()}}, "order after context_too_long is empty"),
         ({"max_fallbacks": 0}, "at least 1"),
         ({"on_ttft": "keep"}, "no effect without ttft"),

@@ -211,7 +211,7 @@ def test_replicas_share_a_budget_that_says_so():
         (lambda: Quota(capacity=0), "above 0"),
         (lambda: Quota(capacity=10), "never fits into a quota of 10"),
         (lambda: Quota(earn=-1), "earn must not be negative"),
-        (lambda: ActiveBudget(share=20), "write 20%"),
+        (lambda: ActiveBudget(share=20), "write share=0.2 for 20%"),
         (lambda: ActiveBudget(minimum=-1), "write it like 3"),
     ],
 )

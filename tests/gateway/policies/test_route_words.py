@@ -11,7 +11,7 @@ from llmsim.gateway.policies import Routing
     ("fields", "says"),
     [
         ({"strategy": "best"}, "unknown strategy 'best'; write one of ordered"),
-        ({"to": "a"}, r"write to: \[a\]"),
+        ({"to": "a"}, r"write to=\('a',\)"),
         ({"to": ()}, "to is empty"),
         ({"to": ("a", "a")}, "names 'a' twice"),
         ({"weights": {"a": 0}}, "not be negative, nor all 0"),

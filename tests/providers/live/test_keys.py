@@ -103,7 +103,7 @@ def test_it_shows_nowhere(
     vendor: Vendor, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: Any
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, KEY)
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     shown: list[str] = []
     failed: list[BaseException] = []
 
