@@ -109,7 +109,6 @@ class Stages:
         self.alone: Alone | None = None  #: what is needed of them, without the rest
         self._started = perf_counter()
         self._spent = (0, 0)  # replications of held-out luck, and of the neighbourhood
-        self._tuning_made = 0  # replications of trials, once they are over
 
     def all(self) -> None:
         """Every stage."""
@@ -127,7 +126,6 @@ class Stages:
         self._trials()
         self.stage = "last race"
         self._last_race()
-        self._tuning_made = self.tuning.made
         self.stage = "limits"
         self._confirm()
 
@@ -234,8 +232,7 @@ class Stages:
         halved = [entry for entry in self.tuning.entries if entry.stopped == "halved"]
         reference = self.race.reference
         halved.sort(key=lambda entry: (self.question.standing(entry, reference).outside, self.costs(entry)))
-        account, chosen = self.account(), []
-        left = _BUDGET * account.grid - account.tuning
+        chosen, left = [], self._room()
         for entry in halved[:_FINALISTS]:
             left -= (self.plan.most - entry.done) * len(self.runs.scenarios)
             if left >= 0:
@@ -255,17 +252,26 @@ class Stages:
         """What was given up for something cheaper that does not hold after all, if its own limits may hold.
 
         The cheapest to the end, one after another, as long as nothing passed without a longer look that is as cheap,
-        and nothing passed at all that is cheaper by what matters. Without limits nothing was given up for that.
+        and nothing passed at all that is cheaper by what matters; once something passed, within what settings may take
+        in all. Without limits nothing was given up for that.
         """
         if not any(self.plan.limits):
             return
         given_up = [one for one in self.tried if 0 < one.done < self.plan.most and self.race.may_hold(one)]
         for entry in sorted(given_up, key=self.costs)[:_SPARE]:
+            passed = any(self.question.standing(one).doubt == 0 for one in self.finished)
+            if passed and (self.plan.most - entry.done) * len(self.runs.scenarios) > self._room():
+                continue
             if any(self._instead(one, entry) for one in self.finished):
                 continue
             self.tuning.ensure([entry], self.plan.most)
             entry.stopped = ""
             confirm(self.question, self.tuning, self.finished)
+
+    def _room(self) -> float:
+        """Replications that are left of what settings may take in all."""
+        account = self.account()
+        return _BUDGET * account.grid - account.tuning
 
     def _instead(self, one: Entry, other: Entry) -> bool:
         """Whether a setting passes and makes it needless to look at another."""
@@ -360,7 +366,7 @@ class Stages:
         """What it took."""
         count = len(self.runs.scenarios)
         tried = sum(1 for one in self.tried if one.done)
-        made = self._tuning_made or self.tuning.made
+        made = count * sum(min(one.done, self.plan.most) for one in self.tuning.entries)
         return Account(tried, made, (tried + 1) * self.plan.most * count, self.tuning.made - made, *self._spent)
 
     @property

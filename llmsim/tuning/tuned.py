@@ -97,11 +97,9 @@ class Account(NamedTuple):
     """Replications, by what they were spent on."""
 
     trials: int
-    tuning: int
+    tuning: int  #: of settings, as many of each as any can have
     grid: int  #: what as many trials cost that all run to their end
-    confirming: (
-        int  #: beyond that, where a limit is open: longer looks, and settings that were given up run to their end
-    )
+    confirming: int  #: beyond those that any setting can have: longer looks where it is open whether limits hold
     held_out: int
     sensitivity: int
 

@@ -119,7 +119,6 @@ class Recorded:
         stages = self.stages(seed, self.order(seed), trials=self.space.size, most=most)
         stages.tried = [stages.tuning.entry(settings) for settings in self.able]
         stages.tuning.ensure([stages.current, *stages.tried], most)
-        stages._tuning_made = stages.tuning.made
         stages._confirm()
         return self.raced(stages)._replace(share=1.0)
 
