@@ -54,6 +54,7 @@ class Options:
     gateway: str = ""  #: ``module:name`` of one to put in place of the scenario's
     json: str | None = None  #: a file name, or ``-``
     out: Path | None = None
+    html: Path | None = None  #: a page
     stream: Path | None = None  #: tables are written there while it runs
     otlp: Path | None = None
     prometheus: Path | None = None
@@ -84,7 +85,11 @@ class Batch:
         options = self.options
         try:
             outputs = Outputs(
-                options.files, options.json, options.out, options.otlp, options.prometheus, options.stream
+                options.files,
+                options.json,
+                options.out,
+                {"--otlp": options.otlp, "--prometheus": options.prometheus, "--html": options.html},
+                options.stream,
             )
         except LlmsimError as error:
             return self._complain(error, "")["exit_code"]  # type: ignore[no-any-return]
@@ -181,7 +186,7 @@ class Batch:
         saved, exported = None, []
         try:
             saved = outputs.save(number, result) or outputs.streams[number]
-            exported = outputs.export(number, result)
+            exported = outputs.export(number, result, again)
         except LlmsimError as error:  # the result is there all the same
             code = worst([code, self._complain(error, str(file))["exit_code"]])
         self._show(result, saved, exported, again)

@@ -74,6 +74,10 @@ Json = Annotated[
 Out = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Save tables and result there; several files get a folder each.")
 ]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a page with pictures, which opens offline and prints."),
+]
 Otlp = Annotated[
     Path | None,
     typer.Option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ __all__ = ["Outputs", "check_file", "names_of"]
 
 
 class Outputs:
-    """``--json``, ``--out``, ``--otlp`` and ``--prometheus`` of one command.
+    """``--json``, ``--out``, ``--otlp``, ``--prometheus`` and ``--html`` of one command.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ class Outputs:
         A file name, ``-`` for standard output, or None.
     out
         Directory for tables, or None.
-    otlp, prometheus
-        File names, or None; several scenario files get one each, with their name in it.
+    exports
+        By option the file name, or None; several scenario files get one each, with their name in it.
     stream
         Directory that tables are written into while it runs, or None.
 
@@ -43,8 +43,7 @@ class Outputs:
         files: Sequence[Path],
         json_to: str | None,
         out: Path | None,
-        otlp: Path | None = None,
-        prometheus: Path | None = None,
+        exports: Mapping[str, Path | None],
         stream: Path | None = None,
     ) -> None:
         self._one = len(files) == 1
@@ -52,10 +51,10 @@ class Outputs:
         self._folders = [None] * len(files) if out is None else _folders(files, out)
         #: for each file the directory that it is streamed into, if it is
         self.streams = [None] * len(files) if stream is None else _folders(files, stream)
-        self._otlp, self._prometheus = _places(files, otlp), _places(files, prometheus)
+        self._exports = {option: _places(files, place) for option, place in exports.items()}
         if json_to is not None and json_to != "-":
             check_file("--json", Path(json_to), "name a file, or - for standard output")
-        for option, place in (("--otlp", otlp), ("--prometheus", prometheus)):
+        for option, place in exports.items():
             if place is not None:
                 check_file(option, place, "name a file")
         for folder in (*self._folders, *self.streams):
@@ -78,8 +77,8 @@ class Outputs:
         except OSError as error:
             raise LlmsimError(f"--out: cannot write {error.filename or folder}: {error.strerror or error}") from error
 
-    def export(self, number: int, result: Result) -> list[Path]:
-        """Write what other tools read of file `number`; where it is.
+    def export(self, number: int, result: Result, again: str) -> list[Path]:
+        """Write what other tools and people read of file `number`, with the command for the same again; where it is.
 
         Raises
         ------
@@ -87,16 +86,13 @@ class Outputs:
             If that fails.
         """
         written: list[Path] = []
-        option = "--otlp"
-        try:
-            otlp, prometheus = self._otlp[number], self._prometheus[number]
-            if otlp is not None:
-                written += result.to_otlp(otlp)
-            option = "--prometheus"
-            if prometheus is not None:
-                written.append(result.to_prometheus(prometheus))
-        except OSError as error:
-            raise LlmsimError(f"{option}: cannot write {error.filename}: {error.strerror or error}") from error
+        for option, places in self._exports.items():
+            place = places[number]
+            try:
+                if place is not None:
+                    written += _export(option, place, result, again)
+            except OSError as error:
+                raise LlmsimError(f"{option}: cannot write {error.filename}: {error.strerror or error}") from error
         return written
 
     def write(self, pages: Sequence[dict[str, Any]]) -> None:
@@ -118,6 +114,17 @@ class Outputs:
             Path(self._json).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise LlmsimError(f"--json {self._json}: cannot be written: {error.strerror or error}") from error
+
+
+def _export(option: str, place: Path, result: Result, again: str) -> list[Path]:
+    if option == "--otlp":
+        return [*result.to_otlp(place)]
+    if option == "--prometheus":
+        return [result.to_prometheus(place)]
+    from llmsim.report.page import to_page
+
+    place.write_text(to_page(result, again), encoding="utf-8", errors="replace")
+    return [place]
 
 
 def check_file(option: str, place: Path, instead: str = "name a file") -> None:

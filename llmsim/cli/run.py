@@ -17,6 +17,7 @@ from llmsim.cli.options import (
     BudgetUsd,
     Costs,
     Gateway,
+    Html,
     Jobs,
     Json,
     LiveFile,
@@ -66,6 +67,7 @@ def run(
     yes: Yes = False,
     json: Json = None,
     out: Out = None,
+    html: Html = None,
     stream: Stream = None,
     otlp: Otlp = None,
     prometheus: Prometheus = None,
@@ -95,6 +97,7 @@ def run(
     Examples:
       llmsim run scenarios/hacker-news-spike.yaml
       llmsim run scenarios/*.yaml --json results.json --out out
+      llmsim run spike.yaml --html spike.html
       llmsim run spike.yaml --costs --otlp out/spike.jsonl --prometheus out/spike.prom
       llmsim run spike.yaml --replications 1 --profile
       llmsim run day.yaml --stream out/day
@@ -122,6 +125,7 @@ def run(
         gateway=gateway,
         json=json,
         out=out,
+        html=html,
         stream=stream,
         otlp=otlp,
         prometheus=prometheus,

@@ -122,6 +122,7 @@ def test_several_files_are_saved_side_by_side(scenario: Any, ask: Any, tmp_path:
         (("run", "calm.yaml", "--out", "calm.yaml"), "name a directory"),
         (("run", "calm.yaml", "--otlp", "no/where.jsonl"), "--otlp no/where.jsonl: there is no directory no"),
         (("run", "calm.yaml", "--prometheus", "."), "name a file"),
+        (("run", "calm.yaml", "--html", "no/where.html"), "--html no/where.html: there is no directory no"),
         (("explain", "nowhere"), "llmsim run FILE --out DIR"),
         (("explain", "calm.yaml"), "name the directory"),
         (("frobnicate",), "No such command"),
@@ -150,6 +151,16 @@ def test_exports_and_the_bill(scenario: Any, ask: Any, tmp_path: Path) -> None:
         "all-calm.traces.jsonl",
         "all-other.traces.jsonl",
     }
+
+
+def test_a_page(scenario: Any, ask: Any, tmp_path: Path) -> None:
+    ran = ask(
+        "run", scenario("calm", replications=1), scenario("other", replications=1), "--html", "page.html", "--quiet"
+    )
+    assert ran.exit_code in (0, 3)
+    for name in ("calm", "other"):
+        page = (tmp_path / f"page-{name}.html").read_text(encoding="utf-8")
+        assert page.startswith("<!doctype html>") and f"{name}.yaml --seed" in page
 
 
 def test_no_file_and_none_around(ask: Any) -> None:
