@@ -38,11 +38,11 @@ def checked_values(cls: T) -> T:
         From the constructor: it is one, and out of range.
     """
     made = cls.__init__
-    hints = functools.cache(lambda: _hints(cls))  # annotations may name what is defined further down
 
     @functools.wraps(made)
     def construct(self: Any, *args: Any, **values: Any) -> None:
-        known = hints() if type(self) is cls else {}  # a subclass may mean something else by a field
+        # A subclass may mean something else by a field. Not read before: annotations may name what comes further down.
+        known = _hints(cls) if type(self) is cls else {}
         given = {**dict(zip(known, args, strict=False)), **values}
         given = {key: value for key, value in given.items() if key in known}
         for key, value in given.items():
@@ -96,6 +96,7 @@ def whole_given(who: str, **values: object) -> None:
             _wrong_number(value, COUNT, f"{who}({key}={_short(value)})", key)
 
 
+@functools.lru_cache(maxsize=512)  # here, not on each class: one of a script's own goes to workers, code and all
 def _hints(cls: type[Any]) -> dict[str, Any]:
     try:
         hints = get_type_hints(cls, include_extras=True)

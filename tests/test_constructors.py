@@ -143,3 +143,17 @@ def test_a_key_in_place_of_its_name_is_refused_and_not_repeated():
     with pytest.raises(ls.ScenarioError, match="the name of an environment variable") as caught:
         load_live({"version": 1, "providers": {"openai": provider}})
     assert secret not in str(caught.value)
+
+
+def test_a_policy_of_a_notebook_or_script_goes_to_workers_code_and_all() -> None:
+    import cloudpickle
+
+    @dataclasses.dataclass(frozen=True)
+    class Mine:
+        at_once: int = 2
+
+    Mine.__module__ = "__main__"  # what is there is packed by value
+    there = cloudpickle.loads(cloudpickle.dumps(checked_values(Mine)(3)))
+    assert there.at_once == 3
+    with pytest.raises(TypeError, match="takes a number"):
+        type(there)("three")
