@@ -42,7 +42,7 @@ def checked_values(cls: T) -> T:
     @functools.wraps(made)
     def construct(self: Any, *args: Any, **values: Any) -> None:
         # A subclass may mean something else by a field. Not read before: annotations may name what comes further down.
-        known = _hints(cls) if type(self) is cls else {}
+        known = _hints(cls) if type(self) is cls else {}  # type: ignore[arg-type]  # typeshed: a class is Hashable
         given = {**dict(zip(known, args, strict=False)), **values}
         given = {key: value for key, value in given.items() if key in known}
         for key, value in given.items():
