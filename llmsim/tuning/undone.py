@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Alone", "alone", "needed_note", "no_gain_note", "put_back"]
 
-#: Of `Change.verdict`; half a percent is `llmsim.tuning.racing.INDIFFERENT`.
+#: Of `Change.verdict`; half a percent is `llmsim.tuning.question.INDIFFERENT`.
 _WORDS = {
     "worse": "worse",
     "same": "no different (within half a percent)",

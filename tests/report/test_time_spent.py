@@ -20,6 +20,7 @@ SCENARIO: dict[str, Any] = {
 }
 HOME = __file__
 STEPS = 30_000  #: about a millisecond
+LOOKS = 100  #: of which a share of three quarters has a standard error of 4.3 %
 
 
 @ls.policy
@@ -38,22 +39,24 @@ async def burns_one(request: ls.Request, call_next: Any) -> ls.Response:
 
 @pytest.mark.clock
 def test_what_burns_time_is_named_with_its_share() -> None:
-    gateway = ls.Gateway(policies=(burns_three, burns_one))
-    plain = ls.run(ls.load(SCENARIO).with_gateway(gateway))
-    result = ls.run(ls.load(SCENARIO).with_gateway(gateway), profile=True)
+    scenario = ls.load(SCENARIO).with_gateway(ls.Gateway(policies=(burns_three, burns_one)))
+    plain = ls.run(scenario)
     assert plain.time_spent is None
-    assert result.event_hash == plain.event_hash
-    spent = result.time_spent
-    assert spent is not None
-    parts = {one.name: one for one in spent.parts}
-    three, one = parts["your code: burns_three"], parts["your code: burns_one"]
-    assert three.hottest.startswith("test_time_spent.py:")
     # 600 ms of 600 and a little: about 120 looks, of which the two parts have three quarters and one (with a standard
-    # error of 4 %).
-    ours = three.share / (three.share + one.share)
-    assert abs(ours - 0.75) < 0.15
-    assert three.share + one.share > 0.6
-    assert sum(part.looks for part in spent.parts) == spent.looks
+    # error of 4 %). A busy machine has time for fewer in a run, and gets more runs.
+    of_three = of_both = looks = 0
+    while of_both < LOOKS:
+        result = ls.run(scenario, profile=True)
+        assert result.event_hash == plain.event_hash
+        spent = result.time_spent
+        assert spent is not None
+        assert sum(part.looks for part in spent.parts) == spent.looks
+        parts = {one.name: one for one in spent.parts}
+        three, one = parts["your code: burns_three"], parts["your code: burns_one"]
+        assert three.hottest.startswith("test_time_spent.py:")
+        of_three, of_both, looks = of_three + three.looks, of_both + three.looks + one.looks, looks + spent.looks
+    assert abs(of_three / of_both - 0.75) < 0.15
+    assert of_both / looks > 0.6
     assert "your code: burns_three" in str(spent)
     assert "<table" in spent._repr_html_()
 

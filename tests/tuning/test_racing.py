@@ -233,6 +233,21 @@ def test_of_a_tie_what_passed_without_a_longer_look_is_preferred():
         assert stages._instead(near, far) is (preferred is near)
 
 
+@pytest.mark.parametrize(("error_rate", "runs"), [(0.05, False), (0.15, True)], ids=["something passes", "nothing"])
+def test_once_something_passes_what_was_given_up_has_no_more_than_settings_may_take(error_rate, runs):
+    """Of two settings, ten replications each, 35 % are seven: those of what there is alone are ten."""
+    stages = pretended(SHOP, RATE, slope, noise=0.02, limit=errors, subject_to=["error_rate < 10%"], most=10)
+    stages.current.rows = [[[2.0, error_rate, ""]]] * 10
+    given_up = at(stages, 0.2)
+    given_up.rows, given_up.stopped = [[[1.8, 0.04, ""]]] * 2, "halved"
+    stages.tried = [given_up]
+    assert stages.race.may_hold(given_up)
+    stages._confirm()
+    assert (given_up.done, given_up.stopped) == ((10, "") if runs else (2, "halved"))
+    assert stages.account().tuning == 10 + given_up.done  # it counts among what settings took
+    assert stages.winner is (given_up if runs else stages.current)
+
+
 @pytest.mark.slow
 def test_where_nothing_passes_what_was_given_up_for_its_cost_does():
     """Few trials near a bound: all that raced to the end are too cheap to hold, and dearer ones were halved away."""
