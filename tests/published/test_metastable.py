@@ -150,10 +150,10 @@ def test_published_two_thirds_of_the_runs_stay_down():
 
 @pytest.mark.slow
 def test_published_with_backoff_practically_none_does():
-    seeds = 30
+    seeds = 40  # none of which: below 7.2 %, as sure as 95 % (one of 60 would be below 7.7 %)
     backing_off = Retry(max_attempts=3, backoff=LATER)
-    assert sum(ours(backing_off, seed) < 0.5 for seed in range(seeds)) <= 1
-    assert sum(oracle(True, seed) < 0.5 for seed in range(seeds)) <= 1
+    assert not any(ours(backing_off, seed) < 0.5 for seed in range(seeds))
+    assert not any(oracle(True, seed) < 0.5 for seed in range(seeds))
 
 
 @pytest.mark.slow
